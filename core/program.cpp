@@ -1,0 +1,131 @@
+#include "core/program.h"
+
+#include <charconv>
+
+#include "core/op_def.h"
+
+namespace tessera {
+
+namespace {
+
+std::string operand_text(const Operand& operand) {
+  switch (operand.kind) {
+    case Operand::Kind::input: return "a" + std::to_string(operand.index);
+    case Operand::Kind::temp: return "t" + std::to_string(operand.index);
+    case Operand::Kind::constant: return attr_text(operand.value);
+  }
+  return {};
+}
+
+class Reader {
+ public:
+  Reader(const OpSet& ops, std::string_view text) : ops_(ops), whole_(text), text_(text) {}
+
+  Program read() {
+    Program program;
+    while (!text_.starts_with("->")) {
+      if (!program.code.empty()) expect(";");
+      read_instruction(program);
+    }
+    expect("->");
+    do {
+      expect("t");
+      program.outputs.push_back(index(static_cast<int>(program.code.size())));
+    } while (take(","));
+    if (!text_.empty()) bad("the end");
+    return program;
+  }
+
+ private:
+  [[noreturn]] void bad(std::string_view wanted) const {
+    fail("program '", whole_, "': expected ", wanted, " at '", text_, "'");
+  }
+  bool take(std::string_view token) {
+    if (!text_.starts_with(token)) return false;
+    text_.remove_prefix(token.size());
+    return true;
+  }
+  void expect(std::string_view token) {
+    if (!take(token)) bad(token);
+  }
+  int index(int limit) {
+    int value = -1;
+    const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
+    if (error != std::errc() || value < 0 || value >= limit) bad(cat("an index below ", limit));
+    text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
+    return value;
+  }
+  void read_instruction(Program& program) {
+    const int number = static_cast<int>(program.code.size());
+    expect("t");
+    if (index(number + 1) != number) bad(cat("t", number));
+    expect("=");
+    const auto open = text_.find('(');
+    if (open == std::string_view::npos) bad("an op");
+    const OpDef* op = ops_.find(text_.substr(0, open));
+    if (op == nullptr || !op->has(kElementwise)) bad("an elementwise op");
+    text_.remove_prefix(open + 1);
+    Instruction instruction{op, {}};
+    while (!take(")")) {
+      if (!instruction.args.empty()) expect(",");
+      instruction.args.push_back(operand(program, number));
+    }
+    if (instruction.args.size() != op->inputs.size()) bad(cat(op->inputs.size(), " operands"));
+    program.code.push_back(std::move(instruction));
+  }
+  Operand operand(Program& program, int number) {
+    constexpr int kMaxInputs = 256;
+    if (take("a")) {
+      const int i = index(kMaxInputs);
+      program.inputs = std::max(program.inputs, i + 1);
+      return {Operand::Kind::input, i, 0};
+    }
+    if (take("t")) return {Operand::Kind::temp, index(number), 0};
+    double value = 0;
+    const auto [end, error] = std::from_chars(text_.data(), text_.data() + text_.size(), value);
+    if (error != std::errc()) bad("an operand");
+    text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
+    return {Operand::Kind::constant, 0, value};
+  }
+
+  const OpSet& ops_;
+  std::string_view whole_, text_;
+};
+
+}  // namespace
+
+std::string Program::text() const {
+  std::string out;
+  for (std::size_t i = 0; i < code.size(); ++i) {
+    out += cat(i ? ";" : "", "t", i, "=", code[i].op->name, "(");
+    for (std::size_t j = 0; j < code[i].args.size(); ++j) {
+      out += (j ? "," : "") + operand_text(code[i].args[j]);
+    }
+    out += ")";
+  }
+  out += "->";
+  for (std::size_t i = 0; i < outputs.size(); ++i) out += cat(i ? "," : "", "t", outputs[i]);
+  return out;
+}
+
+Program parse_program(const OpSet& ops, std::string_view text) { return Reader(ops, text).read(); }
+
+void evaluate(const Program& program, const double* args, double* out) {
+  std::vector<double> temps(program.code.size());
+  for (std::size_t i = 0; i < program.code.size(); ++i) {
+    double values[8];
+    const auto& instruction = program.code[i];
+    for (std::size_t j = 0; j < instruction.args.size(); ++j) {
+      const Operand& arg = instruction.args[j];
+      values[j] = arg.kind == Operand::Kind::input    ? args[arg.index]
+                  : arg.kind == Operand::Kind::temp   ? temps[static_cast<std::size_t>(arg.index)]
+                                                      : arg.value;
+    }
+    temps[i] = instruction.op->scalar(values);
+  }
+  for (std::size_t i = 0; i < program.outputs.size(); ++i) {
+    out[i] = temps[static_cast<std::size_t>(program.outputs[i])];
+  }
+}
+
+}  // namespace tessera
