@@ -1,0 +1,70 @@
+#include "core/op_def.h"
+
+#include <algorithm>
+
+namespace tessera {
+
+void InferArgs::require_rank(int i, int rank) const {
+  require(shape(i).rank() == rank, "expected ", op.input_def(static_cast<std::size_t>(i)).name,
+          " of rank ", rank, ", got ", in(i).text());
+}
+
+void InferArgs::require_dtype(int i, DType dtype) const {
+  require(in(i).dtype == dtype, "expected ", op.input_def(static_cast<std::size_t>(i)).name, " of ",
+          name(dtype), ", got ", in(i).text());
+}
+
+OpSet::OpSet(std::span<const OpDef* const> ops, const CoreOps& core) : core_(core) {
+  for (const OpDef* op : {&kInput, &kParam, &kState, &kConstant}) add(*op);
+  for (const OpDef* op : ops) add(*op);
+}
+
+const OpDef* OpSet::find(std::string_view name) const {
+  const auto at = std::find_if(ops_.begin(), ops_.end(),
+                               [&](const OpDef* op) { return op->name == name; });
+  return at == ops_.end() ? nullptr : *at;
+}
+
+void OpSet::add(const OpDef& op) {
+  check(find(op.name) == nullptr, "an op named '", op.name, "' is already registered");
+  ops_.push_back(&op);
+}
+
+namespace {
+
+std::vector<TensorType> infer_leaf(const InferArgs&) {
+  // Leaves are made by Graph::input, param and state, which know the type.
+  fail("input, param and state need a name and a type");
+}
+
+std::vector<TensorType> infer_constant(const InferArgs& args) {
+  return {{args.attrs.get<DType>("dtype"), args.attrs.shape("shape"), {}}};
+}
+
+void ref_constant(const RefArgs& args) {
+  std::fill(args.out().v.begin(), args.out().v.end(), args.node.attrs().real("value"));
+}
+
+}  // namespace
+
+const OpDef kInput{.name = "input", .doc = "a value given at every run", .traits = kLeaf,
+                   .infer = infer_leaf};
+const OpDef kParam{.name = "param", .doc = "trainable state, by name", .traits = kLeaf,
+                   .infer = infer_leaf};
+const OpDef kState{.name = "state", .doc = "state that is not trained, by name", .traits = kLeaf,
+                   .infer = infer_leaf};
+const OpDef kConstant{.name = "constant",
+                      .doc = "every element is value",
+                      .attrs = {{"value", AttrKind::real, {}},
+                                {"shape", AttrKind::shape, Shape()},
+                                {"dtype", AttrKind::dtype, DType::f32}},
+                      .traits = kLeaf,
+                      .infer = infer_constant,
+                      .ref = ref_constant};
+
+std::optional<double> constant_value(Value value) {
+  if (!value || &value.node->op() != &kConstant) return std::nullopt;
+  return value.node->attrs().real("value");
+}
+
+}  // namespace tessera
