@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One training step of LeNet-300-100, batch 256, f32: PyTorch and Tessera in alternation (A B A B).
-#   bench/peers/compare_lenet300.sh [pairs] [tanh|relu] [mode of torch_lenet300.py]
+#   bench/peers/compare_lenet300.sh [pairs] [mode of torch_lenet300.py]
 # Both sides use two threads. PyTorch gets its fastest environment: OpenBLAS free to choose AVX-512
 # kernels, in the variant that shares PyTorch's OpenMP runtime, and a malloc that keeps its pages.
 # Measured and found equal or slower: OMP_WAIT_POLICY=active, OMP_PROC_BIND, GOMP_SPINCOUNT, forced
@@ -8,20 +8,20 @@
 # Shared machines alternate between fast and slow phases of seconds: look at the pairwise ratio.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-pairs=${1:-15} activation=${2:-tanh} mode=${3:-best}
+pairs=${1:-15} mode=${2:-best}
 ours=${TESSERA_MNIST:-build/release/bin/mnist} python=${PYTHON:-/usr/bin/python3}
 [ -x "$ours" ] || { echo "$ours is not built; scripts/demo.sh builds it" >&2; exit 2; }
 "$python" -c 'import torch' 2>/dev/null || { echo "$python has no torch (Debian: python3-torch)" >&2; exit 2; }
 
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 export OMP_NUM_THREADS=2
-blas=$(ls -d /usr/lib/*/openblas-openmp | head -n 1)
+blas=(/usr/lib/*/openblas-openmp)
 
 field() { grep -o '"train_step_ms": *[0-9.]*' | head -n 1 | grep -o '[0-9.]*$'; }
 torch_ms() {
-  env LD_LIBRARY_PATH="$blas" ATEN_CPU_CAPABILITY=avx512 MALLOC_TRIM_THRESHOLD_=8000000000 \
+  env LD_LIBRARY_PATH="${blas[0]}" ATEN_CPU_CAPABILITY=avx512 MALLOC_TRIM_THRESHOLD_=8000000000 \
     MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=200000000 \
-    "$python" bench/peers/torch_lenet300.py --activation "$activation" --mode "$mode" 2>/dev/null | field
+    "$python" bench/peers/torch_lenet300.py --activation tanh --mode "$mode" 2>/dev/null | field
 }
 tessera_ms() { "$ours" bench --train --json - | field; }
 

@@ -1,0 +1,23 @@
+# A file is one idea: more than 800 lines fail, more than 500 are named.
+cmake_minimum_required(VERSION 3.25)
+file(GLOB_RECURSE files RELATIVE ${ROOT} ${ROOT}/core/* ${ROOT}/ops/* ${ROOT}/nn/* ${ROOT}/quant/*
+     ${ROOT}/models/* ${ROOT}/datasets/* ${ROOT}/apps/* ${ROOT}/tessera/* ${ROOT}/tests/*
+     ${ROOT}/bench/*)
+list(FILTER files INCLUDE REGEX "\\.(cpp|h|inc)$")
+set(too_long 0)
+foreach(file IN LISTS files)
+  file(READ ${ROOT}/${file} text)
+  string(REGEX MATCHALL "\n" newlines "${text}")
+  list(LENGTH newlines lines)
+  if(lines GREATER 800)
+    message("${file}:${lines}: more than 800 lines")
+    math(EXPR too_long "${too_long} + 1")
+  elseif(lines GREATER 500)
+    message("${file}:${lines}: note: more than 500 lines")
+  endif()
+endforeach()
+list(LENGTH files count)
+if(count EQUAL 0 OR too_long GREATER 0)
+  message(FATAL_ERROR "${too_long} of ${count} files are too long")
+endif()
+message("${count} files checked")
