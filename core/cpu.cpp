@@ -85,7 +85,7 @@ CpuFeatures capped_features(CpuFeatures detected, std::string_view cap) {
     return detected & known.keeps;
   }
   std::string words;
-  for (const Cap& known : kCaps) words += (words.empty() ? "" : ", ") + std::string(known.word);
+  for (const Cap& known : kCaps) words.append(words.empty() ? "" : ", ").append(known.word);
   fail("TESSERA_ISA=", cap, " is not known; use one of ", words);
 }
 
@@ -100,7 +100,7 @@ CpuFeatures active_features() {
 std::string text(CpuFeatures features) {
   std::string out;
   for (const Name& n : kNames)
-    if (features.includes(n.bit)) out += (out.empty() ? "" : "+") + std::string(n.name);
+    if (features.includes(n.bit)) out.append(out.empty() ? "" : "+").append(n.name);
   return out.empty() ? "scalar" : out;
 }
 

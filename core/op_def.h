@@ -12,6 +12,7 @@
 
 #include "core/cpu.h"
 #include "core/graph.h"
+#include "core/rewrite.h"
 #include "core/rng.h"
 
 namespace tessera {
@@ -143,7 +144,8 @@ struct KernelPlan {
   std::int64_t scratch_bytes = 0;
   // Per input; empty optional means "as it is, or dense". Shorter vectors mean the same.
   std::vector<std::optional<OperandPack>> packs = {};
-  // Output i may use the same buffer as input j: for elementwise kernels.
+  // An output may share the buffer of an input of the same type. Ops with kEpilogue promise it for
+  // the operands of their program only.
   bool in_place = false;
   double flops = 0;  // for traces and benches
   std::string note = {};
@@ -199,10 +201,13 @@ class OpSet {
   void add(const OpDef& op);
   const std::vector<const OpDef*>& all() const { return ops_; }
   const CoreOps& core() const { return core_; }
+  RuleSet& rules() { return rules_; }
+  const RuleSet& rules() const { return rules_; }
 
  private:
   std::vector<const OpDef*> ops_;
   CoreOps core_;
+  RuleSet rules_;
 };
 
 // Leaves, defined by core: they are the structure of a graph.

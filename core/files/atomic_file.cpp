@@ -66,7 +66,8 @@ void write_all(const Descriptor& file, std::span<const std::span<const std::byte
 
 // Whether `path` still names the open file.
 bool names(const fs::path& path, const Descriptor& file) {
-  struct stat a {}, b {};
+  struct stat a {
+  }, b{};
   return ::stat(path.c_str(), &a) == 0 && ::fstat(file.get(), &b) == 0 && a.st_ino == b.st_ino &&
          a.st_dev == b.st_dev;
 }
@@ -126,6 +127,8 @@ void write_file(const fs::path& path, std::span<const std::span<const std::byte>
     if (exists && ::fchmod(file.get(), old.st_mode & 07777) != 0) fail_errno("cannot write", path);
     write_all(file, pieces, path);
     if (retry([&] { return ::fsync(file.get()); }) != 0) fail_errno("cannot flush", path);
+    check(names(temporary, file), "cannot write ", path.string(),
+          ": another process is writing it too");
     if (::rename(temporary.c_str(), target.c_str()) != 0) fail_errno("cannot replace", path);
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -184,6 +187,8 @@ std::string read_file(const fs::path& path, std::int64_t max_bytes) {
   return std::move(head.bytes);
 }
 
-FileHead read_file_head(const fs::path& path, std::int64_t bytes) { return read_up_to(path, bytes); }
+FileHead read_file_head(const fs::path& path, std::int64_t bytes) {
+  return read_up_to(path, bytes);
+}
 
 }  // namespace tessera

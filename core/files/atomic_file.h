@@ -10,7 +10,8 @@
 
 namespace tessera {
 
-inline constexpr std::int64_t kMaxFileBytes = std::int64_t{1} << 36;  // what readers take by default
+inline constexpr std::int64_t kMaxFileBytes = std::int64_t{1}
+                                              << 36;  // what readers take by default
 
 // Replaces the file by the concatenation of `pieces`: written to PATH.tmp beside it, flushed to the
 // disk, renamed over the target, and the folder flushed. Whatever happens, PATH holds its old

@@ -29,7 +29,9 @@ std::string printable(std::string_view text) {
   return cut ? out + "..." : out;
 }
 
-std::string quoted(std::string_view text) { return "'" + printable(text) + "'"; }
+std::string quote(std::string_view text) {
+  return "'" + printable(text) + "'";
+}
 
 namespace {
 
@@ -92,8 +94,8 @@ class Builder final : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
 
   bool key(string_t& name) override {
-    const auto [it, inserted] = open_.back().value->emplace(name, nullptr);
-    if (!inserted) stop(key_start(), "key ", quoted(name), " occurs twice in one object");
+    const auto [it, inserted] = open_.back()->emplace(name, nullptr);
+    if (!inserted) stop(key_start(), "key ", quote(name), " occurs twice in one object");
     if (options_.key_bytes && open_.size() == 1) (*options_.key_bytes)[name] = key_start();
     slot_ = &*it;
     return true;
@@ -106,14 +108,11 @@ class Builder final : public nlohmann::json_sax<Json> {
     if (const auto colon = what.find(": "); colon != what.npos) what.remove_prefix(colon + 2);
     what = what.substr(0, what.find("; last read"));
     if (what.starts_with("[json")) what.remove_prefix(std::min(what.find("] ") + 2, what.size()));
+    what = what.substr(0, 200);  // it may quote a number of any length
     stop(options_.first_byte + static_cast<std::int64_t>(position > 0 ? position - 1 : 0), what);
   }
 
  private:
-  struct Open {
-    Json* value;
-  };
-
   template <class... Args>
   [[noreturn]] void stop(std::int64_t byte, const Args&... message) const {
     fail(file_, ": byte ", byte, ": ", message...);
@@ -136,7 +135,7 @@ class Builder final : public nlohmann::json_sax<Json> {
       root_ = std::move(value);
       return &root_;
     }
-    Json& parent = *open_.back().value;
+    Json& parent = *open_.back();
     if (parent.is_array()) {
       parent.push_back(std::move(value));
       return &parent.back();
@@ -155,7 +154,7 @@ class Builder final : public nlohmann::json_sax<Json> {
       stop(options_.first_byte + (read_ - text_.data()) - 1, "lists and objects nest deeper than ",
            options_.max_depth);
     }
-    open_.push_back({place(std::move(value))});
+    open_.push_back(place(std::move(value)));
     return true;
   }
 
@@ -170,7 +169,7 @@ class Builder final : public nlohmann::json_sax<Json> {
   const char* read_;
   Json root_;
   Json* slot_ = nullptr;  // where the value of the last key goes
-  std::vector<Open> open_;
+  std::vector<Json*> open_;
 };
 
 void require_finite(const Json& value) {
@@ -187,7 +186,8 @@ void require_finite(const Json& value) {
 Json parse_json(std::string_view text, const std::string& file, const JsonOptions& options) {
   // The parser takes a NUL for the end of the text.
   if (const auto nul = text.find('\0'); nul != text.npos) {
-    fail(file, ": byte ", options.first_byte + static_cast<std::int64_t>(nul), ": NUL byte in JSON");
+    fail(file, ": byte ", options.first_byte + static_cast<std::int64_t>(nul),
+         ": NUL byte in JSON");
   }
   Builder builder(text, file, options);
   const char* end = text.data() + text.size();
@@ -225,7 +225,7 @@ std::optional<JsonAt> JsonAt::find(std::string_view field) const {
 
 JsonAt JsonAt::at(std::string_view field) const {
   auto found = find(field);
-  if (!found) fail("field ", quoted(field), " is missing");
+  if (!found) fail("field ", quote(field), " is missing");
   return *std::move(found);
 }
 
@@ -242,7 +242,7 @@ void JsonAt::only(std::initializer_list<std::string_view> known) const {
   if (!value_->is_object()) wrong("an object");
   for (const auto& [name, value] : value_->items()) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      fail("unknown field ", quoted(name));
+      fail("unknown field ", quote(name));
     }
   }
 }

@@ -22,7 +22,7 @@ using Json = nlohmann::json;  // objects are ordered by key, so the text of a va
 
 // Text from a file as it may stand in a one-line message: control characters escaped, shortened.
 std::string printable(std::string_view text);
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 struct JsonOptions {
   int max_depth = 64;           // nested lists and objects
@@ -56,8 +56,7 @@ class JsonAt {
   JsonAt at(std::string_view field) const;
   std::optional<JsonAt> find(std::string_view field) const;
   bool has(std::string_view field) const { return find(field).has_value(); }
-  std::vector<std::pair<std::string, JsonAt>> fields(
-      std::string_view expected = "an object") const;
+  std::vector<std::pair<std::string, JsonAt>> fields(std::string_view expected = "an object") const;
   // Fails when the object has a field that is not listed.
   void only(std::initializer_list<std::string_view> fields) const;
 

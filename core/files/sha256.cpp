@@ -10,13 +10,19 @@ namespace tessera {
 
 namespace {
 
-EVP_MD_CTX* evp(void* context) { return static_cast<EVP_MD_CTX*>(context); }
+EVP_MD_CTX* evp(void* context) {
+  return static_cast<EVP_MD_CTX*>(context);
+}
 
-void require(bool done) { check(done, "the system's libcrypto cannot compute SHA-256"); }
+void require(bool done) {
+  check(done, "the system's libcrypto cannot compute SHA-256");
+}
 
 }  // namespace
 
-void Sha256::Free::operator()(void* context) const { EVP_MD_CTX_free(evp(context)); }
+void Sha256::Free::operator()(void* context) const {
+  EVP_MD_CTX_free(evp(context));
+}
 
 Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   require(context_ && EVP_DigestInit_ex(evp(context_.get()), EVP_sha256(), nullptr) == 1);
@@ -45,6 +51,8 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   return hash.hex();
 }
 
-std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text))); }
+std::string sha256_hex(std::string_view text) {
+  return sha256_hex(std::as_bytes(std::span(text)));
+}
 
 }  // namespace tessera

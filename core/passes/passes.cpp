@@ -1,0 +1,52 @@
+#include "core/passes/passes.h"
+
+#include <cstdlib>
+#include <iostream>
+
+#include "core/graph_text.h"
+#include "core/verify.h"
+
+namespace tessera {
+
+namespace {
+
+constexpr Pass kPasses[] = {
+    {"simplify", "algebraic rules of the op families", simplify},
+    {"fold", "ops on constants become constants", fold},
+    {"fuse", "elementwise chains become programs, and epilogues where the producer can carry one", fuse},
+};
+
+bool listed(const char* variable, std::string_view prefix, std::string_view name) {
+  const char* text = std::getenv(variable);
+  std::string_view rest = text ? text : "";
+  while (!rest.empty()) {
+    const auto comma = rest.find(',');
+    std::string_view item = rest.substr(0, comma);
+    if (item.starts_with(prefix) && item.substr(prefix.size()) == name) return true;
+    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+  }
+  return false;
+}
+
+}  // namespace
+
+std::span<const Pass> graph_passes() { return kPasses; }
+bool pass_skipped(std::string_view name) { return listed("TESSERA_SKIP", "", name); }
+
+void dump_after(std::string_view pass, const Graph& graph) {
+  if (listed("TESSERA_DUMP", "after:", pass)) {
+    std::cerr << "# after " << pass << "\n" << graph_text(graph);
+  }
+}
+
+Graph run_passes(Graph graph, PassContext& context, bool checked) {
+  for (const Pass& pass : kPasses) {
+    if (pass_skipped(pass.name)) continue;
+    graph = pass.run(graph, context);
+    if (checked) verify(graph, Level::bound, pass.name);
+    dump_after(pass.name, graph);
+  }
+  return graph;
+}
+
+}  // namespace tessera
