@@ -66,7 +66,9 @@ CpuFeatures detect() {
   return found;
 }
 #else
-CpuFeatures detect() { return kScalar; }
+CpuFeatures detect() {
+  return kScalar;
+}
 #endif
 
 }  // namespace

@@ -19,11 +19,11 @@ struct CpuFeatures {
 };
 
 inline constexpr CpuFeatures kScalar{0};
-inline constexpr CpuFeatures kAvx2{1};     // AVX2, FMA and F16C
-inline constexpr CpuFeatures kAvx512{2};   // AVX-512 F, BW, DQ, VL and CD
-inline constexpr CpuFeatures kVnni{4};     // AVX-512 VNNI
-inline constexpr CpuFeatures kVbmi{8};     // AVX-512 VBMI
-inline constexpr CpuFeatures kBf16{16};    // AVX-512 BF16
+inline constexpr CpuFeatures kAvx2{1};    // AVX2, FMA and F16C
+inline constexpr CpuFeatures kAvx512{2};  // AVX-512 F, BW, DQ, VL and CD
+inline constexpr CpuFeatures kVnni{4};    // AVX-512 VNNI
+inline constexpr CpuFeatures kVbmi{8};    // AVX-512 VBMI
+inline constexpr CpuFeatures kBf16{16};   // AVX-512 BF16
 
 // What CPUID reports and the operating system saves (XCR0). Constant for the process.
 CpuFeatures detected_features();

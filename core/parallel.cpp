@@ -107,9 +107,8 @@ class Pool {
     {
       const std::lock_guard lock(mutex_);
       while (static_cast<int>(workers_.size()) < threads - 1)
-        workers_.emplace_back([this, w = static_cast<int>(workers_.size()) + 1, seen = job_] {
-          work(w, seen);
-        });
+        workers_.emplace_back(
+            [this, w = static_cast<int>(workers_.size()) + 1, seen = job_] { work(w, seen); });
       job_parts_ = parts;
       job_threads_ = threads;
       job_function_ = function;
@@ -185,7 +184,9 @@ bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, v
 
 }  // namespace
 
-int num_threads() { return thread_count().load(std::memory_order_relaxed); }
+int num_threads() {
+  return thread_count().load(std::memory_order_relaxed);
+}
 
 void set_num_threads(int n) {
   check(n >= 1 && n <= kMaxThreads, "the number of threads must be from 1 to ", kMaxThreads,
