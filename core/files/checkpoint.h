@@ -22,8 +22,8 @@ struct CheckpointInfo {
   std::int64_t epoch = 0;  // finished epochs
   std::int64_t step = 0;   // finished optimizer steps
   std::uint64_t seed = 0;
-  Config config;
-  std::map<std::string, std::string> extra;  // whatever else the trainer keeps
+  Config config = {};
+  std::map<std::string, std::string> extra = {};  // whatever else the trainer keeps
 };
 
 struct Checkpoint {

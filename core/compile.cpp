@@ -1,0 +1,367 @@
+#include "core/compile.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <queue>
+
+#include "core/parallel.h"
+#include "core/passes/passes.h"
+#include "core/plan_data.h"
+#include "core/select.h"
+#include "core/verify.h"
+
+namespace tessera {
+
+bool check_requested(std::string_view word) {
+  const char* text = std::getenv("TESSERA_CHECK");
+  return text != nullptr && std::string_view(text).find(word) != std::string_view::npos;
+}
+
+namespace {
+
+#ifdef NDEBUG
+constexpr bool kDebug = false;
+#else
+constexpr bool kDebug = true;
+#endif
+
+using Planes = std::array<int, 3>;
+
+// Turns a selected graph into buffers and an ordered list of steps.
+class Builder {
+ public:
+  Builder(PlanData& plan, std::map<const Node*, Selected>& kernels)
+      : plan_(plan), graph_(plan.graph), kernels_(kernels), fixed_(fixed_nodes(graph_)),
+        users_(graph_.nodes().size()), edges_(graph_.nodes().size()),
+        planes_(graph_.nodes().size()) {
+    for (const Node& node : graph_.nodes()) {
+      for (const Value v : node.inputs()) {
+        if (v) users_[id(v.node)].push_back(&node);
+      }
+    }
+  }
+
+  void run() {
+    live_ = live_nodes(graph_);
+    make_leaf_buffers();
+    bind_outputs();
+    bind_updates();
+    for (const Node& node : graph_.nodes()) {
+      if (live_[id(&node)]) assign(node);
+    }
+    finish_roots();
+    order_steps();
+    place_arena();
+    for (auto& buffer : plan_.buffers) {
+      if (buffer.kind == Buffer::Kind::persistent) plan_.memory.persistent += buffer.bytes;
+      if (buffer.kind == Buffer::Kind::state) plan_.memory.states += buffer.bytes;
+    }
+    plan_.memory.scratch = plan_.scratch_bytes;
+  }
+
+ private:
+  static std::size_t id(const Node* node) { return static_cast<std::size_t>(node->id()); }
+  bool is_step(const Node& node) const { return kernels_.contains(&node); }
+
+  int add_buffer(Buffer buffer) {
+    plan_.buffers.push_back(std::move(buffer));
+    return static_cast<int>(plan_.buffers.size()) - 1;
+  }
+
+  static std::int64_t dense_bytes(const TensorType& type) {
+    return type.shape.numel() * size_of(type.dtype);
+  }
+
+  void make_leaf_buffers() {
+    for (const Node& node : graph_.nodes()) {
+      if (!live_[id(&node)] || !node.op().has(kLeaf)) continue;
+      const TensorType& type = node.types()[0];
+      Buffer buffer{Buffer::Kind::state, dense_bytes(type), 0, node.name(), type, 0};
+      if (&node.op() == &kInput) buffer.kind = Buffer::Kind::input;
+      if (&node.op() == &kConstant) {
+        buffer.kind = Buffer::Kind::constant;
+        buffer.fill = *constant_value(node.output());
+      }
+      const int b = add_buffer(buffer);
+      planes_[id(&node)] = {{b, -1, -1}};
+      if (buffer.kind == Buffer::Kind::input) plan_.inputs[node.name()] = b;
+      if (buffer.kind == Buffer::Kind::state) plan_.states[node.name()] = b;
+    }
+  }
+
+  // The value whose buffer `v` shares, through views; and whether that is a leaf.
+  Value storage_root(Value v) const {
+    while (v.node->op().has(kView)) v = v.node->input(0);
+    return v;
+  }
+
+  void bind_outputs() {
+    for (const auto& [name, value] : graph_.outputs()) {
+      const TensorType type = value.type();
+      check(type.encoding.is_dense(), "output '", name, "' is ", type.text(),
+            "; only dense values can be outputs");
+      const int b = add_buffer({Buffer::Kind::output, dense_bytes(type), 0, name, type, 0});
+      plan_.outputs[name] = b;
+      const Value root = storage_root(value);
+      if (is_step(*root.node) && !fixed_[id(root.node)] && !bound_.contains(key(root))) {
+        bound_[key(root)] = b;
+      } else {
+        output_copies_.push_back({value, b, type});
+      }
+    }
+  }
+
+  using Key = std::pair<const Node*, int>;
+  static Key key(Value v) { return {v.node, v.index}; }
+
+  // Every node that reads the storage of a leaf, directly or through views.
+  void readers_of(const Node* node, std::vector<const Node*>& out) const {
+    for (const Node* user : users_[id(node)]) {
+      if (!live_[id(user)]) continue;
+      if (user->op().has(kView)) readers_of(user, out);
+      if (is_step(*user)) out.push_back(user);
+    }
+  }
+
+  bool reaches(const Node* from, const Node* to) const {
+    std::vector<const Node*> stack = {from};
+    std::vector<bool> seen(graph_.nodes().size());
+    while (!stack.empty()) {
+      const Node* node = stack.back();
+      stack.pop_back();
+      if (node == to) return true;
+      if (seen[id(node)]) continue;
+      seen[id(node)] = true;
+      for (const Node* next : users_[id(node)]) stack.push_back(next);
+      for (const Node* next : edges_[id(node)]) stack.push_back(next);
+    }
+    return false;
+  }
+
+  // An update is written straight into its state when every other reader of the state can run
+  // before the writer (edges are added for that) and the writer itself reads it element by element.
+  void bind_updates() {
+    for (const auto& [state, value] : graph_.updates()) {
+      plan_.updated.insert(state.node->name());
+      if (state == value) continue;
+      const int to = planes_[id(state.node)][0][0];
+      const Node* writer = value.node;
+      bool direct = is_step(*writer) && !bound_.contains(key(value));
+      std::vector<const Node*> readers;
+      readers_of(state.node, readers);
+      for (const Node* reader : readers) {
+        if (!direct) break;
+        direct = reader == writer ? reads_elementwise(*writer, state) : !reaches(writer, reader);
+      }
+      for (const auto& output : output_copies_) direct = direct && !(output.value == state);
+      if (!direct) {
+        update_copies_.push_back({value, to, state.type()});
+        continue;
+      }
+      bound_[key(value)] = to;
+      for (const Node* reader : readers) {
+        if (reader != writer) edges_[id(reader)].push_back(writer);
+      }
+    }
+  }
+
+  bool reads_elementwise(const Node& writer, Value state) const {
+    const auto& selected = kernels_.at(&writer);
+    if (!selected.plan.in_place) return false;
+    // The program's operands are the variadic tail of an op with kEpilogue.
+    const std::size_t first = writer.op().has(kEpilogue) ? writer.op().inputs.size() - 1 : 0;
+    for (std::size_t i = 0; i < writer.inputs().size(); ++i) {
+      const Value v = writer.inputs()[i];
+      if (!v || !(storage_root(v) == state)) continue;
+      if (i < first || !(v.type() == writer.types()[0])) return false;
+    }
+    return true;
+  }
+
+  void assign(const Node& node) {
+    if (node.op().has(kLeaf)) return;
+    auto& mine = planes_[id(&node)];
+    if (node.op().has(kView)) {
+      // A view binds the first plane of each of its operands: reshape has one, codebook several.
+      Planes planes = {-1, -1, -1};
+      int next = 0;
+      for (const Value v : node.inputs()) {
+        if (v) planes[static_cast<std::size_t>(next++)] = planes_of(v)[0];
+      }
+      mine = {planes};
+      return;
+    }
+    for (int i = 0; i < static_cast<int>(node.types().size()); ++i) {
+      const TensorType& type = node.types()[static_cast<std::size_t>(i)];
+      const auto bound = bound_.find({&node, i});
+      if (bound != bound_.end()) {
+        mine.push_back({bound->second, -1, -1});
+        continue;
+      }
+      const auto planes = type.encoding.planes(type.dtype, type.shape, 0);
+      TESSERA_ASSERT(planes.size() == 1);  // encoded values are made of views and repacks
+      const auto kind = fixed_[id(&node)] ? Buffer::Kind::persistent : Buffer::Kind::arena;
+      mine.push_back({add_buffer({kind, planes[0].bytes(), 0, {}, type, 0}), -1, -1});
+    }
+  }
+
+  const Planes& planes_of(Value v) const {
+    return planes_[id(v.node)][v.node->op().has(kView) ? 0 : static_cast<std::size_t>(v.index)];
+  }
+
+  void finish_roots() {
+    for (const auto& copy : output_copies_) {
+      const Value root = storage_root(copy.value);
+      auto& list = root.node->op().has(kLeaf) ? plan_.before : plan_.after;
+      list.push_back({planes_of(copy.value)[0], copy.buffer, dense_bytes(copy.type)});
+    }
+    for (const auto& copy : update_copies_) {
+      plan_.after.push_back({planes_of(copy.value)[0], copy.buffer, dense_bytes(copy.type)});
+    }
+  }
+
+  // Kahn's algorithm with the original order as priority; the prologue comes first.
+  void order_steps() {
+    std::vector<int> waiting(graph_.nodes().size());
+    for (const Node& node : graph_.nodes()) {
+      if (!live_[id(&node)]) continue;
+      for (const Value v : node.inputs()) waiting[id(&node)] += static_cast<bool>(v);
+      for (const Node* next : edges_[id(&node)]) ++waiting[id(next)];
+    }
+    using Item = std::pair<int, int>;  // (not prologue, node id)
+    std::priority_queue<Item, std::vector<Item>, std::greater<>> ready;
+    const auto offer = [&](const Node& node) {
+      if (waiting[id(&node)] == 0) ready.push({!fixed_[id(&node)], node.id()});
+    };
+    for (const Node& node : graph_.nodes()) {
+      if (live_[id(&node)]) offer(node);
+    }
+    while (!ready.empty()) {
+      const Node& node = graph_.nodes()[static_cast<std::size_t>(ready.top().second)];
+      ready.pop();
+      if (is_step(node)) add_step(node);
+      const auto release = [&](const Node* next) {
+        if (live_[id(next)] && --waiting[id(next)] == 0) offer(*next);
+      };
+      for (const Node* next : users_[id(&node)]) release(next);
+      for (const Node* next : edges_[id(&node)]) release(next);
+    }
+  }
+
+  void add_step(const Node& node) {
+    Selected& selected = kernels_.at(&node);
+    Step step;
+    step.node = &node;
+    step.run = std::move(selected.plan.run);
+    std::int64_t bytes = 0;
+    const auto count = [&](const Planes& planes) {
+      for (const int b : planes) bytes += b < 0 ? 0 : plan_.buffers[static_cast<std::size_t>(b)].bytes;
+    };
+    for (const Value v : node.inputs()) {
+      step.buffers.inputs.push_back(v ? planes_of(v) : Planes{-1, -1, -1});
+      count(step.buffers.inputs.back());
+    }
+    for (const Planes& planes : planes_[id(&node)]) {
+      step.buffers.outputs.push_back(planes);
+      count(planes);
+    }
+    const bool prologue = fixed_[id(&node)];
+    if (prologue) note_prologue_reads(node);
+    plan_.prologue_steps += prologue;
+    plan_.scratch_bytes = std::max(plan_.scratch_bytes, selected.plan.scratch_bytes);
+    plan_.info.push_back({node.name(), std::string(node.op().name), selected.kernel,
+                          node.types()[0].text(), selected.plan.note, selected.plan.flops, bytes,
+                          prologue, std::move(selected.refusals)});
+    plan_.steps.push_back(std::move(step));
+  }
+
+  void note_prologue_reads(const Node& node) {
+    for (const Value v : node.inputs()) {
+      if (!v) continue;
+      for (const int b : planes_of(v)) {
+        if (b >= 0 && plan_.buffers[static_cast<std::size_t>(b)].kind == Buffer::Kind::state) {
+          plan_.prologue_reads.insert(plan_.buffers[static_cast<std::size_t>(b)].name);
+        }
+      }
+    }
+  }
+
+  void place_arena() {
+    std::map<int, Lifetime> lives;
+    const auto touch = [&](int b, int step) {
+      if (b < 0 || plan_.buffers[static_cast<std::size_t>(b)].kind != Buffer::Kind::arena) return;
+      auto [at, fresh] = lives.try_emplace(b, Lifetime{b, step, step});
+      at->second.first = std::min(at->second.first, step);
+      at->second.last = std::max(at->second.last, step);
+    };
+    const int count = static_cast<int>(plan_.steps.size());
+    for (int s = 0; s < count; ++s) {
+      const auto& buffers = plan_.steps[static_cast<std::size_t>(s)].buffers;
+      for (const auto& planes : buffers.inputs) {
+        for (const int b : planes) touch(b, s);
+      }
+      for (const auto& planes : buffers.outputs) {
+        for (const int b : planes) touch(b, s);
+      }
+    }
+    for (const Copy& copy : plan_.after) touch(copy.from, count);
+    std::vector<Lifetime> lifetimes;
+    for (const auto& [b, life] : lives) lifetimes.push_back(life);
+    plan_.memory.arena = plan_arena(plan_.buffers, lifetimes);
+    for (const auto& life : lifetimes) {
+      if (life.last >= count) continue;
+      const Buffer& buffer = plan_.buffers[static_cast<std::size_t>(life.buffer)];
+      plan_.steps[static_cast<std::size_t>(life.last)].dies.emplace_back(buffer.offset, buffer.bytes);
+    }
+  }
+
+  struct PendingCopy {
+    Value value;
+    int buffer;
+    TensorType type;
+  };
+
+  PlanData& plan_;
+  const Graph& graph_;
+  std::map<const Node*, Selected>& kernels_;
+  std::vector<bool> fixed_, live_;
+  std::vector<std::vector<const Node*>> users_, edges_;
+  std::vector<std::vector<Planes>> planes_;
+  std::map<Key, int> bound_;
+  std::vector<PendingCopy> output_copies_, update_copies_;
+};
+
+std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& options) {
+  PassContext passes;
+  Graph bound = specialize(graph, options.batch);
+  if (kDebug) verify(bound, Level::bound, "specialize");
+  bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
+  SelectOptions select{options.features.value_or(active_features()),
+                       options.threads > 0 ? options.threads : num_threads(), options.packed_only};
+  Selection selection = select_kernels(bound, select);
+  if (kDebug || check_requested("verify")) verify(selection.graph, Level::selected, "select");
+  dump_after("select", selection.graph);
+  auto plan = std::make_shared<PlanData>(Graph(graph.ops()));
+  // The graph moves into the plan: its nodes keep their addresses.
+  plan->graph = std::move(selection.graph);
+  plan->options = options;
+  plan->options.check_nan = options.check_nan || check_requested("nan");
+  plan->decoded = std::move(selection.decoded);
+  Builder(*plan, selection.kernels).run();
+  return plan;
+}
+
+}  // namespace
+
+Plan compile(const Graph& graph, const CompileOptions& options) {
+  return Plan(build(graph, options));
+}
+
+Plan compile(const Graph& graph, const State& state, const CompileOptions& options) {
+  check(graph.updates().empty(), "a graph that updates state cannot be frozen; compile(graph) is for training");
+  auto plan = build(graph, options);
+  capture(*plan, state);
+  return Plan(plan);
+}
+
+}  // namespace tessera

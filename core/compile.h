@@ -1,0 +1,107 @@
+// compile(graph) -> Plan: a flat list of prepared steps over one arena. A plan is immutable and may
+// be shared by threads; each thread runs its own RunContext. Running allocates nothing and looks
+// nothing up.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/cpu.h"
+#include "core/graph.h"
+#include "core/state.h"
+#include "core/tensor.h"
+
+namespace tessera {
+
+struct CompileOptions {
+  std::int64_t batch = 1;               // binds the batch symbol
+  int threads = 0;                      // 0: num_threads()
+  std::optional<CpuFeatures> features;  // default: active_features()
+  bool packed_only = false;             // a whole-tensor decode of codebook storage is an error
+  bool check_nan = false;               // also TESSERA_CHECK=nan: stop at the first node that makes one
+};
+
+struct StepInfo {
+  std::string name;    // of the node, "" when it has none
+  std::string op;
+  std::string kernel;  // the row chosen
+  std::string type;    // of output 0
+  std::string note;
+  double flops = 0;
+  std::int64_t bytes = 0;  // read and written, each operand once
+  bool prologue = false;   // runs once, or again when a state it reads has changed
+  std::vector<std::string> refusals;
+};
+
+struct PlanMemory {
+  std::int64_t arena = 0;       // activations and gradients, per context
+  std::int64_t scratch = 0;     // per context
+  std::int64_t persistent = 0;  // results of the prologue: packed weights
+  std::int64_t states = 0;      // parameters and other state the steps read, as stored
+};
+
+class RunContext;
+struct PlanData;
+
+class Plan {
+ public:
+  explicit Plan(std::shared_ptr<const PlanData> data) : data_(std::move(data)) {}
+
+  // A context of a live plan works on `state`, which must hold every param and state of the graph
+  // with its type (Error names what is missing) and outlive the context.
+  RunContext context(State& state) const;
+  // A context of a frozen plan. Any number may run at the same time.
+  RunContext context() const;
+  // One run of a frozen plan: inputs by name to outputs by name.
+  std::map<std::string, Tensor> run(const std::map<std::string, Tensor>& inputs) const;
+
+  const std::vector<StepInfo>& steps() const;
+  const PlanMemory& memory() const;
+  const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each
+  std::string text() const;                         // table of the steps
+  const PlanData& data() const { return *data_; }
+
+ private:
+  std::shared_ptr<const PlanData> data_;
+};
+
+class RunContext {
+ public:
+  RunContext(RunContext&&) noexcept;
+  RunContext& operator=(RunContext&&) noexcept;
+  ~RunContext();
+
+  // Uses the tensor's own elements as the input (no copy; it must not change during run()).
+  void bind(std::string_view input, const Tensor& tensor);
+  void set(std::string_view input, float value);  // scalar f32 input
+  // Runs all steps. Throws Error when an input was never bound.
+  void run();
+  // The result of the last run; overwritten by the next.
+  const Tensor& output(std::string_view name) const;
+
+  // Runs once and returns seconds per step (same order as Plan::steps; prologue steps that did not
+  // run are 0). chrome_trace() gives the same run as a chrome://tracing JSON text.
+  std::vector<double> profile();
+  static std::string chrome_trace(const Plan& plan, const std::vector<double>& seconds);
+
+ private:
+  friend class Plan;
+  friend void capture(PlanData& plan, const State& state);
+  struct Data;
+  explicit RunContext(std::unique_ptr<Data> data);
+  std::unique_ptr<Data> data_;
+};
+
+// A live plan: reads and updates the State its contexts are given.
+Plan compile(const Graph& graph, const CompileOptions& options = {});
+
+// A frozen plan for inference: captures the state's values once, keeps only what its steps read
+// (packed planes instead of logical ones). Throws Error when the graph updates state.
+Plan compile(const Graph& graph, const State& state, const CompileOptions& options);
+
+}  // namespace tessera

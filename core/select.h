@@ -1,0 +1,40 @@
+// Kernel selection: the row decides. For every node the first row that serves it; where a row wants
+// an operand in another arrangement a repack node is placed, and where no row takes codebook storage
+// a decode node. Nodes without a row are decomposed.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/graph.h"
+#include "core/op_def.h"
+
+namespace tessera {
+
+struct Selected {
+  std::string kernel;                 // row name, or "pack <layout>" for a repack node
+  KernelPlan plan;
+  std::vector<std::string> refusals;  // "row: reason", for the better rows
+};
+
+struct SelectOptions {
+  CpuFeatures features;
+  int threads = 1;
+  bool packed_only = false;  // a whole-tensor decode is an error
+};
+
+struct Selection {
+  Graph graph;
+  std::map<const Node*, Selected> kernels;  // every node that computes something
+  std::vector<std::string> decoded;         // "op 'name': bytes" of each whole-tensor decode
+};
+
+// Throws Error when an op has neither a row nor a decomposition, or when packed_only is broken.
+// TESSERA_VERBOSE=select prints each choice and why better rows were refused.
+Selection select_kernels(const Graph& graph, const SelectOptions& options);
+
+// Values that do not change between steps: they derive from states the graph does not update.
+std::vector<bool> fixed_nodes(const Graph& graph);
+
+}  // namespace tessera
