@@ -1,5 +1,6 @@
 #include "core/program.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/op_def.h"
@@ -109,6 +110,12 @@ std::string Program::text() const {
 }
 
 Program parse_program(const OpSet& ops, std::string_view text) { return Reader(ops, text).read(); }
+
+int program_output_count(std::string_view text) {
+  const auto arrow = text.rfind("->");
+  check(arrow != std::string_view::npos, "program '", text, "': expected '->'");
+  return 1 + static_cast<int>(std::count(text.begin() + static_cast<std::ptrdiff_t>(arrow), text.end(), ','));
+}
 
 void evaluate(const Program& program, const double* args, double* out) {
   std::vector<double> temps(program.code.size());

@@ -38,6 +38,9 @@ struct Program {
 // Reads the text form; throws Error on unknown or non-elementwise ops, wrong arity, or forward uses.
 Program parse_program(const OpSet& ops, std::string_view text);
 
+// The number of results of a program in text form, without reading it whole.
+int program_output_count(std::string_view text);
+
 // Evaluates one element in f64: `args[i]` are the inputs, results go to `out`.
 void evaluate(const Program& program, const double* args, double* out);
 

@@ -1,0 +1,111 @@
+#include "nn/module.h"
+
+#include <cmath>
+
+#include "ops/build.h"
+#include "ops/matmul/matmul.h"
+
+namespace tessera::nn {
+
+Init Init::constant(float value) {
+  return Init([=](Rng&, double, double) { return value; });
+}
+Init Init::uniform(float low, float high) {
+  return Init([=](Rng& rng, double, double) { return rng.uniform(low, high); });
+}
+Init Init::normal(float stddev) {
+  return Init([=](Rng& rng, double, double) { return stddev * rng.normal(); });
+}
+Init Init::xavier_uniform(double gain) {
+  return Init([=](Rng& rng, double fan_in, double fan_out) {
+    const auto a = static_cast<float>(gain * std::sqrt(6.0 / (fan_in + fan_out)));
+    return rng.uniform(-a, a);
+  });
+}
+Init Init::kaiming_uniform(double gain) {
+  return Init([=](Rng& rng, double fan_in, double) {
+    const auto a = static_cast<float>(gain * std::sqrt(3.0 / fan_in));
+    return rng.uniform(-a, a);
+  });
+}
+
+Tensor Init::operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const {
+  Tensor out(DType::f32, shape);
+  double field = 1;  // receptive field of a convolution weight [out, in, kh, kw]
+  for (int i = 2; i < shape.rank(); ++i) field *= static_cast<double>(shape[i].value());
+  const double fan_in = shape.rank() >= 2 ? static_cast<double>(shape[1].value()) * field : 1;
+  const double fan_out = shape.rank() >= 1 ? static_cast<double>(shape[0].value()) * field : 1;
+  Rng rng(seed, stable_id(name));
+  for (float& v : out.span<float>()) v = draw_(rng, fan_in, fan_out);
+  return out;
+}
+
+Value Scope::seed() { return graph_.input("seed", {DType::s64, {}, {}}); }
+Value Scope::step() { return graph_.input("step", {DType::s64, {}, {}}); }
+
+Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
+  const std::string full = path_.empty() ? std::string(name) : path_ + "." + std::string(name);
+  const TensorType type{DType::f32, shape, {}};
+  const bool known = graph_.find_leaf(full) != nullptr;
+  const Value value = graph_.param(full, type);
+  if (!known) parameters_.push_back({full, type, init});
+  return value;
+}
+
+namespace {
+
+Init pytorch_default(std::int64_t in) {
+  const float a = 1.0f / std::sqrt(static_cast<float>(in));
+  return Init::uniform(-a, a);
+}
+
+}  // namespace
+
+Linear::Linear(std::int64_t in, std::int64_t out, bool bias)
+    : Linear(in, out, bias, pytorch_default(in), pytorch_default(in)) {}
+
+Linear::Linear(std::int64_t in, std::int64_t out, bool bias, Init weight_init, Init bias_init)
+    : in_(in), out_(out), bias_(bias), weight_init_(std::move(weight_init)),
+      bias_init_(std::move(bias_init)) {
+  check(in >= 1 && out >= 1, "[Linear] needs at least one input and one output, got ", in, " and ", out);
+}
+
+Value Linear::forward(Scope& scope, Value x) const {
+  check(x.shape().rank() == 2 && x.shape()[1] == Dim(in_), "[Linear ", scope.path(),
+        "] expected x f32[n,", in_, "], got ", x.type().text());
+  const Value weight = scope.param("weight", {out_, in_}, weight_init_);
+  return ops::linear(x, weight, bias_ ? scope.param("bias", {out_}, bias_init_) : Value());
+}
+
+Tanh::Tanh() : Function([](Value x) { return ops::tanh(x); }) {}
+ReLU::ReLU() : Function([](Value x) { return ops::relu(x); }) {}
+Sigmoid::Sigmoid() : Function([](Value x) { return ops::sigmoid(x); }) {}
+GELU::GELU() : Function([](Value x) { return ops::gelu(x); }) {}
+Flatten::Flatten()
+    : Function([](Value x) {
+        Dim rest = 1;
+        for (int i = 1; i < x.shape().rank(); ++i) rest = rest * x.shape()[i];
+        return ops::reshape(x, {x.shape()[0], rest});
+      }) {}
+
+Dropout::Dropout(double p) : p_(p) {
+  check(p >= 0 && p < 1, "[Dropout] probability must be in [0, 1), got ", p);
+}
+
+Value Dropout::forward(Scope& scope, Value x) const {
+  if (!scope.training() || p_ == 0) return x;
+  return ops::dropout(x, p_, scope.seed(), scope.step(), scope.path());
+}
+
+Value Sequential::forward(Scope& scope, Value x) const {
+  for (const auto& [name, module] : items_) {
+    x = scope.in(name, [&] { return module->forward(scope, x); });
+  }
+  return x;
+}
+
+void initialize(State& state, const std::vector<ParameterSpec>& parameters, std::uint64_t seed) {
+  for (const auto& p : parameters) state.set(p.name, p.init(p.type.shape, seed, p.name));
+}
+
+}  // namespace tessera::nn

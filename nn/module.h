@@ -1,0 +1,163 @@
+// Modules: what models are written with. A module adds nodes to a graph; its parameters live by name
+// path ("fc1.weight") in a State, so train, eval and packed graphs share them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/graph.h"
+#include "core/rng.h"
+#include "core/state.h"
+
+namespace tessera::nn {
+
+// How a parameter starts. Values are a pure function of (seed, name), so adding a layer elsewhere
+// does not change them.
+class Init {
+ public:
+  static Init constant(float value);
+  static Init uniform(float low, float high);
+  static Init normal(float stddev);
+  // U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out))  (Glorot & Bengio 2010)
+  static Init xavier_uniform(double gain = 1.0);
+  // U(-a, a) with a = gain * sqrt(3 / fan_in)  (He et al. 2015: gain = sqrt(2) before ReLU)
+  static Init kaiming_uniform(double gain);
+
+  // Fan-in is the row length of the shape, fan-out the number of rows times the receptive field.
+  Tensor operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const;
+
+ private:
+  using Draw = std::function<float(Rng&, double fan_in, double fan_out)>;
+  explicit Init(Draw draw) : draw_(std::move(draw)) {}
+  Draw draw_;
+};
+
+struct ParameterSpec {
+  std::string name;
+  TensorType type;
+  Init init;
+};
+
+// What a module's forward works in: the graph being built, and the path of names above it.
+class Scope {
+ public:
+  explicit Scope(Graph& graph, bool training = false) : graph_(graph), training_(training) {}
+  Scope(const Scope&) = delete;
+
+  Graph& graph() { return graph_; }
+  bool training() const { return training_; }
+  const std::string& path() const { return path_; }
+  // Scalar s64 inputs "seed" and "step" that random ops are keyed by.
+  Value seed();
+  Value step();
+
+  // A trainable parameter "path.name".
+  Value param(std::string_view name, const Shape& shape, const Init& init);
+  const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+
+  // Runs fn with `name` appended to the path.
+  template <class Fn>
+  auto in(std::string_view name, Fn&& fn) {
+    const std::string saved = path_;
+    path_ = path_.empty() ? std::string(name) : path_ + "." + std::string(name);
+    struct Restore {
+      Scope& scope;
+      const std::string& saved;
+      ~Restore() { scope.path_ = saved; }
+    } restore{*this, saved};
+    return fn();
+  }
+
+ private:
+  Graph& graph_;
+  bool training_;
+  std::string path_;
+  std::vector<ParameterSpec> parameters_;
+};
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  virtual Value forward(Scope& scope, Value x) const = 0;
+};
+
+// y = x W^T + b: x f32 [n, in], W [out, in], b [out].
+class Linear final : public Module {
+ public:
+  // Default initialisation: U(-1/sqrt(in), 1/sqrt(in)) for both, as PyTorch.
+  Linear(std::int64_t in, std::int64_t out, bool bias = true);
+  Linear(std::int64_t in, std::int64_t out, bool bias, Init weight_init, Init bias_init);
+  Value forward(Scope& scope, Value x) const override;
+
+ private:
+  std::int64_t in_, out_;
+  bool bias_;
+  Init weight_init_, bias_init_;
+};
+
+// A module made of one function of a value.
+class Function : public Module {
+ public:
+  explicit Function(Value (*fn)(Value)) : fn_(fn) {}
+  Value forward(Scope&, Value x) const override { return fn_(x); }
+
+ private:
+  Value (*fn_)(Value);
+};
+struct Tanh final : Function {
+  Tanh();
+};
+struct ReLU final : Function {
+  ReLU();
+};
+struct Sigmoid final : Function {
+  Sigmoid();
+};
+struct GELU final : Function {
+  GELU();
+};
+// [n, ...] -> [n, product of the rest].
+struct Flatten final : Function {
+  Flatten();
+};
+
+// Zeroes with probability p in training, the identity otherwise.
+class Dropout final : public Module {
+ public:
+  explicit Dropout(double p);  // throws Error unless 0 <= p < 1
+  Value forward(Scope& scope, Value x) const override;
+
+ private:
+  double p_;
+};
+
+// Modules one after another; names become part of the parameters' paths (default: "0", "1", ...).
+class Sequential final : public Module {
+ public:
+  Sequential() = default;
+  template <class... Modules>
+    requires(sizeof...(Modules) > 0 && (std::is_base_of_v<Module, std::decay_t<Modules>> && ...))
+  explicit Sequential(Modules&&... modules) {
+    (add(std::to_string(items_.size()), std::forward<Modules>(modules)), ...);
+  }
+  template <class M>
+  Sequential& add(std::string name, M&& module) {
+    items_.emplace_back(std::move(name),
+                        std::make_shared<std::decay_t<M>>(std::forward<M>(module)));
+    return *this;
+  }
+  Value forward(Scope& scope, Value x) const override;
+
+ private:
+  std::vector<std::pair<std::string, std::shared_ptr<const Module>>> items_;
+};
+
+// Gives every parameter its initial value.
+void initialize(State& state, const std::vector<ParameterSpec>& parameters, std::uint64_t seed);
+
+}  // namespace tessera::nn

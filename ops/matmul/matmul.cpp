@@ -1,0 +1,144 @@
+// matmul: y[m,n] = sum_k op(a)[m,k] op(b)[k,n], op = transpose when the flag is set.
+// Shapes: a [m,k] or [k,m], b [k,n] or [n,k], y [m,n]; f32. b may be codebook storage in its logical
+// order. With an epilogue, the product is input a0 of a Program and its results are the outputs;
+// the program's other operands follow b and broadcast to [m,n].
+// Accumulator: f32 by fused multiply-add in ascending k (f64 in the reference).
+#include "ops/matmul/matmul.h"
+
+#include "core/program.h"
+#include "ops/build.h"
+#include "ops/matmul/rows.h"
+
+namespace tessera {
+
+namespace {
+
+std::vector<TensorType> infer(const InferArgs& args) {
+  for (const int i : {0, 1}) {
+    args.require_dtype(i, DType::f32);
+    args.require_rank(i, 2);
+  }
+  const bool ta = args.attrs.boolean("transpose_a"), tb = args.attrs.boolean("transpose_b");
+  const Dim m = args.shape(0)[ta ? 1 : 0], ka = args.shape(0)[ta ? 0 : 1];
+  const Dim kb = args.shape(1)[tb ? 1 : 0], n = args.shape(1)[tb ? 0 : 1];
+  args.require(ka == kb, "inner dimensions differ: ", args.in(0).text(), ta ? " transposed" : "",
+               " and ", args.in(1).text(), tb ? " transposed" : "");
+  const TensorType product{DType::f32, Shape{m, n}, {}};
+  const std::string& epilogue = args.attrs.string("epilogue");
+  args.require(args.inputs.size() == 2 || !epilogue.empty(), "extra operands need an epilogue");
+  if (epilogue.empty()) return {product};
+  for (int i = 2; i < static_cast<int>(args.inputs.size()); ++i) {
+    args.require_dtype(i, DType::f32);
+    args.require(broadcasts_to(args.shape(i), product.shape), "epilogue operand ", args.in(i).text(),
+                 " does not broadcast to ", product.text());
+  }
+  return std::vector<TensorType>(static_cast<std::size_t>(program_output_count(epilogue)), product);
+}
+
+// With y = A B, A = op(a), B = op(b): dA = dy B^T, dB = A^T dy; transposed again where the operand
+// was read transposed.
+std::vector<Value> grad(const GradArgs& args) {
+  check(args.node.attrs().string("epilogue").empty(), "[matmul] has no gradient after fusion");
+  const bool ta = args.node.attrs().boolean("transpose_a");
+  const bool tb = args.node.attrs().boolean("transpose_b");
+  const Value a = args.in(0), b = args.in(1), dy = args.grad();
+  std::vector<Value> out(2);
+  // A codebook operand stays on the right, where kernels read it.
+  if (args.wants(0)) {
+    out[0] = !ta ? ops::matmul(dy, b, false, !tb)
+                 : ops::transpose(ops::matmul(dy, b, false, !tb), {1, 0});
+  }
+  if (args.wants(1)) {
+    out[1] = tb ? ops::matmul(dy, a, true, ta) : ops::matmul(a, dy, !ta, false);
+  }
+  return out;
+}
+
+void ref(const RefArgs& args) {
+  const Attrs& attrs = args.node.attrs();
+  const bool ta = attrs.boolean("transpose_a"), tb = attrs.boolean("transpose_b");
+  const RefTensor& a = args.in(0);
+  const RefTensor& b = args.in(1);
+  const Shape& shape = args.out().type.shape;
+  const std::int64_t m = shape[0].value(), n = shape[1].value();
+  const std::int64_t k = a.type.shape[ta ? 0 : 1].value();
+  const auto at = [](const RefTensor& t, bool transposed, std::int64_t i, std::int64_t j) {
+    const std::int64_t width = t.type.shape[1].value();
+    return t.v[static_cast<std::size_t>(transposed ? j * width + i : i * width + j)];
+  };
+  const std::string& epilogue = attrs.string("epilogue");
+  Program program;
+  if (!epilogue.empty()) program = parse_program(args.node.graph().ops(), epilogue);
+  std::vector<double> operands(args.inputs.size() - 1), results(args.outputs.size());
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (std::int64_t q = 0; q < k; ++q) sum += at(a, ta, i, q) * at(b, tb, q, j);
+      const auto out = static_cast<std::size_t>(i * n + j);
+      if (epilogue.empty()) {
+        args.out().v[out] = sum;
+        continue;
+      }
+      operands[0] = sum;
+      for (std::size_t x = 2; x < args.inputs.size(); ++x) {
+        const Shape& s = args.inputs[x]->type.shape;
+        const std::int64_t columns = s.rank() >= 1 ? s[-1].value() : 1;
+        const std::int64_t rows = s.rank() == 2 ? s[0].value() : 1;
+        operands[x - 1] = args.inputs[x]->v[static_cast<std::size_t>(
+            (rows == 1 ? 0 : i) * columns + (columns == 1 ? 0 : j))];
+      }
+      evaluate(program, operands.data(), results.data());
+      for (std::size_t o = 0; o < results.size(); ++o) args.out(static_cast<int>(o)).v[out] = results[o];
+    }
+  }
+}
+
+std::optional<Sample> sample(Rng& rng, int index) {
+  static constexpr std::int64_t kSizes[] = {1, 2, 3, 7, 8, 13, 17, 33, 49};
+  const auto size = [&] { return kSizes[rng.below(std::size(kSizes))]; };
+  const bool ta = index & 1, tb = index & 2;
+  const std::int64_t m = size(), n = size(), k = index == 5 ? 130 : size();
+  Sample out;
+  out.inputs = {{f32({ta ? k : m, ta ? m : k})}, {f32({tb ? n : k, tb ? k : n})}};
+  out.attrs = {{"transpose_a", ta}, {"transpose_b", tb}};
+  if (index >= 4) {
+    // A fused bias and activation; not differentiable, so gradient tests take the other cases.
+    out.attrs.set("epilogue", std::string("t0=add(a0,a1);t1=tanh(t0);t2=mul(t1,a2)->t1,t2"));
+    out.inputs.push_back({f32({n})});
+    out.inputs.push_back({f32({m, n})});
+  }
+  return index < 8 ? std::optional(out) : std::nullopt;
+}
+
+}  // namespace
+
+const OpDef kMatmul{.name = "matmul",
+                    .doc = "y[m,n] = sum_k a[m,k] b[k,n], then an optional elementwise epilogue",
+                    .inputs = {{.name = "a"},
+                               {.name = "b", .encoded = true},
+                               {.name = "epilogue operand", .optional = true, .variadic = true}},
+                    .attrs = {{"transpose_a", AttrKind::boolean, false},
+                              {"transpose_b", AttrKind::boolean, false},
+                              {"epilogue", AttrKind::string, std::string()}},
+                    .traits = kEpilogue,
+                    .infer = infer,
+                    .grad = grad,
+                    .ref = ref,
+                    .sample = sample,
+                    .rows = matmul_rows()};
+
+namespace ops {
+
+Value matmul(Value a, Value b, bool transpose_a, bool transpose_b) {
+  return a.graph()
+      .add(kMatmul, {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}})
+      .output();
+}
+
+Value linear(Value x, Value weight, Value bias) {
+  const Value y = matmul(x, weight, false, true);
+  return bias ? add(y, bias) : y;
+}
+
+}  // namespace ops
+}  // namespace tessera
