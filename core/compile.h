@@ -60,6 +60,7 @@ class Plan {
   // One run of a frozen plan: inputs by name to outputs by name.
   std::map<std::string, Tensor> run(const std::map<std::string, Tensor>& inputs) const;
 
+  bool has_input(std::string_view name) const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
   const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each

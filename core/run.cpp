@@ -286,6 +286,7 @@ std::map<std::string, Tensor> Plan::run(const std::map<std::string, Tensor>& inp
   return out;
 }
 
+bool Plan::has_input(std::string_view name) const { return data_->inputs.contains(name); }
 const std::vector<StepInfo>& Plan::steps() const { return data_->info; }
 const PlanMemory& Plan::memory() const { return data_->memory; }
 const std::vector<std::string>& Plan::decoded() const { return data_->decoded; }

@@ -1,0 +1,38 @@
+#include "nn/schedule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace tessera::nn {
+
+Schedule constant(double value) {
+  return [=](double) { return value; };
+}
+
+Schedule exponential(double start, double factor) {
+  return [=](double epoch) { return start * std::pow(factor, std::floor(epoch)); };
+}
+
+Schedule step_decay(double start, double factor, std::vector<double> milestones) {
+  return [=, milestones = std::move(milestones)](double epoch) {
+    const auto passed = std::count_if(milestones.begin(), milestones.end(),
+                                      [&](double m) { return epoch >= m; });
+    return start * std::pow(factor, static_cast<double>(passed));
+  };
+}
+
+Schedule cosine(double start, double end, double epochs) {
+  return [=](double epoch) {
+    const double t = std::clamp(epoch / epochs, 0.0, 1.0);
+    return end + (start - end) * 0.5 * (1 + std::cos(std::numbers::pi * t));
+  };
+}
+
+Schedule with_warmup(double warmup, Schedule after) {
+  return [=, after = std::move(after)](double epoch) {
+    return epoch < warmup ? after(warmup) * (epoch + 1e-9) / warmup : after(epoch);
+  };
+}
+
+}  // namespace tessera::nn

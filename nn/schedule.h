@@ -1,0 +1,21 @@
+// Scalar schedules: learning rates and penalty weights as functions of the epoch. They are inputs of
+// the graph, so changing one recompiles nothing.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+namespace tessera::nn {
+
+// `epoch` counts from 0 and may be fractional.
+using Schedule = std::function<double(double epoch)>;
+
+Schedule constant(double value);
+Schedule exponential(double start, double factor);  // start * factor^floor(epoch)
+Schedule step_decay(double start, double factor, std::vector<double> milestones);
+// From start to end over `epochs` by half a cosine (Loshchilov & Hutter 2017, one cycle).
+Schedule cosine(double start, double end, double epochs);
+// Linear from 0 over the first `warmup` epochs, then `after`.
+Schedule with_warmup(double warmup, Schedule after);
+
+}  // namespace tessera::nn
