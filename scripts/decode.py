@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Decodes the weights of a Tessera model with nothing but the standard library; see docs/format.md.
+
+decode.py NAME.json            lists the parameters with their types
+decode.py NAME.json fc1.bias   prints the values of one, row-major, a number per line"""
+import array, hashlib, json, math, pathlib, re, struct, sys
+
+
+def read_tensors(data):
+    end, out = 8 + struct.unpack("<Q", data[:8])[0], {}
+    codes = {"F32": "f", "BF16": "f", "I8": "b", "U8": "B", "I32": "i", "I64": "q"}
+    for name, tensor in json.loads(data[8:end]).items():
+        if name == "__metadata__":
+            continue
+        begin, stop = tensor["data_offsets"]
+        raw = data[end + begin:end + stop]
+        if tensor["dtype"] == "BF16":  # the upper half of an f32
+            raw = b"".join(b"\0\0" + raw[i:i + 2] for i in range(0, len(raw), 2))
+        out[name] = [v for v, in struct.iter_unpack("<" + codes[tensor["dtype"]], raw)]
+    return out
+
+
+def decode(type_text, indices, entries, scale=None):
+    """Values of a codebook tensor; type_text is such as f32[300,784]@cb4:bf16/g64s32v2."""
+    shape, bits, group, block, d = re.fullmatch(
+        r"f32\[([\d,]+)\]@cb(\d)(?::\w+)?(?:/(?:g(\d+))?(?:s(\d+|row))?(?:v(\d+))?)?",
+        type_text).groups()
+    shape, bits, d = [int(n) for n in shape.split(",")], int(bits), int(d or 1)
+    row_length = math.prod(shape[1:])
+    group = int(group or shape[0])
+    block = row_length if block in (None, "row") else int(block)
+    group_size = len(entries) // -(-shape[0] // group)  # numbers in one group's codebook
+    values = array.array("f")
+    for i in range(math.prod(shape)):
+        (row, column), bit = divmod(i, row_length), i // d * bits
+        word = int.from_bytes(bytes(indices[bit // 8:bit // 8 + 2]), "little")
+        index = word >> bit % 8 & (1 << bits) - 1
+        value = entries[row // group * group_size + index * d + i % d]
+        if scale:
+            value *= scale[row * -(-row_length // block) + column // block]
+        values.append(value)
+    return values
+
+
+def main(path, wanted=None):
+    model = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    data = (pathlib.Path(path).parent / model["weights"]["file"]).read_bytes()
+    if hashlib.sha256(data).hexdigest() != model["weights"]["sha256"]:
+        sys.exit(f"{model['weights']['file']}: its sha256 is not the one in {path}")
+    tensors, nodes, found = read_tensors(data), {n["id"]: n for n in model["nodes"]}, {}
+    for node in nodes.values():
+        if node["op"] == "codebook":
+            planes = [nodes[i[0]]["name"] for i in node["inputs"] if i]
+            found[planes[0].removesuffix(".indices")] = (node["type"], planes)
+        elif node["op"] == "param":
+            found[node["name"]] = (node["type"], None)
+    if wanted is None:
+        return [f"{name} {found[name][0]}" for name in found]
+    if wanted not in found:
+        sys.exit(f"{path}: no parameter '{wanted}'")
+    type_text, planes = found[wanted]
+    values = decode(type_text, *(tensors[p] for p in planes)) if planes else tensors[wanted]
+    return [f"{value:.9g}" for value in values]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    print("\n".join(main(*sys.argv[1:])))

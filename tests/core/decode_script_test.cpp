@@ -1,0 +1,146 @@
+// scripts/decode.py, an independent reader of the files, against the definition of the index order.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <sstream>
+
+#include "core/encoding.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json_io.h"
+#include "core/files/safetensors.h"
+#include "core/rng.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Output {
+  std::string text;
+  int status = 0;
+};
+
+Output shell(const std::string& command) {
+  Output out;
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return {"", -1};
+  char buffer[4096];
+  for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) {
+    out.text.append(buffer, n);
+  }
+  out.status = ::pclose(pipe);
+  return out;
+}
+
+// Random planes of a codebook tensor, and the values they stand for.
+std::vector<float> random_codebook(const TensorType& type, const std::string& name, Rng& rng,
+                                   TensorMap& tensors) {
+  const CodebookFormat& format = *type.encoding.codebook_format();
+  const std::int64_t k = std::max<std::int64_t>(1, format.max_entries() - 1);
+  const std::int64_t count = format.index_count(type.shape), d = format.vector_len;
+  Tensor indices(DType::u8, format.indices_shape(type.shape));
+  auto stream = indices.span<std::uint8_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::uint64_t index = rng.below(static_cast<std::uint64_t>(k));
+    for (std::int64_t bit = i * format.bits; bit < (i + 1) * format.bits; ++bit) {
+      const std::uint64_t on = index >> (bit - i * format.bits) & 1;
+      stream[static_cast<std::size_t>(bit / 8)] |= static_cast<std::uint8_t>(on << (bit % 8));
+    }
+  }
+  Tensor entries(format.entry_dtype, format.entries_shape(type.shape, k));
+  for (std::int64_t i = 0; i < entries.numel(); ++i) {
+    set_element(entries, i, rng.uniform(-100.0f, 100.0f));
+  }
+  tensors[name + ".indices"] = indices;
+  tensors[name + ".entries"] = entries;
+  Tensor scale;
+  if (format.scale_block != 0) {
+    scale = Tensor(DType::f32, format.scale_shape(type.shape));
+    for (float& value : scale.span<float>()) value = rng.uniform(0.5f, 2.0f);
+    tensors[name + ".scale"] = scale;
+  }
+
+  std::vector<float> values;
+  const std::int64_t row_length = CodebookFormat::row_length(type.shape);
+  for (std::int64_t i = 0; i < type.shape.numel(); ++i) {
+    const std::int64_t row = i / row_length, column = i % row_length;
+    const std::int64_t group = format.group_rows ? row / format.group_rows : 0;
+    const std::int64_t index = index_at(stream.data(), format.bits, i / d);
+    auto value = static_cast<float>(element(entries, (group * k + index) * d + i % d));
+    if (scale.defined()) {
+      const std::int64_t block = column / format.block_length(type.shape);
+      const std::int64_t at = row * format.blocks_per_row(type.shape) + block;
+      value *= scale.span<float>()[static_cast<std::size_t>(at)];
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+TEST(DecodeScript, ReadsEveryFormat) {
+  if (shell("python3 --version").status != 0) GTEST_SKIP() << "python3 is not installed";
+  const fs::path folder = fs::path(::testing::TempDir()) / cat("tessera_decode_", ::getpid());
+  fs::create_directories(folder);
+  const std::vector<std::string> types = {
+      "f32[5,7]@cb1",          "f32[5,7]@cb3",          "f32[11]@cb8",
+      "f32[4,3,2,2]@cb4:bf16", "f32[6,10]@cb4:s8/srow", "f32[7,10]@cb5/g3",
+      "f32[5,10]@cb6/g2s4v2",  "f32[9,12]@cb7/s5v4",    "f32[3,8]@cb2:s8/g1srowv8",
+  };
+  Rng rng(5, 5);
+  TensorMap tensors = {{"bias", Tensor::from<float>({0.1f, -3.25e-20f, 7.0f}, {3})}};
+  std::map<std::string, std::vector<float>> expected = {
+      {"bias", tensors["bias"].to_vector<float>()}};
+  Json nodes = Json::array();
+  auto add = [&](const std::string& op, const std::string& name, const std::string& type,
+                 const Json& inputs) {
+    nodes.push_back({{"id", nodes.size()}, {"op", op}, {"type", type}, {"inputs", inputs}});
+    if (!name.empty()) nodes.back()["name"] = name;
+    return Json{nodes.size() - 1, 0};
+  };
+  add("param", "bias", "f32[3]", Json::array());
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const std::string name = cat("layer", i, ".weight");
+    expected[name] = random_codebook(parse_type(types[i]), name, rng, tensors);
+    Json planes = Json::array();
+    for (const char* plane : {".indices", ".entries", ".scale"}) {
+      const auto it = tensors.find(name + plane);
+      if (it == tensors.end()) continue;
+      planes.push_back(add("param", it->first, it->second.text_type(), Json::array()));
+    }
+    add("codebook", "", types[i], planes);
+  }
+  const SafetensorsImage image = make_safetensors(tensors);
+  image.write(folder / "m.safetensors");
+  const Json model = {{"weights", {{"file", "m.safetensors"}, {"sha256", image.sha256()}}},
+                      {"nodes", nodes}};
+  write_file(folder / "m.json", json_text(model));
+
+  const std::string command = cat("python3 '", TESSERA_TEST_DIR, "/../scripts/decode.py' '",
+                                  (folder / "m.json").string(), "' ");
+  for (const auto& [name, values] : expected) {
+    SCOPED_TRACE(name);
+    const Output out = shell(command + name);
+    ASSERT_EQ(out.status, 0) << out.text;
+    std::istringstream lines(out.text);
+    std::vector<float> read;
+    for (std::string line; std::getline(lines, line);) read.push_back(std::stof(line));
+    EXPECT_EQ(read, values);
+  }
+  const Output list = shell(command);
+  EXPECT_NE(list.text.find("layer3.weight f32[4,3,2,2]@cb4:bf16\n"), std::string::npos)
+      << list.text;
+  EXPECT_NE(shell(command + "none").status, 0);
+
+  std::string damaged = image.content();
+  damaged.back() = static_cast<char>(damaged.back() ^ 1);
+  write_file(folder / "m.safetensors", damaged);
+  const Output refused = shell(command + "bias");
+  EXPECT_NE(refused.status, 0);
+  EXPECT_NE(refused.text.find("sha256"), std::string::npos) << refused.text;
+  fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace tessera
