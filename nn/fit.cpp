@@ -1,0 +1,93 @@
+#include "nn/fit.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/interrupt.h"
+
+namespace tessera::nn {
+
+namespace {
+
+Config full_config(const Trainer& trainer, const FitOptions& options) {
+  Config config = options.config;
+  config["phase"] = options.phase;
+  config["epochs"] = std::to_string(options.epochs);
+  config["batch"] = std::to_string(trainer.options().batch);
+  return config;
+}
+
+// A double as text that reads back to the same bits.
+std::string exact_text(double value) {
+  char buffer[40];
+  std::snprintf(buffer, sizeof(buffer), "%a", value);
+  return buffer;
+}
+
+void save(const Trainer& trainer, const FitOptions& options, const Position& position) {
+  CheckpointInfo info;
+  info.epoch = position.epoch;
+  info.step = position.step;
+  info.seed = trainer.options().seed;
+  info.config = full_config(trainer, options);
+  info.extra["loss_sum"] = exact_text(position.loss_sum);
+  save_checkpoint(options.checkpoint, trainer.state(), info);
+}
+
+}  // namespace
+
+bool resume_from(Trainer& trainer, const FitOptions& options, Position& position) {
+  if (!options.resume || options.checkpoint.empty() || !std::filesystem::exists(options.checkpoint)) {
+    return false;
+  }
+  Checkpoint saved = load_checkpoint(options.checkpoint);
+  require_same_config(options.checkpoint, saved.info.config, full_config(trainer, options));
+  trainer.state() = std::move(saved.state);
+  position.epoch = saved.info.epoch;
+  position.step = saved.info.step;
+  const auto sum = saved.info.extra.find("loss_sum");
+  position.loss_sum = sum == saved.info.extra.end() ? 0 : std::strtod(sum->second.c_str(), nullptr);
+  return true;
+}
+
+FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  FitResult result;
+  Position& position = result.position;
+  resume_from(trainer, options, position);
+  Observer none;
+  Observer& observer = options.observer ? *options.observer : none;
+  observer.on_begin(options.phase, options.epochs, position);
+  auto saved_at = Clock::now();
+  while (position.epoch < options.epochs) {
+    const std::int64_t epoch = position.epoch;
+    if (options.before_epoch) options.before_epoch(epoch, position.step == 0);
+    const EpochReport report = trainer.train_epoch(
+        data, position, options.lr, [&](const StepReport& step) { observer.on_step(step); });
+    if (report.finished) {
+      if (options.after_epoch) options.after_epoch(epoch);
+      result.loss = report.loss;
+      std::optional<Evaluation> test;
+      if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs)) {
+        test = trainer.evaluate(*options.test);
+      }
+      observer.on_epoch(epoch, report, test ? &*test : nullptr);
+    }
+    const double age = std::chrono::duration<double>(Clock::now() - saved_at).count();
+    const bool stop = interrupted();
+    if (!options.checkpoint.empty() && (stop || age >= options.checkpoint_seconds)) {
+      save(trainer, options, position);
+      saved_at = Clock::now();
+    }
+    if (stop && position.epoch < options.epochs) {
+      observer.on_end();
+      return result;
+    }
+  }
+  result.finished = true;
+  observer.on_end();
+  return result;
+}
+
+}  // namespace tessera::nn
