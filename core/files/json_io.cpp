@@ -30,7 +30,7 @@ std::string printable(std::string_view text) {
 }
 
 std::string quote(std::string_view text) {
-  return "'" + printable(text) + "'";
+  return cat('\'', printable(text), '\'');
 }
 
 namespace {
