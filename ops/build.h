@@ -1,0 +1,140 @@
+// The typed graph builders: what models, objectives and gradients are written with. Every builder
+// checks its operands and throws Error "[op] ..." where the call is. Elementwise operands broadcast
+// by numpy's rule and may be numbers: ops::mul(x, 2.0), 1.0 - x.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "core/graph.h"
+
+namespace tessera::ops {
+
+// A value, or a number that becomes a scalar constant.
+class Arg {
+ public:
+  Arg(Value value) : value_(value) {}                       // NOLINT: both are meant to be implicit
+  Arg(double number) : number_(number), is_number_(true) {}  // NOLINT
+  Graph* graph() const { return value_ ? &value_.graph() : nullptr; }
+  // None when a value was given that is none.
+  Value in(Graph& graph) const { return is_number_ ? graph.constant(number_) : value_; }
+
+ private:
+  Value value_;
+  double number_ = 0;
+  bool is_number_ = false;
+};
+
+// ---- elementwise (f32) ----
+Value add(const Arg& a, const Arg& b);
+Value sub(const Arg& a, const Arg& b);
+Value mul(const Arg& a, const Arg& b);
+Value div(const Arg& a, const Arg& b);
+Value maximum(const Arg& a, const Arg& b);  // NaN wins
+Value minimum(const Arg& a, const Arg& b);
+Value pow(const Arg& a, const Arg& b);
+// 1 where true, else 0; no gradient.
+Value greater(const Arg& a, const Arg& b);
+Value greater_equal(const Arg& a, const Arg& b);
+Value equal(const Arg& a, const Arg& b);
+Value where(const Arg& condition, const Arg& a, const Arg& b);  // a where condition is not 0
+Value clamp(const Arg& x, const Arg& low, const Arg& high);
+Value neg(Value x);
+Value abs(Value x);
+Value sqrt(Value x);
+Value rsqrt(Value x);
+Value square(Value x);
+Value exp(Value x);
+Value log(Value x);
+Value tanh(Value x);
+Value sigmoid(Value x);
+Value relu(Value x);
+Value sign(Value x);   // no gradient
+Value sin(Value x);
+Value cos(Value x);
+Value floor(Value x);  // no gradient
+Value round(Value x);  // to nearest, ties to even; no gradient
+Value erf(Value x);
+Value softplus(Value x);
+Value detach(Value x);  // x, through which no gradient flows
+Value gelu(Value x);    // x Phi(x), exact
+Value silu(Value x);    // x sigmoid(x)
+Value leaky_relu(Value x, double slope);
+
+Value cast(Value x, DType dtype);
+Value one_hot(Value labels, std::int64_t classes);  // s32 [...] -> f32 [..., classes]
+
+// ---- reductions; no axes means all of them ----
+Value sum(Value x, const Ints& axes = {}, bool keep = false);
+Value mean(Value x, const Ints& axes = {}, bool keep = false);
+Value max(Value x, const Ints& axes = {}, bool keep = false);
+Value count(Value x, const Ints& axes = {});  // number of elements as a scalar f32
+Value argmax(Value x, int axis = -1);         // s32, the first of equal ones
+Value broadcast_to(Value x, const Shape& shape);
+Value sum_to(Value x, const Shape& shape);  // the inverse of broadcast_to for gradients
+
+// ---- movement, any dtype ----
+Value reshape(Value x, const Shape& shape);
+Value transpose(Value x, const Ints& perm = {});  // no perm: reversed axes
+Value slice(Value x, int axis, std::int64_t begin, std::int64_t end, std::int64_t step = 1);
+Value concat(const std::vector<Value>& xs, int axis);
+// Zeros of `size` along axis with x at begin, begin + step, ...
+Value place(Value x, int axis, std::int64_t begin, std::int64_t size, std::int64_t step = 1);
+Value pad(Value x, int axis, std::int64_t before, std::int64_t after);
+
+// ---- softmax and losses ----
+Value softmax(Value x, int axis = -1);
+Value log_softmax(Value x, int axis = -1);
+// logits f32[n, c], labels s32[n] in [0, c) -> f32[n]: -log softmax(logits)[label].
+Value cross_entropy(Value logits, Value labels, double label_smoothing = 0);
+// logits, targets f32[n, c] -> f32[n].
+Value soft_cross_entropy(Value logits, Value targets);
+Value mse(Value a, Value b);  // mean of squared differences, scalar
+
+// ---- random ----
+// f32 in [0, 1), a pure function of (seed s64[], step s64[], id, element).
+Value uniform(Value seed, Value step, const Shape& shape, std::int64_t id);
+// Zeroes each element with probability p and scales the rest by 1 / (1 - p). `name` is the stable
+// path of the layer.
+Value dropout(Value x, double p, Value seed, Value step, std::string_view name);
+
+// ---- one optimizer step, as elementwise nodes that fuse into one pass over memory ----
+struct SgdResult {
+  Value param, momentum;
+};
+// PyTorch's SGD: g += decay * w; m = momentum * m + g; w -= lr * (nesterov ? g + momentum * m : m).
+SgdResult sgd_update(Value param, Value grad, Value momentum_buffer, const Arg& lr,
+                     const Arg& momentum, bool nesterov = false, const Arg& weight_decay = 0.0);
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  bool decoupled_decay = false;  // AdamW
+};
+struct AdamResult {
+  Value param, mean, variance;
+};
+// PyTorch's Adam; `step` is the scalar number of this update, from 1.
+AdamResult adam_update(Value param, Value grad, Value mean, Value variance, Value step,
+                       const Arg& lr, const Arg& weight_decay = 0.0,
+                       const AdamOptions& options = {});
+
+}  // namespace tessera::ops
+
+namespace tessera {
+
+inline Value operator+(Value a, Value b) { return ops::add(a, b); }
+inline Value operator+(Value a, double b) { return ops::add(a, b); }
+inline Value operator+(double a, Value b) { return ops::add(a, b); }
+inline Value operator-(Value a, Value b) { return ops::sub(a, b); }
+inline Value operator-(Value a, double b) { return ops::sub(a, b); }
+inline Value operator-(double a, Value b) { return ops::sub(a, b); }
+inline Value operator*(Value a, Value b) { return ops::mul(a, b); }
+inline Value operator*(Value a, double b) { return ops::mul(a, b); }
+inline Value operator*(double a, Value b) { return ops::mul(a, b); }
+inline Value operator/(Value a, Value b) { return ops::div(a, b); }
+inline Value operator/(Value a, double b) { return ops::div(a, b); }
+inline Value operator/(double a, Value b) { return ops::div(a, b); }
+inline Value operator-(Value a) { return ops::neg(a); }
+
+}  // namespace tessera

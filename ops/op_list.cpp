@@ -1,0 +1,24 @@
+#include "ops/op_list.h"
+
+namespace tessera::ops {
+
+namespace {
+
+constexpr const OpDef* kOps[] = {
+    &kAdd, &kSub, &kMul, &kDiv, &kMaximum, &kMinimum, &kPow, &kGreater, &kGreaterEqual, &kEqual,
+    &kWhere, &kClamp, &kNeg, &kAbs, &kSqrt, &kRsqrt, &kSquare, &kExp, &kLog, &kTanh, &kSigmoid,
+    &kRelu, &kSign, &kSin, &kCos, &kFloor, &kRound, &kErf, &kSoftplus, &kDetach,
+    &kFused, &kCast, &kOneHot,
+    &kSum, &kMax, &kCount, &kArgmax, &kBroadcastTo, &kSumTo,
+    &kReshape, &kTranspose, &kSlice, &kConcat, &kPlace,
+    &kSoftmax, &kLogSoftmax, &kCrossEntropy, &kCrossEntropyGrad, &kUniform,
+};
+
+}  // namespace
+
+OpSet& standard_ops() {
+  static OpSet set(kOps, {.add = &kAdd, .sum_to = &kSumTo, .fused = &kFused});
+  return set;
+}
+
+}  // namespace tessera::ops
