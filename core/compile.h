@@ -21,7 +21,7 @@ namespace tessera {
 struct CompileOptions {
   std::int64_t batch = 1;               // binds the batch symbol
   int threads = 0;                      // 0: num_threads()
-  std::optional<CpuFeatures> features;  // default: active_features()
+  std::optional<CpuFeatures> features = {};  // default: active_features()
   bool packed_only = false;             // a whole-tensor decode of codebook storage is an error
   bool check_nan = false;               // also TESSERA_CHECK=nan: stop at the first node that makes one
 };

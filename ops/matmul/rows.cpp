@@ -1,0 +1,258 @@
+#include "ops/matmul/rows.h"
+
+#include <memory>
+
+#include "core/program.h"
+#include "ops/codebook/codebook.h"
+#include "ops/codebook/codebook_matmul.h"
+#include "ops/codebook/node_view.h"
+#include "ops/elementwise/program_runner.h"
+#include "ops/matmul/gemm.h"
+
+namespace tessera {
+
+namespace {
+
+// Operands of one epilogue, counting the product itself.
+constexpr std::size_t kMaxOperands = 32;
+
+// Above this many rows of x, decoding a tile once for all of them beats decoding in registers.
+constexpr std::int64_t kMaxPackedRows = 16;
+
+struct Dims {
+  bool ta, tb;
+  std::int64_t m, n, k;
+};
+
+Dims dims_of(const Node& node) {
+  const Shape& a = node.input(0).shape();
+  const Shape& b = node.input(1).shape();
+  Dims d{node.attrs().boolean("transpose_a"), node.attrs().boolean("transpose_b"), 0, 0, 0};
+  d.m = a[d.ta ? 1 : 0].value();
+  d.k = a[d.ta ? 0 : 1].value();
+  d.n = b[d.tb ? 0 : 1].value();
+  return d;
+}
+
+// The program a matmul carries, ready to run on finished tiles.
+class Epilogue {
+ public:
+  Epilogue(const Node& node, const Dims& d, CpuFeatures features)
+      : n_(d.n), runner_(parse_program(node.graph().ops(), node.attrs().string("epilogue")),
+                         kinds_of(node, d), features) {}
+
+  // What the GEMM's callback gets; lives on the stack of one run.
+  struct Call {
+    const Epilogue* epilogue;
+    ProgramInput inputs[kMaxOperands];
+    ProgramOutput outputs[kMaxOperands];
+  };
+
+  Call bind(const KernelArgs& args) const {
+    Call call{this, {}, {}};
+    for (std::size_t i = 2; i < args.inputs.size(); ++i) {
+      const std::int64_t ld = runner_.kinds()[i - 1] == OperandKind::full ? n_ : 1;
+      call.inputs[i - 1] = {args.inputs[i].as<float>(), ld};
+    }
+    for (std::size_t o = 0; o < args.outputs.size(); ++o) call.outputs[o] = {args.outputs[o].as<float>(), n_};
+    return call;
+  }
+
+  static void run(void* context, std::int64_t row0, std::int64_t rows, std::int64_t col0,
+                  std::int64_t cols, float* tile, std::int64_t ld) {
+    const Call& call = *static_cast<const Call*>(context);
+    ProgramInput inputs[kMaxOperands];
+    std::copy(std::begin(call.inputs), std::end(call.inputs), inputs);
+    inputs[0] = {tile, ld};
+    call.epilogue->runner_.run_at(row0, col0, rows, cols, inputs, call.outputs, true);
+  }
+
+ private:
+  static std::vector<OperandKind> kinds_of(const Node& node, const Dims& d) {
+    std::vector<OperandKind> kinds = {OperandKind::full};
+    for (std::size_t i = 2; i < node.inputs().size(); ++i) {
+      const Shape& s = node.inputs()[i].shape();
+      const std::int64_t cols = s.rank() >= 1 ? s[-1].value() : 1;
+      const std::int64_t rows = s.rank() >= 2 ? s[-2].value() : 1;
+      const bool wide = cols == d.n && d.n != 1, tall = rows == d.m && d.m != 1;
+      kinds.push_back(wide && tall ? OperandKind::full
+                      : wide       ? OperandKind::row
+                      : tall       ? OperandKind::column
+                                   : OperandKind::scalar);
+    }
+    return kinds;
+  }
+
+  std::int64_t n_;
+  ProgramRunner runner_;
+};
+
+std::unique_ptr<Epilogue> epilogue_of(const Node& node, const Dims& d, CpuFeatures features) {
+  if (node.attrs().string("epilogue").empty()) return nullptr;
+  return std::make_unique<Epilogue>(node, d, features);
+}
+
+std::string refuses_epilogue(const KernelQuery& query) {
+  return query.node.inputs().size() > kMaxOperands ? "too many epilogue operands" : "";
+}
+
+double flops_of(const Dims& d) {
+  return 2.0 * static_cast<double>(d.m) * static_cast<double>(d.n) * static_cast<double>(d.k);
+}
+
+// ---- dense ----
+
+std::string refuses_dense(const KernelQuery& query) {
+  if (!query.node.input(1).type().encoding.is_dense()) return "b is codebook storage";
+  return refuses_epilogue(query);
+}
+
+template <std::uint32_t kBits>
+KernelPlan prepare_dense(const KernelQuery& query) {
+  constexpr CpuFeatures features{kBits};
+  struct State {
+    Dims d;
+    GemmPlan plan;
+    std::unique_ptr<Epilogue> epilogue;
+  };
+  auto state = std::make_shared<State>();
+  state->d = dims_of(query.node);
+  const Dims& d = state->d;
+  state->epilogue = epilogue_of(query.node, d, features);
+  const bool panels = query.is_fixed(1);
+  const GemmB stored = d.tb ? GemmB::kColumns : GemmB::kRows;
+  const GemmProblem problem{.m = d.m, .n = d.n, .k = d.k, .b = panels ? GemmB::kPanels : stored,
+                            .epilogue = state->epilogue != nullptr};
+  state->plan = prepare_gemm(problem, features, query.threads);
+  KernelPlan out;
+  out.run = [state](const KernelArgs& args) {
+    const Dims& d = state->d;
+    GemmArgs g;
+    g.a = args.in(0).as<float>();
+    g.a_rs = d.ta ? 1 : d.k;
+    g.a_cs = d.ta ? d.m : 1;
+    g.b = args.in(1).as<float>();
+    g.ldb = d.tb ? d.k : d.n;
+    Epilogue::Call call;
+    if (state->epilogue) {
+      call = state->epilogue->bind(args);
+      g.epilogue = Epilogue::run;
+      g.epilogue_context = &call;
+    } else {
+      g.c = args.out().as<float>();
+      g.ldc = d.n;
+    }
+    run_gemm(state->plan, g, args.scratch);
+  };
+  out.scratch_bytes = static_cast<std::int64_t>(state->plan.scratch_bytes);
+  out.in_place = true;
+  out.flops = flops_of(d);
+  if (panels) {
+    const auto bytes = static_cast<std::int64_t>(panel_bytes(d.n, d.k));
+    const Encoding& from = query.node.input(1).type().encoding;
+    out.packs = {std::nullopt,
+                 OperandPack{Encoding::packed(d.tb ? "panels_t" : "panels", bytes, from),
+                             [d, stored, features](const KernelArgs& args) {
+                               pack_panels(features, stored, d.n, d.k, args.in(0).as<float>(),
+                                           d.tb ? d.k : d.n, args.out().as<float>());
+                             },
+                             0}};
+  }
+  return out;
+}
+
+// ---- codebook ----
+
+std::string refuses_codebook(const KernelQuery& query) {
+  const Node& node = query.node;
+  if (node.input(1).type().encoding.is_dense()) return "b is dense";
+  if (node.attrs().boolean("transpose_a")) return "a is transposed";
+  return refuses_epilogue(query);
+}
+
+std::string refuses_packed(const KernelQuery& query) {
+  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
+  const Dims d = dims_of(query.node);
+  if (!d.tb) return "the weight is not transposed";
+  if (!query.is_fixed(1)) return "the weight changes between steps";
+  if (d.m > kMaxPackedRows) return cat("batch ", d.m, " is over ", kMaxPackedRows);
+  const char* reason = nullptr;
+  if (!packable(view_of(query.node.input(1)), &reason)) return reason;
+  return {};
+}
+
+template <std::uint32_t kBits, bool kPacked>
+KernelPlan prepare_codebook(const KernelQuery& query) {
+  constexpr CpuFeatures features{kBits};
+  struct State {
+    Dims d;
+    CodebookView view;
+    CodebookMatmulPlan plan;
+    std::unique_ptr<Epilogue> epilogue;
+  };
+  auto state = std::make_shared<State>();
+  state->d = dims_of(query.node);
+  const Dims& d = state->d;
+  state->view = view_of(query.node.input(1));
+  state->epilogue = epilogue_of(query.node, d, features);
+  const CodebookMatmulProblem problem{.m = d.m, .view = state->view, .transposed = !d.tb,
+                                      .packed = kPacked, .epilogue = state->epilogue != nullptr};
+  state->plan = prepare_codebook_matmul(problem, features, query.threads);
+  KernelPlan out;
+  out.run = [state](const KernelArgs& args) {
+    CodebookMatmulArgs c;
+    c.x = args.in(0).as<float>();
+    c.x_rs = state->d.k;
+    if (kPacked) {
+      c.packed = args.in(1).plane[0];
+    } else {
+      c.view = bind_view(state->view, args.in(1));
+    }
+    Epilogue::Call call;
+    if (state->epilogue) {
+      call = state->epilogue->bind(args);
+      c.epilogue = Epilogue::run;
+      c.epilogue_context = &call;
+    } else {
+      c.y = args.out().as<float>();
+      c.ldy = state->d.n;
+    }
+    run_codebook_matmul(state->plan, c, args.scratch);
+  };
+  out.scratch_bytes = static_cast<std::int64_t>(state->plan.scratch_bytes);
+  out.in_place = true;
+  out.flops = flops_of(d);
+  out.note = state->plan.method;
+  if (kPacked) {
+    const CodebookView view = state->view;
+    const auto bytes = static_cast<std::int64_t>(packed_bytes(view));
+    out.packs = {std::nullopt,
+                 OperandPack{Encoding::packed("cbpanel", bytes, query.node.input(1).type().encoding),
+                             [view, features](const KernelArgs& args) {
+                               repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
+                             },
+                             0}};
+  }
+  return out;
+}
+
+constexpr std::uint32_t kBits2 = kAvx2.bits;
+constexpr std::uint32_t kBits512 = kAvx2.bits | kAvx512.bits;
+constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
+
+constexpr KernelRow kRows[] = {
+    {"matmul_f32_cb_packed_avx512", {kBits512}, refuses_packed, prepare_codebook<kBits512, true>},
+    {"matmul_f32_cb_panel_avx512vbmi", {kBitsVbmi}, refuses_codebook, prepare_codebook<kBitsVbmi, false>},
+    {"matmul_f32_cb_panel_avx512", {kBits512}, refuses_codebook, prepare_codebook<kBits512, false>},
+    {"matmul_f32_cb_panel_avx2", kAvx2, refuses_codebook, prepare_codebook<kBits2, false>},
+    {"matmul_f32_cb_ref", {}, refuses_codebook, prepare_codebook<0, false>},
+    {"matmul_f32_avx512", {kBits512}, refuses_dense, prepare_dense<kBits512>},
+    {"matmul_f32_avx2", kAvx2, refuses_dense, prepare_dense<kBits2>},
+    {"matmul_f32_ref", {}, refuses_dense, prepare_dense<0>},
+};
+
+}  // namespace
+
+std::span<const KernelRow> matmul_rows() { return kRows; }
+
+}  // namespace tessera
