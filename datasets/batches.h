@@ -1,0 +1,88 @@
+// Training batches: a shuffled walk through a dataset, converted and normalized on the way.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/batch_source.h"
+#include "core/tensor.h"
+#include "datasets/dataset.h"
+#include "datasets/preprocess.h"
+
+namespace tessera::datasets {
+
+// The order of n samples in one epoch: a permutation of 0..n-1 that is a function of the arguments
+// alone. n in [0, 2^31).
+std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::int64_t epoch);
+
+struct BatchOptions {
+  std::int64_t batch = 256;  // samples of next(); fill() takes any number
+  std::uint64_t seed = 1;
+  bool shuffle = true;     // false: samples in the order of the set, every epoch
+  bool drop_last = false;  // true: next() leaves out the samples of an incomplete last batch
+  Shape sample = {};       // of as many values as an image, [1,28,28] say; by default [pixels]
+};
+
+// Views into buffers of Batches: the next call of next() overwrites them.
+struct Batch {
+  Tensor images;   // f32 [size, sample...]
+  Tensor labels;   // s32 [size]
+  Tensor indices;  // s32 [size]: position of each sample in the dataset
+  std::int64_t size() const { return labels.numel(); }
+};
+
+// A dataset as batches, in two ways: fill() writes any range of any epoch into the caller's tensors
+// (what Trainer uses), next() walks endlessly, epoch after epoch, with buffers of its own. What a
+// batch holds is a function of (data, options, epoch, first sample) alone, so a run that resumes
+// with seek() sees the bits it would have seen, for any number of threads.
+//
+// Batches are made when asked for, not ahead by a thread of their own: 256 x 784 values take about
+// a hundredth of the training step they feed and are then still in the cache, and with as many
+// threads as cores a producer would take its time from that step.
+class Batches final : public BatchSource {
+ public:
+  // Shares the tensors of `data`. Throws Error when sizes do not fit, the set is empty, or
+  // drop_last leaves no batch.
+  Batches(Dataset data, Preprocess preprocess, BatchOptions options = {});
+
+  std::string name() const override { return data_.name; }
+  std::int64_t samples() const override { return data_.size(); }
+  std::int64_t classes() const override { return data_.classes; }
+  Shape sample_shape() const override { return options_.sample; }
+  // Safe to call from several threads; allocates only when the epoch changes. Throws Error when the
+  // tensors do not fit each other or the range leaves the set.
+  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
+
+  const Dataset& data() const { return data_; }
+  const Preprocess& preprocess() const { return preprocess_; }
+  const BatchOptions& options() const { return options_; }
+
+  // Batches per epoch, and the position of the batch that next() returns.
+  std::int64_t steps() const { return steps_; }
+  std::int64_t epoch() const { return epoch_; }
+  std::int64_t step() const { return step_; }
+  // Throws Error unless epoch >= 0 and step is in [0, steps()].
+  void seek(std::int64_t epoch, std::int64_t step);
+  // The batch at the position, which then moves on.
+  const Batch& next();
+
+ private:
+  using Order = std::shared_ptr<const std::vector<std::int32_t>>;
+  Order order(std::int64_t epoch) const;
+
+  Dataset data_;
+  Preprocess preprocess_;
+  BatchOptions options_;
+  std::int64_t steps_ = 0, epoch_ = 0, step_ = 0;
+  Batch full_, last_;  // last_: the shorter final batch, sharing the buffers of full_
+
+  Order stored_order_;
+  mutable std::mutex mutex_;  // guards the two below
+  mutable Order order_;       // of the epoch asked for last
+  mutable std::int64_t order_epoch_ = -1;
+};
+
+}  // namespace tessera::datasets

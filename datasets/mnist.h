@@ -1,0 +1,17 @@
+// MNIST (LeCun, Cortes, Burges) and sets published in the same four files (Fashion-MNIST, KMNIST).
+#pragma once
+
+#include <filesystem>
+
+#include "datasets/dataset.h"
+
+namespace tessera::datasets {
+
+// Reads train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+// t10k-labels-idx1-ubyte from `dir` or `dir`/mnist, each with or without .gz, also spelled with a
+// dot (train-images.idx3-ubyte). Images u8 [n, 28, 28], labels s32 [n]. Throws Error when a file is
+// missing (saying what is expected where), malformed (see read_idx), not 28x28, when the numbers of
+// images and labels differ, or when a label is above 9.
+Split mnist(const std::filesystem::path& dir);
+
+}  // namespace tessera::datasets
