@@ -39,9 +39,10 @@ struct Batch {
 // batch holds is a function of (data, options, epoch, first sample) alone, so a run that resumes
 // with seek() sees the bits it would have seen, for any number of threads.
 //
-// Batches are made when asked for, not ahead by a thread of their own: 256 x 784 values take about
-// a hundredth of the training step they feed and are then still in the cache, and with as many
-// threads as cores a producer would take its time from that step.
+// Batches are made when asked for, not ahead by a thread of their own: on two cores 256 x 784
+// values take about 20 us and the training step of LeNet-300-100 that they feed about 2 ms. A
+// producer could win that hundredth at most, and with as many threads as cores takes its time from
+// the step.
 class Batches final : public BatchSource {
  public:
   // Shares the tensors of `data`. Throws Error when sizes do not fit, the set is empty, or
