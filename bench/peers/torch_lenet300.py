@@ -74,50 +74,48 @@ def autograd_step(mode, activation, x, y, foreach):
 
 
 class Manual:
-    """The step written out; relu or tanh in place, gradients accumulated straight into the moments."""
+    """The step written out. Weights are kept [in, out], which this BLAS multiplies a little faster;
+    activations work in place; each gradient is accumulated straight into its moment, 1 / batch
+    being the alpha of that addmm."""
 
     def __init__(self, activation, x, y):
-        net = Net(activation)
-        self.w = [l.weight.detach() for l in net.layers if hasattr(l, "weight")]
-        self.b = [l.bias.detach() for l in net.layers if hasattr(l, "weight")]
+        linear = [layer for layer in Net(activation).layers if hasattr(layer, "weight")]
+        self.w = [layer.weight.detach().t().contiguous() for layer in linear]
+        self.b = [layer.bias.detach() for layer in linear]
         self.mw = [torch.zeros_like(w) for w in self.w]
         self.mb = [torch.zeros_like(b) for b in self.b]
         self.z = [torch.empty(len(x), n) for n in SIZES[1:]]
         self.d = [torch.empty(len(x), n) for n in SIZES[1:]]
-        self.ones = torch.ones(len(x))
-        self.activation, self.x, self.y = activation, x, y
+        self.ones, self.minus = torch.ones(len(x)), -torch.ones(len(x), 1)
+        self.activation, self.x, self.y, self.column = activation, x, y, y[:, None]
 
     def step(self):
         w, b, mw, mb, z, d = self.w, self.b, self.mw, self.mb, self.z, self.d
-        tanh, last, a = self.activation == "tanh", len(self.w) - 1, self.x
+        tanh, last, a, scale = self.activation == "tanh", len(self.w) - 1, self.x, 1 / len(self.x)
+        backward = (torch.ops.aten.tanh_backward if tanh else torch.ops.aten.threshold_backward)
+        extra = () if tanh else (0,)
         for i in range(last + 1):
-            torch.addmm(b[i], a, w[i].t(), out=z[i])
+            torch.addmm(b[i], a, w[i], out=z[i])
             if i < last:
                 z[i].tanh_() if tanh else z[i].relu_()
             a = z[i]
         logp = torch.log_softmax(z[last], 1)
         loss = F.nll_loss(logp, self.y)
-        p = torch.exp(logp, out=d[last])
-        p[torch.arange(len(p)), self.y] -= 1
-        p.div_(len(p))
+        torch.exp(logp, out=d[last]).scatter_add_(1, self.column, self.minus)
         for i in range(last, -1, -1):
-            if i > 0:
-                torch.mm(d[i], w[i], out=d[i - 1])
-                if tanh:
-                    torch.ops.aten.tanh_backward.grad_input(d[i - 1], z[i - 1], grad_input=d[i - 1])
-                else:
-                    torch.ops.aten.threshold_backward.grad_input(d[i - 1], z[i - 1], 0,
-                                                                 grad_input=d[i - 1])
             below = z[i - 1] if i > 0 else self.x
-            torch.addmm(mw[i], d[i].t(), below, beta=MOMENTUM, out=mw[i])
-            torch.addmv(mb[i], d[i].t(), self.ones, beta=MOMENTUM, out=mb[i])
-        torch._foreach_add_(w, mw, alpha=-LEARNING_RATE)
-        torch._foreach_add_(b, mb, alpha=-LEARNING_RATE)
+            if i > 0:
+                torch.mm(d[i], w[i].t(), out=d[i - 1])
+                backward.grad_input(d[i - 1], below, *extra, grad_input=d[i - 1])
+            torch.addmm(mw[i], below.t(), d[i], beta=MOMENTUM, alpha=scale, out=mw[i])
+            torch.addmv(mb[i], d[i].t(), self.ones, beta=MOMENTUM, alpha=scale, out=mb[i])
+        torch._foreach_add_(w + b, mw + mb, alpha=-LEARNING_RATE)
         return loss
 
 
 def manual_script(activation, x, y):
     s = Manual(activation, x, y)
+    s.w, s.mw = [w.t().contiguous() for w in s.w], [m.t().contiguous() for m in s.mw]
 
     def run(x, y, ones, w: list[torch.Tensor], b: list[torch.Tensor], mw: list[torch.Tensor],
             mb: list[torch.Tensor], tanh: bool, lr: float, momentum: float):
