@@ -1,0 +1,308 @@
+#include "ops/codebook/codebook_matmul.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "ops/codebook/decode.h"
+#include "ops/codebook/packed_kernels.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kLanes = kGemmLanes;
+// Up to this many rows of x, decoding again for every 8 of them beats a panel in memory.
+constexpr int64_t kRegisterRows = 16;
+// Elements of a row decoded before they are transposed into a panel: 16 rows of them are 8 KB.
+constexpr int64_t kDecodeStep = 128;
+constexpr double kThreadWork = 100e3;
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr size_t align64(size_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+// Where things are in the packed form.
+struct PackedLayout {
+  int64_t panels, blocks;
+  int64_t plane_offset[3], panel_stride;
+  size_t table_stride, scales, indices, bytes;
+};
+
+PackedLayout layout_of(const CodebookView& v) {
+  PackedLayout l{};
+  l.panels = ceil_div(v.rows, kLanes);
+  l.blocks = codebook_blocks(v);
+  for (int plane = 0; plane < 3; ++plane) {
+    const int width = 4 >> plane;
+    l.plane_offset[plane] = l.panel_stride;
+    if (v.bits & width) l.panel_stride += 64 * ceil_div(v.cols * width, 32);
+  }
+  l.table_stride = decoder_table_bytes(v);
+  l.scales = align64(decoder_bytes(v));
+  l.indices = l.scales + sizeof(float) * kLanes * l.panels * l.blocks;
+  l.bytes = l.indices + static_cast<size_t>(l.panels * l.panel_stride);
+  return l;
+}
+
+const PackedKernels& packed_kernels([[maybe_unused]] CpuFeatures features) {
+#if defined(__x86_64__)
+  if (features.includes(kAvx2 | kAvx512)) return tessera_packed_avx512;
+#endif
+  return tessera_packed_ref;
+}
+
+PackedPanels panels_at(const CodebookView& v, const PackedLayout& l, const char* packed,
+                       int64_t panel, int64_t block) {
+  PackedPanels p{};
+  p.panels = reinterpret_cast<const uint8_t*>(packed + l.indices) + panel * l.panel_stride;
+  p.panel_stride = l.panel_stride;
+  std::copy(l.plane_offset, l.plane_offset + 3, p.plane_offset);
+  p.table =
+      reinterpret_cast<const float*>(packed + l.table_stride * codebook_group(v, panel * kLanes));
+  if (v.block)
+    p.scale =
+        reinterpret_cast<const float*>(packed + l.scales) + (panel * l.blocks + block) * kLanes;
+  p.scale_stride = l.blocks * kLanes;
+  return p;
+}
+
+// Panels from `panel` on that use the same table.
+int64_t same_table(const CodebookView& v, const PackedLayout& l, int64_t panel) {
+  if (!v.group_rows) return l.panels - panel;
+  return std::min(l.panels, (panel * kLanes / v.group_rows + 1) * (v.group_rows / kLanes)) - panel;
+}
+
+int log2_of(int vectors) {
+  return vectors >= 8 ? 3 : vectors >= 4 ? 2 : vectors >= 2 ? 1 : 0;
+}
+
+// The registers method: panels [begin, end) for all rows of x.
+void run_registers(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& args, int64_t begin,
+                   int64_t end, float* tile) {
+  const CodebookView& v = plan.problem.view;
+  const PackedLayout l = layout_of(v);
+  const PackedKernels& kernels = packed_kernels(plan.features);
+  const auto* packed = static_cast<const char*>(args.packed);
+  const bool ref = &kernels == &tessera_packed_ref;
+  for (int64_t panel = begin; panel < end;) {
+    const int64_t run = std::min(end - panel, same_table(v, l, panel));
+    int vectors = static_cast<int>(std::min<int64_t>(run, plan.vectors));
+    vectors = 1 << log2_of(vectors);
+    const int64_t col0 = panel * kLanes;
+    const int64_t cols = std::min(v.rows - col0, vectors * kLanes);
+    const auto tail = static_cast<int32_t>(cols - (vectors - 1) * kLanes);
+    for (int64_t row = 0; row < plan.problem.m; row += plan.rows) {
+      const int rows = static_cast<int>(std::min<int64_t>(plan.rows, plan.problem.m - row));
+      float* y = plan.problem.epilogue ? tile : args.y + row * args.ldy + col0;
+      const int64_t ldy = plan.problem.epilogue ? vectors * kLanes : args.ldy;
+      const auto* table = kernels.tile[v.bits - 1][rows - 1];
+      const int64_t block = v.block ? v.block : std::max<int64_t>(v.cols, 1);
+      for (int64_t k0 = 0; k0 < v.cols || k0 == 0; k0 += block) {
+        const int64_t k = std::min(block, v.cols - k0);
+        table[ref ? 0 : log2_of(vectors)]({panels_at(v, l, packed, panel, k0 / block), k0, k,
+                                           args.x + row * args.x_rs + k0, args.x_rs, y, ldy, v.bits,
+                                           rows, vectors, tail, k0 > 0});
+      }
+      if (plan.problem.epilogue)
+        args.epilogue(args.epilogue_context, row, rows, col0, cols, y, ldy);
+    }
+    panel += vectors;
+  }
+}
+
+// Panels from the packed form: already transposed, decoded straight into place.
+struct PackedSource {
+  CodebookView view;
+  PackedLayout layout;
+  const PackedKernels* kernels;
+  const char* packed;
+};
+
+void fill_packed(const void* context, const GemmPanel& p, void*) {
+  const auto& s = *static_cast<const PackedSource*>(context);
+  const CodebookView& v = s.view;
+  for (int64_t c = 0; c < p.cols; c += kLanes) {
+    const int64_t panel = (p.col0 + c) / kLanes;
+    for (int64_t k = 0; k < p.k;) {
+      const int64_t block = v.block ? (p.k0 + k) / v.block : 0;
+      const int64_t count = v.block ? std::min(p.k - k, (block + 1) * v.block - p.k0 - k) : p.k;
+      s.kernels->fill[v.bits - 1]({panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
+                                   p.dst + k * p.ks + c / kLanes * p.vs, p.ks, v.bits});
+      k += count;
+    }
+  }
+}
+
+// Panels from the logical order: W's rows are the columns of B and are transposed.
+struct LogicalSource {
+  CodebookDecoder decoder;
+  const GemmKernels* kernels;
+};
+
+void fill_columns(const void* context, const GemmPanel& p, void* scratch) {
+  const auto& s = *static_cast<const LogicalSource*>(context);
+  auto* rows = static_cast<float*>(scratch);
+  for (int64_t c = 0; c < p.cols; c += kLanes) {
+    const int64_t count = std::min(kLanes, p.cols - c);
+    for (int64_t k = 0; k < p.k; k += kDecodeStep) {
+      const int64_t depth = std::min(kDecodeStep, p.k - k);
+      for (int64_t r = 0; r < count; ++r)
+        decode_span(s.decoder, p.col0 + c + r, p.k0 + k, depth, rows + r * kDecodeStep);
+      s.kernels->pack_transpose(
+          {rows, kDecodeStep, count, depth, p.dst + k * p.ks + c / kLanes * p.vs, p.ks, p.vs});
+    }
+  }
+}
+
+// W's rows are the rows of B.
+void fill_rows(const void* context, const GemmPanel& p, void*) {
+  const auto& s = *static_cast<const LogicalSource*>(context);
+  TESSERA_ASSERT(p.vs == kLanes);
+  const int64_t padded = ceil_div(p.cols, kLanes) * kLanes;
+  for (int64_t k = 0; k < p.k; ++k) {
+    float* dst = p.dst + k * p.ks;
+    decode_span(s.decoder, p.k0 + k, p.col0, p.cols, dst);
+    std::fill(dst + p.cols, dst + padded, 0.0f);
+  }
+}
+
+}  // namespace
+
+bool packable(const CodebookView& v, const char** reason) {
+  const char* why = nullptr;
+  if (v.bits > kPackedMaxBits)
+    why = "more than 6 bits";
+  else if (v.vector_len != 1)
+    why = "vector entries";
+  else if (v.group_rows % kLanes)
+    why = "row groups are no multiple of 16";
+  else if (v.block % 8 && v.block < v.cols)
+    why = "scale blocks are no multiple of 8";
+  if (reason) *reason = why ? why : "";
+  return !why;
+}
+
+size_t packed_bytes(const CodebookView& view) {
+  return layout_of(view).bytes;
+}
+
+void repack_codebook(const CodebookView& v, CpuFeatures features, void* packed) {
+  TESSERA_ASSERT(packable(v));
+  const PackedLayout l = layout_of(v);
+  auto* base = static_cast<char*>(packed);
+  make_decoder(v, features, base);
+  auto* scales = reinterpret_cast<float*>(base + l.scales);
+  const int64_t grain = 1 + 16384 / (kLanes * std::max<int64_t>(v.cols, 1));
+  parallel_for(l.panels, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      auto* out = reinterpret_cast<uint8_t*>(base + l.indices) + panel * l.panel_stride;
+      std::memset(out, 0, static_cast<size_t>(l.panel_stride));
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        const int64_t row = panel * kLanes + lane;
+        for (int64_t b = 0; b < l.blocks; ++b)
+          scales[(panel * l.blocks + b) * kLanes + lane] =
+              row < v.rows ? v.scale[row * l.blocks + b] : 0.0f;
+        if (row >= v.rows) continue;
+        uint8_t index[1024];
+        for (int64_t c = 0; c < v.cols; c += 1024) {
+          const int64_t n = std::min<int64_t>(1024, v.cols - c);
+          unpack_indices(v.indices, row * v.cols + c, n, v.bits, index);
+          int below = 0;  // bits of the index in wider planes
+          for (int plane = 0; plane < 3; ++plane) {
+            const int width = 4 >> plane;
+            if (!(v.bits & width)) continue;
+            uint8_t* at = out + l.plane_offset[plane] + 4 * lane;
+            for (int64_t i = 0; i < n; ++i) {
+              const int64_t bit = (c + i) * width;
+              const uint32_t part = index[i] >> below & ((1u << width) - 1);
+              at[bit / 32 * 64 + bit % 32 / 8] |= static_cast<uint8_t>(part << (bit % 8));
+            }
+            below += width;
+          }
+        }
+      }
+    }
+  });
+}
+
+CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
+                                           CpuFeatures features, int threads) {
+  TESSERA_ASSERT(!(problem.packed && problem.transposed));
+  const CodebookView& v = problem.view;
+  TESSERA_ASSERT(!problem.packed || packable(v));
+  CodebookMatmulPlan plan{};
+  plan.problem = problem;
+  plan.features = features;
+  plan.registers = problem.packed && problem.m <= kRegisterRows;
+  plan.method = plan.registers ? "registers" : "panel";
+  if (plan.registers) {
+    const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));
+    const double work = static_cast<double>(problem.m + 2) * v.rows * v.cols;
+    plan.threads = std::max(1, std::min<int>(threads, static_cast<int>(work / kThreadWork)));
+    plan.threads = static_cast<int>(std::min<int64_t>(plan.threads, panels));
+    const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, kPackedMaxRows));
+    plan.rows = static_cast<int>(std::max<int64_t>(1, ceil_div(problem.m, passes)));
+    plan.vectors = kPackedMaxVectors;
+    const PackedKernels& kernels = packed_kernels(features);
+    while (plan.vectors > 1 && &kernels != &tessera_packed_ref &&
+           !kernels.tile[v.bits - 1][plan.rows - 1][log2_of(plan.vectors)])
+      plan.vectors /= 2;
+    plan.thread_scratch =
+        problem.epilogue ? align64(sizeof(float) * plan.rows * plan.vectors * kLanes) : 0;
+    plan.scratch_bytes = plan.thread_scratch * plan.threads;
+    return plan;
+  }
+  GemmProblem gemm;
+  gemm.m = problem.m;
+  gemm.n = problem.transposed ? v.cols : v.rows;
+  gemm.k = problem.transposed ? v.rows : v.cols;
+  gemm.b = GemmB::kFill;
+  gemm.epilogue = problem.epilogue;
+  gemm.fill_scratch =
+      problem.packed || problem.transposed ? 0 : sizeof(float) * kLanes * kDecodeStep;
+  plan.gemm = prepare_gemm(gemm, features, threads);
+  plan.threads = plan.gemm.threads;
+  plan.scratch_bytes = plan.gemm.scratch_bytes + (problem.packed ? 0 : align64(decoder_bytes(v)));
+  return plan;
+}
+
+void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& args,
+                         void* scratch) {
+  const CodebookMatmulProblem& p = plan.problem;
+  auto* memory = static_cast<char*>(scratch);
+  if (plan.registers) {
+    if (p.m == 0 || p.view.rows == 0) return;
+    const int64_t panels = ceil_div(p.view.rows, kLanes);
+    parallel_parts(plan.threads, [&](int64_t part) {
+      run_registers(plan, args, panels * part / plan.threads, panels * (part + 1) / plan.threads,
+                    reinterpret_cast<float*>(memory + plan.thread_scratch * part));
+    });
+    return;
+  }
+  GemmArgs gemm;
+  gemm.a = args.x;
+  gemm.a_rs = args.x_rs;
+  gemm.c = args.y;
+  gemm.ldc = args.ldy;
+  gemm.epilogue = args.epilogue;
+  gemm.epilogue_context = args.epilogue_context;
+  if (p.packed) {
+    const PackedSource source{p.view, layout_of(p.view), &packed_kernels(plan.features),
+                              static_cast<const char*>(args.packed)};
+    gemm.fill = fill_packed;
+    gemm.fill_context = &source;
+    run_gemm(plan.gemm, gemm, memory);
+    return;
+  }
+  const LogicalSource source{
+      make_decoder(args.view, plan.features, memory + plan.gemm.scratch_bytes), plan.gemm.kernels};
+  gemm.fill = p.transposed ? fill_rows : fill_columns;
+  gemm.fill_context = &source;
+  run_gemm(plan.gemm, gemm, memory);
+}
+
+}  // namespace tessera

@@ -1,0 +1,66 @@
+// Products with codebook-encoded weights: y[m, n] = sum over k of x[m, k] * W(n, k), where W stays
+// encoded. Small batches decode in registers from a packed layout; larger ones decode a tile into
+// per-thread scratch and run the dense register tiles on it. The whole tensor is never decoded.
+// f32 accumulators; bits do not depend on the thread count.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/cpu.h"
+#include "ops/codebook/view.h"
+#include "ops/matmul/gemm.h"
+
+namespace tessera {
+
+// True when repack_codebook can hold the encoding: at most 6 bits, one element an index, row
+// groups of whole panels (16 rows) and scale blocks of a multiple of 8 elements. reason, when
+// given, gets one word group saying what stands against it.
+bool packable(const CodebookView& view, const char** reason = nullptr);
+
+// Bytes of the packed form: f32 tables, scales padded to 16 rows, and indices: rows padded to 16,
+// a row's bits of each plane to whole dwords.
+size_t packed_bytes(const CodebookView& view);
+
+// Writes the packed form (64-byte aligned). bf16 and s8 entries become f32 tables.
+void repack_codebook(const CodebookView& view, CpuFeatures features, void* packed);
+
+struct CodebookMatmulProblem {
+  int64_t m = 0;
+  CodebookView view;        // sizes and encoding; pointers are not read
+  bool transposed = false;  // y[m, cols] = x[m, rows] * W instead of y[m, rows] = x[m, cols] * W^T
+  bool packed = false;      // W is given by repack_codebook, else as the view's planes
+  bool epilogue = false;
+};
+
+struct CodebookMatmulPlan {
+  CodebookMatmulProblem problem;
+  const char* method;  // "registers" or "panel"
+  bool registers;
+  int threads;
+  int rows, vectors;  // register tile of the registers method
+  CpuFeatures features;
+  GemmPlan gemm;  // of the panel method
+  size_t thread_scratch, scratch_bytes;
+};
+
+struct CodebookMatmulArgs {
+  const float* x = nullptr;  // element (m, k) at x[m * x_rs + k]
+  int64_t x_rs = 0;
+  CodebookView view;             // the weights, with pointers, unless packed
+  const void* packed = nullptr;  // the weights when the problem says packed
+  float* y = nullptr;            // row stride ldy; unused with an epilogue
+  int64_t ldy = 0;
+  GemmEpilogue epilogue = nullptr;
+  void* epilogue_context = nullptr;
+};
+
+// Chooses the method. Packed and transposed exclude each other.
+CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
+                                           CpuFeatures features, int threads);
+
+// Runs the plan; scratch has plan.scratch_bytes bytes, 64-byte aligned.
+void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& args,
+                         void* scratch);
+
+}  // namespace tessera

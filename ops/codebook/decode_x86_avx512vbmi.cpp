@@ -1,0 +1,98 @@
+// Codebook decoding with VBMI: for 6 to 8 bits, 64 indices at a time are looked up in the four
+// byte planes of the table, which are exact for f32 and fit 4 to 16 registers.
+#include <immintrin.h>
+
+#include "ops/codebook/decode_kernels.h"
+
+namespace tessera {
+namespace {
+
+#include "ops/codebook/decode_tail-inl.h"
+// (uses the one above)
+#include "ops/codebook/decode_avx512-inl.h"
+
+// 64 indices take 8 * bits bytes. The unpacking gives each group of 8 indices the 8 bytes that
+// hold it, and each index its 8 bits of them.
+struct Unpack64 {
+  __m512i bytes, shift, mask;
+};
+
+inline Unpack64 unpack64_for(int64_t first, int bits) {
+  alignas(64) uint8_t bytes[64];
+  alignas(64) uint8_t shift[64];
+  const int phase = static_cast<int>(first * bits & 7);
+  for (int i = 0; i < 64; ++i) {
+    bytes[i] = static_cast<uint8_t>(i / 8 * bits + i % 8);
+    shift[i] = static_cast<uint8_t>(phase + i % 8 * bits);
+  }
+  return {_mm512_load_si512(bytes), _mm512_load_si512(shift),
+          _mm512_set1_epi8(static_cast<char>((1 << bits) - 1))};
+}
+
+template <int kRegisters>
+inline __m512i look_up_bytes(const __m512i* plane, __m512i index) {
+  if constexpr (kRegisters == 1) {
+    return _mm512_permutexvar_epi8(index, plane[0]);
+  } else if constexpr (kRegisters == 2) {
+    return _mm512_permutex2var_epi8(plane[0], index, plane[1]);
+  } else {
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index),
+                                  _mm512_permutex2var_epi8(plane[0], index, plane[1]),
+                                  _mm512_permutex2var_epi8(plane[2], index, plane[3]));
+  }
+}
+
+template <int kRegisters>
+int64_t decode_planes(const DecodeSpan& s) {
+  __m512i plane[4][kRegisters];
+#pragma GCC unroll 4
+  for (int b = 0; b < 4; ++b)
+#pragma GCC unroll 4
+    for (int i = 0; i < kRegisters; ++i)
+      plane[b][i] = _mm512_loadu_si512(s.table.planes + 64 * (b * kRegisters + i));
+  const Unpack64 u = unpack64_for(s.first, s.bits);
+  // The byte interleaving below works in 128-bit lanes: it wants index 16 j + 4 l + e at byte
+  // 16 l + 4 j + e.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  int64_t byte = s.first * s.bits >> 3, i = 0;
+  for (; i + 64 <= s.count && byte + 64 <= s.bytes; i += 64, byte += 8 * s.bits) {
+    const __m512i raw = _mm512_loadu_si512(s.indices + byte);
+    __m512i index = _mm512_multishift_epi64_epi8(u.shift, _mm512_permutexvar_epi8(u.bytes, raw));
+    index = _mm512_permutexvar_epi32(order, _mm512_and_si512(index, u.mask));
+    const __m512i b0 = look_up_bytes<kRegisters>(plane[0], index);
+    const __m512i b1 = look_up_bytes<kRegisters>(plane[1], index);
+    const __m512i b2 = look_up_bytes<kRegisters>(plane[2], index);
+    const __m512i b3 = look_up_bytes<kRegisters>(plane[3], index);
+    const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
+    const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
+    float* out = s.out + i;
+    _mm512_storeu_si512(out, _mm512_unpacklo_epi16(low0, high0));
+    _mm512_storeu_si512(out + 16, _mm512_unpackhi_epi16(low0, high0));
+    _mm512_storeu_si512(out + 32, _mm512_unpacklo_epi16(low1, high1));
+    _mm512_storeu_si512(out + 48, _mm512_unpackhi_epi16(low1, high1));
+  }
+  return i;
+}
+
+void decode(const DecodeSpan& s) {
+  int64_t done = 0;
+  if (s.vector_len == 1 && s.bits == 6)
+    done = decode_planes<1>(s);
+  else if (s.vector_len == 1 && s.bits == 7)
+    done = decode_planes<2>(s);
+  else if (s.vector_len == 1 && s.bits == 8)
+    done = decode_planes<4>(s);
+  // The rest, and everything else, 16 at a time.
+  DecodeSpan rest = s;
+  rest.first += done;
+  rest.count -= done;
+  rest.out += done * s.vector_len;
+  decode_rest(rest, decode_common(rest));
+}
+
+}  // namespace
+
+extern "C" const DecodeKernels tessera_decode_avx512vbmi = {"avx512vbmi", decode, multiply_span,
+                                                            segment_sums_span};
+
+}  // namespace tessera

@@ -1,0 +1,373 @@
+// Codebook kernels against plain loops over unpacked indices: all widths, dtypes, groups, blocks
+// and vector lengths, on every instruction set this machine has.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "core/cpu.h"
+#include "core/parallel.h"
+#include "ops/codebook/codebook_matmul.h"
+#include "ops/codebook/decode.h"
+#include "ops/codebook/packed_kernels.h"
+
+namespace tessera {
+namespace {
+
+std::vector<CpuFeatures> levels() {
+  std::vector<CpuFeatures> out;
+  for (CpuFeatures f : {kScalar, kAvx2, kAvx2 | kAvx512, kAvx2 | kAvx512 | kVbmi})
+    if (active_features().includes(f)) out.push_back(f);
+  return out;
+}
+
+struct Aligned {
+  explicit Aligned(size_t bytes) : memory(bytes + 64) {}
+  void* data() {
+    void* p = memory.data();
+    size_t space = memory.size();
+    return std::align(64, memory.size() - 64, p, space);
+  }
+  std::vector<char> memory;
+};
+
+struct Spec {
+  int bits = 4;
+  int64_t rows = 0, cols = 0;
+  int vector_len = 1;
+  int64_t group_rows = 0, block = 0;
+  EntryDtype dtype = EntryDtype::kF32;
+};
+
+// A random matrix with its planes in exactly sized heap blocks, and its decoded value.
+struct Matrix {
+  explicit Matrix(const Spec& s) {
+    view.bits = s.bits;
+    view.rows = s.rows;
+    view.cols = s.cols;
+    view.vector_len = s.vector_len;
+    view.group_rows = s.group_rows;
+    view.block = s.block;
+    view.entry_dtype = s.dtype;
+    std::mt19937 rng(static_cast<unsigned>(11 * s.bits + s.rows + 131 * s.cols));
+    view.k = s.bits > 1 ? (1 << s.bits) - static_cast<int>(rng() % 2) : 2;
+    index.resize(codebook_indices(view));
+    for (uint8_t& i : index) i = static_cast<uint8_t>(rng() % view.k);
+    packed.reset(new uint8_t[codebook_index_bytes(view)]);
+    pack_indices(index.data(), codebook_indices(view), s.bits, packed.get());
+    const int64_t n = codebook_groups(view) * view.k * s.vector_len;
+    std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+    for (int64_t i = 0; i < n; ++i) {
+      float value = uniform(rng);
+      uint32_t word;
+      std::memcpy(&word, &value, 4);
+      if (s.dtype == EntryDtype::kBf16) {
+        word &= 0xffff0000u;
+        bf16.push_back(static_cast<uint16_t>(word >> 16));
+        std::memcpy(&value, &word, 4);
+      } else if (s.dtype == EntryDtype::kS8) {
+        s8.push_back(static_cast<int8_t>(static_cast<int>(rng() % 256) - 128));
+        value = s8.back();
+      }
+      entries.push_back(value);
+    }
+    for (int64_t i = 0; i < s.rows * codebook_blocks(view); ++i) scale.push_back(uniform(rng));
+    view.indices = packed.get();
+    view.scale = scale.data();
+    view.entries = s.dtype == EntryDtype::kBf16 ? static_cast<const void*>(bf16.data())
+                   : s.dtype == EntryDtype::kS8 ? static_cast<const void*>(s8.data())
+                                                : entries.data();
+    for (int64_t r = 0; r < s.rows; ++r)
+      for (int64_t c = 0; c < s.cols; ++c) {
+        const float entry = entries[entry_at(r, c)];
+        dense.push_back(s.block ? entry * scale[scale_at(r, c)] : entry);
+      }
+  }
+  int64_t entry_at(int64_t r, int64_t c) const {
+    const int64_t d = view.vector_len, i = (r * view.cols + c) / d;
+    return (codebook_group(view, r) * view.k + index[i]) * d + c % d;
+  }
+  int64_t scale_at(int64_t r, int64_t c) const {
+    return r * codebook_blocks(view) + c / view.block;
+  }
+
+  CodebookView view;
+  std::vector<uint8_t> index;
+  std::unique_ptr<uint8_t[]> packed;
+  std::vector<float> entries, scale, dense;
+  std::vector<uint16_t> bf16;
+  std::vector<int8_t> s8;
+};
+
+std::vector<Spec> specs(int64_t rows, int64_t cols) {
+  std::vector<Spec> out;
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (int d : {1, 2, 4, 8})
+      if (cols % d == 0) out.push_back({bits, rows, cols, d});
+    for (int64_t group : {1, 3, 16})
+      out.push_back({bits, rows, cols, 1, group, 0, EntryDtype::kBf16});
+    for (int64_t block : {int64_t{8}, int64_t{13}, int64_t{32}, cols})
+      out.push_back({bits, rows, cols, 1, block == 32 ? int64_t{32} : 0, block, EntryDtype::kS8});
+  }
+  return out;
+}
+
+std::string name(const Spec& s, CpuFeatures f) {
+  return std::to_string(s.rows) + "x" + std::to_string(s.cols) + " bits " + std::to_string(s.bits) +
+         " v" + std::to_string(s.vector_len) + " g" + std::to_string(s.group_rows) + " s" +
+         std::to_string(s.block) + " on " + text(f);
+}
+
+TEST(CodebookKernel, IndicesPackAndUnpack) {
+  std::mt19937 rng(3);
+  for (int bits = 1; bits <= 8; ++bits)
+    for (int64_t n = 0; n <= 70; ++n) {
+      std::vector<uint8_t> in(n), out(n);
+      for (uint8_t& i : in) i = static_cast<uint8_t>(rng() & ((1u << bits) - 1));
+      std::vector<uint8_t> packed((n * bits + 7) / 8, 0xff);
+      pack_indices(in.data(), n, bits, packed.data());
+      for (int64_t i = 0; i < n; ++i)
+        for (int b = 0; b < bits; ++b)
+          ASSERT_EQ(packed[(i * bits + b) / 8] >> ((i * bits + b) % 8) & 1, in[i] >> b & 1);
+      for (int64_t first = 0; first <= n; first += 3) {
+        unpack_indices(packed.data(), first, n - first, bits, out.data());
+        ASSERT_TRUE(std::equal(in.begin() + first, in.end(), out.begin())) << bits << " " << first;
+      }
+    }
+}
+
+TEST(CodebookKernel, DecodeRowsEqualsReference) {
+  for (CpuFeatures f : levels())
+    for (int64_t cols : {1, 2, 4, 7, 15, 16, 17, 31, 33, 63, 64, 65, 100, 128, 129, 264})
+      for (const Spec& s : specs(5, cols)) {
+        const Matrix m(s);
+        std::vector<float> out(m.dense.size());
+        decode_rows(m.view, 0, 5, out.data(), cols, f);
+        ASSERT_EQ(out, m.dense) << name(s, f);
+        std::vector<float> part(2 * cols);
+        decode_rows(m.view, 2, 4, part.data(), cols, f);
+        ASSERT_TRUE(std::equal(part.begin(), part.end(), m.dense.begin() + 2 * cols)) << name(s, f);
+      }
+}
+
+TEST(CodebookKernel, DecodeSpanStartsAnywhere) {
+  for (CpuFeatures f : levels())
+    for (const Spec& s : specs(3, 152)) {
+      const Matrix m(s);
+      Aligned memory(decoder_bytes(m.view));
+      const CodebookDecoder decoder = make_decoder(m.view, f, memory.data());
+      for (int64_t col = 0; col < 152; col += 7) {
+        std::vector<float> out(152 - col);
+        decode_span(decoder, 1, col, 152 - col, out.data());
+        ASSERT_TRUE(std::equal(out.begin(), out.end(), m.dense.begin() + 152 + col)) << name(s, f);
+      }
+    }
+}
+
+struct Sink {
+  std::vector<float>* y;
+  int64_t ld;
+};
+void store(void* context, int64_t row0, int64_t rows, int64_t col0, int64_t cols, float* tile,
+           int64_t ld) {
+  const auto& sink = *static_cast<Sink*>(context);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c)
+      (*sink.y)[(row0 + r) * sink.ld + col0 + c] = tile[r * ld + c];
+}
+
+std::vector<float> multiply(const Matrix& w, int64_t m, const std::vector<float>& x, bool packed,
+                            bool transposed, bool epilogue, CpuFeatures f, int threads) {
+  CodebookMatmulProblem problem{m, w.view, transposed, packed, epilogue};
+  const CodebookMatmulPlan plan = prepare_codebook_matmul(problem, f, threads);
+  Aligned scratch(plan.scratch_bytes), form(packed ? packed_bytes(w.view) : 0);
+  const int64_t n = transposed ? w.view.cols : w.view.rows;
+  std::vector<float> y(m * n, 99.0f);
+  Sink sink{&y, n};
+  CodebookMatmulArgs args;
+  args.x = x.data();
+  args.x_rs = transposed ? w.view.rows : w.view.cols;
+  if (packed) {
+    repack_codebook(w.view, f, form.data());
+    args.packed = form.data();
+  } else {
+    args.view = w.view;
+  }
+  args.y = y.data();
+  args.ldy = n;
+  if (epilogue) {
+    args.epilogue = store;
+    args.epilogue_context = &sink;
+  }
+  run_codebook_matmul(plan, args, scratch.data());
+  return y;
+}
+
+std::vector<float> random_x(int64_t n) {
+  std::mt19937 rng(5);
+  std::uniform_real_distribution<float> uniform(-1.0f, 1.0f);
+  std::vector<float> x(n);
+  for (float& v : x) v = uniform(rng);
+  return x;
+}
+
+void check_product(const Matrix& w, const Spec& s, int64_t m, bool packed, bool transposed,
+                   bool epilogue, CpuFeatures f) {
+  const int64_t n = transposed ? s.cols : s.rows, k = transposed ? s.rows : s.cols;
+  const std::vector<float> x = random_x(m * k);
+  const std::vector<float> y = multiply(w, m, x, packed, transposed, epilogue, f, 2);
+  const double unit = s.dtype == EntryDtype::kS8 ? 128.0 : 1.0;
+  int bad = 0;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (int64_t c = 0; c < k; ++c)
+        sum += static_cast<double>(x[i * k + c]) *
+               w.dense[transposed ? c * s.cols + j : j * s.cols + c];
+      if (!(std::abs(y[i * n + j] - sum) <= unit * 2e-6 * (2 + std::sqrt(k)))) ++bad;
+    }
+  EXPECT_EQ(bad, 0) << name(s, f) << " m " << m << (packed ? " packed" : "")
+                    << (transposed ? " transposed" : "") << (epilogue ? " epilogue" : "");
+}
+
+TEST(CodebookKernel, ProductsFromLogicalOrder) {
+  for (CpuFeatures f : levels())
+    for (const Spec& s : specs(37, 88)) {
+      const Matrix w(s);
+      for (bool transposed : {false, true})
+        for (int64_t m : {1, 5, 19}) check_product(w, s, m, false, transposed, m == 5, f);
+    }
+}
+
+TEST(CodebookKernel, ProductsFromPackedForm) {
+  for (CpuFeatures f : levels())
+    for (int64_t cols : {1, 8, 21, 40, 67})
+      for (const Spec& s : specs(70, cols)) {
+        const Matrix w(s);
+        if (!packable(w.view)) continue;
+        for (int64_t m : {1, 2, 4, 8, 11, 40}) check_product(w, s, m, true, false, m % 2 == 0, f);
+      }
+}
+
+TEST(CodebookKernel, EveryRegisterTile) {
+  for (CpuFeatures f : levels())
+    for (int bits = 1; bits <= kPackedMaxBits; ++bits)
+      for (int64_t rows : {1, 15, 16, 17, 33, 64, 100, 129, 250})
+        for (int64_t m = 1; m <= 17; ++m) {
+          const Spec s{bits, rows, 43};
+          check_product(Matrix(s), s, m, true, false, false, f);
+        }
+}
+
+TEST(CodebookKernel, SeveralPassesOverDepth) {
+  for (CpuFeatures f : levels())
+    for (const Spec& s :
+         {Spec{4, 20, 2504, 1, 16, 32}, Spec{7, 20, 2504, 1, 0, 100}, Spec{3, 20, 2504, 2}}) {
+      const Matrix w(s);
+      if (packable(w.view)) check_product(w, s, 20, true, false, true, f);
+      check_product(w, s, 20, false, false, true, f);
+    }
+}
+
+TEST(CodebookKernel, EmptySizes) {
+  for (CpuFeatures f : levels())
+    for (bool packed : {false, true}) {
+      for (const Spec& s : {Spec{4, 0, 8}, Spec{4, 5, 0}})
+        check_product(Matrix(s), s, 3, packed, false, false, f);
+      const Spec s{2, 5, 8};
+      check_product(Matrix(s), s, 0, packed, false, false, f);
+    }
+}
+
+TEST(CodebookKernel, PackedFormIsNotLargerThanPaddedIndices) {
+  for (int bits = 1; bits <= kPackedMaxBits; ++bits) {
+    const Matrix m({bits, 300, 784});
+    // 304 rows; 784 elements are whole dwords of the 4- and 2-bit planes, 800 of the 1-bit plane.
+    const size_t indices = 304 * (784 * (bits & 6) + 800 * (bits & 1)) / 8;
+    EXPECT_EQ(packed_bytes(m.view), indices + decoder_bytes(m.view)) << bits;
+  }
+}
+
+TEST(CodebookKernel, UnpackableSaysWhy) {
+  const char* reason = nullptr;
+  EXPECT_TRUE(packable(Matrix({4, 40, 64, 1, 16, 32}).view, &reason));
+  EXPECT_STREQ(reason, "");
+  EXPECT_FALSE(packable(Matrix({7, 40, 64}).view, &reason));
+  EXPECT_STREQ(reason, "more than 6 bits");
+  EXPECT_FALSE(packable(Matrix({4, 40, 64, 2}).view, &reason));
+  EXPECT_FALSE(packable(Matrix({4, 40, 64, 1, 8}).view, &reason));
+  EXPECT_FALSE(packable(Matrix({4, 40, 64, 1, 0, 12}).view, &reason));
+}
+
+TEST(CodebookKernel, GradientEqualsReference) {
+  for (CpuFeatures f : levels())
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{37, 88}, {5, 9000}, {600, 24}})
+      for (const Spec& s : specs(rows, cols)) {
+        const Matrix w(s);
+        const std::vector<float> d_w = random_x(rows * cols);
+        std::vector<float> d_entries(w.entries.size(), 1.0f), d_scale(w.scale.size(), 1.0f);
+        std::vector<double> want_entries(d_entries.size(), 1.0), want_scale(d_scale.size(), 1.0);
+        std::vector<double> size_entries(d_entries.size(), 1.0);
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t c = 0; c < cols; ++c) {
+            const double d = d_w[r * cols + c];
+            const double scale = s.block ? w.scale[w.scale_at(r, c)] : 1.0;
+            want_entries[w.entry_at(r, c)] += d * scale;
+            size_entries[w.entry_at(r, c)] += std::abs(d * scale);
+            if (s.block) want_scale[w.scale_at(r, c)] += d * w.entries[w.entry_at(r, c)];
+          }
+        Aligned scratch(codebook_gradient_scratch(w.view));
+        codebook_gradient(w.view, d_w.data(), cols, d_entries.data(), d_scale.data(), f,
+                          scratch.data());
+        for (size_t i = 0; i < d_entries.size(); ++i)
+          ASSERT_NEAR(d_entries[i], want_entries[i], 1e-5 + 1e-6 * size_entries[i]) << name(s, f);
+        const double unit = s.dtype == EntryDtype::kS8 ? 128.0 : 1.0;
+        for (size_t i = 0; i < d_scale.size(); ++i)
+          ASSERT_NEAR(d_scale[i], want_scale[i], unit * 1e-6 * (4 + std::sqrt(cols))) << name(s, f);
+      }
+}
+
+TEST(CodebookKernel, SameBitsForAnyThreadCount) {
+  const int before = num_threads();
+  const Spec s{4, 300, 784, 1, 0, 112};
+  const Matrix w(s);
+  const std::vector<float> x = random_x(24 * 784), dx = random_x(24 * 300);
+  const std::vector<float> d_w = random_x(300 * 784);
+  for (CpuFeatures f : levels()) {
+    std::vector<std::vector<float>> first;
+    for (int threads : {1, 2, 3}) {
+      set_num_threads(threads);
+      std::vector<std::vector<float>> got;
+      for (int64_t m : {1, 6, 24}) {
+        got.push_back(multiply(w, m, x, true, false, false, f, threads));
+        got.push_back(multiply(w, m, x, false, false, true, f, threads));
+        got.push_back(multiply(w, m, dx, false, true, false, f, threads));
+      }
+      std::vector<float> d_entries(w.entries.size()), d_scale(w.scale.size());
+      Aligned scratch(codebook_gradient_scratch(w.view));
+      codebook_gradient(w.view, d_w.data(), 784, d_entries.data(), d_scale.data(), f,
+                        scratch.data());
+      got.push_back(d_entries);
+      got.push_back(d_scale);
+      if (first.empty()) first = got;
+      EXPECT_EQ(first, got) << threads << " threads on " << text(f);
+    }
+  }
+  set_num_threads(before);
+}
+
+TEST(CodebookKernel, FeaturesChooseTheKernels) {
+  EXPECT_STREQ(decode_kernels(kScalar).name, "ref");
+#if defined(__x86_64__)
+  EXPECT_STREQ(decode_kernels(kAvx2).name, "avx2");
+  EXPECT_STREQ(decode_kernels(kAvx2 | kAvx512).name, "avx512");
+  EXPECT_STREQ(decode_kernels(kAvx2 | kAvx512 | kVbmi).name, "avx512vbmi");
+  EXPECT_STREQ(decode_kernels(kAvx2 | kVbmi).name, "avx2");
+#endif
+}
+
+}  // namespace
+}  // namespace tessera
