@@ -1,0 +1,52 @@
+// The JSON form of a graph, version 1; docs/format.md describes it. One node per line:
+//
+//   {"format":"tessera.graph","version":1,
+//   "settings":{"method":"lc"},
+//   "weights":{"file":"NAME-<sha12>.safetensors","sha256":"..."},
+//   "nodes":[
+//   {"id":0,"op":"input","name":"x","type":"f32[batch,784]"},
+//   {"id":3,"op":"matmul","inputs":[0,2],"attrs":{"transpose_b":true},"type":"f32[batch,300]"}],
+//   "outputs":[{"name":"logits","value":3}],
+//   "updates":[{"state":1,"value":4}]}
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/graph.h"
+
+namespace tessera {
+
+// What a file may ask for at most: beyond is an error, before anything is allocated.
+inline constexpr std::int64_t kMaxDim = std::int64_t{1} << 31;
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 39;  // of one value, at batch 1
+
+struct WeightsFile {
+  std::string name;    // of a file in the same folder
+  std::string sha256;  // 64 lower-case hexadecimal digits
+};
+
+struct GraphDocument {
+  Graph graph;
+  std::map<std::string, std::string> settings = {};
+  std::optional<WeightsFile> weights = {};
+};
+
+// The same graph gives the same bytes. Attributes at their default are left out; `settings` and
+// `weights` too when there are none. Throws Error for names that are not UTF-8 and for values that
+// only a compiled graph has (packed for a kernel).
+std::string graph_to_json(const Graph& graph,
+                          const std::map<std::string, std::string>& settings = {},
+                          const std::optional<WeightsFile>& weights = {});
+
+// Trusts nothing: every cause (format and version, missing or unknown fields, unknown ops, inputs
+// that are not earlier nodes, attributes, types that differ from what the op infers, sizes, names
+// twice, depth) is an Error "FILE: /json/pointer: cause". `file` is the name for messages.
+GraphDocument parse_graph_document(const OpSet& ops, std::string_view text,
+                                   const std::string& file);
+Graph graph_from_json(const OpSet& ops, std::string_view text, const std::string& file);
+
+}  // namespace tessera

@@ -1,0 +1,162 @@
+#include "core/files/import.h"
+
+#include <cmath>
+#include <optional>
+#include <regex>
+
+#include "core/files/json_io.h"
+#include "core/files/safetensors.h"
+
+namespace tessera {
+
+namespace {
+
+struct Target {
+  std::string ours;
+  bool transpose = false;
+};
+
+class Rule {
+ public:
+  explicit Rule(const std::string& text) {
+    std::size_t equals = text.find('=');
+    const bool is_regex = text.starts_with("/");
+    if (is_regex) equals = text.find("/=", 1) == text.npos ? text.npos : text.find("/=", 1) + 1;
+    check(equals != text.npos && equals > (is_regex ? 2u : 0u) && equals + 1 < text.size(),
+          "import rule ", quote(text), ": expected theirs=ours, or /regex/=ours");
+    ours_ = text.substr(equals + 1);
+    if (ours_.ends_with(":t")) {
+      transpose_ = true;
+      ours_.resize(ours_.size() - 2);
+    }
+    check(!ours_.empty(), "import rule ", quote(text), ": the name after '=' is empty");
+    theirs_ = is_regex ? text.substr(1, equals - 2) : text.substr(0, equals);
+    if (!is_regex) return;
+    try {
+      regex_ = std::regex(theirs_);
+    } catch (const std::regex_error& error) {
+      fail("import rule ", quote(text), ": ", error.what());
+    }
+  }
+
+  std::optional<Target> match(const std::string& theirs) const {
+    if (!regex_) return theirs == theirs_ ? std::optional(Target{ours_, transpose_}) : std::nullopt;
+    std::smatch found;
+    if (!std::regex_match(theirs, found, *regex_)) return std::nullopt;
+    return Target{found.format(ours_), transpose_};
+  }
+
+ private:
+  std::string theirs_, ours_;
+  std::optional<std::regex> regex_;
+  bool transpose_ = false;
+};
+
+Target target_of(const std::string& theirs, const std::vector<Rule>& rules) {
+  for (const Rule& rule : rules) {
+    if (auto target = rule.match(theirs)) return *std::move(target);
+  }
+  return {theirs, false};
+}
+
+Tensor transposed(const Tensor& x) {
+  const std::int64_t rows = x.shape()[0].value(), columns = x.shape()[1].value();
+  Tensor out(x.dtype(), {columns, rows});
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (std::int64_t j = 0; j < columns; ++j) {
+      set_element(out, j * rows + i, element(x, i * columns + j));
+    }
+  }
+  return out;
+}
+
+// Why a tensor cannot become `wanted`, or "".
+std::string obstacle(const Tensor& theirs, const Tensor& wanted, bool transpose) {
+  if (transpose && theirs.shape().rank() != 2) {
+    return cat("only rank 2 can be transposed, got ", theirs.text_type());
+  }
+  Shape shape = theirs.shape();
+  if (transpose) std::swap(shape[0], shape[1]);
+  if (!(shape == wanted.shape())) {
+    const bool reversed = shape.rank() == 2 && wanted.shape().rank() == 2 &&
+                          shape[0] == wanted.shape()[1] && shape[1] == wanted.shape()[0];
+    return cat("expected ", wanted.text_type(), ", got ", theirs.text_type(),
+               reversed && !transpose ? "; a rule ending in :t transposes it" : "");
+  }
+  const bool convertible = is_floating(theirs.dtype()) && is_floating(wanted.dtype());
+  if (theirs.dtype() != wanted.dtype() && !convertible) {
+    return cat("expected ", wanted.text_type(), ", got ", theirs.text_type());
+  }
+  return {};
+}
+
+void require_no_nan(const Tensor& tensor, const std::string& file, const std::string& name) {
+  if (!is_floating(tensor.dtype())) return;
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) {
+    check(!std::isnan(element(tensor, i)), file, ": tensor ", quote(name), ": element ", i,
+          " is NaN");
+  }
+}
+
+}  // namespace
+
+std::string ImportReport::text() const {
+  std::string out = cat(file, ": ", matched.size(), " imported, ", missing.size(), " missing, ",
+                        unused.size(), " unused, ", mismatched.size(), " mismatched\n");
+  for (const auto& match : matched) {
+    if (match.theirs == match.ours && !match.transposed) continue;
+    out += cat("  ", match.ours, ": from ", printable(match.theirs), " ", match.type,
+               match.transposed ? ", transposed" : "", "\n");
+  }
+  for (const auto& name : missing) out += cat("  missing: ", name, "\n");
+  for (const auto& name : unused) out += cat("  unused: ", printable(name), "\n");
+  for (const auto& m : mismatched) {
+    out += cat("  mismatch: ", m.ours, " from ", printable(m.theirs), ": ", m.cause, "\n");
+  }
+  return out;
+}
+
+ImportReport import_safetensors(const std::filesystem::path& path, State& state,
+                                const ImportOptions& options) {
+  std::vector<Rule> rules;
+  for (const std::string& text : options.rules) rules.emplace_back(text);
+  const Safetensors read = read_safetensors(path);
+  ImportReport report;
+  report.file = path.string();
+  std::map<std::string, std::string> sources;  // ours -> theirs
+  TensorMap values;
+  for (const auto& [theirs, tensor] : read.tensors) {
+    const Target target = target_of(theirs, rules);
+    if (!state.has(target.ours)) {
+      report.unused.push_back(theirs);
+      continue;
+    }
+    const auto [source, fresh] = sources.emplace(target.ours, theirs);
+    check(fresh, report.file, ": tensors ", quote(source->second), " and ", quote(theirs),
+          " both become ", quote(target.ours));
+    const Tensor& wanted = state.get(target.ours);
+    if (std::string cause = obstacle(tensor, wanted, target.transpose); !cause.empty()) {
+      report.mismatched.push_back({theirs, target.ours, std::move(cause)});
+      continue;
+    }
+    require_no_nan(tensor, report.file, theirs);
+    Tensor value = target.transpose ? transposed(tensor) : tensor;
+    if (value.dtype() != wanted.dtype()) value = value.to(wanted.dtype());
+    report.matched.push_back({theirs, target.ours, tensor.text_type(), target.transpose});
+    values[target.ours] = std::move(value);
+  }
+  for (const auto& [ours, entry] : state.entries()) {
+    if (!sources.contains(ours)) report.missing.push_back(ours);
+  }
+  if (options.strict && !report.complete()) {
+    std::string lines = report.text();
+    lines.pop_back();
+    for (std::size_t at = 0; (at = lines.find("\n  ", at)) != lines.npos;)
+      lines.replace(at, 3, "; ");
+    fail(lines);
+  }
+  for (auto& [ours, value] : values) state.set(ours, std::move(value));
+  return report;
+}
+
+}  // namespace tessera

@@ -1,0 +1,51 @@
+// Weights of other programs: tensors of a safetensors file into a State, by a map of names.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/state.h"
+
+namespace tessera {
+
+struct ImportOptions {
+  // "theirs=ours" names one tensor; "/regex/=ours" all tensors whose whole name matches, where ours
+  // may hold $1 to $9. ":t" at the end transposes a tensor of rank 2. The first rule that matches a
+  // name counts; a name that none matches keeps its name. Examples:
+  //   "dense_1.kernel=fc1.weight:t"   "/net\\.(\\d+)\\.w/=fc$1.weight"
+  std::vector<std::string> rules = {};
+  // Anything missing, unused or of the wrong type is an Error.
+  bool strict = true;
+};
+
+struct ImportReport {
+  struct Match {
+    std::string theirs, ours;
+    std::string type;  // as stored in the file
+    bool transposed = false;
+  };
+  struct Mismatch {
+    std::string theirs, ours;
+    std::string cause;
+  };
+  std::string file;
+  std::vector<Match> matched;
+  std::vector<std::string> missing;  // ours, not in the file: kept as they were
+  std::vector<std::string> unused;   // theirs, without a place in the state
+  std::vector<Mismatch> mismatched;  // not imported
+
+  bool complete() const { return missing.empty() && unused.empty() && mismatched.empty(); }
+  // A summary line, then a line per tensor that needs attention.
+  std::string text() const;
+};
+
+// Replaces the tensors of `state` (which says what is wanted: names, dtypes, shapes) by those of
+// the file. Floating-point tensors are converted to the dtype wanted; shapes must be equal, after
+// the transposition that a rule asks for. Throws Error when the file cannot be read, a rule is
+// malformed, two tensors claim one name, a value is NaN, or, when strict, the report is not
+// complete; the state is then unchanged.
+ImportReport import_safetensors(const std::filesystem::path& path, State& state,
+                                const ImportOptions& options = {});
+
+}  // namespace tessera

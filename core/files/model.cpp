@@ -1,0 +1,225 @@
+#include "core/files/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "core/files/atomic_file.h"
+#include "core/files/graph_json.h"
+#include "core/files/json_io.h"
+#include "core/files/safetensors.h"
+#include "core/op_def.h"
+
+namespace tessera {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::int64_t kMaxGraphBytes = std::int64_t{1} << 26;
+constexpr std::size_t kShaDigits = 12;
+constexpr std::string_view kExtension = ".safetensors";
+
+bool is_nan(float value) {
+  return std::isnan(value);
+}
+
+void check_no_nan(const Tensor& tensor, const std::string& place) {
+  std::int64_t at = -1;
+  if (tensor.dtype() == DType::f32) {
+    const auto values = tensor.span<float>();
+    // A sum is a NaN when a term is (or when infinities meet): one fast pass says "look closer".
+    float sum = 0;
+    for (const float value : values) sum += value * 0.0f;
+    if (!is_nan(sum)) return;
+    const auto found = std::find_if(values.begin(), values.end(), is_nan);
+    if (found != values.end()) at = found - values.begin();
+  } else if (tensor.dtype() == DType::bf16) {
+    for (std::int64_t i = 0; i < tensor.numel() && at < 0; ++i) {
+      std::uint16_t bits = 0;
+      std::memcpy(&bits, tensor.data() + 2 * i, 2);
+      if ((bits & 0x7fff) > 0x7f80) at = i;
+    }
+  }
+  check(at < 0, place, "element ", at, " is NaN");
+}
+
+// Any run of 8 indices is `bits` bytes: they are taken from one 64-bit word.
+std::int64_t find_index_above(std::span<const std::uint8_t> stream, int bits, std::int64_t count,
+                              std::int64_t k) {
+  const std::uint64_t mask = (std::uint64_t{1} << bits) - 1;
+  constexpr std::int64_t kRun = 8, kChunk = 4096;
+  std::int64_t i = 0;
+  while (i < count) {
+    const std::int64_t end = std::min(count, i + kChunk);
+    std::uint64_t most = 0;
+    std::int64_t j = i;
+    for (; j + kRun <= end; j += kRun) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, stream.data() + j / kRun * bits, static_cast<std::size_t>(bits));
+      for (int n = 0; n < kRun; ++n) most = std::max(most, word >> (n * bits) & mask);
+    }
+    for (; j < end; ++j) {
+      most = std::max<std::uint64_t>(most, index_at(stream.data(), bits, j));
+    }
+    if (most >= static_cast<std::uint64_t>(k)) {
+      for (j = i; index_at(stream.data(), bits, j) < k;) ++j;
+      return j;
+    }
+    i = end;
+  }
+  return -1;
+}
+
+// The params and states behind a graph's codebooks: planes in the order of Encoding::planes.
+void check_codebook(const Node& node, const std::map<std::string, Tensor>& tensors,
+                    const std::string& where) {
+  const TensorType& type = node.types()[0];
+  const CodebookFormat& format = *type.encoding.codebook_format();
+  for (const int plane : {0, 1}) {
+    const Node& leaf = *node.input(plane).node;
+    check(leaf.op().has(kLeaf) && tensors.contains(leaf.name()), where, ": node ", node.id(), " (",
+          type.text(), "): its ", plane ? "entries" : "indices", " must be a param or a state");
+  }
+  const std::string& name = node.input(0).node->name();
+  const std::int64_t k = node.input(1).shape()[1].value();
+  if (k >= format.max_entries()) return;
+  const auto stream = tensors.at(name).span<std::uint8_t>();
+  const std::int64_t at = find_index_above(stream, format.bits, format.index_count(type.shape), k);
+  check(at < 0, where, ": tensor ", quote(name), ": index ",
+        at < 0 ? 0 : index_at(stream.data(), format.bits, at), " at position ", at,
+        " is not below the number of entries, ", k);
+}
+
+bool binds_codebook(const Node& node) {
+  return node.op().has(kStorage | kView) && !node.types().empty() &&
+         node.types()[0].encoding.codebook_format() != nullptr;
+}
+
+// Of older saves of the same NAME.
+bool is_weights_of(const std::string& file, const std::string& name) {
+  if (file.size() != name.size() + 1 + kShaDigits + kExtension.size()) return false;
+  if (!file.starts_with(name + "-") || !file.ends_with(kExtension)) return false;
+  const std::string sha = file.substr(name.size() + 1, kShaDigits);
+  return sha.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+void remove_old_weights(const fs::path& folder, const std::string& name, const std::string& keep) {
+  // The new model is complete: what cannot be removed is only a leftover.
+  std::error_code ignored;
+  std::vector<fs::path> old;
+  for (fs::directory_iterator it(folder, ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    const std::string file = it->path().filename().string();
+    if (file != keep && is_weights_of(file, name) && it->is_regular_file(ignored)) {
+      old.push_back(it->path());
+    }
+  }
+  for (const fs::path& path : old) fs::remove(path, ignored);
+}
+
+std::string list_text(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < names.size() && i < 4; ++i) out += (i ? ", " : "") + quote(names[i]);
+  return names.size() > 4 ? cat(out, " and ", names.size() - 4, " more") : out;
+}
+
+// Names, dtypes and shapes, from the header alone: before anything large is read.
+void check_header(const Graph& graph, const SafetensorsHeader& header, const std::string& weights,
+                  const std::string& json) {
+  std::map<std::string, const SafetensorsEntry*> entries;
+  for (const auto& entry : header.entries) entries[entry.name] = &entry;
+  std::vector<std::string> missing;
+  for (const Node* node : graph.states()) {
+    const auto found = entries.find(node->name());
+    if (found == entries.end()) {
+      missing.push_back(node->name());
+      continue;
+    }
+    const TensorType stored{found->second->dtype, Shape::of(found->second->shape), {}};
+    check(
+        stored == node->types()[0] && found->second->stored_dtype == info(stored.dtype).safetensors,
+        weights, ": tensor ", quote(node->name()), " is ", found->second->stored_dtype,
+        stored.shape.text(), ", ", json, " says ", node->types()[0].text());
+    entries.erase(found);
+  }
+  check(missing.empty(), weights, ": has no tensor ", list_text(missing), ", which ", json,
+        " names");
+  std::vector<std::string> extra;
+  for (const auto& entry : entries) extra.push_back(entry.first);
+  check(extra.empty(), weights, ": tensor ", list_text(extra), " is not in ", json);
+}
+
+}  // namespace
+
+void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tensors,
+                   const std::string& where) {
+  for (const auto& [name, tensor] : tensors) {
+    check_no_nan(tensor, cat(where, ": tensor ", quote(name), ": "));
+  }
+  for (const Node& node : graph.nodes()) {
+    if (binds_codebook(node)) check_codebook(node, tensors, where);
+  }
+}
+
+SavedModel save(const Model& model, const fs::path& path) {
+  SavedModel out;
+  out.json = path;
+  if (out.json.extension() != ".json") out.json += ".json";
+  const std::string name = out.json.stem().string();
+  check(!name.empty() && name.front() != '.', out.json.string(), ": a model needs a name");
+  const fs::path folder = out.json.has_parent_path() ? out.json.parent_path() : fs::path(".");
+
+  const Graph graph = clone(model.graph);
+  TensorMap tensors;
+  for (const Node* node : graph.states()) {
+    check(model.state.has(node->name()), "cannot save ", out.json.string(), ": the state has no ",
+          quote(node->name()));
+    const Tensor& tensor = model.state.get(node->name());
+    check(tensor.dtype() == node->types()[0].dtype && tensor.shape() == node->types()[0].shape,
+          "cannot save ", out.json.string(), ": ", quote(node->name()), " is ", tensor.text_type(),
+          ", the graph says ", node->types()[0].text());
+    tensors[node->name()] = tensor;
+  }
+  check_weights(graph, tensors, "cannot save " + out.json.string());
+
+  const SafetensorsImage image = make_safetensors(tensors);
+  const std::string sha = image.sha256();
+  const std::string file = cat(name, '-', sha.substr(0, kShaDigits), kExtension);
+  const std::string json = graph_to_json(graph, model.settings, WeightsFile{file, sha});
+  out.weights = folder / file;
+  out.json_bytes = static_cast<std::int64_t>(json.size());
+  out.weights_bytes = image.bytes();
+  const bool was_there = fs::exists(out.weights);
+  image.write(out.weights);
+  try {
+    write_file(out.json, json);
+  } catch (...) {
+    std::error_code ignored;
+    if (!was_there) fs::remove(out.weights, ignored);
+    throw;
+  }
+  remove_old_weights(folder, name, file);
+  return out;
+}
+
+Model load(const fs::path& path, const OpSet& ops) {
+  const std::string json = path.string();
+  GraphDocument document = parse_graph_document(ops, read_file(path, kMaxGraphBytes), json);
+  check(document.weights.has_value(), json, ": field 'weights' is missing");
+  const fs::path weights = path.parent_path() / document.weights->name;
+  check(fs::exists(weights), json, ": its weights file ", weights.string(),
+        " is missing; the two files travel together");
+  check_header(document.graph, read_safetensors_header(weights), weights.string(), json);
+  Safetensors read = read_safetensors(weights);
+  check(read.sha256 == document.weights->sha256, weights.string(), ": its SHA-256 is ", read.sha256,
+        ", ", json, " says ", document.weights->sha256,
+        " (damaged, half-written, or of another model)");
+  check_weights(document.graph, read.tensors, weights.string());
+  Model model{std::move(document.graph), {}, std::move(document.settings)};
+  for (auto& [name, tensor] : read.tensors) model.state.set(name, std::move(tensor));
+  return model;
+}
+
+}  // namespace tessera

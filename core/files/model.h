@@ -1,0 +1,38 @@
+// Models on disk: NAME.json (graph, settings, SHA-256 of the weights) and, beside it,
+// NAME-<sha12>.safetensors (every param and state). docs/format.md describes both.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "core/model.h"
+
+namespace tessera {
+
+struct SavedModel {
+  std::filesystem::path json, weights;
+  std::int64_t json_bytes = 0, weights_bytes = 0;
+};
+
+// Writes the live part of the graph and the params and states it reads. `path` is NAME.json; the
+// extension may be left out. The weights are written first, so the rename of NAME.json is the
+// moment the new model exists; then older weights files of the same NAME are removed. The same
+// model under the same NAME gives the same bytes. Throws Error when the state lacks a tensor or has
+// it with another type, when weights are not sound (see check_weights), or when a file cannot be
+// written (the old model stays whole).
+SavedModel save(const Model& model, const std::filesystem::path& path);
+
+// Reads a model and trusts neither file: see parse_graph_document and read_safetensors; the
+// weights' SHA-256 must be the one in the JSON, their names, dtypes and shapes those of the graph's
+// params and states, no more and no less, and the weights sound. Throws Error naming file and
+// tensor.
+Model load(const std::filesystem::path& path, const OpSet& ops);
+
+// Throws Error "WHERE: tensor 'NAME': ..." when an f32 or bf16 tensor holds a NaN, or when an index
+// of a codebook is not below the number of its entries.
+void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tensors,
+                   const std::string& where);
+
+}  // namespace tessera
