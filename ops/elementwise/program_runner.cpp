@@ -115,7 +115,10 @@ void ProgramRunner::compile(const Program& program) {
           scalar_inputs.emplace(arg.index, uniform_slots++);
         }
         if (kind == OperandKind::column) column_inputs.emplace(arg.index, 0);
-        if (kind == OperandKind::full) last_input_read = static_cast<int>(i);
+        // A row operand is the whole operand when there is one row.
+        if (kind == OperandKind::full || kind == OperandKind::row) {
+          last_input_read = static_cast<int>(i);
+        }
       } else {
         last_use[static_cast<std::size_t>(arg.index)] = static_cast<int>(i);
       }

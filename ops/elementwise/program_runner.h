@@ -47,8 +47,8 @@ class ProgramRunner {
   // Throws Error when the program keeps more than 400 values alive at once.
   ProgramRunner(const Program& program, std::vector<OperandKind> kinds, CpuFeatures features);
 
-  // All operands point at the region's first element. An output may be the very buffer of a full
-  // input (same data and ld), otherwise they do not overlap.
+  // All operands point at the region's first element. An output may be the very buffer of an input
+  // of the same shape, otherwise they do not overlap.
   void run(std::int64_t rows, std::int64_t cols, const ProgramInput* inputs,
            const ProgramOutput* outputs) const;
 

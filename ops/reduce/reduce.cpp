@@ -114,6 +114,17 @@ std::optional<Sample> sample_reduce(Rng& rng, int index) {
   return Sample{{{{DType::f32, shape, {}}}}, {{"axes", axes}, {"keep", index % 2 == 1}}};
 }
 
+// Values far enough apart that a small step does not change which one is the largest.
+std::optional<Sample> sample_max(Rng& rng, int index) {
+  auto sample = sample_reduce(rng, index);
+  if (!sample) return sample;
+  auto& values = sample->inputs[0].values;
+  const std::int64_t n = sample->inputs[0].type.shape.numel();
+  for (std::int64_t i = 0; i < n; ++i) values.push_back(static_cast<double>(i - n / 2) * 0.01);
+  for (std::size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[rng.below(i)]);
+  return sample;
+}
+
 template <ReduceKind kind>
 KernelPlan prepare_axes(const KernelQuery& query, CpuFeatures features) {
   return plan_reduce(query, axes_of(query.node), kind, reduce_kernels(features));
@@ -309,7 +320,7 @@ const OpDef kSum{.name = "sum", .doc = "sum over axes", .inputs = {{"x"}}, .attr
                  .sample = sample_reduce, .rows = kRows<prepare_axes<ReduceKind::sum>>};
 const OpDef kMax{.name = "max", .doc = "largest element over axes; NaN wins", .inputs = {{"x"}},
                  .attrs = axes_attrs(), .traits = kReduction, .infer = infer_reduce,
-                 .grad = grad_max, .ref = ref_max, .sample = sample_reduce,
+                 .grad = grad_max, .ref = ref_max, .sample = sample_max,
                  .rows = kRows<prepare_axes<ReduceKind::max>>};
 const OpDef kSumTo{.name = "sum_to", .doc = "sums x down to a shape that broadcasts to x's",
                    .inputs = {{"x"}}, .attrs = {{"shape", AttrKind::shape, {}}},

@@ -1,0 +1,250 @@
+// Everything that can be checked of an op by walking the list: documentation, attributes, shapes,
+// every kernel row against the reference, aliasing, thread counts, gradients.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/autodiff.h"
+#include "core/parallel.h"
+#include "ops/build.h"
+#include "ops/codebook/codebook.h"
+#include "ops/op_list.h"
+#include "tests/ops/bounds.h"
+#include "tests/ops/op_harness.h"
+
+namespace tessera {
+namespace {
+
+using test::Case;
+using test::make_case;
+using test::run_row;
+using test::runs_here;
+
+class AllOps : public testing::TestWithParam<const OpDef*> {
+ protected:
+  const OpDef& op() const { return *GetParam(); }
+
+  // Calls fn(case, sample, index) for every sample.
+  template <class Fn>
+  void each_case(Fn&& fn) {
+    ASSERT_NE(op().sample, nullptr) << "an op needs samples";
+    int index = 0;
+    for (; index < 20; ++index) {
+      Rng shapes(7, stable_id(op().name) + static_cast<std::uint64_t>(index));
+      const auto sample = op().sample(shapes, index);
+      if (!sample) break;
+      SCOPED_TRACE(cat("sample ", index));
+      Case c = make_case(op(), *sample, shapes);
+      fn(c, *sample, shapes);
+    }
+    EXPECT_GE(index, op().has(kStorage) ? 1 : 3) << "too few samples";
+  }
+};
+
+std::string name_of(const testing::TestParamInfo<const OpDef*>& info) {
+  return std::string(info.param->name);
+}
+
+std::vector<const OpDef*> computed_ops() {
+  std::vector<const OpDef*> out;
+  for (const OpDef* op : ops::standard_ops().all()) {
+    if (!op->has(kLeaf)) out.push_back(op);
+  }
+  return out;
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, AllOps, testing::ValuesIn(computed_ops()), name_of);
+
+TEST_P(AllOps, IsDescribed) {
+  EXPECT_FALSE(op().name.empty());
+  EXPECT_FALSE(op().doc.empty());
+  EXPECT_NE(op().infer, nullptr);
+  EXPECT_TRUE(op().ref != nullptr || op().decompose != nullptr);
+  bool differentiable = false;
+  for (const InputDef& input : op().inputs) {
+    EXPECT_FALSE(input.name.empty());
+    differentiable |= input.differentiable;
+  }
+  EXPECT_EQ(op().grad != nullptr || op().decompose != nullptr, differentiable)
+      << "inputs that are differentiable need a gradient, and the other way round";
+  EXPECT_TRUE(!op().has(kElementwise) || op().scalar != nullptr);
+  for (const AttrDef& attr : op().attrs) {
+    EXPECT_TRUE(!attr.fallback || kind_of(*attr.fallback) == attr.kind) << attr.name;
+  }
+}
+
+TEST_P(AllOps, AttributesReadBack) {
+  each_case([&](const Case& c, const Sample&, Rng&) {
+    for (const auto& [name, value] : c.node->attrs().items()) {
+      EXPECT_EQ(parse_attr(kind_of(value), attr_text(value)), value) << name;
+    }
+  });
+}
+
+TEST_P(AllOps, ShapesMatchReference) {
+  each_case([&](const Case& c, const Sample&, Rng&) {
+    const auto outputs = c.reference();
+    ASSERT_EQ(outputs.size(), c.node->types().size());
+    for (std::size_t o = 0; o < outputs.size(); ++o) {
+      EXPECT_EQ(outputs[o].type.shape, c.node->types()[o].shape);
+      EXPECT_EQ(outputs[o].numel(), c.node->types()[o].shape.numel());
+    }
+  });
+}
+
+void expect_close(const OpDef& op, const std::vector<Tensor>& got,
+                  const std::vector<RefTensor>& want) {
+  const test::Bound bound = test::bound_of(op.name);
+  for (std::size_t o = 0; o < want.size(); ++o) {
+    int shown = 0;
+    for (std::int64_t i = 0; i < want[o].numel() && shown < 3; ++i) {
+      const double a = element(got[o], i), b = want[o].v[static_cast<std::size_t>(i)];
+      if (std::isnan(a) && std::isnan(b)) continue;
+      if (std::fabs(a - b) <= bound.absolute + bound.relative * std::fabs(b)) continue;
+      ADD_FAILURE() << "output " << o << " element " << i << ": " << a << ", expected " << b
+                    << " of " << want[o].type.text();
+      ++shown;
+    }
+  }
+}
+
+TEST_P(AllOps, EveryRowMatchesReference) {
+  std::set<std::string_view> reached;
+  const auto run_all = [&](const Case& c) {
+    const auto want = c.reference();
+    for (const KernelRow& row : op().rows) {
+      if (!runs_here(row)) continue;
+      for (const bool fixed : {false, true}) {
+        SCOPED_TRACE(cat(row.name, fixed ? ", fixed operands" : ""));
+        const auto run = run_row(c, row, {.fixed = fixed});
+        if (!run.refusal.empty()) continue;
+        reached.insert(row.name);
+        expect_close(op(), run.outputs, want);
+      }
+    }
+  };
+  each_case([&](const Case& c, const Sample& sample, Rng& rng) {
+    run_all(c);
+    for (const Sample& variant : test::encoded_variants(op(), sample)) {
+      const Case encoded = make_case(op(), variant, rng);
+      SCOPED_TRACE(encoded.node->inputs().back().type().text());
+      run_all(encoded);
+    }
+  });
+  for (const KernelRow& row : op().rows) {
+    EXPECT_TRUE(!runs_here(row) || reached.contains(row.name)) << "no sample reaches " << row.name;
+  }
+}
+
+TEST_P(AllOps, OutputMayShareInput) {
+  each_case([&](const Case& c, const Sample&, Rng&) {
+    for (const KernelRow& row : op().rows) {
+      if (!runs_here(row)) continue;
+      const auto plain = run_row(c, row);
+      if (!plain.refusal.empty() || !plain.plan.in_place) continue;
+      for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+        if (c.planes[i].empty() || !(c.inputs[i].type == c.node->types()[0])) continue;
+        const auto shared = run_row(c, row, {.alias_input = static_cast<int>(i)});
+        for (std::size_t o = 0; o < plain.outputs.size(); ++o) {
+          EXPECT_TRUE(equal_bits(plain.outputs[o], shared.outputs[o]))
+              << row.name << " output " << o << " over input " << i;
+        }
+      }
+    }
+  });
+}
+
+TEST_P(AllOps, ThreadCountDoesNotChangeBits) {
+  const int before = num_threads();
+  each_case([&](const Case& c, const Sample&, Rng&) {
+    for (const KernelRow& row : op().rows) {
+      if (!runs_here(row)) continue;
+      std::vector<Tensor> first;
+      for (const int threads : {1, 2, 3}) {
+        set_num_threads(threads);
+        const auto run = run_row(c, row);
+        if (!run.refusal.empty()) break;
+        if (threads == 1) first = run.outputs;
+        for (std::size_t o = 0; o < first.size(); ++o) {
+          EXPECT_TRUE(equal_bits(first[o], run.outputs[o])) << row.name << ", threads " << threads;
+        }
+      }
+    }
+  });
+  set_num_threads(before);
+}
+
+// d/de of L(x + e d) against <gradient, d>, in f64, for L a random weighting of all outputs.
+TEST_P(AllOps, GradientMatchesDifferences) {
+  if (op().grad == nullptr && op().decompose == nullptr) GTEST_SKIP() << "not differentiable";
+  int checked = 0;
+  each_case([&](const Case& c, const Sample& sample, Rng& rng) {
+    Graph graph(ops::standard_ops());
+    RefMap leaves;
+    std::vector<Value> inputs, wrt;
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < c.inputs.size(); ++i) {
+      if (c.planes[i].empty()) {
+        inputs.emplace_back();
+        continue;
+      }
+      const std::string name = "in" + std::to_string(i);
+      inputs.push_back(graph.input(name, c.inputs[i].type));
+      leaves[name] = c.inputs[i];
+      if (op().input_def(i).differentiable && c.inputs[i].type.dtype == DType::f32) {
+        wrt.push_back(inputs.back());
+        names.push_back(name);
+      }
+    }
+    const Node& node = graph.add(op(), inputs, sample.attrs);
+    Value loss;
+    for (int o = 0; o < static_cast<int>(node.types().size()); ++o) {
+      if (node.types()[static_cast<std::size_t>(o)].dtype != DType::f32) continue;
+      const std::string name = "weight" + std::to_string(o);
+      const TensorType type = node.output(o).type().dense();
+      RefTensor weights{type, {}};
+      for (std::int64_t i = 0; i < type.shape.numel(); ++i) weights.v.push_back(rng.normal());
+      leaves[name] = weights;
+      Value y = node.output(o);
+      if (!y.type().encoding.is_dense()) y = ops::decode(y);
+      const Value term = ops::sum(y * graph.input(name, type));
+      loss = loss ? loss + term : term;
+    }
+    if (!loss || wrt.empty()) return;
+    std::vector<Value> gradients;
+    try {
+      gradients = grad(loss, wrt);
+    } catch (const Error& error) {
+      if (std::string(error.what()).find("no gradient") == std::string::npos) throw;
+      return;
+    }
+    ++checked;
+    const auto analytic = interpret(graph, leaves, gradients);
+    constexpr double kStep = 1e-5;
+    for (std::size_t i = 0; i < wrt.size(); ++i) {
+      ASSERT_EQ(gradients[i].type(), wrt[i].type().dense());
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        std::vector<double> direction;
+        double expected = 0, scale = 1;
+        for (const double g : analytic[i].v) {
+          direction.push_back(rng.normal());
+          expected += g * direction.back();
+          scale += std::fabs(g);
+        }
+        const auto loss_at = [&](double step) {
+          RefMap moved = leaves;
+          auto& x = moved[names[i]].v;
+          for (std::size_t j = 0; j < x.size(); ++j) x[j] += step * direction[j];
+          return interpret(graph, moved, {loss})[0].v[0];
+        };
+        const double numeric = (loss_at(kStep) - loss_at(-kStep)) / (2 * kStep);
+        EXPECT_NEAR(numeric, expected, 1e-6 * scale) << "input " << i;
+      }
+    }
+  });
+  EXPECT_GT(checked, 0);
+}
+
+}  // namespace
+}  // namespace tessera

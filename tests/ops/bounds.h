@@ -1,0 +1,48 @@
+// How far an f32 kernel may be from the f64 reference on the op's own samples:
+// |got - want| <= absolute + relative * |want|.
+#pragma once
+
+#include <string_view>
+
+namespace tessera::test {
+
+struct Bound {
+  std::string_view op;
+  double absolute, relative;
+};
+
+// Ops that are not listed round once or only move values.
+inline constexpr Bound kDefaultBound = {"", 1e-9, 1.5e-7};
+
+inline constexpr Bound kBounds[] = {
+    {"rsqrt", 1e-9, 3e-7},
+    {"pow", 1e-9, 3e-7},
+    {"exp", 1e-9, 3e-7},
+    {"log", 3e-7, 3e-7},
+    {"tanh", 1e-9, 3e-7},
+    {"sigmoid", 1e-9, 3e-7},
+    {"sin", 1e-7, 3e-7},
+    {"cos", 1e-7, 3e-7},
+    {"erf", 1e-9, 3e-7},
+    {"softplus", 1e-9, 5e-7},
+    {"fused", 2e-6, 2e-6},
+    // n terms in [-1, 1]: an error of about sqrt(n) rounding errors of the partial sums.
+    {"sum", 2e-4, 1e-6},
+    {"sum_to", 2e-4, 1e-6},
+    {"softmax", 1e-9, 2e-6},
+    {"log_softmax", 2e-6, 5e-7},
+    {"cross_entropy", 2e-6, 1e-6},
+    {"cross_entropy_grad", 5e-7, 2e-6},
+    {"matmul", 2e-5, 2e-5},
+    {"codebook_entries_grad", 2e-4, 2e-5},
+    {"codebook_scale_grad", 2e-4, 2e-5},
+};
+
+constexpr Bound bound_of(std::string_view op) {
+  for (const Bound& bound : kBounds) {
+    if (bound.op == op) return bound;
+  }
+  return kDefaultBound;
+}
+
+}  // namespace tessera::test
