@@ -1,5 +1,8 @@
 #include "ops/op_list.h"
 
+#include "ops/codebook/codebook.h"
+#include "ops/matmul/matmul.h"
+
 namespace tessera::ops {
 
 namespace {
@@ -11,13 +14,15 @@ constexpr const OpDef* kOps[] = {
     &kFused, &kCast, &kOneHot,
     &kSum, &kMax, &kCount, &kArgmax, &kBroadcastTo, &kSumTo,
     &kReshape, &kTranspose, &kSlice, &kConcat, &kPlace,
+    &kMatmul,
+    &kCodebook, &kDecode, &kRepack, &kCodebookEntriesGrad, &kCodebookScaleGrad,
     &kSoftmax, &kLogSoftmax, &kCrossEntropy, &kCrossEntropyGrad, &kUniform,
 };
 
 }  // namespace
 
 OpSet& standard_ops() {
-  static OpSet set(kOps, {.add = &kAdd, .sum_to = &kSumTo, .fused = &kFused});
+  static OpSet set(kOps, {.add = &kAdd, .sum_to = &kSumTo, .decode = &kDecode, .repack = &kRepack, .fused = &kFused});
   return set;
 }
 
