@@ -1,0 +1,158 @@
+#include "apps/common/packed_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/interpret.h"
+#include "core/op_def.h"
+#include "core/rng.h"
+#include "ops/codebook/codebook.h"
+
+namespace tessera::apps {
+
+namespace {
+
+RefTensor reference(const Tensor& tensor) {
+  RefTensor out{{tensor.dtype(), tensor.shape(), {}}, {}};
+  out.v.reserve(static_cast<std::size_t>(tensor.numel()));
+  for (std::int64_t i = 0; i < tensor.numel(); ++i) out.v.push_back(element(tensor, i));
+  return out;
+}
+
+std::map<std::string, Tensor> random_inputs(const Graph& graph, std::uint64_t seed) {
+  std::map<std::string, Tensor> out;
+  for (const Node* node : graph.inputs()) {
+    const TensorType& type = node->types()[0];
+    Tensor tensor(type.dtype, type.shape);
+    Rng rng(seed, stable_id(node->name()));
+    if (type.dtype == DType::f32) {
+      for (float& value : tensor.span<float>()) value = rng.uniform(-1.0f, 1.0f);
+    }
+    out.emplace(node->name(), std::move(tensor));
+  }
+  return out;
+}
+
+// The same graph with a dense param for every codebook; its values join `leaves`.
+Graph decode_all(const Graph& graph, RefMap& leaves, GraphMap& map) {
+  return transform(
+      graph,
+      [&](Graph& to, const Node& node, std::vector<Value> inputs) -> std::vector<Value> {
+        if (&node.op() != &kCodebook) return copy_node(to, node, std::move(inputs));
+        const std::string name = cat("decoded %", node.id());
+        RefTensor values = interpret(graph, leaves, {node.output()})[0];
+        for (double& value : values.v) value = static_cast<float>(value);
+        values.type = node.types()[0].dense();
+        const Value out = to.param(name, values.type);
+        leaves[name] = std::move(values);
+        return {out};
+      },
+      &map);
+}
+
+std::string weight_name(Value weight) {
+  std::string name = codebook_node(weight).input(0).node->name();
+  if (const std::string suffix = ".indices"; name.ends_with(suffix)) {
+    name.resize(name.size() - suffix.size());
+  }
+  return name;
+}
+
+struct Layer {
+  std::string name;
+  Value value;
+};
+
+// What is computed straight from codebook storage.
+std::vector<Layer> layers_of(const Graph& graph) {
+  std::vector<Layer> out;
+  const std::vector<bool> live = live_nodes(graph);
+  for (const Node& node : graph.nodes()) {
+    if (!live[static_cast<std::size_t>(node.id())] || node.op().has(kStorage)) continue;
+    std::string weights;
+    for (const Value v : node.inputs()) {
+      if (v && v.type().encoding.codebook_format()) weights += " " + weight_name(v);
+    }
+    if (weights.empty()) continue;
+    for (int i = 0; i < static_cast<int>(node.types().size()); ++i) {
+      if (!is_floating(node.types()[static_cast<std::size_t>(i)].dtype)) continue;
+      out.push_back({cat(node.op().name, weights, i ? cat(".", i) : ""), node.output(i)});
+    }
+  }
+  return out;
+}
+
+PackedDifference compare(const std::string& name, const Tensor& packed, const RefTensor& expected) {
+  PackedDifference out{name, expected.type.text()};
+  for (std::int64_t i = 0; i < packed.numel(); ++i) {
+    const double a = element(packed, i), b = expected.v[static_cast<std::size_t>(i)];
+    if (std::isnan(a) && std::isnan(b)) continue;
+    double difference = a == b ? 0 : std::abs(a - b);
+    if (std::isnan(difference)) difference = std::numeric_limits<double>::infinity();
+    out.max_difference = std::max(out.max_difference, difference);
+    out.max_reference = std::max(out.max_reference, std::abs(b));
+  }
+  return out;
+}
+
+}  // namespace
+
+double PackedCheck::worst() const {
+  double out = 0;
+  for (const auto& list : {layers, outputs}) {
+    for (const auto& item : list) out = std::max(out, item.max_difference);
+  }
+  return out;
+}
+
+PackedCheck check_packed(const Model& model, const PackedCheckOptions& options) {
+  check(model.graph.updates().empty(),
+        "the graph updates state; only an inference graph can be "
+        "compared with its reference");
+  const Graph graph = specialize(model.graph, options.batch);
+  const auto inputs = random_inputs(graph, options.seed);
+  const CompileOptions compile_options{
+      .batch = options.batch, .threads = options.threads, .packed_only = options.packed_only};
+
+  RefMap leaves;
+  for (const auto& [name, tensor] : inputs) leaves[name] = reference(tensor);
+  for (const Node* node : graph.states()) {
+    leaves[node->name()] = reference(model.state.get(node->name()));
+  }
+  GraphMap to_decoded(graph), to_packed(graph);
+  const Graph decoded = decode_all(graph, leaves, to_decoded);
+  Graph packed = transform(
+      graph,
+      [](Graph& to, const Node& node, std::vector<Value> in) {
+        return copy_node(to, node, std::move(in));
+      },
+      &to_packed);
+  const std::vector<Layer> layers = layers_of(graph);
+  std::vector<Value> wanted;
+  const auto layer_name = [](std::size_t i) { return cat("layer ", i); };
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    packed.set_output(layer_name(i), to_packed[layers[i].value]);
+    wanted.push_back(to_decoded[layers[i].value]);
+  }
+  for (const auto& output : graph.outputs()) wanted.push_back(to_decoded[output.second]);
+  const std::vector<RefTensor> expected = interpret(decoded, leaves, wanted);
+
+  PackedCheck out;
+  const auto results = compile(packed, model.state, compile_options).run(inputs);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    out.layers.push_back(compare(layers[i].name, results.at(layer_name(i)), expected[i]));
+  }
+  const Plan plan = compile(model, compile_options);
+  const auto served = plan.run(inputs);
+  std::size_t i = layers.size();
+  for (const auto& output : graph.outputs()) {
+    const RefTensor& value = expected[i++];
+    if (!is_floating(output.second.type().dtype)) continue;
+    out.outputs.push_back(compare(output.first, served.at(output.first), value));
+  }
+  out.decoded = plan.decoded();
+  return out;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,39 @@
+// The packed run of a model against its decoded reference, layer by layer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/model.h"
+
+namespace tessera::apps {
+
+struct PackedDifference {
+  std::string name;  // the output, or op and weight of a layer
+  std::string type;
+  double max_difference = 0;  // largest |packed - reference|; infinity when only one is NaN
+  double max_reference = 0;   // largest |reference|
+};
+
+struct PackedCheck {
+  std::vector<PackedDifference> layers;   // every result computed from codebook storage
+  std::vector<PackedDifference> outputs;  // floating-point outputs of the model
+  std::vector<std::string> decoded;       // whole-tensor decodes of the packed plan
+
+  double worst() const;  // over layers and outputs
+};
+
+struct PackedCheckOptions {
+  std::int64_t batch = 1;
+  int threads = 0;
+  bool packed_only = false;
+  std::uint64_t seed = 1;  // of the inputs: f32 uniform in [-1, 1), integers 0
+};
+
+// The reference is the same graph with every codebook decoded to dense f32, run by the f64
+// interpreter. Outputs are those of the plan that serves; layers come from a plan that also gives
+// their results out. Throws Error for a graph that updates state.
+PackedCheck check_packed(const Model& model, const PackedCheckOptions& options);
+
+}  // namespace tessera::apps

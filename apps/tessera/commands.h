@@ -1,0 +1,15 @@
+// The commands of the `tessera` tool. Each takes its arguments and returns the exit code; what is
+// wrong with them or with a file is thrown.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace tessera::apps {
+
+int inspect_command(const std::vector<std::string>& args);
+int verify_command(const std::vector<std::string>& args);
+int export_command(const std::vector<std::string>& args);
+int ops_command(const std::vector<std::string>& args);
+
+}  // namespace tessera::apps

@@ -1,0 +1,159 @@
+// tessera inspect: what a model is, what it takes on disk, and how it would run here.
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+
+#include "apps/common/cli.h"
+#include "apps/common/options.h"
+#include "apps/tessera/commands.h"
+#include "core/files/atomic_file.h"
+#include "core/files/json_io.h"
+#include "core/graph_text.h"
+#include "core/parallel.h"
+#include "ops/load.h"
+#include "quant/harden.h"
+
+namespace tessera::apps {
+
+namespace po = boost::program_options;
+
+namespace {
+
+std::int64_t bytes_of(const quant::TensorReport& t) {
+  return t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
+}
+
+double bits_of(const quant::TensorReport& t) {
+  return t.weights ? 8.0 * static_cast<double>(bytes_of(t)) / static_cast<double>(t.weights) : 0;
+}
+
+void print_parameters(const quant::SizeReport& report) {
+  std::size_t width = 9;
+  for (const auto& t : report.tensors) width = std::max(width, t.name.size());
+  const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
+                       const auto& elements, const auto& bytes, const auto& bits) {
+    std::cout << "  " << std::left << std::setw(static_cast<int>(width) + 2) << name
+              << std::setw(16) << shape << std::setw(16) << encoding << std::right << std::setw(11)
+              << elements << std::setw(12) << bytes << std::setw(13) << bits << "\n";
+  };
+  std::cout << "parameters\n" << std::fixed << std::setprecision(4);
+  row("name", "shape", "encoding", "elements", "bytes", "bits/element");
+  for (const auto& t : report.tensors) {
+    row(t.name, t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t));
+  }
+  std::cout << "  " << report.bytes() << " bytes in all, " << report.dense_bytes() << " as f32, "
+            << std::setprecision(2) << report.ratio() << " times smaller; " << std::setprecision(4)
+            << report.bits_per_weight() << " bits a coded weight, "
+            << report.entropy_bits_per_weight() << " by entropy\n";
+}
+
+Json parameters_json(const quant::SizeReport& report) {
+  Json tensors = Json::array();
+  for (const auto& t : report.tensors) {
+    tensors.push_back({{"name", t.name},
+                       {"shape", t.shape.text()},
+                       {"encoding", t.encoding},
+                       {"elements", t.weights},
+                       {"index_bytes", t.index_bytes},
+                       {"codebook_bytes", t.codebook_bytes},
+                       {"scale_bytes", t.scale_bytes},
+                       {"dense_bytes", t.dense_bytes},
+                       {"entropy_bits", t.entropy_bits}});
+  }
+  return {{"tensors", tensors},
+          {"bytes", report.bytes()},
+          {"dense_bytes", report.dense_bytes()},
+          {"bits_per_weight", report.bits_per_weight()},
+          {"entropy_bits_per_weight", report.entropy_bits_per_weight()},
+          {"ratio", report.ratio()}};
+}
+
+void print_plan(const Plan& plan, const CompileOptions& options, bool why) {
+  std::cout << "plan: batch " << options.batch << ", " << text(active_features()) << ", "
+            << (options.threads > 0 ? options.threads : num_threads()) << " threads\n"
+            << plan.text();
+  if (why) {
+    std::cout << "better kernels that were refused\n";
+    for (std::size_t s = 0; s < plan.steps().size(); ++s) {
+      for (const std::string& refusal : plan.steps()[s].refusals) {
+        std::cout << "  " << s << " " << plan.steps()[s].op << ": " << refusal << "\n";
+      }
+    }
+  }
+  const PlanMemory& memory = plan.memory();
+  std::cout << "memory of the plan, bytes: arena " << memory.arena << ", scratch " << memory.scratch
+            << ", packed weights " << memory.persistent << ", parameters as stored "
+            << memory.states << "\n";
+  if (plan.decoded().empty()) {
+    std::cout << "whole-tensor decodes: none\n";
+  } else {
+    std::cout << "WHOLE-TENSOR DECODES: " << plan.decoded().size() << "\n";
+    for (const std::string& line : plan.decoded()) std::cout << "  DECODED " << line << "\n";
+  }
+}
+
+Json plan_json(const Plan& plan, const CompileOptions& options) {
+  Json steps = Json::array();
+  for (const StepInfo& step : plan.steps()) {
+    steps.push_back({{"op", step.op},
+                     {"name", step.name},
+                     {"kernel", step.kernel},
+                     {"type", step.type},
+                     {"note", step.note},
+                     {"bytes", step.bytes},
+                     {"flops", step.flops},
+                     {"once", step.prologue},
+                     {"refusals", step.refusals}});
+  }
+  const PlanMemory& memory = plan.memory();
+  return {{"batch", options.batch},
+          {"features", text(active_features())},
+          {"steps", steps},
+          {"memory",
+           {{"arena", memory.arena},
+            {"scratch", memory.scratch},
+            {"persistent", memory.persistent},
+            {"states", memory.states}}},
+          {"decoded", plan.decoded()}};
+}
+
+}  // namespace
+
+int inspect_command(const std::vector<std::string>& args) {
+  po::options_description options("options");
+  options.add_options()("file", po::value<std::string>()->required(), "the model, NAME.json")(
+      "batch", po::value<std::int64_t>()->default_value(1), "samples at once in the plan")(
+      "threads", po::value<int>()->default_value(0), "threads of the plan; 0: as the machine has")(
+      "why", "also why better kernels were refused")(
+      "packed-only", "decoding a whole tensor is an error")("json", po::value<std::string>(),
+                                                            "write the same as JSON to this file");
+  const auto values = parse_options("tessera inspect FILE.json [options]", options, args, "file");
+  if (!values) return kExitDone;
+  const std::filesystem::path path = (*values)["file"].as<std::string>();
+  const Model model = load(path);
+  CompileOptions compile_options{.batch = (*values)["batch"].as<std::int64_t>(),
+                                 .threads = (*values)["threads"].as<int>(),
+                                 .packed_only = values->count("packed-only") > 0};
+  const Plan plan = model.graph.updates().empty() ? compile(model, compile_options)
+                                                  : compile(model.graph, compile_options);
+  const quant::SizeReport report = quant::size_report(model);
+
+  std::cout << path.string() << ": " << std::filesystem::file_size(path) << " bytes\n";
+  for (const auto& [name, value] : model.settings) {
+    std::cout << "  " << printable(name) << " = " << printable(value) << "\n";
+  }
+  std::cout << "graph\n" << graph_text(model.graph);
+  print_parameters(report);
+  print_plan(plan, compile_options, values->count("why") > 0);
+  if (values->count("json")) {
+    const Json all = {{"file_bytes", std::filesystem::file_size(path)},
+                      {"settings", model.settings},
+                      {"graph", graph_text(model.graph)},
+                      {"parameters", parameters_json(report)},
+                      {"plan", plan_json(plan, compile_options)}};
+    write_file((*values)["json"].as<std::string>(), json_text(all, 1) + "\n");
+  }
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,60 @@
+// tessera: looks into saved models.
+#include <unistd.h>
+
+#include <csignal>
+#include <iostream>
+
+#include "apps/common/cli.h"
+#include "apps/tessera/commands.h"
+#include "core/error.h"
+#include "core/interrupt.h"
+
+namespace tessera::apps {
+
+namespace {
+
+struct Command {
+  std::string_view name, doc;
+  int (*run)(const std::vector<std::string>&);
+};
+
+constexpr Command kCommands[] = {
+    {"inspect", "graph, encodings, bytes, chosen kernels and memory of a model", inspect_command},
+    {"verify", "packed run against the decoded reference, per layer", verify_command},
+    {"export", "the graph as text or JSON", export_command},
+    {"ops", "the operators a graph may use", ops_command},
+};
+
+void print_help() {
+  std::cout << "usage: tessera COMMAND [options]\n\n";
+  for (const Command& command : kCommands) {
+    std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.doc
+              << "\n";
+  }
+  std::cout << "\ntessera COMMAND --help lists the options of a command.\n"
+               "Exit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
+}
+
+int run(std::vector<std::string> args) {
+  // Nothing here is worth finishing.
+  std::signal(SIGINT, [](int) { ::_exit(kExitInterrupted); });
+  check(!args.empty(), "a command is needed: inspect, verify, export or ops; see tessera --help");
+  const std::string name = args.front();
+  args.erase(args.begin());
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_help();
+    return kExitDone;
+  }
+  for (const Command& command : kCommands) {
+    if (command.name == name) return command.run(args);
+  }
+  fail("unknown command '", name, "'; there are inspect, verify, export and ops");
+}
+
+}  // namespace
+
+}  // namespace tessera::apps
+
+int main(int argc, char** argv) {
+  return tessera::apps::run_main(argc, argv, tessera::apps::run);
+}
