@@ -1,0 +1,409 @@
+// From graph to plan: passes, kernel selection, memory, updates, frozen and live plans.
+#include "core/compile.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "core/autodiff.h"
+#include "core/graph_text.h"
+#include "core/interpret.h"
+#include "core/passes/passes.h"
+#include "core/plan_data.h"
+#include "core/verify.h"
+#include "ops/build.h"
+#include "ops/codebook/codebook.h"
+#include "ops/matmul/matmul.h"
+#include "ops/op_list.h"
+
+namespace tessera {
+namespace {
+
+class Env {
+ public:
+  Env(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Env() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
+
+Tensor random_tensor(const Shape& shape, std::uint64_t stream) {
+  Tensor t(DType::f32, shape);
+  Rng rng(7, stream);
+  for (float& v : t.span<float>()) v = rng.uniform(-1, 1);
+  return t;
+}
+
+// x W^T + b through tanh; loss = mean of squares; SGD with momentum on W and b.
+struct Net {
+  Graph graph{ops::standard_ops()};
+  State state;
+  static constexpr std::int64_t kIn = 19, kOut = 33;
+
+  Net() {
+    const Value x = graph.input("x", f32({kBatch, kIn}));
+    const Value w = graph.param("w", f32({kOut, kIn}));
+    const Value b = graph.param("b", f32({kOut}));
+    const Value y = ops::tanh(ops::linear(x, w, b));
+    const Value loss = ops::mean(ops::square(y));
+    graph.set_output("y", y);
+    graph.set_output("loss", loss);
+    const Value wrt[] = {w, b};
+    const auto g = grad(loss, wrt);
+    for (int i = 0; i < 2; ++i) {
+      const Value m = graph.state(wrt[i].node->name() + ".momentum", wrt[i].type());
+      const auto next = ops::sgd_update(wrt[i], g[static_cast<std::size_t>(i)], m, 0.5, 0.9, true);
+      graph.set_update(wrt[i], next.param);
+      graph.set_update(m, next.momentum);
+    }
+    state.set("w", random_tensor({kOut, kIn}, 1));
+    state.set("b", random_tensor({kOut}, 2));
+    state.set("w.momentum", random_tensor({kOut, kIn}, 3));
+    state.set("b.momentum", random_tensor({kOut}, 4));
+  }
+
+  // One step in the reference interpreter: the outputs and the new state.
+  std::map<std::string, std::vector<double>> reference(const Tensor& x) const {
+    const Graph bound = specialize(graph, x.shape()[0].value());
+    RefMap leaves;
+    const auto put = [&](const std::string& name, const Tensor& t) {
+      RefTensor r{{t.dtype(), t.shape(), {}}, {}};
+      for (std::int64_t i = 0; i < t.numel(); ++i) r.v.push_back(element(t, i));
+      leaves.emplace(name, std::move(r));
+    };
+    put("x", x);
+    for (const auto& [name, entry] : state.entries()) put(name, entry.tensor);
+    std::vector<Value> wanted;
+    std::vector<std::string> names;
+    for (const auto& [name, value] : bound.outputs()) {
+      names.push_back(name);
+      wanted.push_back(value);
+    }
+    for (const auto& [leaf, value] : bound.updates()) {
+      names.push_back(leaf.node->name());
+      wanted.push_back(value);
+    }
+    const auto results = interpret(bound, leaves, wanted);
+    std::map<std::string, std::vector<double>> out;
+    for (std::size_t i = 0; i < names.size(); ++i) out[names[i]] = results[i].v;
+    return out;
+  }
+};
+
+void expect_near(const Tensor& t, const std::vector<double>& wanted, double bound, const std::string& what) {
+  ASSERT_EQ(t.numel(), static_cast<std::int64_t>(wanted.size())) << what;
+  for (std::int64_t i = 0; i < t.numel(); ++i) {
+    ASSERT_NEAR(element(t, i), wanted[static_cast<std::size_t>(i)], bound) << what << " element " << i;
+  }
+}
+
+void expect_step_matches(const char* what) {
+  Net net;
+  const Tensor x = random_tensor({8, Net::kIn}, 5);
+  const auto wanted = net.reference(x);
+  const Plan plan = compile(net.graph, {.batch = 8});
+  RunContext context = plan.context(net.state);
+  context.bind("x", x);
+  context.run();
+  for (const auto& [name, values] : wanted) {
+    const bool output = name == "y" || name == "loss";
+    expect_near(output ? context.output(name) : net.state.get(name), values, 1e-5, std::string(what) + " " + name);
+  }
+}
+
+TEST(Compile, TrainingStepMatchesTheInterpreter) { expect_step_matches("all passes"); }
+
+TEST(Compile, EveryPassCanBeSkipped) {
+  for (const Pass& pass : graph_passes()) {
+    Env skip("TESSERA_SKIP", std::string(pass.name).c_str());
+    expect_step_matches(std::string(pass.name).c_str());
+  }
+  Env skip("TESSERA_SKIP", "simplify,fold,fuse");
+  expect_step_matches("no passes");
+}
+
+TEST(Compile, PoisonedArenaChangesNothing) {
+  Env poison("TESSERA_CHECK", "poison,verify");
+  expect_step_matches("poison");
+}
+
+TEST(Compile, UpdateRidesOnTheGradientMatmul) {
+  Net net;
+  PassContext passes;
+  const Graph graph = run_passes(specialize(net.graph, 8), passes, true);
+  int matmuls = 0, with_epilogue = 0, elementwise = 0;
+  for (const Node& node : graph.nodes()) {
+    if (&node.op() == &kMatmul) {
+      ++matmuls;
+      with_epilogue += !node.attrs().string("epilogue").empty();
+    }
+    elementwise += node.op().has(kElementwise) && node.types()[0].shape == Shape({Net::kOut, Net::kIn});
+  }
+  EXPECT_EQ(matmuls, 2);        // forward, d w
+  EXPECT_EQ(with_epilogue, 2);  // bias and tanh; the update of w and its momentum
+  EXPECT_EQ(elementwise, 0);
+}
+
+TEST(Compile, ReadersSeeTheStateBeforeTheStep) {
+  // c' = c + 1 while an output reads c, and a second state swaps with it: a' = c, c' = a + 1.
+  Graph g(ops::standard_ops());
+  const Value a = g.state("a", f32({3})), c = g.state("c", f32({3}));
+  g.set_output("seen", c);
+  g.set_output("sum", a + c);
+  g.set_update(a, c);
+  g.set_update(c, a + 1.0);
+  State state;
+  state.set("a", Tensor::full({3}, 10));
+  state.set("c", Tensor::full({3}, 20));
+  RunContext context = compile(g).context(state);
+  context.run();
+  EXPECT_EQ(context.output("seen").span<float>()[0], 20);
+  EXPECT_EQ(context.output("sum").span<float>()[2], 30);
+  EXPECT_EQ(state.get("a").span<float>()[1], 20);
+  EXPECT_EQ(state.get("c").span<float>()[1], 11);
+  context.run();
+  EXPECT_EQ(state.get("a").span<float>()[0], 11);
+  EXPECT_EQ(state.get("c").span<float>()[0], 21);
+}
+
+TEST(Compile, MatmulDoesNotOverwriteItsOwnOperand) {
+  // w' = x w: the product reads all of w, so it cannot be written in place.
+  Graph g(ops::standard_ops());
+  const Value w = g.param("w", f32({5, 5}));
+  const Value x = g.input("x", f32({5, 5}));
+  g.set_update(w, ops::matmul(x, w));
+  State state;
+  const Tensor start = random_tensor({5, 5}, 1), left = random_tensor({5, 5}, 2);
+  state.set("w", start.clone());
+  RunContext context = compile(g).context(state);
+  context.bind("x", left);
+  context.run();
+  for (int i = 0; i < 5; ++i) {
+    for (int j = 0; j < 5; ++j) {
+      double sum = 0;
+      for (int k = 0; k < 5; ++k) sum += element(left, i * 5 + k) * element(start, k * 5 + j);
+      EXPECT_NEAR(element(state.get("w"), i * 5 + j), sum, 1e-6);
+    }
+  }
+}
+
+TEST(Compile, StateMustFit) {
+  Net net;
+  const Plan plan = compile(net.graph, {.batch = 2});
+  net.state.erase("b");
+  try {
+    plan.context(net.state);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "the state has no 'b', which the plan needs as f32[33]");
+  }
+  net.state.set("b", Tensor(DType::f32, {34}));
+  EXPECT_THROW(plan.context(net.state), Error);
+}
+
+TEST(Compile, InputsMustBeGivenAndFit) {
+  Net net;
+  RunContext context = compile(net.graph, {.batch = 2}).context(net.state);
+  EXPECT_THROW(context.run(), Error);
+  EXPECT_THROW(context.bind("x", Tensor(DType::f32, {3, Net::kIn})), Error);
+  EXPECT_THROW(context.bind("z", Tensor(DType::f32, {2, Net::kIn})), Error);
+}
+
+TEST(Compile, FirstNanIsNamed) {
+  Graph g(ops::standard_ops());
+  const Value x = g.input("x", f32({4}));
+  g.set_output("y", ops::sum(ops::log(x)));
+  const Plan plan = compile(g, {.check_nan = true});
+  State state;
+  RunContext context = plan.context(state);
+  context.bind("x", Tensor::from(std::vector<float>{1, 2, -1, 3}, {4}));
+  try {
+    context.run();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("first NaN: output 0 of log"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("element 2"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Compile, RunningAllocatesNothing) {
+  Net net;
+  const Plan plan = compile(net.graph, {.batch = 8});
+  RunContext context = plan.context(net.state);
+  context.bind("x", random_tensor({8, Net::kIn}, 5));
+  context.run();
+  const auto before = allocation_count().allocations;
+  for (int i = 0; i < 5; ++i) context.run();
+  EXPECT_EQ(allocation_count().allocations, before);
+}
+
+// y = x W^T with W kept as 2-bit codebook storage.
+struct Packed {
+  Graph graph{ops::standard_ops()};
+  State state;
+  static constexpr std::int64_t kRows = 96, kCols = 128;
+
+  Packed() {
+    const CodebookFormat format{.bits = 2};
+    const Shape shape{kRows, kCols};
+    const Value w = ops::codebook(graph.param("w.indices", {DType::u8, format.indices_shape(shape), {}}),
+                                  graph.param("w.entries", f32({1, 4})), {}, format, shape);
+    graph.set_output("y", ops::linear(graph.input("x", f32({kBatch, kCols})), w));
+    Tensor indices(DType::u8, format.indices_shape(shape));
+    Rng rng(1, 1);
+    for (auto& v : indices.span<std::uint8_t>()) v = static_cast<std::uint8_t>(rng.next_u32());
+    state.set("w.indices", indices);
+    state.set("w.entries", Tensor::from(std::vector<float>{-1, -0.25f, 0.5f, 2}, {1, 4}));
+  }
+  std::vector<double> reference(const Tensor& x) const {
+    std::vector<double> out;
+    for (std::int64_t n = 0; n < x.shape()[0].value(); ++n) {
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        double sum = 0;
+        for (std::int64_t c = 0; c < kCols; ++c) {
+          const auto index = index_at(state.get("w.indices").span<std::uint8_t>().data(), 2, r * kCols + c);
+          sum += element(x, n * kCols + c) * element(state.get("w.entries"), index);
+        }
+        out.push_back(sum);
+      }
+    }
+    return out;
+  }
+};
+
+TEST(Compile, FrozenPackedPlanHoldsNoDenseWeights) {
+  const Packed net;
+  for (const std::int64_t batch : {1, 4, 64}) {
+    const std::int64_t dense = Packed::kRows * Packed::kCols * 4;
+    const auto before = allocation_count();
+    reset_allocation_peak();
+    const Plan plan = compile(net.graph, net.state, {.batch = batch, .packed_only = true});
+    RunContext context = plan.context();
+    const Tensor x = random_tensor({batch, Packed::kCols}, 9);
+    context.bind("x", x);
+    context.run();
+    expect_near(context.output("y"), net.reference(x), 1e-4, "y");
+    EXPECT_TRUE(plan.decoded().empty());
+    const std::int64_t weights = plan.memory().persistent + plan.memory().states;
+    EXPECT_LE(weights, dense / 16 + 1024) << "batch " << batch;
+    EXPECT_LT(allocation_count().live_bytes - before.live_bytes - plan.memory().arena -
+                  plan.memory().scratch - x.bytes() - context.output("y").bytes(), dense / 4);
+  }
+}
+
+TEST(Compile, WholeTensorDecodeIsListedAndCanBeRefused) {
+  // No kernel takes a codebook operand on the left of add: it is decoded, and said so.
+  Graph g(ops::standard_ops());
+  const CodebookFormat format{.bits = 2};
+  const Shape shape{4, 8};
+  const Value w = ops::codebook(g.param("w.indices", {DType::u8, format.indices_shape(shape), {}}),
+                                g.param("w.entries", f32({1, 4})), {}, format, shape);
+  g.set_output("y", ops::matmul(w, g.input("x", f32({8, 3}))));
+  State state;
+  state.set("w.indices", Tensor(DType::u8, format.indices_shape(shape)));
+  state.set("w.entries", Tensor::from(std::vector<float>{2, 3, 4, 5}, {1, 4}));
+  const Plan plan = compile(g, state, {});
+  ASSERT_EQ(plan.decoded().size(), 1u);
+  EXPECT_NE(plan.decoded()[0].find("128 bytes"), std::string::npos) << plan.decoded()[0];
+  const auto y = plan.run({{"x", Tensor::full({8, 3}, 1)}}).at("y");
+  EXPECT_EQ(y.span<float>()[0], 16);
+  EXPECT_THROW(compile(g, state, {.packed_only = true}), Error);
+}
+
+TEST(Compile, LivePlanRepacksWhenAParameterChanges) {
+  Packed net;
+  const Plan plan = compile(net.graph, {.batch = 2});
+  RunContext context = plan.context(net.state);
+  const Tensor x = random_tensor({2, Packed::kCols}, 3);
+  context.bind("x", x);
+  context.run();
+  expect_near(context.output("y"), net.reference(x), 1e-4, "before");
+  net.state.set("w.entries", Tensor::from(std::vector<float>{5, 6, 7, -8}, {1, 4}));
+  context.run();
+  expect_near(context.output("y"), net.reference(x), 1e-3, "after");
+}
+
+TEST(Compile, FrozenPlanServesManyThreads) {
+  const Packed net;
+  const Plan plan = compile(net.graph, net.state, {.batch = 3, .threads = 1});
+  std::vector<std::thread> threads;
+  std::vector<int> bad(4);
+  for (std::size_t t = 0; t < bad.size(); ++t) {
+    threads.emplace_back([&, t] {
+      RunContext context = plan.context();
+      const Tensor x = random_tensor({3, Packed::kCols}, 20 + t);
+      const auto wanted = net.reference(x);
+      context.bind("x", x);
+      for (int i = 0; i < 20; ++i) {
+        context.run();
+        for (std::int64_t e = 0; e < context.output("y").numel(); ++e) {
+          bad[t] += std::abs(element(context.output("y"), e) - wanted[static_cast<std::size_t>(e)]) > 1e-4;
+        }
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (const int b : bad) EXPECT_EQ(b, 0);
+}
+
+TEST(Compile, FrozenPlanKeepsItsValues) {
+  Packed net;
+  const Plan plan = compile(net.graph, net.state, {.batch = 1});
+  const Tensor x = random_tensor({1, Packed::kCols}, 3);
+  const auto wanted = net.reference(x);
+  net.state.set("w.entries", Tensor::full({1, 4}, 0));
+  expect_near(plan.run({{"x", x}}).at("y"), wanted, 1e-4, "y");
+}
+
+TEST(Compile, TrainsThroughCodebookStorage) {
+  // entries' = entries - 0.1 d loss / d entries, with the weight kept as indices and entries.
+  Packed net;
+  Graph& g = net.graph;
+  const Value y = g.output("y");
+  const Value entries = g.param("w.entries", f32({1, 4}));
+  const Value wrt[] = {entries};
+  const Value d = grad(ops::mean(ops::square(y)), wrt)[0];
+  g.set_update(entries, entries - 0.1 * d);
+  const auto before = net.state.get("w.entries").to_vector<float>();
+  RunContext context = compile(g, {.batch = 16}).context(net.state);
+  const Tensor x = random_tensor({16, Packed::kCols}, 3);
+  context.bind("x", x);
+  double last = 1e30;
+  for (int i = 0; i < 5; ++i) {
+    context.run();
+    double loss = 0;
+    for (const float v : context.output("y").span<float>()) loss += v * v;
+    EXPECT_LT(loss, last);
+    last = loss;
+  }
+  EXPECT_NE(net.state.get("w.entries").to_vector<float>(), before);
+}
+
+TEST(MemoryPlan, LiveBuffersNeverOverlap) {
+  Rng rng(5, 6);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<Buffer> buffers(20);
+    std::vector<Lifetime> lives;
+    for (int b = 0; b < 20; ++b) {
+      buffers[static_cast<std::size_t>(b)].bytes = static_cast<std::int64_t>(rng.below(5000));
+      const int first = static_cast<int>(rng.below(30));
+      lives.push_back({b, first, first + static_cast<int>(rng.below(8))});
+    }
+    const auto total = plan_arena(buffers, lives);
+    for (const auto& x : lives) {
+      const Buffer& bx = buffers[static_cast<std::size_t>(x.buffer)];
+      EXPECT_LE(bx.offset + bx.bytes, total);
+      EXPECT_EQ(bx.offset % kAlignment, 0);
+      for (const auto& y : lives) {
+        if (y.buffer <= x.buffer || y.first > x.last || x.first > y.last) continue;
+        const Buffer& by = buffers[static_cast<std::size_t>(y.buffer)];
+        EXPECT_TRUE(bx.offset + bx.bytes <= by.offset || by.offset + by.bytes <= bx.offset);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera
