@@ -31,10 +31,12 @@ using Planes = std::array<int, 3>;
 class Builder {
  public:
   Builder(PlanData& plan, std::map<const Node*, Selected>& kernels)
-      : plan_(plan), graph_(plan.graph), kernels_(kernels), fixed_(fixed_nodes(graph_)),
+      : plan_(plan), graph_(plan.graph), kernels_(kernels), fixed_(graph_.nodes().size()),
         users_(graph_.nodes().size()), edges_(graph_.nodes().size()),
         planes_(graph_.nodes().size()) {
+    FixedNodes fixed(graph_);
     for (const Node& node : graph_.nodes()) {
+      fixed_[id(&node)] = fixed(node);
       for (const Value v : node.inputs()) {
         if (v) users_[id(v.node)].push_back(&node);
       }

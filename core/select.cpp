@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
-#include <set>
 
 namespace tessera {
 
@@ -14,8 +13,7 @@ bool is_computed(const Node& node) { return !node.op().has(kLeaf) && !node.op().
 class Selector {
  public:
   Selector(const Graph& from, const SelectOptions& options)
-      : from_(from), options_(options), out_{Graph(from.ops()), {}, {}} {
-    for (const auto& update : from.updates()) updated_.insert(update.first.node->name());
+      : from_(from), options_(options), out_{Graph(from.ops()), {}, {}}, fixed_(from) {
     const char* verbose = std::getenv("TESSERA_VERBOSE");
     verbose_ = verbose != nullptr && std::string_view(verbose).find("select") != std::string_view::npos;
   }
@@ -34,22 +32,6 @@ class Selector {
   }
 
  private:
-  bool fixed(Value v) {
-    const auto id = static_cast<std::size_t>(v.node->id());
-    if (id >= fixed_.size()) fixed_.resize(id + 1, -1);
-    if (fixed_[id] < 0) {
-      const Node& node = *v.node;
-      bool is = true;
-      if (node.op().has(kLeaf)) {
-        is = &node.op() == &kConstant || (&node.op() != &kInput && !updated_.contains(node.name()));
-      } else {
-        for (const Value input : node.inputs()) is = is && (!input || fixed(input));
-      }
-      fixed_[id] = is;
-    }
-    return fixed_[id] != 0;
-  }
-
   std::vector<Value> place(const Node& old, std::vector<Value> inputs) {
     std::vector<Value> outputs = copy_node(out_.graph, old, inputs);
     const Node& node = *outputs[0].node;
@@ -64,18 +46,11 @@ class Selector {
   std::vector<Value> choose(const Node& node) {
     std::vector<std::string> refusals;
     std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
+    // An operand that no row of the op reads as codebook storage is decoded first; one that some
+    // row may read, only when they all refuse.
+    if (const Node* dense = with_decoded(node, /*even_encoded=*/false)) return choose(*dense);
     if (auto found = first_row(node, refusals)) return with_packs(node, *found, std::move(refusals));
-    // No row takes an operand as stored: decode it and ask again.
-    bool decoded = false;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      if (!inputs[i] || inputs[i].type().encoding.is_dense() || node.op().has(kStorage)) continue;
-      inputs[i] = decode(node, inputs[i]);
-      decoded = true;
-    }
-    if (decoded) {
-      const Node& dense = out_.graph.add(node.op(), std::move(inputs), node.attrs(), node.name());
-      return choose(dense);
-    }
+    if (const Node* dense = with_decoded(node, /*even_encoded=*/true)) return choose(*dense);
     if (node.op().decompose != nullptr) {
       std::vector<Value> parts = node.op().decompose(node, inputs);
       std::vector<Value> outputs;
@@ -86,6 +61,21 @@ class Selector {
     for (const auto& reason : refusals) reasons += "; " + reason;
     fail("[", node.op().name, "] no kernel for '", node.name(), "' of type ",
          node.types()[0].text(), reasons);
+  }
+
+  // The node on decoded operands, or nullptr when there is none to decode.
+  const Node* with_decoded(const Node& node, bool even_encoded) {
+    if (node.op().has(kStorage)) return nullptr;
+    std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
+    bool changed = false;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!inputs[i] || inputs[i].type().encoding.is_dense()) continue;
+      if (!even_encoded && node.op().input_def(i).encoded) continue;
+      inputs[i] = decode(node, inputs[i]);
+      changed = true;
+    }
+    if (!changed) return nullptr;
+    return &out_.graph.add(node.op(), std::move(inputs), node.attrs(), node.name());
   }
 
   // Chooses kernels for nodes that a decomposition has just made.
@@ -120,7 +110,7 @@ class Selector {
   };
   std::optional<Found> first_row(const Node& node, std::vector<std::string>& refusals) {
     std::vector<char> flags;
-    for (const Value v : node.inputs()) flags.push_back(v && fixed(v));
+    for (const Value v : node.inputs()) flags.push_back(v && fixed_(*v.node));
     const KernelQuery query{
         node, options_.features, options_.threads,
         std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size())};
@@ -170,8 +160,7 @@ class Selector {
   const Graph& from_;
   const SelectOptions& options_;
   Selection out_;
-  std::set<std::string> updated_;
-  std::vector<signed char> fixed_;
+  FixedNodes fixed_;
   std::map<const Node*, std::vector<Value>> replaced_;
   bool verbose_ = false;
 };
@@ -182,17 +171,20 @@ Selection select_kernels(const Graph& graph, const SelectOptions& options) {
   return Selector(graph, options).run();
 }
 
-std::vector<bool> fixed_nodes(const Graph& graph) {
-  std::set<const Node*> updated;
-  for (const auto& update : graph.updates()) updated.insert(update.first.node);
-  std::vector<bool> fixed(graph.nodes().size());
-  for (const Node& node : graph.nodes()) {
-    bool is = true;  // random ops too: they are functions of (seed, step, id)
-    if (node.op().has(kLeaf)) is = &node.op() != &kInput && !updated.contains(&node);
-    for (const Value v : node.inputs()) is = is && (!v || fixed[static_cast<std::size_t>(v.node->id())]);
-    fixed[static_cast<std::size_t>(node.id())] = is;
+FixedNodes::FixedNodes(const Graph& graph) {
+  for (const auto& update : graph.updates()) updated_.insert(update.first.node->name());
+}
+
+bool FixedNodes::operator()(const Node& node) {
+  const auto id = static_cast<std::size_t>(node.id());
+  if (id >= known_.size()) known_.resize(id + 1, -1);
+  if (known_[id] < 0) {
+    // Random ops too: they are functions of (seed, step, id).
+    bool fixed = &node.op() != &kInput && (!node.op().has(kLeaf) || !updated_.contains(node.name()));
+    for (const Value v : node.inputs()) fixed = fixed && (!v || (*this)(*v.node));
+    known_[id] = fixed;
   }
-  return fixed;
+  return known_[id] != 0;
 }
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,17 @@ struct Selection {
 // TESSERA_VERBOSE=select prints each choice and why better rows were refused.
 Selection select_kernels(const Graph& graph, const SelectOptions& options);
 
-// Values that do not change between steps: they derive from states the graph does not update.
-std::vector<bool> fixed_nodes(const Graph& graph);
+// Which nodes keep their value between steps: those that derive only from constants and from states
+// the graph does not update. Works on a graph that is still growing.
+class FixedNodes {
+ public:
+  // `graph` tells what is updated; nodes may be of any graph derived from it.
+  explicit FixedNodes(const Graph& graph);
+  bool operator()(const Node& node);
+
+ private:
+  std::set<std::string> updated_;
+  std::vector<signed char> known_;  // by node id; -1 unknown
+};
 
 }  // namespace tessera

@@ -29,12 +29,10 @@ void check_no_nan(const Tensor& tensor, const std::string& place) {
   std::int64_t at = -1;
   if (tensor.dtype() == DType::f32) {
     const auto values = tensor.span<float>();
-    // A sum is a NaN when a term is (or when infinities meet): one fast pass says "look closer".
-    float sum = 0;
-    for (const float value : values) sum += value * 0.0f;
-    if (!is_nan(sum)) return;
-    const auto found = std::find_if(values.begin(), values.end(), is_nan);
-    if (found != values.end()) at = found - values.begin();
+    bool any = false;  // one vector pass says whether to look closer
+    for (const float value : values) any |= is_nan(value);
+    if (!any) return;
+    at = std::find_if(values.begin(), values.end(), is_nan) - values.begin();
   } else if (tensor.dtype() == DType::bf16) {
     for (std::int64_t i = 0; i < tensor.numel() && at < 0; ++i) {
       std::uint16_t bits = 0;

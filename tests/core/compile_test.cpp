@@ -294,7 +294,7 @@ TEST(Compile, FrozenPackedPlanHoldsNoDenseWeights) {
 }
 
 TEST(Compile, WholeTensorDecodeIsListedAndCanBeRefused) {
-  // No kernel takes a codebook operand on the left of add: it is decoded, and said so.
+  // No kernel takes a codebook operand on the left of a product: it is decoded, and said so.
   Graph g(ops::standard_ops());
   const CodebookFormat format{.bits = 2};
   const Shape shape{4, 8};
@@ -358,14 +358,14 @@ TEST(Compile, FrozenPlanKeepsItsValues) {
 }
 
 TEST(Compile, TrainsThroughCodebookStorage) {
-  // entries' = entries - 0.1 d loss / d entries, with the weight kept as indices and entries.
+  // entries' = entries - 0.001 d loss / d entries, with the weight kept as indices and entries.
   Packed net;
   Graph& g = net.graph;
   const Value y = g.output("y");
   const Value entries = g.param("w.entries", f32({1, 4}));
   const Value wrt[] = {entries};
   const Value d = grad(ops::mean(ops::square(y)), wrt)[0];
-  g.set_update(entries, entries - 0.1 * d);
+  g.set_update(entries, entries - 0.001 * d);
   const auto before = net.state.get("w.entries").to_vector<float>();
   RunContext context = compile(g, {.batch = 16}).context(net.state);
   const Tensor x = random_tensor({16, Packed::kCols}, 3);
