@@ -2,6 +2,7 @@
 
 #include "ops/codebook/codebook.h"
 #include "ops/matmul/matmul.h"
+#include "ops/rules.h"
 
 namespace tessera::ops {
 
@@ -22,7 +23,17 @@ constexpr const OpDef* kOps[] = {
 }  // namespace
 
 OpSet& standard_ops() {
-  static OpSet set(kOps, {.add = &kAdd, .sum_to = &kSumTo, .decode = &kDecode, .repack = &kRepack, .fused = &kFused});
+  static OpSet set = [] {
+    OpSet out(kOps, {.add = &kAdd,
+                     .sum_to = &kSumTo,
+                     .decode = &kDecode,
+                     .repack = &kRepack,
+                     .fused = &kFused});
+    out.rules().add(elementwise_rules());
+    out.rules().add(movement_rules());
+    out.rules().add(reduce_rules());
+    return out;
+  }();
   return set;
 }
 

@@ -184,8 +184,8 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   }
   for (std::size_t o = 0; o < c.node->types().size(); ++o) {
     const TensorType& type = c.node->types()[o];
-    if (o == 0 && options.alias_input >= 0) {
-      run.outputs.push_back(stored[static_cast<std::size_t>(options.alias_input)][0]);
+    if (o < options.alias.size() && options.alias[o] >= 0) {
+      run.outputs.push_back(stored[static_cast<std::size_t>(options.alias[o])][0]);
     } else {
       run.outputs.push_back(Tensor(type.dtype, type.shape));
       // A kernel must write every element.

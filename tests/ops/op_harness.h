@@ -32,8 +32,9 @@ struct RowRun {
 };
 
 struct RowOptions {
-  int alias_input = -1;  // gives output 0 the buffer of (a copy of) that input
-  bool fixed = false;    // what the query says of all inputs
+  // Output o uses the buffer of (a copy of) input alias[o], where that is not -1.
+  std::vector<int> alias = {};
+  bool fixed = false;  // what the query says of all inputs
 };
 
 // Prepares and runs the row.
