@@ -50,9 +50,11 @@ def main(path, wanted=None):
     tensors, nodes, found = read_tensors(data), {n["id"]: n for n in model["nodes"]}, {}
     for node in nodes.values():
         if node["op"] == "codebook":
-            planes = [nodes[i[0]]["name"] for i in node["inputs"] if i]
+            planes = [nodes[i]["name"] for i in node["inputs"] if i is not None]
+            for plane in planes:
+                found.pop(plane, None)
             found[planes[0].removesuffix(".indices")] = (node["type"], planes)
-        elif node["op"] == "param":
+        elif node["op"] in ("param", "state"):
             found[node["name"]] = (node["type"], None)
     if wanted is None:
         return [f"{name} {found[name][0]}" for name in found]

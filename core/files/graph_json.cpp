@@ -134,6 +134,19 @@ class Reader {
     return out;
   }
 
+  // Runs what may throw, and puts the place in front of its message. An op's own assertion counts
+  // too: the file broke it.
+  template <class Fn>
+  static auto guarded(const JsonAt& at, Fn&& fn) {
+    try {
+      return fn();
+    } catch (const std::bad_alloc&) {
+      throw;
+    } catch (const std::exception& error) {
+      at.fail(one_line(error.what()));
+    }
+  }
+
   static void require_size(const JsonAt& at, const Shape& shape) {
     if (shape.rank() > 16) at.fail("expected at most 16 dimensions, got ", shape.rank());
     std::int64_t elements = 1;
@@ -157,11 +170,11 @@ class Reader {
     // The size comes first: what the encoding computes from it must not overflow.
     const auto open = text.find('[');
     if (open < close && close != text.npos) {
-      require_size(at, at.locate([&](const JsonAt&) {
-        return parse_shape(std::string_view(text).substr(open, close - open + 1));
-      }));
+      require_size(at, guarded(at, [&] {
+                     return parse_shape(std::string_view(text).substr(open, close - open + 1));
+                   }));
     }
-    const TensorType type = at.locate([&](const JsonAt&) { return parse_type(text); });
+    const TensorType type = guarded(at, [&] { return parse_type(text); });
     if (!type.encoding.packed_layout().empty()) {
       at.fail(type.text(), " is packed for a kernel; files hold logical storage");
     }
@@ -172,6 +185,7 @@ class Reader {
     if (!at.value().is_array()) return {read_type(at)};
     std::vector<TensorType> out;
     for (const JsonAt& item : at.items()) out.push_back(read_type(item));
+    if (out.empty()) at.fail("expected a type or a list of them, got none");
     return out;
   }
 
@@ -205,12 +219,12 @@ class Reader {
         const std::string text = at.text("a shape such as \"[batch,784]\"");
         if (text.size() > kMaxTypeText)
           at.fail("expected a shape, got ", text.size(), " characters");
-        const Shape shape = at.locate([&](const JsonAt&) { return parse_shape(text); });
+        const Shape shape = guarded(at, [&] { return parse_shape(text); });
         require_size(at, shape);
         return shape;
       }
       case AttrKind::dtype:
-        return at.locate([&](const JsonAt&) { return parse_attr(kind, at.text("a dtype")); });
+        return guarded(at, [&] { return parse_attr(kind, at.text("a dtype")); });
     }
     return {};
   }
@@ -236,7 +250,8 @@ class Reader {
     const JsonAt node = pair ? at.item(0) : at;
     const std::int64_t id = node.integer();
     if (id < 0 || id >= count) {
-      node.fail("expected an earlier node, 0 to ", count - 1, ", got ", id,
+      node.fail("expected an earlier node, ",
+                count ? cat("0 to ", count - 1) : "of which there is none", ", got ", id,
                 " (a graph has no cycles)");
     }
     const Node& found = *nodes_[static_cast<std::size_t>(id)];
@@ -302,14 +317,8 @@ class Reader {
     if (const auto object = at.find("attrs")) attrs = read_attrs(*object, op);
     std::string name;
     if (const auto text = at.find("name")) name = text->text();
-    try {
-      const Node& node = graph_.add(op, std::move(inputs), std::move(attrs), std::move(name));
-      return node;
-    } catch (const std::bad_alloc&) {
-      throw;
-    } catch (const std::exception& error) {  // an op's own assertion too: the file broke it
-      at.fail(one_line(error.what()));
-    }
+    return *guarded(
+        at, [&] { return &graph_.add(op, std::move(inputs), std::move(attrs), std::move(name)); });
   }
 
   void read_output(const JsonAt& at) {
@@ -324,7 +333,7 @@ class Reader {
   void read_update(const JsonAt& at) {
     at.only({"state", "value"});
     const Value state = read_value(at.at("state")), value = read_value(at.at("value"));
-    at.locate([&](const JsonAt&) { graph_.set_update(state, value); });
+    guarded(at, [&] { graph_.set_update(state, value); });
   }
 
   const JsonAt& root_;

@@ -97,7 +97,7 @@ TEST(DecodeScript, ReadsEveryFormat) {
                  const Json& inputs) {
     nodes.push_back({{"id", nodes.size()}, {"op", op}, {"type", type}, {"inputs", inputs}});
     if (!name.empty()) nodes.back()["name"] = name;
-    return Json{nodes.size() - 1, 0};
+    return Json(nodes.size() - 1);
   };
   add("param", "bias", "f32[3]", Json::array());
   for (std::size_t i = 0; i < types.size(); ++i) {
