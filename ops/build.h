@@ -14,7 +14,7 @@ namespace tessera::ops {
 // A value, or a number that becomes a scalar constant.
 class Arg {
  public:
-  Arg(Value value) : value_(value) {}                       // NOLINT: both are meant to be implicit
+  Arg(Value value) : value_(value) {}  // NOLINT: both are meant to be implicit
   Arg(double number) : number_(number), is_number_(true) {}  // NOLINT
   Graph* graph() const { return value_ ? &value_.graph() : nullptr; }
   // None when a value was given that is none.
@@ -50,7 +50,7 @@ Value log(Value x);
 Value tanh(Value x);
 Value sigmoid(Value x);
 Value relu(Value x);
-Value sign(Value x);   // no gradient
+Value sign(Value x);  // no gradient
 Value sin(Value x);
 Value cos(Value x);
 Value floor(Value x);  // no gradient
@@ -123,18 +123,44 @@ AdamResult adam_update(Value param, Value grad, Value mean, Value variance, Valu
 
 namespace tessera {
 
-inline Value operator+(Value a, Value b) { return ops::add(a, b); }
-inline Value operator+(Value a, double b) { return ops::add(a, b); }
-inline Value operator+(double a, Value b) { return ops::add(a, b); }
-inline Value operator-(Value a, Value b) { return ops::sub(a, b); }
-inline Value operator-(Value a, double b) { return ops::sub(a, b); }
-inline Value operator-(double a, Value b) { return ops::sub(a, b); }
-inline Value operator*(Value a, Value b) { return ops::mul(a, b); }
-inline Value operator*(Value a, double b) { return ops::mul(a, b); }
-inline Value operator*(double a, Value b) { return ops::mul(a, b); }
-inline Value operator/(Value a, Value b) { return ops::div(a, b); }
-inline Value operator/(Value a, double b) { return ops::div(a, b); }
-inline Value operator/(double a, Value b) { return ops::div(a, b); }
-inline Value operator-(Value a) { return ops::neg(a); }
+inline Value operator+(Value a, Value b) {
+  return ops::add(a, b);
+}
+inline Value operator+(Value a, double b) {
+  return ops::add(a, b);
+}
+inline Value operator+(double a, Value b) {
+  return ops::add(a, b);
+}
+inline Value operator-(Value a, Value b) {
+  return ops::sub(a, b);
+}
+inline Value operator-(Value a, double b) {
+  return ops::sub(a, b);
+}
+inline Value operator-(double a, Value b) {
+  return ops::sub(a, b);
+}
+inline Value operator*(Value a, Value b) {
+  return ops::mul(a, b);
+}
+inline Value operator*(Value a, double b) {
+  return ops::mul(a, b);
+}
+inline Value operator*(double a, Value b) {
+  return ops::mul(a, b);
+}
+inline Value operator/(Value a, Value b) {
+  return ops::div(a, b);
+}
+inline Value operator/(Value a, double b) {
+  return ops::div(a, b);
+}
+inline Value operator/(double a, Value b) {
+  return ops::div(a, b);
+}
+inline Value operator-(Value a) {
+  return ops::neg(a);
+}
 
 }  // namespace tessera

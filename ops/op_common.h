@@ -68,13 +68,20 @@ inline std::int64_t product(const Shape& shape, int begin, int end) {
 // Random shapes for samples: small and awkward ones first, then larger than any vector or block.
 inline Shape sample_shape(Rng& rng, int index) {
   switch (index) {
-    case 0: return {1};
-    case 1: return {7};
-    case 2: return {3, 5};
-    case 3: return {2, 1, 17};
-    case 4: return {33, 16};
-    case 5: return {4, 3, 2, 5};
-    case 6: return {static_cast<std::int64_t>(700 + rng.below(700))};
+    case 0:
+      return {1};
+    case 1:
+      return {7};
+    case 2:
+      return {3, 5};
+    case 3:
+      return {2, 1, 17};
+    case 4:
+      return {33, 16};
+    case 5:
+      return {4, 3, 2, 5};
+    case 6:
+      return {static_cast<std::int64_t>(700 + rng.below(700))};
     default:
       return {static_cast<std::int64_t>(1 + rng.below(40)),
               static_cast<std::int64_t>(1 + rng.below(70))};

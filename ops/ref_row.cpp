@@ -20,15 +20,22 @@ std::vector<double> load_plane(DType dtype, const std::byte* from, std::int64_t 
   BufferRef buffer;
   buffer.plane[0] = const_cast<std::byte*>(from);
   switch (dtype) {
-    case DType::f32: return widen<float>(buffer, n);
-    case DType::s8: return widen<std::int8_t>(buffer, n);
-    case DType::u8: return widen<std::uint8_t>(buffer, n);
-    case DType::s32: return widen<std::int32_t>(buffer, n);
-    case DType::s64: return widen<std::int64_t>(buffer, n);
-    case DType::bf16: break;
+    case DType::f32:
+      return widen<float>(buffer, n);
+    case DType::s8:
+      return widen<std::int8_t>(buffer, n);
+    case DType::u8:
+      return widen<std::uint8_t>(buffer, n);
+    case DType::s32:
+      return widen<std::int32_t>(buffer, n);
+    case DType::s64:
+      return widen<std::int64_t>(buffer, n);
+    case DType::bf16:
+      break;
   }
   std::vector<double> out;
-  for (std::int64_t i = 0; i < n; ++i) out.push_back(f32_from_bf16(buffer.as<const std::uint16_t>()[i]));
+  for (std::int64_t i = 0; i < n; ++i)
+    out.push_back(f32_from_bf16(buffer.as<const std::uint16_t>()[i]));
   return out;
 }
 
@@ -102,15 +109,22 @@ void store_elements(const std::vector<double>& values, DType dtype, std::byte* t
     for (std::size_t i = 0; i < values.size(); ++i) out[i] = static_cast<T>(values[i]);
   };
   switch (dtype) {
-    case DType::f32: return narrow(reinterpret_cast<float*>(to));
-    case DType::s8: return narrow(reinterpret_cast<std::int8_t*>(to));
-    case DType::u8: return narrow(reinterpret_cast<std::uint8_t*>(to));
-    case DType::s32: return narrow(reinterpret_cast<std::int32_t*>(to));
-    case DType::s64: return narrow(reinterpret_cast<std::int64_t*>(to));
-    case DType::bf16: break;
+    case DType::f32:
+      return narrow(reinterpret_cast<float*>(to));
+    case DType::s8:
+      return narrow(reinterpret_cast<std::int8_t*>(to));
+    case DType::u8:
+      return narrow(reinterpret_cast<std::uint8_t*>(to));
+    case DType::s32:
+      return narrow(reinterpret_cast<std::int32_t*>(to));
+    case DType::s64:
+      return narrow(reinterpret_cast<std::int64_t*>(to));
+    case DType::bf16:
+      break;
   }
   auto* out = reinterpret_cast<std::uint16_t*>(to);
-  for (std::size_t i = 0; i < values.size(); ++i) out[i] = bf16_from_f32(static_cast<float>(values[i]));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    out[i] = bf16_from_f32(static_cast<float>(values[i]));
 }
 
 std::string refuses_ref(const KernelQuery& query) {

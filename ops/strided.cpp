@@ -11,10 +11,10 @@ StridedLoop collapse(const StridedLoop& loop) {
     const std::int64_t n = loop.dims[d];
     if (n == 1) continue;
     const bool merges =
-        !out.dims.empty() &&
-        std::all_of(loop.strides.begin(), loop.strides.end(), [&, i = std::size_t{0}](const auto& s) mutable {
-          return out.strides[i++].back() == s[d] * n;
-        });
+        !out.dims.empty() && std::all_of(loop.strides.begin(), loop.strides.end(),
+                                         [&, i = std::size_t{0}](const auto& s) mutable {
+                                           return out.strides[i++].back() == s[d] * n;
+                                         });
     if (merges) {
       out.dims.back() *= n;
     } else {

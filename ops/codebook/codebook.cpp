@@ -19,8 +19,9 @@ void require_format(const InferArgs& args, const CodebookFormat& format, const S
 }
 
 void require_type(const InferArgs& args, int i, const TensorType& wanted) {
-  args.require(args.in(i) == wanted, "expected ", args.op.input_def(static_cast<std::size_t>(i)).name,
-               " of type ", wanted.text(), ", got ", args.in(i).text());
+  args.require(args.in(i) == wanted, "expected ",
+               args.op.input_def(static_cast<std::size_t>(i)).name, " of type ", wanted.text(),
+               ", got ", args.in(i).text());
 }
 
 std::int64_t entry_count(const InferArgs& args, int i, const CodebookFormat& format,
@@ -70,8 +71,11 @@ struct Layout {
   CodebookFormat format;
   std::int64_t row_length, k, blocks, block;
   Layout(const CodebookFormat& f, const Shape& shape, std::int64_t entries)
-      : format(f), row_length(CodebookFormat::row_length(shape)), k(entries),
-        blocks(f.blocks_per_row(shape)), block(f.block_length(shape)) {}
+      : format(f),
+        row_length(CodebookFormat::row_length(shape)),
+        k(entries),
+        blocks(f.blocks_per_row(shape)),
+        block(f.block_length(shape)) {}
   std::size_t entry(std::int64_t i, std::int64_t index) const {
     const std::int64_t group = format.group_rows ? (i / row_length) / format.group_rows : 0;
     const std::int64_t d = format.vector_len;
@@ -150,16 +154,23 @@ void ref_scale_grad(const RefArgs& args) {
   }
 }
 
-std::vector<TensorType> infer_decode(const InferArgs& args) { return {args.in(0).dense()}; }
+std::vector<TensorType> infer_decode(const InferArgs& args) {
+  return {args.in(0).dense()};
+}
 
 std::vector<TensorType> infer_repack(const InferArgs& args) {
   return {{args.in(0).dtype, args.in(0).shape, parse_encoding(args.attrs.string("encoding"))}};
 }
 
-void ref_same(const RefArgs& args) { args.out().v = args.in(0).v; }
-std::vector<Value> grad_same(const GradArgs& args) { return {args.grad()}; }
+void ref_same(const RefArgs& args) {
+  args.out().v = args.in(0).v;
+}
+std::vector<Value> grad_same(const GradArgs& args) {
+  return {args.grad()};
+}
 
-// Formats worth testing: every width, groups that do and do not divide the rows, block scales, vectors.
+// Formats worth testing: every width, groups that do and do not divide the rows, block scales,
+// vectors.
 struct SampleFormat {
   CodebookFormat format;
   Shape shape;
@@ -187,7 +198,8 @@ std::vector<double> sample_indices(Rng& rng, const SampleFormat& f) {
     const auto value = rng.below(static_cast<std::uint64_t>(f.k));
     for (int b = 0; b < f.format.bits; ++b) {
       const std::int64_t bit = i * f.format.bits + b;
-      bytes[static_cast<std::size_t>(bit / 8)] |= static_cast<std::uint8_t>(((value >> b) & 1) << (bit % 8));
+      bytes[static_cast<std::size_t>(bit / 8)] |=
+          static_cast<std::uint8_t>(((value >> b) & 1) << (bit % 8));
     }
   }
   return {bytes.begin(), bytes.end()};
@@ -292,7 +304,7 @@ const OpDef kCodebook{.name = "codebook",
 const OpDef kCodebookEntriesGrad{
     .name = "codebook_entries_grad",
     .doc = "d entries[g][k] = sum of dW[i] * scale[block(i)] over i with that group and index",
-    .inputs = {{.name = "dw"},
+    .inputs = {{.name = "dw", .differentiable = false},
                {.name = "indices", .differentiable = false},
                {.name = "scale", .differentiable = false, .optional = true}},
     .attrs = format_attrs_and({"entries", AttrKind::integer, {}}),
@@ -304,7 +316,7 @@ const OpDef kCodebookEntriesGrad{
 const OpDef kCodebookScaleGrad{
     .name = "codebook_scale_grad",
     .doc = "d scale[b] = sum of dW[i] * entries[group(i)][index(i)] over i in block b",
-    .inputs = {{.name = "dw"},
+    .inputs = {{.name = "dw", .differentiable = false},
                {.name = "indices", .differentiable = false},
                {.name = "entries", .differentiable = false}},
     .attrs = format_attrs(),
@@ -338,11 +350,14 @@ namespace ops {
 Value codebook(Value indices, Value entries, Value scale, const CodebookFormat& format,
                const Shape& shape) {
   return indices.graph()
-      .add(kCodebook, {indices, entries, scale}, codebook_attrs(format, shape), indices.node->name())
+      .add(kCodebook, {indices, entries, scale}, codebook_attrs(format, shape),
+           indices.node->name())
       .output();
 }
 
-Value decode(Value weight) { return weight.graph().add(kDecode, {weight}).output(); }
+Value decode(Value weight) {
+  return weight.graph().add(kDecode, {weight}).output();
+}
 
 }  // namespace ops
 }  // namespace tessera

@@ -55,7 +55,8 @@ void decode_rows(const CodebookView& view, int64_t row0, int64_t row1, float* ou
 size_t codebook_gradient_scratch(const CodebookView& view);
 
 // Gradients of a codebook from d_w[rows, cols] (row stride ld), the gradient of the decoded matrix:
-//   d_entries[g][i][e] += sum of d_w * scale over the elements that entry element stands for,
+//   d_entries[g][i][e] += sum of d_w * scale over the elements that entry element stands for
+//                         (skipped when d_entries is null; then scale is not read),
 //   d_scale[r][b]      += sum of d_w * entry over the block (skipped when d_scale is null).
 // f32 accumulators over fixed chunks: the bits do not depend on the thread count.
 void codebook_gradient(const CodebookView& view, const float* d_w, int64_t ld, float* d_entries,

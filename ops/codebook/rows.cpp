@@ -51,7 +51,8 @@ KernelPlan prepare_decode(const KernelQuery& query) {
   const CodebookView view = view_of(query.node.input(0));
   KernelPlan out;
   out.run = [view](const KernelArgs& args) {
-    decode_rows(bind_view(view, args.in(0)), 0, view.rows, args.out().as<float>(), view.cols, features);
+    decode_rows(bind_view(view, args.in(0)), 0, view.rows, args.out().as<float>(), view.cols,
+                features);
   };
   return out;
 }
@@ -71,7 +72,9 @@ KernelPlan prepare_dense_copy(const KernelQuery& query) {
   return out;
 }
 
-std::string refuses_nothing(const KernelQuery&) { return {}; }
+std::string refuses_nothing(const KernelQuery&) {
+  return {};
+}
 
 CodebookView gradient_view(const Node& node, DType entry_dtype, std::int64_t k) {
   return make_view(codebook_format(node.attrs(), entry_dtype), node.attrs().shape("shape"), k);
@@ -80,7 +83,8 @@ CodebookView gradient_view(const Node& node, DType entry_dtype, std::int64_t k) 
 template <std::uint32_t kBits>
 KernelPlan prepare_entries_grad(const KernelQuery& query) {
   constexpr CpuFeatures features{kBits};
-  const CodebookView view = gradient_view(query.node, DType::f32, query.node.attrs().integer("entries"));
+  const CodebookView view =
+      gradient_view(query.node, DType::f32, query.node.attrs().integer("entries"));
   const auto bytes = static_cast<std::size_t>(query.node.types()[0].shape.numel()) * sizeof(float);
   KernelPlan out;
   out.scratch_bytes = static_cast<std::int64_t>(codebook_gradient_scratch(view));
@@ -89,7 +93,8 @@ KernelPlan prepare_entries_grad(const KernelQuery& query) {
     v.indices = args.in(1).as<const std::uint8_t>();
     if (args.inputs.size() > 2) v.scale = args.in(2).as<const float>();
     std::memset(args.out().plane[0], 0, bytes);
-    codebook_gradient(v, args.in(0).as<const float>(), v.cols, args.out().as<float>(), nullptr, features, args.scratch);
+    codebook_gradient(v, args.in(0).as<const float>(), v.cols, args.out().as<float>(), nullptr,
+                      features, args.scratch);
   };
   return out;
 }
@@ -100,19 +105,14 @@ KernelPlan prepare_scale_grad(const KernelQuery& query) {
   const TensorType& entries = query.node.input(2).type();
   const CodebookView view = gradient_view(query.node, entries.dtype, entries.shape[1].value());
   const auto bytes = static_cast<std::size_t>(query.node.types()[0].shape.numel()) * sizeof(float);
-  // The kernel makes both sums in one pass; those of the entries go to scratch here.
-  const std::size_t entry_bytes = static_cast<std::size_t>(entries.shape.numel()) * sizeof(float);
-  const std::size_t offset = (codebook_gradient_scratch(view) + 63) / 64 * 64;
   KernelPlan out;
-  out.scratch_bytes = static_cast<std::int64_t>(offset + entry_bytes);
-  out.run = [view, bytes, offset, entry_bytes](const KernelArgs& args) {
+  out.scratch_bytes = static_cast<std::int64_t>(codebook_gradient_scratch(view));
+  out.run = [view, bytes](const KernelArgs& args) {
     CodebookView v = view;
     v.indices = args.in(1).as<const std::uint8_t>();
     v.entries = args.in(2).plane[0];
     std::memset(args.out().plane[0], 0, bytes);
-    std::memset(args.scratch + offset, 0, entry_bytes);
-    codebook_gradient(v, args.in(0).as<const float>(), v.cols,
-                      reinterpret_cast<float*>(args.scratch + offset), args.out().as<float>(),
+    codebook_gradient(v, args.in(0).as<const float>(), v.cols, nullptr, args.out().as<float>(),
                       features, args.scratch);
   };
   return out;
@@ -142,8 +142,14 @@ constexpr KernelRow kScaleGradRows[] = {
 
 }  // namespace
 
-std::span<const KernelRow> decode_rows() { return kDecodeRows; }
-std::span<const KernelRow> codebook_entries_grad_rows() { return kEntriesGradRows; }
-std::span<const KernelRow> codebook_scale_grad_rows() { return kScaleGradRows; }
+std::span<const KernelRow> decode_rows() {
+  return kDecodeRows;
+}
+std::span<const KernelRow> codebook_entries_grad_rows() {
+  return kEntriesGradRows;
+}
+std::span<const KernelRow> codebook_scale_grad_rows() {
+  return kScaleGradRows;
+}
 
 }  // namespace tessera

@@ -112,22 +112,8 @@ void scale_gradient(const CodebookDecoder& decoder, const float* d_w, int64_t ld
   });
 }
 
-size_t partial_bytes(const CodebookView& v) {
-  const Chunks c = chunks_of(v);
-  if (c.per_group == 1) return 0;
-  const size_t bytes = sizeof(float) * codebook_groups(v) * c.per_group * v.k * v.vector_len;
-  return (bytes + 63) / 64 * 64;
-}
-
-}  // namespace
-
-size_t codebook_gradient_scratch(const CodebookView& v) {
-  return partial_bytes(v) + (v.block ? decoder_bytes(v) : 0);
-}
-
-void codebook_gradient(const CodebookView& view, const float* d_w, int64_t ld, float* d_entries,
-                       float* d_scale, CpuFeatures features, void* scratch) {
-  if (view.rows == 0 || view.cols == 0) return;
+void entries_gradient(const CodebookView& view, const float* d_w, int64_t ld, float* d_entries,
+                      CpuFeatures features, void* scratch) {
   const Chunks chunks = chunks_of(view);
   const int64_t groups = codebook_groups(view), size = int64_t{view.k} * view.vector_len;
   auto* partial = static_cast<float*>(scratch);
@@ -148,6 +134,25 @@ void codebook_gradient(const CodebookView& view, const float* d_w, int64_t ld, f
     for (int64_t i = 0; i < groups * chunks.per_group; ++i)
       for (int64_t j = 0; j < size; ++j)
         d_entries[i / chunks.per_group * size + j] += partial[i * size + j];
+}
+
+size_t partial_bytes(const CodebookView& v) {
+  const Chunks c = chunks_of(v);
+  if (c.per_group == 1) return 0;
+  const size_t bytes = sizeof(float) * codebook_groups(v) * c.per_group * v.k * v.vector_len;
+  return (bytes + 63) / 64 * 64;
+}
+
+}  // namespace
+
+size_t codebook_gradient_scratch(const CodebookView& v) {
+  return partial_bytes(v) + (v.block ? decoder_bytes(v) : 0);
+}
+
+void codebook_gradient(const CodebookView& view, const float* d_w, int64_t ld, float* d_entries,
+                       float* d_scale, CpuFeatures features, void* scratch) {
+  if (view.rows == 0 || view.cols == 0) return;
+  if (d_entries) entries_gradient(view, d_w, ld, d_entries, features, scratch);
   if (d_scale && view.block)
     scale_gradient(make_decoder(view, features, static_cast<char*>(scratch) + partial_bytes(view)),
                    d_w, ld, d_scale);

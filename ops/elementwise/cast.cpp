@@ -38,12 +38,18 @@ To saturate(double v) {
 
 double convert(double v, DType dtype) {
   switch (dtype) {
-    case DType::f32: return static_cast<float>(v);
-    case DType::bf16: return f32_from_bf16(bf16_from_f32(static_cast<float>(v)));
-    case DType::s8: return saturate<std::int8_t>(v);
-    case DType::u8: return saturate<std::uint8_t>(v);
-    case DType::s32: return saturate<std::int32_t>(v);
-    case DType::s64: return static_cast<double>(saturate<std::int64_t>(v));
+    case DType::f32:
+      return static_cast<float>(v);
+    case DType::bf16:
+      return f32_from_bf16(bf16_from_f32(static_cast<float>(v)));
+    case DType::s8:
+      return saturate<std::int8_t>(v);
+    case DType::u8:
+      return saturate<std::uint8_t>(v);
+    case DType::s32:
+      return saturate<std::int32_t>(v);
+    case DType::s64:
+      return static_cast<double>(saturate<std::int64_t>(v));
   }
   return v;
 }
@@ -56,7 +62,8 @@ void ref_cast(const RefArgs& args) {
   }
 }
 
-// Calls fn with a null pointer of the type that stores the dtype and the conversions to and from f64.
+// Calls fn with a null pointer of the type that stores the dtype and the conversions to and from
+// f64.
 template <class From, class To>
 void cast_range(DType from, DType to, const std::byte* x, std::byte* y, std::int64_t begin,
                 std::int64_t end) {
@@ -82,12 +89,18 @@ void cast_range(DType from, DType to, const std::byte* x, std::byte* y, std::int
 template <class Fn>
 void with_storage(DType dtype, Fn&& fn) {
   switch (dtype) {
-    case DType::f32: return fn(float{});
-    case DType::bf16: return fn(std::uint16_t{});
-    case DType::s8: return fn(std::int8_t{});
-    case DType::u8: return fn(std::uint8_t{});
-    case DType::s32: return fn(std::int32_t{});
-    case DType::s64: return fn(std::int64_t{});
+    case DType::f32:
+      return fn(float{});
+    case DType::bf16:
+      return fn(std::uint16_t{});
+    case DType::s8:
+      return fn(std::int8_t{});
+    case DType::u8:
+      return fn(std::uint8_t{});
+    case DType::s32:
+      return fn(std::int32_t{});
+    case DType::s64:
+      return fn(std::int64_t{});
   }
 }
 
@@ -109,10 +122,10 @@ KernelPlan prepare_cast(const KernelQuery& query) {
 constexpr KernelRow kCastRows[] = {{"loop", kScalar, refuses_encoded, prepare_cast}, kRefRow};
 
 std::optional<Sample> sample_cast(Rng& rng, int index) {
-  constexpr DType from[] = {DType::f32, DType::f32, DType::f32, DType::s32,
-                            DType::bf16, DType::s64, DType::u8, DType::f32};
+  constexpr DType from[] = {DType::f32,  DType::f32, DType::f32, DType::s32,
+                            DType::bf16, DType::s64, DType::u8,  DType::f32};
   constexpr DType to[] = {DType::bf16, DType::s32, DType::f32, DType::f32,
-                          DType::f32, DType::s32, DType::s64, DType::s8};
+                          DType::f32,  DType::s32, DType::s64, DType::s8};
   if (index >= 8) return std::nullopt;
   const Shape shape = sample_shape(rng, index);
   SampleInput input{{from[index], shape, {}}};
@@ -172,13 +185,23 @@ std::optional<Sample> sample_one_hot(Rng& rng, int index) {
 
 }  // namespace
 
-const OpDef kCast{.name = "cast", .doc = "x as another dtype", .inputs = {{"x"}},
-                  .attrs = {{"dtype", AttrKind::dtype, {}}}, .infer = infer_cast, .grad = grad_cast,
-                  .ref = ref_cast, .sample = sample_cast, .rows = kCastRows};
-const OpDef kOneHot{.name = "one_hot", .doc = "1 at the label's place of a new last axis, else 0",
+const OpDef kCast{.name = "cast",
+                  .doc = "x as another dtype",
+                  .inputs = {{"x"}},
+                  .attrs = {{"dtype", AttrKind::dtype, {}}},
+                  .infer = infer_cast,
+                  .grad = grad_cast,
+                  .ref = ref_cast,
+                  .sample = sample_cast,
+                  .rows = kCastRows};
+const OpDef kOneHot{.name = "one_hot",
+                    .doc = "1 at the label's place of a new last axis, else 0",
                     .inputs = {{.name = "labels", .differentiable = false}},
-                    .attrs = {{"classes", AttrKind::integer, {}}}, .infer = infer_one_hot,
-                    .ref = ref_one_hot, .sample = sample_one_hot, .rows = kOneHotRows};
+                    .attrs = {{"classes", AttrKind::integer, {}}},
+                    .infer = infer_one_hot,
+                    .ref = ref_one_hot,
+                    .sample = sample_one_hot,
+                    .rows = kOneHotRows};
 
 namespace ops {
 

@@ -34,10 +34,14 @@ struct Row {
 };
 
 // The cotangent `g`, of the output's shape, as one of input i.
-Value to_input(const GradArgs& args, int i, Value g) { return ops::sum_to(g, args.in(i).shape()); }
+Value to_input(const GradArgs& args, int i, Value g) {
+  return ops::sum_to(g, args.in(i).shape());
+}
 
 // For one-input ops: dy times a factor.
-Grads chain(const GradArgs& args, Value factor) { return {args.grad() * factor}; }
+Grads chain(const GradArgs& args, Value factor) {
+  return {args.grad() * factor};
+}
 
 double nan_or(double a, double b, bool first) {
   return std::isnan(a) || std::isnan(b) ? std::nan("") : first ? a : b;
@@ -46,68 +50,115 @@ double nan_or(double a, double b, bool first) {
 constexpr Range kHalves{-3, 3, true};
 
 const Row kTable[] = {
-    {Opcode::add, "add", 2, "a + b", [](const double* x) { return x[0] + x[1]; },
+    {Opcode::add,
+     "add",
+     2,
+     "a + b",
+     [](const double* x) { return x[0] + x[1]; },
      [](const GradArgs& a) -> Grads {
        return {a.wants(0) ? to_input(a, 0, a.grad()) : Value(),
                a.wants(1) ? to_input(a, 1, a.grad()) : Value()};
      },
-     {}, true},
+     {},
+     true},
     {Opcode::sub, "sub", 2, "a - b", [](const double* x) { return x[0] - x[1]; },
      [](const GradArgs& a) -> Grads {
        return {a.wants(0) ? to_input(a, 0, a.grad()) : Value(),
                a.wants(1) ? to_input(a, 1, -a.grad()) : Value()};
      }},
-    {Opcode::mul, "mul", 2, "a * b", [](const double* x) { return x[0] * x[1]; },
+    {Opcode::mul,
+     "mul",
+     2,
+     "a * b",
+     [](const double* x) { return x[0] * x[1]; },
      [](const GradArgs& a) -> Grads {
        return {a.wants(0) ? to_input(a, 0, a.grad() * a.in(1)) : Value(),
                a.wants(1) ? to_input(a, 1, a.grad() * a.in(0)) : Value()};
      },
-     {}, true},
-    {Opcode::div, "div", 2, "a / b", [](const double* x) { return x[0] / x[1]; },
+     {},
+     true},
+    {Opcode::div,
+     "div",
+     2,
+     "a / b",
+     [](const double* x) { return x[0] / x[1]; },
      [](const GradArgs& a) -> Grads {
        return {a.wants(0) ? to_input(a, 0, a.grad() / a.in(1)) : Value(),
                a.wants(1) ? to_input(a, 1, -(a.grad() * a.out()) / a.in(1)) : Value()};
      },
      {Range{}, Range{0.5, 2}}},
     // Of equal operands the first takes the gradient.
-    {Opcode::maximum, "maximum", 2, "the larger of a and b; NaN when either is",
+    {Opcode::maximum,
+     "maximum",
+     2,
+     "the larger of a and b; NaN when either is",
      [](const double* x) { return nan_or(x[0], x[1], x[0] >= x[1]); },
      [](const GradArgs& a) -> Grads {
        const Value first = ops::greater_equal(a.in(0), a.in(1));
        return {a.wants(0) ? to_input(a, 0, ops::where(first, a.grad(), 0.0)) : Value(),
                a.wants(1) ? to_input(a, 1, ops::where(first, 0.0, a.grad())) : Value()};
      },
-     {}, true},
-    {Opcode::minimum, "minimum", 2, "the smaller of a and b; NaN when either is",
+     {},
+     true},
+    {Opcode::minimum,
+     "minimum",
+     2,
+     "the smaller of a and b; NaN when either is",
      [](const double* x) { return nan_or(x[0], x[1], x[0] <= x[1]); },
      [](const GradArgs& a) -> Grads {
        const Value first = ops::greater_equal(a.in(1), a.in(0));
        return {a.wants(0) ? to_input(a, 0, ops::where(first, a.grad(), 0.0)) : Value(),
                a.wants(1) ? to_input(a, 1, ops::where(first, 0.0, a.grad())) : Value()};
      },
-     {}, true},
-    {Opcode::pow, "pow", 2, "a to the power b", [](const double* x) { return std::pow(x[0], x[1]); },
+     {},
+     true},
+    {Opcode::pow,
+     "pow",
+     2,
+     "a to the power b",
+     [](const double* x) { return std::pow(x[0], x[1]); },
      [](const GradArgs& a) -> Grads {
        return {a.wants(0) ? to_input(a, 0, a.grad() * a.in(1) * ops::pow(a.in(0), a.in(1) - 1.0))
                           : Value(),
                a.wants(1) ? to_input(a, 1, a.grad() * a.out() * ops::log(a.in(0))) : Value()};
      },
      {Range{0.5, 2}, Range{-2, 2}}},
-    {Opcode::greater, "greater", 2, "1 where a > b, else 0",
-     [](const double* x) { return x[0] > x[1] ? 1.0 : 0.0; }, nullptr, {kHalves, kHalves}},
-    {Opcode::greater_equal, "greater_equal", 2, "1 where a >= b, else 0",
-     [](const double* x) { return x[0] >= x[1] ? 1.0 : 0.0; }, nullptr, {kHalves, kHalves}},
-    {Opcode::equal, "equal", 2, "1 where a = b, else 0",
-     [](const double* x) { return x[0] == x[1] ? 1.0 : 0.0; }, nullptr, {kHalves, kHalves}, true},
-    {Opcode::where, "where", 3, "a where condition is not 0, else b",
+    {Opcode::greater,
+     "greater",
+     2,
+     "1 where a > b, else 0",
+     [](const double* x) { return x[0] > x[1] ? 1.0 : 0.0; },
+     nullptr,
+     {kHalves, kHalves}},
+    {Opcode::greater_equal,
+     "greater_equal",
+     2,
+     "1 where a >= b, else 0",
+     [](const double* x) { return x[0] >= x[1] ? 1.0 : 0.0; },
+     nullptr,
+     {kHalves, kHalves}},
+    {Opcode::equal,
+     "equal",
+     2,
+     "1 where a = b, else 0",
+     [](const double* x) { return x[0] == x[1] ? 1.0 : 0.0; },
+     nullptr,
+     {kHalves, kHalves},
+     true},
+    {Opcode::where,
+     "where",
+     3,
+     "a where condition is not 0, else b",
      [](const double* x) { return x[0] != 0 ? x[1] : x[2]; },
      [](const GradArgs& a) -> Grads {
-       return {Value(),
-               a.wants(1) ? to_input(a, 1, ops::where(a.in(0), a.grad(), 0.0)) : Value(),
+       return {Value(), a.wants(1) ? to_input(a, 1, ops::where(a.in(0), a.grad(), 0.0)) : Value(),
                a.wants(2) ? to_input(a, 2, ops::where(a.in(0), 0.0, a.grad())) : Value()};
      },
      {Range{-0.5, 0.5, true}}},
-    {Opcode::clamp, "clamp", 3, "min(max(x, low), high)",
+    {Opcode::clamp,
+     "clamp",
+     3,
+     "min(max(x, low), high)",
      [](const double* x) {
        const double up = nan_or(x[0], x[1], x[0] >= x[1]);
        return nan_or(up, x[2], up <= x[2]);
@@ -120,54 +171,120 @@ const Row kTable[] = {
      [](const GradArgs& a) -> Grads { return {-a.grad()}; }},
     {Opcode::abs, "abs", 1, "|x|", [](const double* x) { return std::fabs(x[0]); },
      [](const GradArgs& a) { return chain(a, ops::sign(a.in(0))); }},
-    {Opcode::sqrt, "sqrt", 1, "square root of x", [](const double* x) { return std::sqrt(x[0]); },
-     [](const GradArgs& a) -> Grads { return {a.grad() * 0.5 / a.out()}; }, {Range{0.5, 2}}},
-    {Opcode::rsqrt, "rsqrt", 1, "1 / sqrt(x)", [](const double* x) { return 1 / std::sqrt(x[0]); },
+    {Opcode::sqrt,
+     "sqrt",
+     1,
+     "square root of x",
+     [](const double* x) { return std::sqrt(x[0]); },
+     [](const GradArgs& a) -> Grads { return {a.grad() * 0.5 / a.out()}; },
+     {Range{0.5, 2}}},
+    {Opcode::rsqrt,
+     "rsqrt",
+     1,
+     "1 / sqrt(x)",
+     [](const double* x) { return 1 / std::sqrt(x[0]); },
      [](const GradArgs& a) { return chain(a, ops::square(a.out()) * a.out() * -0.5); },
      {Range{0.5, 2}}},
     {Opcode::square, "square", 1, "x * x", [](const double* x) { return x[0] * x[0]; },
      [](const GradArgs& a) { return chain(a, a.in(0) * 2.0); }},
-    {Opcode::exp, "exp", 1, "e^x", [](const double* x) { return std::exp(x[0]); },
-     [](const GradArgs& a) { return chain(a, a.out()); }, {Range{-3, 3}}},
-    {Opcode::log, "log", 1, "natural logarithm of x", [](const double* x) { return std::log(x[0]); },
-     [](const GradArgs& a) -> Grads { return {a.grad() / a.in(0)}; }, {Range{0.2, 5}}},
-    {Opcode::tanh, "tanh", 1, "hyperbolic tangent of x",
+    {Opcode::exp,
+     "exp",
+     1,
+     "e^x",
+     [](const double* x) { return std::exp(x[0]); },
+     [](const GradArgs& a) { return chain(a, a.out()); },
+     {Range{-3, 3}}},
+    {Opcode::log,
+     "log",
+     1,
+     "natural logarithm of x",
+     [](const double* x) { return std::log(x[0]); },
+     [](const GradArgs& a) -> Grads { return {a.grad() / a.in(0)}; },
+     {Range{0.2, 5}}},
+    {Opcode::tanh,
+     "tanh",
+     1,
+     "hyperbolic tangent of x",
      [](const double* x) { return std::tanh(x[0]); },
-     [](const GradArgs& a) { return chain(a, 1.0 - ops::square(a.out())); }, {Range{-3, 3}}},
-    {Opcode::sigmoid, "sigmoid", 1, "1 / (1 + e^-x)",
+     [](const GradArgs& a) { return chain(a, 1.0 - ops::square(a.out())); },
+     {Range{-3, 3}}},
+    {Opcode::sigmoid,
+     "sigmoid",
+     1,
+     "1 / (1 + e^-x)",
      [](const double* x) { return 1 / (1 + std::exp(-x[0])); },
-     [](const GradArgs& a) { return chain(a, a.out() * (1.0 - a.out())); }, {Range{-5, 5}}},
+     [](const GradArgs& a) { return chain(a, a.out() * (1.0 - a.out())); },
+     {Range{-5, 5}}},
     {Opcode::relu, "relu", 1, "max(x, 0)", [](const double* x) { return x[0] < 0 ? 0.0 : x[0]; },
      [](const GradArgs& a) -> Grads {
        return {ops::where(ops::greater(a.out(), 0.0), a.grad(), 0.0)};
      }},
-    {Opcode::sign, "sign", 1, "-1, 0 or 1 as x is negative, zero or positive",
-     [](const double* x) { return x[0] > 0 ? 1.0 : x[0] < 0 ? -1.0 : x[0]; }, nullptr, {kHalves}},
-    {Opcode::sin, "sin", 1, "sine of x", [](const double* x) { return std::sin(x[0]); },
-     [](const GradArgs& a) { return chain(a, ops::cos(a.in(0))); }, {Range{-4, 4}}},
-    {Opcode::cos, "cos", 1, "cosine of x", [](const double* x) { return std::cos(x[0]); },
-     [](const GradArgs& a) { return chain(a, -ops::sin(a.in(0))); }, {Range{-4, 4}}},
-    {Opcode::floor, "floor", 1, "the largest integer not above x",
-     [](const double* x) { return std::floor(x[0]); }, nullptr, {kHalves}},
-    {Opcode::round, "round", 1, "the nearest integer, ties to even",
-     [](const double* x) { return std::nearbyint(x[0]); }, nullptr, {kHalves}},
-    {Opcode::erf, "erf", 1, "error function of x", [](const double* x) { return std::erf(x[0]); },
+    {Opcode::sign,
+     "sign",
+     1,
+     "-1, 0 or 1 as x is negative, zero or positive",
+     [](const double* x) { return x[0] > 0   ? 1.0
+                                  : x[0] < 0 ? -1.0
+                                             : x[0]; },
+     nullptr,
+     {kHalves}},
+    {Opcode::sin,
+     "sin",
+     1,
+     "sine of x",
+     [](const double* x) { return std::sin(x[0]); },
+     [](const GradArgs& a) { return chain(a, ops::cos(a.in(0))); },
+     {Range{-4, 4}}},
+    {Opcode::cos,
+     "cos",
+     1,
+     "cosine of x",
+     [](const double* x) { return std::cos(x[0]); },
+     [](const GradArgs& a) { return chain(a, -ops::sin(a.in(0))); },
+     {Range{-4, 4}}},
+    {Opcode::floor,
+     "floor",
+     1,
+     "the largest integer not above x",
+     [](const double* x) { return std::floor(x[0]); },
+     nullptr,
+     {kHalves}},
+    {Opcode::round,
+     "round",
+     1,
+     "the nearest integer, ties to even",
+     [](const double* x) { return std::nearbyint(x[0]); },
+     nullptr,
+     {kHalves}},
+    {Opcode::erf,
+     "erf",
+     1,
+     "error function of x",
+     [](const double* x) { return std::erf(x[0]); },
      [](const GradArgs& a) {
        return chain(a, ops::exp(-ops::square(a.in(0))) * (2 * std::numbers::inv_sqrtpi));
      },
      {Range{-3, 3}}},
-    {Opcode::softplus, "softplus", 1, "log(1 + e^x)",
+    {Opcode::softplus,
+     "softplus",
+     1,
+     "log(1 + e^x)",
      [](const double* x) { return (x[0] < 0 ? 0 : x[0]) + std::log1p(std::exp(-std::fabs(x[0]))); },
-     [](const GradArgs& a) { return chain(a, ops::sigmoid(a.in(0))); }, {Range{-5, 5}}},
+     [](const GradArgs& a) { return chain(a, ops::sigmoid(a.in(0))); },
+     {Range{-5, 5}}},
     {Opcode::detach, "detach", 1, "x; no gradient flows through it",
      [](const double* x) { return x[0]; }, nullptr},
 };
 
 static_assert(std::size(kTable) == kOpcodes);
 
-const Row& row(Opcode code) { return kTable[static_cast<std::size_t>(code)]; }
+const Row& row(Opcode code) {
+  return kTable[static_cast<std::size_t>(code)];
+}
 
-std::vector<TensorType> infer(const InferArgs& args) { return infer_broadcast(args, 1); }
+std::vector<TensorType> infer(const InferArgs& args) {
+  return infer_broadcast(args, 1);
+}
 
 void ref(const RefArgs& args) {
   const auto scalar = args.node.op().scalar;
@@ -191,11 +308,16 @@ SampleInput sample_input(Rng& rng, const Range& range, const Shape& shape) {
 Shape operand_shape(int index, int operand, const Shape& full) {
   if (operand == 0 && index != 5) return full;
   switch (index) {
-    case 2: return {full[-1]};                            // row vector
-    case 3: return operand == 1 ? Shape{full[0], 1, 1} : Shape{};  // column, scalar
-    case 4: return {full[0], 1};
-    case 5: return operand == 0 ? Shape{4, 1, 2, 1} : Shape{3, 1, 5};  // both sides grow
-    default: return full;
+    case 2:
+      return {full[-1]};  // row vector
+    case 3:
+      return operand == 1 ? Shape{full[0], 1, 1} : Shape{};  // column, scalar
+    case 4:
+      return {full[0], 1};
+    case 5:
+      return operand == 0 ? Shape{4, 1, 2, 1} : Shape{3, 1, 5};  // both sides grow
+    default:
+      return full;
   }
 }
 
@@ -216,14 +338,21 @@ template <Opcode code>
 OpDef make() {
   const Row& r = row(code);
   TESSERA_ASSERT(r.code == code);
-  OpDef op{.name = r.name, .doc = r.doc, .infer = infer, .grad = r.grad, .ref = ref,
-           .sample = sample<code>, .scalar = r.scalar, .rows = elementwise_rows()};
+  OpDef op{.name = r.name,
+           .doc = r.doc,
+           .infer = infer,
+           .grad = r.grad,
+           .ref = ref,
+           .sample = sample<code>,
+           .scalar = r.scalar,
+           .rows = elementwise_rows()};
   op.traits = kElementwise;
   if (r.commutative) op.traits |= kCommutative;
   constexpr std::string_view names[][3] = {{"x"}, {"a", "b"}, {"a", "b", "c"}};
   for (int i = 0; i < r.arity; ++i) {
     std::string_view name = names[r.arity - 1][i];
-    if (code == Opcode::where) name = std::array{"condition", "a", "b"}[static_cast<std::size_t>(i)];
+    if (code == Opcode::where)
+      name = std::array{"condition", "a", "b"}[static_cast<std::size_t>(i)];
     if (code == Opcode::clamp) name = std::array{"x", "low", "high"}[static_cast<std::size_t>(i)];
     const bool fixed = (code == Opcode::where && i == 0) || (code == Opcode::clamp && i > 0);
     op.inputs.push_back({.name = name, .differentiable = r.grad != nullptr && !fixed});

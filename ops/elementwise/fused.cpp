@@ -2,8 +2,8 @@
 // by the fuse pass (core/program.h). Every output has the broadcast shape of all inputs.
 //
 // Also the one kernel path of the family: a single elementwise node is a program of one
-// instruction. Dimensions are collapsed until the innermost two are a region of rows x cols in which
-// every operand is full, a row, a column or a scalar; the outer ones become a loop.
+// instruction. Dimensions are collapsed until the innermost two are a region of rows x cols in
+// which every operand is full, a row, a column or a scalar; the outer ones become a loop.
 #include <memory>
 
 #include "core/parallel.h"
@@ -134,8 +134,8 @@ KernelPlan prepare_with(const KernelQuery& query, CpuFeatures features) {
   Loop loop(shape, inputs);
   const Program program = program_of(node);
   ProgramRunner runner(program, loop.kinds(), features);
-  auto kernel = std::make_shared<const Elementwise>(
-      Elementwise{std::move(loop), std::move(runner), static_cast<std::int64_t>(node.types().size())});
+  auto kernel = std::make_shared<const Elementwise>(Elementwise{
+      std::move(loop), std::move(runner), static_cast<std::int64_t>(node.types().size())});
   KernelPlan plan;
   plan.run = [kernel](const KernelArgs& args) { kernel->run(args); };
   plan.in_place = true;
@@ -201,7 +201,9 @@ std::optional<Sample> sample(Rng& rng, int index) {
 
 }  // namespace
 
-std::span<const KernelRow> elementwise_rows() { return kRows; }
+std::span<const KernelRow> elementwise_rows() {
+  return kRows;
+}
 
 const OpDef kFused{
     .name = "fused",

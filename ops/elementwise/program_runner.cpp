@@ -17,7 +17,9 @@ constexpr std::int64_t kMaxBlock = 512;
 constexpr std::int64_t kAlign = 16;
 constexpr int kMaxSlots = 400;
 
-std::int64_t round_up(std::int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
+std::int64_t round_up(std::int64_t n) {
+  return (n + kAlign - 1) / kAlign * kAlign;
+}
 
 // Slots for temps, each free again after its last use.
 class Slots {
@@ -68,7 +70,8 @@ struct ProgramRunner::Region {
       case Where::output:
         ld = outputs[i].ld;
         return outputs[i].data + row * outputs[i].ld + col;
-      case Where::slot: ld = place.index < uniform_slots ? 0 : slot_ld;
+      case Where::slot:
+        ld = place.index < uniform_slots ? 0 : slot_ld;
     }
     return buffer + place.index * block;
   }
@@ -176,7 +179,8 @@ void ProgramRunner::compile(const Program& program) {
       for (const Operand& arg : args) {
         if (arg.kind != Operand::Kind::temp) continue;
         const auto t = static_cast<std::size_t>(arg.index);
-        if (last_use[t] != static_cast<int>(i) || uniform[t] || home[t].where != Where::slot) continue;
+        if (last_use[t] != static_cast<int>(i) || uniform[t] || home[t].where != Where::slot)
+          continue;
         slots.give(home[t].index);
         last_use[t] = -1;
       }
@@ -206,8 +210,12 @@ void ProgramRunner::run_step(const Step& step, const Region& region) const {
   std::int64_t out_ld = 0;
   float* out = const_cast<float*>(region.data(step.out, kinds_, out_ld));
   if (step.function != nullptr) {
-    step.function({region.rows, region.cols, {in[0], in[1], in[2]},
-                   {in_ld[0], in_ld[1], in_ld[2]}, out, out_ld});
+    step.function({region.rows,
+                   region.cols,
+                   {in[0], in[1], in[2]},
+                   {in_ld[0], in_ld[1], in_ld[2]},
+                   out,
+                   out_ld});
     return;
   }
   double values[8];
@@ -254,9 +262,9 @@ void ProgramRunner::run(std::int64_t rows, std::int64_t cols, const ProgramInput
   }
 }
 
-void ProgramRunner::run_at(std::int64_t row, std::int64_t col, std::int64_t rows,
-                           std::int64_t cols, const ProgramInput* inputs,
-                           const ProgramOutput* outputs, bool first_is_tile) const {
+void ProgramRunner::run_at(std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols,
+                           const ProgramInput* inputs, const ProgramOutput* outputs,
+                           bool first_is_tile) const {
   ProgramInput in[256];
   ProgramOutput out[256];
   TESSERA_ASSERT(kinds_.size() <= 256 && outputs_ <= 256);

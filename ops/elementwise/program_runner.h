@@ -4,7 +4,8 @@
 // Two users: the op `fused` (and every single elementwise node, as a program of one instruction),
 // and kernels with an epilogue, which call it on each tile of their output while it is hot:
 //
-//   ProgramRunner runner(program, {OperandKind::full, OperandKind::row}, features);  // prepare time
+//   ProgramRunner runner(program, {OperandKind::full, OperandKind::row}, features);  // prepare
+//   time
 //   ...
 //   const ProgramInput in[] = {{tile, tile_ld}, {bias, 0}};         // a0 is the tile itself
 //   const ProgramOutput out[] = {{y, ldy}};                         // full matrices
@@ -43,8 +44,8 @@ struct ProgramOutput {
 
 class ProgramRunner {
  public:
-  // `kinds[i]` tells how input i lies; missing ones are full. `features` picks the vector functions.
-  // Throws Error when the program keeps more than 400 values alive at once.
+  // `kinds[i]` tells how input i lies; missing ones are full. `features` picks the vector
+  // functions. Throws Error when the program keeps more than 400 values alive at once.
   ProgramRunner(const Program& program, std::vector<OperandKind> kinds, CpuFeatures features);
 
   // All operands point at the region's first element. An output may be the very buffer of an input
@@ -80,8 +81,8 @@ class ProgramRunner {
   };
   struct Fill {
     int slot = 0;
-    int input = -1;      // a scalar or column input, or
-    float value = 0;     // a constant
+    int input = -1;   // a scalar or column input, or
+    float value = 0;  // a constant
   };
   struct Region;
 

@@ -1,7 +1,7 @@
 // Rules of the elementwise family. What NaN and infinity forbid is left alone: x * 0, x - x, x / x.
+#include "ops/rules.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
-#include "ops/rules.h"
 
 namespace tessera {
 
@@ -51,27 +51,33 @@ std::vector<Rule> elementwise_rules() {
       {"x * 1", {&kMul, {x(), one}}, keep_x},
       {"x / 1", {&kDiv, {x(), one}}, keep_x},
       {"x ^ 1", {&kPow, {x(), one}}, keep_x},
-      {"x ^ 2", {&kPow, {x(), Pat::number(2)}},
+      {"x ^ 2",
+       {&kPow, {x(), Pat::number(2)}},
        [](const Match& m) { return same_type(m, ops::square(m[0])); }},
-      {"x * -1", {&kMul, {x(), Pat::number(-1)}},
+      {"x * -1",
+       {&kMul, {x(), Pat::number(-1)}},
        [](const Match& m) { return same_type(m, ops::neg(m[0])); }},
-      {"0 - x", {&kSub, {zero, x()}},
-       [](const Match& m) { return same_type(m, ops::neg(m[0])); }},
+      {"0 - x", {&kSub, {zero, x()}}, [](const Match& m) { return same_type(m, ops::neg(m[0])); }},
       {"-(-x)", {&kNeg, {{&kNeg, {x()}}}}, keep_x},
-      {"x + -y", {&kAdd, {x(), {&kNeg, {Pat::any(1)}}}},
+      {"x + -y",
+       {&kAdd, {x(), {&kNeg, {Pat::any(1)}}}},
        [](const Match& m) { return ops::sub(m[0], m[1]); }},
-      {"x - -y", {&kSub, {x(), {&kNeg, {Pat::any(1)}}}},
+      {"x - -y",
+       {&kSub, {x(), {&kNeg, {Pat::any(1)}}}},
        [](const Match& m) { return ops::add(m[0], m[1]); }},
       {"x * x", {&kMul, {x(), x()}}, [](const Match& m) { return ops::square(m[0]); }},
-      {"relu of relu", {&kRelu, {{&kRelu, {x()}}}},
+      {"relu of relu",
+       {&kRelu, {{&kRelu, {x()}}}},
        [](const Match& m) { return m.root->input(0); }},
-      {"x * a * b", {&kMul, {{&kMul, {x(), Pat::any(1)}}, Pat::any(2)}},
+      {"x * a * b",
+       {&kMul, {{&kMul, {x(), Pat::any(1)}}, Pat::any(2)}},
        [](const Match& m) {
          const bool swapped = constant_value(m[0]).has_value();
          const auto a = constant_value(m[swapped ? 0 : 1]), b = constant_value(m[2]);
          return a && b ? same_type(m, m[swapped ? 1 : 0] * (*a * *b)) : Value();
        }},
-      {"where of a constant", {&kWhere, {Pat::any(0), Pat::any(1), Pat::any(2)}},
+      {"where of a constant",
+       {&kWhere, {Pat::any(0), Pat::any(1), Pat::any(2)}},
        [](const Match& m) {
          const auto condition = constant_value(m[0]);
          return condition ? same_type(m, *condition != 0 ? m[1] : m[2]) : Value();
@@ -80,12 +86,12 @@ std::vector<Rule> elementwise_rules() {
       {"detach", {&kDetach, {x()}}, keep_x},
       {"cast to the same dtype", {&kCast, {x()}}, keep_x},
   };
-  static const OpDef* const wide[] = {&kAdd,     &kSub,   &kMul,          &kDiv,
-                                      &kMaximum, &kMinimum, &kPow,        &kGreater,
-                                      &kEqual,   &kWhere, &kGreaterEqual, &kClamp};
+  static const OpDef* const wide[] = {&kAdd, &kSub,     &kMul,   &kDiv,   &kMaximum,      &kMinimum,
+                                      &kPow, &kGreater, &kEqual, &kWhere, &kGreaterEqual, &kClamp};
   for (const OpDef* op : wide) {
     std::vector<Pat> inputs;
-    for (std::size_t i = 0; i < op->inputs.size(); ++i) inputs.push_back(Pat::any(static_cast<int>(i)));
+    for (std::size_t i = 0; i < op->inputs.size(); ++i)
+      inputs.push_back(Pat::any(static_cast<int>(i)));
     rules.push_back({"operand broadcast twice", {op, inputs}, unbroadcast});
   }
   return rules;

@@ -23,8 +23,8 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require_rank(0, 2);
   args.require_dtype(1, DType::s32);
   args.require_rank(1, 1);
-  args.require(args.shape(0)[0] == args.shape(1)[0], "logits ", args.in(0).text(), " need labels s32[",
-               args.shape(0)[0].text(), "], got ", args.in(1).text());
+  args.require(args.shape(0)[0] == args.shape(1)[0], "logits ", args.in(0).text(),
+               " need labels s32[", args.shape(0)[0].text(), "], got ", args.in(1).text());
   const double e = args.attrs.real("label_smoothing");
   args.require(e >= 0 && e < 1, "label_smoothing must be in [0, 1), got ", e);
   return {{DType::f32, args.shape(1), {}}};
@@ -93,15 +93,15 @@ void ref_grad(const RefArgs& args) {
 
 template <bool with_grad>
 std::optional<Sample> sample(Rng& rng, int index) {
-  constexpr std::int64_t sizes[][2] = {{1, 1}, {1, 2}, {3, 10}, {7, 17}, {33, 5}, {2, 300}, {64, 10}};
+  constexpr std::int64_t sizes[][2] = {{1, 1},  {1, 2},   {3, 10}, {7, 17},
+                                       {33, 5}, {2, 300}, {64, 10}};
   if (index >= static_cast<int>(std::size(sizes))) return std::nullopt;
   const auto [n, c] = sizes[index];
   SampleInput labels{s32({n})};
   for (std::int64_t i = 0; i < n; ++i) {
     labels.values.push_back(static_cast<double>(rng.below(static_cast<std::uint64_t>(c))));
   }
-  Sample out{{{f32({n, c}), -4, 4}, labels},
-             {{"label_smoothing", index % 2 == 1 ? 0.1 : 0.0}}};
+  Sample out{{{f32({n, c}), -4, 4}, labels}, {{"label_smoothing", index % 2 == 1 ? 0.1 : 0.0}}};
   if (with_grad) out.inputs.push_back({f32({n})});
   return out;
 }
@@ -113,12 +113,13 @@ struct Rows {
 
   template <class Fn>
   void each(const KernelArgs& args, std::string_view op, Fn&& fn) const {
-    parallel_for(n, std::max<std::int64_t>(1, kGrain / c), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        fn(i, args.in(0).as<const float>() + i * c,
-           checked_label(args.in(1).as<const std::int32_t>()[i], c, op));
-      }
-    });
+    parallel_for(n, std::max<std::int64_t>(1, kGrain / c),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     fn(i, args.in(0).as<const float>() + i * c,
+                        checked_label(args.in(1).as<const std::int32_t>()[i], c, op));
+                   }
+                 });
   }
 
   void loss(const KernelArgs& args) const {
@@ -182,15 +183,22 @@ const AttrDef kSmoothing{"label_smoothing", AttrKind::real, 0.0};
 const OpDef kCrossEntropy{.name = "cross_entropy",
                           .doc = "-log softmax(logits)[label] of each row",
                           .inputs = {{"logits"}, {.name = "labels", .differentiable = false}},
-                          .attrs = {kSmoothing}, .infer = infer, .grad = grad, .ref = ref,
-                          .sample = sample<false>, .rows = kRows<false>};
+                          .attrs = {kSmoothing},
+                          .infer = infer,
+                          .grad = grad,
+                          .ref = ref,
+                          .sample = sample<false>,
+                          .rows = kRows<false>};
 const OpDef kCrossEntropyGrad{.name = "cross_entropy_grad",
                               .doc = "dy (softmax(logits) - target) of each row",
                               .inputs = {{.name = "logits", .differentiable = false},
                                          {.name = "labels", .differentiable = false},
                                          {.name = "dy", .differentiable = false}},
-                              .attrs = {kSmoothing}, .infer = infer_grad, .ref = ref_grad,
-                              .sample = sample<true>, .rows = kRows<true>};
+                              .attrs = {kSmoothing},
+                              .infer = infer_grad,
+                              .ref = ref_grad,
+                              .sample = sample<true>,
+                              .rows = kRows<true>};
 
 namespace ops {
 
@@ -204,7 +212,9 @@ Value soft_cross_entropy(Value logits, Value targets) {
   return neg(sum(targets * log_softmax(logits, 1), {1}));
 }
 
-Value mse(Value a, Value b) { return mean(square(a - b)); }
+Value mse(Value a, Value b) {
+  return mean(square(a - b));
+}
 
 }  // namespace ops
 }  // namespace tessera

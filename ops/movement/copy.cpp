@@ -51,7 +51,9 @@ struct Copy {
   int input = 0;
 
   explicit Copy(const StridedCopy& spec)
-      : from_offset(spec.from_offset), to_offset(spec.to_offset), bytes(spec.element_bytes),
+      : from_offset(spec.from_offset),
+        to_offset(spec.to_offset),
+        bytes(spec.element_bytes),
         input(spec.input) {
     const StridedLoop loop = collapse(spec.loop);
     const auto& [dims, strides] = loop;
@@ -112,10 +114,14 @@ struct Copy {
     const std::byte* from = args.in(input).plane[0];
     std::byte* to = args.out().plane[0];
     switch (bytes) {
-      case 1: return run<std::uint8_t>(from, to);
-      case 2: return run<std::uint16_t>(from, to);
-      case 4: return run<std::uint32_t>(from, to);
-      default: return run<std::uint64_t>(from, to);
+      case 1:
+        return run<std::uint8_t>(from, to);
+      case 2:
+        return run<std::uint16_t>(from, to);
+      case 4:
+        return run<std::uint32_t>(from, to);
+      default:
+        return run<std::uint64_t>(from, to);
     }
   }
 };
@@ -126,7 +132,8 @@ KernelPlan plan_copies(std::vector<StridedCopy> copies, std::int64_t zero_bytes)
   auto list = std::make_shared<std::vector<Copy>>();
   for (const StridedCopy& copy : copies) list->emplace_back(copy);
   KernelPlan plan;
-  plan.run = [list = std::shared_ptr<const std::vector<Copy>>(list), zero_bytes](const KernelArgs& args) {
+  plan.run = [list = std::shared_ptr<const std::vector<Copy>>(list),
+              zero_bytes](const KernelArgs& args) {
     if (zero_bytes > 0) std::memset(args.out().plane[0], 0, static_cast<std::size_t>(zero_bytes));
     for (const Copy& copy : *list) copy.run(args);
   };

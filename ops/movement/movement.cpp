@@ -20,7 +20,9 @@ int axis_of(const Attrs& attrs, const Shape& shape, std::string_view op) {
 }
 
 // Strides of a row-major tensor.
-std::vector<std::int64_t> strides(const Shape& shape) { return strides_of(shape.values()); }
+std::vector<std::int64_t> strides(const Shape& shape) {
+  return strides_of(shape.values());
+}
 
 std::optional<DType> sample_dtype(int index) {
   // f32 mostly: gradients are checked for it only.
@@ -49,7 +51,9 @@ std::vector<TensorType> infer_reshape(const InferArgs& args) {
 std::vector<Value> grad_reshape(const GradArgs& args) {
   return {ops::reshape(args.grad(), args.in(0).shape())};
 }
-void ref_reshape(const RefArgs& args) { args.out().v = args.in(0).v; }
+void ref_reshape(const RefArgs& args) {
+  args.out().v = args.in(0).v;
+}
 
 std::optional<Sample> sample_reshape(Rng& rng, int index) {
   const auto dtype = sample_dtype(index);
@@ -131,9 +135,9 @@ std::optional<Sample> sample_transpose(Rng& rng, int index) {
 KernelPlan prepare_transpose(const KernelQuery& query) {
   const TensorType& out = query.node.types()[0];
   return plan_copies({StridedCopy{
-      {out.shape.values(), {permuted_strides(query.node.input(0).shape(),
-                                             query.node.attrs().integers("perm")),
-                            strides(out.shape)}},
+      {out.shape.values(),
+       {permuted_strides(query.node.input(0).shape(), query.node.attrs().integers("perm")),
+        strides(out.shape)}},
       size_of(out.dtype)}});
 }
 constexpr KernelRow kTransposeRows[] = {
@@ -164,7 +168,8 @@ std::vector<TensorType> infer_place(const InferArgs& args) {
   args.require(step >= 1, "step must be 1 or more, got ", step);
   const std::int64_t last = begin + (dim.value() - 1) * step;
   args.require(begin >= 0 && (dim.value() == 0 || last < size) && size >= 0, args.in(0).text(),
-               " from ", begin, " in steps of ", step, " does not fit ", size, " along axis ", axis);
+               " from ", begin, " in steps of ", step, " does not fit ", size, " along axis ",
+               axis);
   Shape out = args.shape(0);
   out[axis] = size;
   return {{args.in(0).dtype, out, {}}};
@@ -218,7 +223,8 @@ std::optional<Sample> sample_slice(Rng& rng, int index) {
   const int axis = index % shape.rank();
   const std::int64_t n = shape[axis].value(), begin = n / 3;
   return Sample{{sample_x(*dtype, shape)},
-                {{"axis", std::int64_t{axis}}, {"begin", begin},
+                {{"axis", std::int64_t{axis}},
+                 {"begin", begin},
                  {"end", index == 2 ? begin : n - n / 5},
                  {"step", std::int64_t{index % 3 == 1 ? 2 : 1}}}};
 }
@@ -230,15 +236,18 @@ std::optional<Sample> sample_place(Rng& rng, int index) {
   const int axis = index % shape.rank();
   const std::int64_t step = index % 3 == 1 ? 2 : 1, begin = index % 4;
   return Sample{{sample_x(*dtype, shape)},
-                {{"axis", std::int64_t{axis}}, {"begin", begin},
-                 {"size", begin + shape[axis].value() * step + index % 2}, {"step", step}}};
+                {{"axis", std::int64_t{axis}},
+                 {"begin", begin},
+                 {"size", begin + shape[axis].value() * step + index % 2},
+                 {"step", step}}};
 }
 
 // The copy between a short tensor and the places of a long one.
 StridedCopy placed_copy(const Node& node, const Shape& small, const Shape& large, bool to_large) {
   const int axis = axis_of(node.attrs(), small, node.op().name);
   auto in_large = strides(large);
-  const std::int64_t offset = node.attrs().integer("begin") * in_large[static_cast<std::size_t>(axis)];
+  const std::int64_t offset =
+      node.attrs().integer("begin") * in_large[static_cast<std::size_t>(axis)];
   in_large[static_cast<std::size_t>(axis)] *= node.attrs().integer("step");
   StridedCopy copy{{small.values(), {}}, size_of(node.types()[0].dtype)};
   if (to_large) {
@@ -344,34 +353,62 @@ constexpr KernelRow kConcatRows[] = {{"strided_copy", kScalar, refuses_encoded, 
 
 }  // namespace
 
-const OpDef kReshape{.name = "reshape", .doc = "the same elements in order under another shape",
-                     .inputs = {{"x"}}, .attrs = {{"shape", AttrKind::shape, {}}},
-                     .traits = kMovement | kView, .infer = infer_reshape, .grad = grad_reshape,
-                     .ref = ref_reshape, .sample = sample_reshape, .rows = kReshapeRows};
-const OpDef kTranspose{.name = "transpose", .doc = "axis i of the result is axis perm[i] of x",
-                       .inputs = {{"x"}}, .attrs = {{"perm", AttrKind::integers, {}}},
-                       .traits = kMovement, .infer = infer_transpose, .grad = grad_transpose,
-                       .ref = ref_transpose, .sample = sample_transpose, .rows = kTransposeRows};
-const OpDef kSlice{.name = "slice", .doc = "x[begin:end:step] along axis", .inputs = {{"x"}},
+const OpDef kReshape{.name = "reshape",
+                     .doc = "the same elements in order under another shape",
+                     .inputs = {{"x"}},
+                     .attrs = {{"shape", AttrKind::shape, {}}},
+                     .traits = kMovement | kView,
+                     .infer = infer_reshape,
+                     .grad = grad_reshape,
+                     .ref = ref_reshape,
+                     .sample = sample_reshape,
+                     .rows = kReshapeRows};
+const OpDef kTranspose{.name = "transpose",
+                       .doc = "axis i of the result is axis perm[i] of x",
+                       .inputs = {{"x"}},
+                       .attrs = {{"perm", AttrKind::integers, {}}},
+                       .traits = kMovement,
+                       .infer = infer_transpose,
+                       .grad = grad_transpose,
+                       .ref = ref_transpose,
+                       .sample = sample_transpose,
+                       .rows = kTransposeRows};
+const OpDef kSlice{.name = "slice",
+                   .doc = "x[begin:end:step] along axis",
+                   .inputs = {{"x"}},
                    .attrs = {{"axis", AttrKind::integer, {}},
                              {"begin", AttrKind::integer, {}},
                              {"end", AttrKind::integer, {}},
                              {"step", AttrKind::integer, std::int64_t{1}}},
-                   .traits = kMovement, .infer = infer_slice, .grad = grad_slice, .ref = ref_slice,
-                   .sample = sample_slice, .rows = kSliceRows};
-const OpDef kPlace{.name = "place", .doc = "zeros of size along axis, x at begin, begin + step, ...",
+                   .traits = kMovement,
+                   .infer = infer_slice,
+                   .grad = grad_slice,
+                   .ref = ref_slice,
+                   .sample = sample_slice,
+                   .rows = kSliceRows};
+const OpDef kPlace{.name = "place",
+                   .doc = "zeros of size along axis, x at begin, begin + step, ...",
                    .inputs = {{"x"}},
                    .attrs = {{"axis", AttrKind::integer, {}},
                              {"begin", AttrKind::integer, {}},
                              {"size", AttrKind::integer, {}},
                              {"step", AttrKind::integer, std::int64_t{1}}},
-                   .traits = kMovement, .infer = infer_place, .grad = grad_place, .ref = ref_place,
-                   .sample = sample_place, .rows = kPlaceRows};
-const OpDef kConcat{.name = "concat", .doc = "inputs one after the other along axis",
+                   .traits = kMovement,
+                   .infer = infer_place,
+                   .grad = grad_place,
+                   .ref = ref_place,
+                   .sample = sample_place,
+                   .rows = kPlaceRows};
+const OpDef kConcat{.name = "concat",
+                    .doc = "inputs one after the other along axis",
                     .inputs = {{.name = "xs", .variadic = true}},
-                    .attrs = {{"axis", AttrKind::integer, {}}}, .traits = kMovement,
-                    .infer = infer_concat, .grad = grad_concat, .ref = ref_concat,
-                    .sample = sample_concat, .rows = kConcatRows};
+                    .attrs = {{"axis", AttrKind::integer, {}}},
+                    .traits = kMovement,
+                    .infer = infer_concat,
+                    .grad = grad_concat,
+                    .ref = ref_concat,
+                    .sample = sample_concat,
+                    .rows = kConcatRows};
 
 namespace ops {
 
@@ -391,7 +428,9 @@ Value slice(Value x, int axis, std::int64_t begin, std::int64_t end, std::int64_
   check(static_cast<bool>(x), "[slice] x is not a value");
   return make_node(kSlice, {x},
                    {{"axis", std::int64_t{normalize_axis("slice", axis, x.shape())}},
-                    {"begin", begin}, {"end", end}, {"step", step}});
+                    {"begin", begin},
+                    {"end", end},
+                    {"step", step}});
 }
 Value concat(const std::vector<Value>& xs, int axis) {
   check(!xs.empty() && xs[0], "[concat] needs a value");
@@ -402,7 +441,9 @@ Value place(Value x, int axis, std::int64_t begin, std::int64_t size, std::int64
   check(static_cast<bool>(x), "[place] x is not a value");
   return make_node(kPlace, {x},
                    {{"axis", std::int64_t{normalize_axis("place", axis, x.shape())}},
-                    {"begin", begin}, {"size", size}, {"step", step}});
+                    {"begin", begin},
+                    {"size", size},
+                    {"step", step}});
 }
 Value pad(Value x, int axis, std::int64_t before, std::int64_t after) {
   check(static_cast<bool>(x), "[pad] x is not a value");

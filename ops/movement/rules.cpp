@@ -1,7 +1,7 @@
 // Rules of the movement family: movements that move nothing, and pairs that are one.
+#include "ops/rules.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
-#include "ops/rules.h"
 
 namespace tessera {
 
@@ -47,7 +47,8 @@ std::vector<Rule> movement_rules() {
   const Pat x = Pat::any(0);
   std::vector<Rule> rules = {
       {"reshape to the same shape", {&kReshape, {x}}, keep_x},
-      {"reshape of reshape", {&kReshape, {{&kReshape, {x}}}},
+      {"reshape of reshape",
+       {&kReshape, {{&kReshape, {x}}}},
        [](const Match& m) { return ops::reshape(m[0], m.root->types()[0].shape); }},
       {"transpose of transpose", {&kTranspose, {{&kTranspose, {x}}}}, compose_transposes},
       {"transpose that moves nothing", {&kTranspose, {x}}, transpose_in_order},

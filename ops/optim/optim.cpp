@@ -21,7 +21,9 @@ Value scalar(std::string_view op, std::string_view what, const Arg& arg, Graph& 
   return v;
 }
 
-bool is_zero(Value v) { return constant_value(v) == 0.0; }
+bool is_zero(Value v) {
+  return constant_value(v) == 0.0;
+}
 
 }  // namespace
 

@@ -67,7 +67,9 @@ KernelPlan prepare(const KernelQuery& query, const RandomKernels& kernels) {
   return plan;
 }
 
-std::string refuses_none(const KernelQuery&) { return {}; }
+std::string refuses_none(const KernelQuery&) {
+  return {};
+}
 
 constexpr KernelRow kRows[] = {
 #if defined(__x86_64__)
@@ -83,11 +85,15 @@ constexpr KernelRow kRows[] = {
 
 }  // namespace
 
-const OpDef kUniform{.name = "uniform", .doc = "uniform in [0, 1), keyed by seed, id and step",
+const OpDef kUniform{.name = "uniform",
+                     .doc = "uniform in [0, 1), keyed by seed, id and step",
                      .inputs = {{.name = "seed", .differentiable = false},
                                 {.name = "step", .differentiable = false}},
                      .attrs = {{"shape", AttrKind::shape, {}}, {"id", AttrKind::integer, {}}},
-                     .traits = kRandom, .infer = infer, .ref = ref, .sample = sample,
+                     .traits = kRandom,
+                     .infer = infer,
+                     .ref = ref,
+                     .sample = sample,
                      .rows = kRows};
 
 namespace ops {

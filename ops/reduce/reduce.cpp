@@ -1,7 +1,8 @@
 // Reductions of f32 over axes. sum, max {axes, keep}: empty axes means all. sum_to {shape} sums x
-// down to a shape that broadcasts to its own (the gradient of broadcasting); broadcast_to {shape} is
-// its inverse. count {axes} is the number of elements that one result stands for, known once shapes
-// are bound: mean is sum / count, which keeps a symbolic batch exact. Accumulators: reduce_rows.cpp.
+// down to a shape that broadcasts to its own (the gradient of broadcasting); broadcast_to {shape}
+// is its inverse. count {axes} is the number of elements that one result stands for, known once
+// shapes are bound: mean is sum / count, which keeps a symbolic batch exact. Accumulators:
+// reduce_rows.cpp.
 #include <cmath>
 #include <limits>
 
@@ -76,8 +77,8 @@ void ref_sum(const RefArgs& args) {
 void ref_max(const RefArgs& args) {
   auto& out = args.out().v;
   std::fill(out.begin(), out.end(), -std::numeric_limits<double>::infinity());
-  const auto to = targets(args.in(0).type.shape,
-                          axes_of(args.node.attrs(), args.in(0).type.shape, "max"));
+  const auto to =
+      targets(args.in(0).type.shape, axes_of(args.node.attrs(), args.in(0).type.shape, "max"));
   for (std::size_t e = 0; e < to.size(); ++e) {
     double& best = out[static_cast<std::size_t>(to[e])];
     const double v = args.in(0).v[e];
@@ -103,8 +104,8 @@ std::vector<Value> grad_max(const GradArgs& args) {
 
 std::optional<Sample> sample_reduce(Rng& rng, int index) {
   if (index >= kSamples + 3) return std::nullopt;
-  const Shape shape = index < kSamples       ? sample_shape(rng, index)
-                      : index == kSamples    ? Shape{20000}
+  const Shape shape = index < kSamples        ? sample_shape(rng, index)
+                      : index == kSamples     ? Shape{20000}
                       : index == kSamples + 1 ? Shape{600, 5}
                                               : Shape{3, 4, 300};
   Ints axes;
@@ -187,8 +188,9 @@ struct ShapePair {
 };
 std::optional<ShapePair> sample_pair(int index) {
   static const ShapePair pairs[] = {
-      {{}, {5}},          {{1}, {3, 4}},    {{7}, {9, 7}},        {{9, 1}, {9, 70}}, {{2, 1, 5}, {2, 3, 5}},
-      {{3, 1}, {2, 3, 8}}, {{4, 4}, {4, 4}}, {{}, {600, 33}}, {{1, 6, 1}, {5, 6, 40}}};
+      {{}, {5}},         {{1}, {3, 4}},          {{7}, {9, 7}},
+      {{9, 1}, {9, 70}}, {{2, 1, 5}, {2, 3, 5}}, {{3, 1}, {2, 3, 8}},
+      {{4, 4}, {4, 4}},  {{}, {600, 33}},        {{1, 6, 1}, {5, 6, 40}}};
   if (index >= static_cast<int>(std::size(pairs))) return std::nullopt;
   return pairs[index];
 }
@@ -206,10 +208,10 @@ std::optional<Sample> sample_broadcast_to(Rng&, int index) {
 
 KernelPlan prepare_broadcast_to(const KernelQuery& query) {
   const TensorType& out = query.node.types()[0];
-  StridedCopy copy{{out.shape.values(),
-                    {broadcast_strides(query.node.input(0).shape(), out.shape),
-                     strides_of(out.shape.values())}},
-                   size_of(out.dtype)};
+  StridedCopy copy{
+      {out.shape.values(),
+       {broadcast_strides(query.node.input(0).shape(), out.shape), strides_of(out.shape.values())}},
+      size_of(out.dtype)};
   return plan_copies({copy});
 }
 
@@ -303,8 +305,7 @@ constexpr KernelRow kArgmaxRows[] = {{"lines", kScalar, refuses_encoded, prepare
 std::optional<Sample> sample_argmax(Rng& rng, int index) {
   if (index >= kSamples) return std::nullopt;
   const Shape shape = sample_shape(rng, index);
-  return Sample{{{{DType::f32, shape, {}}}},
-                {{"axis", std::int64_t{index % 2 == 0 ? -1 : 0}}}};
+  return Sample{{{{DType::f32, shape, {}}}}, {{"axis", std::int64_t{index % 2 == 0 ? -1 : 0}}}};
 }
 
 const std::vector<AttrDef>& axes_attrs() {
@@ -315,31 +316,63 @@ const std::vector<AttrDef>& axes_attrs() {
 
 }  // namespace
 
-const OpDef kSum{.name = "sum", .doc = "sum over axes", .inputs = {{"x"}}, .attrs = axes_attrs(),
-                 .traits = kReduction, .infer = infer_reduce, .grad = grad_sum, .ref = ref_sum,
-                 .sample = sample_reduce, .rows = kRows<prepare_axes<ReduceKind::sum>>};
-const OpDef kMax{.name = "max", .doc = "largest element over axes; NaN wins", .inputs = {{"x"}},
-                 .attrs = axes_attrs(), .traits = kReduction, .infer = infer_reduce,
-                 .grad = grad_max, .ref = ref_max, .sample = sample_max,
+const OpDef kSum{.name = "sum",
+                 .doc = "sum over axes",
+                 .inputs = {{"x"}},
+                 .attrs = axes_attrs(),
+                 .traits = kReduction,
+                 .infer = infer_reduce,
+                 .grad = grad_sum,
+                 .ref = ref_sum,
+                 .sample = sample_reduce,
+                 .rows = kRows<prepare_axes<ReduceKind::sum>>};
+const OpDef kMax{.name = "max",
+                 .doc = "largest element over axes; NaN wins",
+                 .inputs = {{"x"}},
+                 .attrs = axes_attrs(),
+                 .traits = kReduction,
+                 .infer = infer_reduce,
+                 .grad = grad_max,
+                 .ref = ref_max,
+                 .sample = sample_max,
                  .rows = kRows<prepare_axes<ReduceKind::max>>};
-const OpDef kSumTo{.name = "sum_to", .doc = "sums x down to a shape that broadcasts to x's",
-                   .inputs = {{"x"}}, .attrs = {{"shape", AttrKind::shape, {}}},
-                   .traits = kReduction, .infer = infer_sum_to, .grad = grad_sum_to,
-                   .ref = ref_sum_to, .sample = sample_sum_to, .rows = kRows<prepare_sum_to>};
-const OpDef kBroadcastTo{.name = "broadcast_to", .doc = "x repeated to a larger shape",
-                         .inputs = {{"x"}}, .attrs = {{"shape", AttrKind::shape, {}}},
-                         .traits = kMovement, .infer = infer_broadcast_to,
-                         .grad = grad_broadcast_to, .ref = ref_broadcast_to,
-                         .sample = sample_broadcast_to, .rows = kBroadcastRows};
-const OpDef kCount{.name = "count", .doc = "number of elements along axes, as a scalar",
+const OpDef kSumTo{.name = "sum_to",
+                   .doc = "sums x down to a shape that broadcasts to x's",
+                   .inputs = {{"x"}},
+                   .attrs = {{"shape", AttrKind::shape, {}}},
+                   .traits = kReduction,
+                   .infer = infer_sum_to,
+                   .grad = grad_sum_to,
+                   .ref = ref_sum_to,
+                   .sample = sample_sum_to,
+                   .rows = kRows<prepare_sum_to>};
+const OpDef kBroadcastTo{.name = "broadcast_to",
+                         .doc = "x repeated to a larger shape",
+                         .inputs = {{"x"}},
+                         .attrs = {{"shape", AttrKind::shape, {}}},
+                         .traits = kMovement,
+                         .infer = infer_broadcast_to,
+                         .grad = grad_broadcast_to,
+                         .ref = ref_broadcast_to,
+                         .sample = sample_broadcast_to,
+                         .rows = kBroadcastRows};
+const OpDef kCount{.name = "count",
+                   .doc = "number of elements along axes, as a scalar",
                    .inputs = {{.name = "x", .differentiable = false}},
-                   .attrs = {{"axes", AttrKind::integers, Ints{}}}, .infer = infer_count,
-                   .ref = ref_count, .sample = sample_count, .rows = kCountRows};
-const OpDef kArgmax{.name = "argmax", .doc = "index of the first largest element along axis",
+                   .attrs = {{"axes", AttrKind::integers, Ints{}}},
+                   .infer = infer_count,
+                   .ref = ref_count,
+                   .sample = sample_count,
+                   .rows = kCountRows};
+const OpDef kArgmax{.name = "argmax",
+                    .doc = "index of the first largest element along axis",
                     .inputs = {{.name = "x", .differentiable = false}},
                     .attrs = {{"axis", AttrKind::integer, std::int64_t{-1}}},
-                    .traits = kReduction, .infer = infer_argmax, .ref = ref_argmax,
-                    .sample = sample_argmax, .rows = kArgmaxRows};
+                    .traits = kReduction,
+                    .infer = infer_argmax,
+                    .ref = ref_argmax,
+                    .sample = sample_argmax,
+                    .rows = kArgmaxRows};
 
 namespace ops {
 
@@ -352,8 +385,12 @@ Value reduce(const OpDef& op, Value x, const Ints& axes, bool keep) {
 
 }  // namespace
 
-Value sum(Value x, const Ints& axes, bool keep) { return reduce(kSum, x, axes, keep); }
-Value max(Value x, const Ints& axes, bool keep) { return reduce(kMax, x, axes, keep); }
+Value sum(Value x, const Ints& axes, bool keep) {
+  return reduce(kSum, x, axes, keep);
+}
+Value max(Value x, const Ints& axes, bool keep) {
+  return reduce(kMax, x, axes, keep);
+}
 Value mean(Value x, const Ints& axes, bool keep) {
   const Value total = reduce(kSum, x, axes, keep);
   return total / count(x, axes);
@@ -362,7 +399,9 @@ Value count(Value x, const Ints& axes) {
   check(static_cast<bool>(x), "[count] x is not a value");
   return make_node(kCount, {x}, {{"axes", normalize_axes("count", axes, x.shape())}});
 }
-Value argmax(Value x, int axis) { return make_node(kArgmax, {x}, {{"axis", std::int64_t{axis}}}); }
+Value argmax(Value x, int axis) {
+  return make_node(kArgmax, {x}, {{"axis", std::int64_t{axis}}});
+}
 Value broadcast_to(Value x, const Shape& shape) {
   if (x && x.shape() == shape) return x;
   return make_node(kBroadcastTo, {x}, {{"shape", shape}});

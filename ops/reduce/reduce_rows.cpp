@@ -1,7 +1,7 @@
-// Any set of axes becomes a sequence of steps [outer, n, inner] -> [outer, inner], innermost reduced
-// run of axes first (batch-norm's [N, C, HW] -> [C] is two steps). A step cuts n into fixed chunks,
-// so the order of additions depends on shapes only and never on threads. Accumulator: f32 within a
-// chunk, f64 across chunks.
+// Any set of axes becomes a sequence of steps [outer, n, inner] -> [outer, inner], innermost
+// reduced run of axes first (batch-norm's [N, C, HW] -> [C] is two steps). A step cuts n into fixed
+// chunks, so the order of additions depends on shapes only and never on threads. Accumulator: f32
+// within a chunk, f64 across chunks.
 #include "ops/reduce/reduce_rows.h"
 
 #include <algorithm>
@@ -14,10 +14,10 @@ namespace tessera {
 
 namespace {
 
-constexpr std::int64_t kLineChunk = 8192;   // elements of a contiguous run per f32 partial
-constexpr std::int64_t kRowChunk = 256;     // rows per f32 partial when columns are reduced
-constexpr std::int64_t kColumnTile = 256;   // columns per work item
-constexpr std::int64_t kGrain = 32768;      // elements that are worth another thread
+constexpr std::int64_t kLineChunk = 8192;  // elements of a contiguous run per f32 partial
+constexpr std::int64_t kRowChunk = 256;    // rows per f32 partial when columns are reduced
+constexpr std::int64_t kColumnTile = 256;  // columns per work item
+constexpr std::int64_t kGrain = 32768;     // elements that are worth another thread
 
 struct Step {
   std::int64_t outer = 1, n = 1, inner = 1;
@@ -37,25 +37,27 @@ struct Reduce {
     const std::int64_t chunks = step.chunks(), chunk = step.chunk();
     const std::int64_t tiles = (step.inner + kColumnTile - 1) / kColumnTile;
     float* to = chunks > 1 ? partials : out;
-    const std::int64_t work = std::max<std::int64_t>(
-        1, std::min(chunk, step.n) * std::min(step.inner, kColumnTile));
+    const std::int64_t work =
+        std::max<std::int64_t>(1, std::min(chunk, step.n) * std::min(step.inner, kColumnTile));
     const auto k = static_cast<std::size_t>(kind);
     parallel_for(step.outer * chunks * tiles, std::max<std::int64_t>(1, kGrain / work),
                  [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t tile = item % tiles, line = item / tiles;
-        const std::int64_t part = line % chunks, o = line / chunks;
-        const std::int64_t first = part * chunk, rows = std::min(chunk, step.n - first);
-        const std::int64_t col = tile * kColumnTile;
-        const float* from = x + (o * step.n + first) * step.inner + col;
-        float* result = to + line * step.inner + col;
-        if (step.inner == 1) {
-          kernels->line[k](from, rows, result);
-        } else {
-          kernels->columns[k](from, rows, std::min(kColumnTile, step.inner - col), step.inner, result);
-        }
-      }
-    });
+                   for (std::int64_t item = begin; item < end; ++item) {
+                     const std::int64_t tile = item % tiles, line = item / tiles;
+                     const std::int64_t part = line % chunks, o = line / chunks;
+                     const std::int64_t first = part * chunk,
+                                        rows = std::min(chunk, step.n - first);
+                     const std::int64_t col = tile * kColumnTile;
+                     const float* from = x + (o * step.n + first) * step.inner + col;
+                     float* result = to + line * step.inner + col;
+                     if (step.inner == 1) {
+                       kernels->line[k](from, rows, result);
+                     } else {
+                       kernels->columns[k](from, rows, std::min(kColumnTile, step.inner - col),
+                                           step.inner, result);
+                     }
+                   }
+                 });
     if (chunks == 1) return;
     for (std::int64_t o = 0; o < step.outer; ++o) {
       for (std::int64_t c = 0; c < step.inner; ++c) {
@@ -135,7 +137,8 @@ KernelPlan plan_reduce(const KernelQuery& query, const Ints& axes, ReduceKind ki
     if (i > 1) reduce.result_floats = std::max(reduce.result_floats, step.outer * step.inner);
   }
   KernelPlan plan;
-  plan.scratch_bytes = (2 * reduce.result_floats + partials) * static_cast<std::int64_t>(sizeof(float));
+  plan.scratch_bytes =
+      (2 * reduce.result_floats + partials) * static_cast<std::int64_t>(sizeof(float));
   plan.flops = static_cast<double>(shape.numel());
   plan.run = [kernel = std::make_shared<const Reduce>(std::move(reduce))](const KernelArgs& args) {
     kernel->run(args);

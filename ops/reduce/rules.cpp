@@ -1,7 +1,7 @@
 // Rules of the reduce family: reductions over nothing, and counts that are known.
+#include "ops/rules.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
-#include "ops/rules.h"
 
 namespace tessera {
 
@@ -48,11 +48,13 @@ std::vector<Rule> reduce_rules() {
       {"sum over ones", {&kSum, {x}}, reduce_ones},
       {"max over ones", {&kMax, {x}}, reduce_ones},
       {"sum_to the same shape", {&kSumTo, {x}}, keep_x},
-      {"sum_to of sum_to", {&kSumTo, {{&kSumTo, {x}}}},
+      {"sum_to of sum_to",
+       {&kSumTo, {{&kSumTo, {x}}}},
        [](const Match& m) { return ops::sum_to(m[0], m.root->types()[0].shape); }},
       {"sum_to of broadcast_to", {&kSumTo, {{&kBroadcastTo, {x}}}}, sum_of_copies},
       {"broadcast_to the same shape", {&kBroadcastTo, {x}}, keep_x},
-      {"broadcast_to of broadcast_to", {&kBroadcastTo, {{&kBroadcastTo, {x}}}},
+      {"broadcast_to of broadcast_to",
+       {&kBroadcastTo, {{&kBroadcastTo, {x}}}},
        [](const Match& m) { return ops::broadcast_to(m[0], m.root->types()[0].shape); }},
   };
 }

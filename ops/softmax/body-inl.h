@@ -8,7 +8,9 @@
 namespace {
 
 // NaN wins, so that a NaN anywhere makes the whole row NaN.
-inline F join_max(F a, F b) { return select(is_nan(a), a, raw_max(a, b)); }
+inline F join_max(F a, F b) {
+  return select(is_nan(a), a, raw_max(a, b));
+}
 
 inline float row_max(const float* x, int64_t n) {
   const F lowest = set(-__builtin_inff());
@@ -21,7 +23,8 @@ inline float row_max(const float* x, int64_t n) {
   float lanes[kLanes];
   store(lanes, best);
   float out = lanes[0];
-  for (int64_t l = 1; l < kLanes; ++l) out = lanes[l] > out || lanes[l] != lanes[l] ? lanes[l] : out;
+  for (int64_t l = 1; l < kLanes; ++l)
+    out = lanes[l] > out || lanes[l] != lanes[l] ? lanes[l] : out;
   return out;
 }
 

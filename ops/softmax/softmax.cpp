@@ -128,14 +128,23 @@ const SoftmaxKernels& softmax_kernels([[maybe_unused]] CpuFeatures features) {
   return tessera_softmax_ref;
 }
 
-const OpDef kSoftmax{.name = "softmax", .doc = "e^x / sum of e^x along axis", .inputs = {{"x"}},
-                     .attrs = {{"axis", AttrKind::integer, std::int64_t{-1}}}, .infer = infer,
-                     .grad = grad_softmax, .ref = ref<false>, .sample = sample,
+const OpDef kSoftmax{.name = "softmax",
+                     .doc = "e^x / sum of e^x along axis",
+                     .inputs = {{"x"}},
+                     .attrs = {{"axis", AttrKind::integer, std::int64_t{-1}}},
+                     .infer = infer,
+                     .grad = grad_softmax,
+                     .ref = ref<false>,
+                     .sample = sample,
                      .rows = kRows<false>};
-const OpDef kLogSoftmax{.name = "log_softmax", .doc = "logarithm of softmax along axis",
+const OpDef kLogSoftmax{.name = "log_softmax",
+                        .doc = "logarithm of softmax along axis",
                         .inputs = {{"x"}},
-                        .attrs = {{"axis", AttrKind::integer, std::int64_t{-1}}}, .infer = infer,
-                        .grad = grad_log_softmax, .ref = ref<true>, .sample = sample,
+                        .attrs = {{"axis", AttrKind::integer, std::int64_t{-1}}},
+                        .infer = infer,
+                        .grad = grad_log_softmax,
+                        .ref = ref<true>,
+                        .sample = sample,
                         .rows = kRows<true>};
 
 namespace ops {

@@ -15,47 +15,107 @@ inline __m256i first(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-inline F load(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+inline F load(const float* p) {
+  return _mm256_loadu_ps(p);
+}
+inline void store(float* p, F v) {
+  _mm256_storeu_ps(p, v);
+}
 // The first n (1..7) elements; lanes past them are 0 and not written.
-inline F load_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
-inline void store_n(float* p, F v, int64_t n) { _mm256_maskstore_ps(p, first(n), v); }
+inline F load_n(const float* p, int64_t n) {
+  return _mm256_maskload_ps(p, first(n));
+}
+inline void store_n(float* p, F v, int64_t n) {
+  _mm256_maskstore_ps(p, first(n), v);
+}
 // Lanes n and above take the value `rest`.
 inline F keep_n(F v, int64_t n, F rest) {
   return _mm256_blendv_ps(rest, v, _mm256_castsi256_ps(first(n)));
 }
 
-inline F set(float v) { return _mm256_set1_ps(v); }
-inline F add(F a, F b) { return _mm256_add_ps(a, b); }
-inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
-inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
-inline F div(F a, F b) { return _mm256_div_ps(a, b); }
-inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-inline F sqrt(F a) { return _mm256_sqrt_ps(a); }
+inline F set(float v) {
+  return _mm256_set1_ps(v);
+}
+inline F add(F a, F b) {
+  return _mm256_add_ps(a, b);
+}
+inline F sub(F a, F b) {
+  return _mm256_sub_ps(a, b);
+}
+inline F mul(F a, F b) {
+  return _mm256_mul_ps(a, b);
+}
+inline F div(F a, F b) {
+  return _mm256_div_ps(a, b);
+}
+inline F fma(F a, F b, F c) {
+  return _mm256_fmadd_ps(a, b, c);
+}
+inline F sqrt(F a) {
+  return _mm256_sqrt_ps(a);
+}
 // As the instruction: b when either is NaN.
-inline F raw_max(F a, F b) { return _mm256_max_ps(a, b); }
-inline F raw_min(F a, F b) { return _mm256_min_ps(a, b); }
-inline F nearest(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline F floor(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline F raw_max(F a, F b) {
+  return _mm256_max_ps(a, b);
+}
+inline F raw_min(F a, F b) {
+  return _mm256_min_ps(a, b);
+}
+inline F nearest(F a) {
+  return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline F floor(F a) {
+  return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
 
-inline M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
-inline M less_equal(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LE_OQ); }
-inline M same(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_EQ_OQ); }
-inline M is_nan(F a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
-inline F select(M m, F yes, F no) { return _mm256_blendv_ps(no, yes, m); }
+inline M less(F a, F b) {
+  return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+inline M less_equal(F a, F b) {
+  return _mm256_cmp_ps(a, b, _CMP_LE_OQ);
+}
+inline M same(F a, F b) {
+  return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+inline M is_nan(F a) {
+  return _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
+}
+inline F select(M m, F yes, F no) {
+  return _mm256_blendv_ps(no, yes, m);
+}
 
-inline I bits(F a) { return _mm256_castps_si256(a); }
-inline F floats(I a) { return _mm256_castsi256_ps(a); }
-inline I set_bits(int32_t v) { return _mm256_set1_epi32(v); }
-inline I add_bits(I a, I b) { return _mm256_add_epi32(a, b); }
-inline I sub_bits(I a, I b) { return _mm256_sub_epi32(a, b); }
-inline I and_bits(I a, I b) { return _mm256_and_si256(a, b); }
-inline I or_bits(I a, I b) { return _mm256_or_si256(a, b); }
+inline I bits(F a) {
+  return _mm256_castps_si256(a);
+}
+inline F floats(I a) {
+  return _mm256_castsi256_ps(a);
+}
+inline I set_bits(int32_t v) {
+  return _mm256_set1_epi32(v);
+}
+inline I add_bits(I a, I b) {
+  return _mm256_add_epi32(a, b);
+}
+inline I sub_bits(I a, I b) {
+  return _mm256_sub_epi32(a, b);
+}
+inline I and_bits(I a, I b) {
+  return _mm256_and_si256(a, b);
+}
+inline I or_bits(I a, I b) {
+  return _mm256_or_si256(a, b);
+}
 template <int n>
-inline I shift_left(I a) { return _mm256_slli_epi32(a, n); }
+inline I shift_left(I a) {
+  return _mm256_slli_epi32(a, n);
+}
 template <int n>
-inline I shift_right(I a) { return _mm256_srai_epi32(a, n); }
-inline F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+inline I shift_right(I a) {
+  return _mm256_srai_epi32(a, n);
+}
+inline F to_float(I a) {
+  return _mm256_cvtepi32_ps(a);
+}
 // p * 2^n for an integral n in [-300, 300]: in two steps, so that the result may be subnormal or
 // overflow although each power of two is an ordinary number.
 inline F scale_by_power(F p, F n) {

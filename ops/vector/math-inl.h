@@ -8,11 +8,15 @@
 
 namespace {
 
-inline F absolute(F x) { return floats(and_bits(bits(x), set_bits(0x7fffffff))); }
+inline F absolute(F x) {
+  return floats(and_bits(bits(x), set_bits(0x7fffffff)));
+}
 inline F with_sign(F magnitude, F sign) {
   return floats(or_bits(bits(magnitude), and_bits(bits(sign), set_bits(INT32_MIN))));
 }
-inline F negate(F x) { return sub(set(-0.0f), x); }
+inline F negate(F x) {
+  return sub(set(-0.0f), x);
+}
 
 // e^x = 2^n e^r with |r| <= ln(2) / 2; polynomial of Cephes expf (S. Moshier).
 inline F exp(F x) {
@@ -71,7 +75,9 @@ inline F tanh(F x) {
   return select(less(t, set(0.625f)), small, with_sign(large, x));
 }
 
-inline F sigmoid(F x) { return div(set(1.0f), add(set(1.0f), exp(negate(x)))); }
+inline F sigmoid(F x) {
+  return div(set(1.0f), add(set(1.0f), exp(negate(x))));
+}
 
 // Polynomials of N. Juffa's erff: odd near 0, 1 - e^p(|x|) elsewhere.
 inline F erf(F x) {

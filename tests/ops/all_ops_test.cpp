@@ -146,7 +146,8 @@ TEST_P(AllOps, OutputsMayShareInputs) {
       const auto expect_same = [&](const std::vector<int>& alias) {
         const auto shared = run_row(c, row, {.alias = alias});
         for (std::size_t o = 0; o < plain.outputs.size(); ++o) {
-          EXPECT_TRUE(equal_bits(plain.outputs[o], shared.outputs[o])) << row.name << " output " << o;
+          EXPECT_TRUE(equal_bits(plain.outputs[o], shared.outputs[o]))
+              << row.name << " output " << o;
         }
       };
       // Where an epilogue is carried only its operands may be overwritten.

@@ -37,16 +37,16 @@ std::vector<float> apply(const ElementwiseKernels& kernels, const OpDef& op,
 struct Accuracy {
   const OpDef* op;
   float low, high;
-  double relative;  // bound of |error| / |value|
+  double relative;       // bound of |error| / |value|
   double floor = 1e-37;  // values below this are compared absolutely
 };
 
 TEST(Elementwise, ErrorsStayInBounds) {
   const Accuracy table[] = {
-      {&kExp, -87, 88.7f, 2e-7},         {&kLog, 1e-37f, 3e38f, 2e-7, 1}, {&kLog, 0.5f, 2, 2e-7, 0.05},
-      {&kTanh, -12, 12, 2e-7},           {&kTanh, -1e-3f, 1e-3f, 2e-7},  {&kSigmoid, -80, 80, 2.5e-7},
-      {&kErf, -5, 5, 2e-7},              {&kErf, -0.1f, 0.1f, 2e-7},     {&kSoftplus, -80, 80, 3e-7},
-      {&kSqrt, 0, 1e30f, 7e-8},          {&kRsqrt, 1e-30f, 1e30f, 2e-7}};
+      {&kExp, -87, 88.7f, 2e-7}, {&kLog, 1e-37f, 3e38f, 2e-7, 1}, {&kLog, 0.5f, 2, 2e-7, 0.05},
+      {&kTanh, -12, 12, 2e-7},   {&kTanh, -1e-3f, 1e-3f, 2e-7},   {&kSigmoid, -80, 80, 2.5e-7},
+      {&kErf, -5, 5, 2e-7},      {&kErf, -0.1f, 0.1f, 2e-7},      {&kSoftplus, -80, 80, 3e-7},
+      {&kSqrt, 0, 1e30f, 7e-8},  {&kRsqrt, 1e-30f, 1e30f, 2e-7}};
   for (const auto* kernels : kernels_here()) {
     for (const Accuracy& row : table) {
       std::vector<float> x;
@@ -54,8 +54,9 @@ TEST(Elementwise, ErrorsStayInBounds) {
       const bool geometric = row.low > 0 && row.high / row.low > 1e6f;
       for (int i = 0; i < kPoints; ++i) {
         const double t = static_cast<double>(i) / (kPoints - 1);
-        x.push_back(geometric ? static_cast<float>(row.low * std::pow(double{row.high} / row.low, t))
-                              : static_cast<float>(row.low + (row.high - row.low) * t));
+        x.push_back(geometric
+                        ? static_cast<float>(row.low * std::pow(double{row.high} / row.low, t))
+                        : static_cast<float>(row.low + (row.high - row.low) * t));
       }
       const auto y = apply(*kernels, *row.op, x);
       double worst = 0;
@@ -80,17 +81,17 @@ TEST(Elementwise, SpecialValues) {
     float x, want;
   };
   const Row table[] = {
-      {&kExp, 0, 1},          {&kExp, kInf, kInf},      {&kExp, -kInf, 0},   {&kExp, 89, kInf},
-      {&kExp, -110, 0},       {&kExp, nan, nan},        {&kLog, 1, 0},       {&kLog, 0, -kInf},
-      {&kLog, -1, nan},       {&kLog, kInf, kInf},      {&kLog, nan, nan},   {&kTanh, 0, 0},
-      {&kTanh, 20, 1},        {&kTanh, -20, -1},        {&kTanh, kInf, 1},   {&kTanh, -kInf, -1},
-      {&kTanh, nan, nan},     {&kSigmoid, 0, 0.5f},     {&kSigmoid, 200, 1}, {&kSigmoid, -200, 0},
-      {&kSigmoid, nan, nan},  {&kErf, 0, 0},            {&kErf, 10, 1},      {&kErf, -kInf, -1},
-      {&kErf, nan, nan},      {&kSoftplus, 100, 100},   {&kSoftplus, -200, 0}, {&kSoftplus, nan, nan},
-      {&kRelu, -1, 0},        {&kRelu, nan, nan},       {&kRelu, kInf, kInf}, {&kSqrt, -1, nan},
-      {&kRsqrt, 0, kInf},     {&kSign, nan, nan},       {&kSign, -0.0f, 0},  {&kRound, 2.5f, 2},
-      {&kRound, 3.5f, 4},     {&kRound, -0.5f, 0},      {&kFloor, -0.5f, -1}, {&kAbs, -kInf, kInf},
-      {&kNeg, 0, 0},          {&kSquare, -3, 9},        {&kDetach, nan, nan}};
+      {&kExp, 0, 1},         {&kExp, kInf, kInf},    {&kExp, -kInf, 0},     {&kExp, 89, kInf},
+      {&kExp, -110, 0},      {&kExp, nan, nan},      {&kLog, 1, 0},         {&kLog, 0, -kInf},
+      {&kLog, -1, nan},      {&kLog, kInf, kInf},    {&kLog, nan, nan},     {&kTanh, 0, 0},
+      {&kTanh, 20, 1},       {&kTanh, -20, -1},      {&kTanh, kInf, 1},     {&kTanh, -kInf, -1},
+      {&kTanh, nan, nan},    {&kSigmoid, 0, 0.5f},   {&kSigmoid, 200, 1},   {&kSigmoid, -200, 0},
+      {&kSigmoid, nan, nan}, {&kErf, 0, 0},          {&kErf, 10, 1},        {&kErf, -kInf, -1},
+      {&kErf, nan, nan},     {&kSoftplus, 100, 100}, {&kSoftplus, -200, 0}, {&kSoftplus, nan, nan},
+      {&kRelu, -1, 0},       {&kRelu, nan, nan},     {&kRelu, kInf, kInf},  {&kSqrt, -1, nan},
+      {&kRsqrt, 0, kInf},    {&kSign, nan, nan},     {&kSign, -0.0f, 0},    {&kRound, 2.5f, 2},
+      {&kRound, 3.5f, 4},    {&kRound, -0.5f, 0},    {&kFloor, -0.5f, -1},  {&kAbs, -kInf, kInf},
+      {&kNeg, 0, 0},         {&kSquare, -3, 9},      {&kDetach, nan, nan}};
   for (const auto* kernels : kernels_here()) {
     for (const Row& row : table) {
       // In the middle of a vector, and in a tail.
@@ -128,22 +129,33 @@ TEST(Elementwise, BitsDoNotDependOnPosition) {
       for (int i = 0; i < 61; ++i) x.push_back(0.37f + 0.11f * static_cast<float>(i));
       const auto whole = apply(*kernels, *op, x);
       for (std::size_t start = 1; start < x.size(); ++start) {
-        const auto part = apply(*kernels, *op, {x.begin() + static_cast<std::ptrdiff_t>(start), x.end()});
-        EXPECT_EQ(std::bit_cast<std::uint32_t>(part[0]), std::bit_cast<std::uint32_t>(whole[start]));
+        const auto part =
+            apply(*kernels, *op, {x.begin() + static_cast<std::ptrdiff_t>(start), x.end()});
+        EXPECT_EQ(std::bit_cast<std::uint32_t>(part[0]),
+                  std::bit_cast<std::uint32_t>(whole[start]));
       }
     }
   }
 }
 
 TEST(Elementwise, Broadcasting) {
-  const std::pair<Shape, Shape> pairs[] = {
-      {{0}, {1}},           {{4, 0}, {4, 1}},         {{1, 1, 1}, {1}},        {{2, 3, 4, 5}, {3, 1, 5}},
-      {{2, 1, 4, 1}, {3, 1, 5}}, {{5, 1, 7}, {6, 1}}, {{1, 8, 1, 3}, {2, 1, 4, 3}}, {{40000, 3}, {3}},
-      {{3, 40000}, {3, 1}}, {{2, 3, 600}, {2, 1, 600}}, {{70, 1}, {1, 900}},    {{1}, {2, 3, 4, 5, 6}}};
+  const std::pair<Shape, Shape> pairs[] = {{{0}, {1}},
+                                           {{4, 0}, {4, 1}},
+                                           {{1, 1, 1}, {1}},
+                                           {{2, 3, 4, 5}, {3, 1, 5}},
+                                           {{2, 1, 4, 1}, {3, 1, 5}},
+                                           {{5, 1, 7}, {6, 1}},
+                                           {{1, 8, 1, 3}, {2, 1, 4, 3}},
+                                           {{40000, 3}, {3}},
+                                           {{3, 40000}, {3, 1}},
+                                           {{2, 3, 600}, {2, 1, 600}},
+                                           {{70, 1}, {1, 900}},
+                                           {{1}, {2, 3, 4, 5, 6}}};
   for (const auto& [a, b] : pairs) {
     SCOPED_TRACE(a.text() + b.text());
     Rng rng(1, 2);
-    const test::Case c = test::make_case(kSub, {{{{DType::f32, a, {}}}, {{DType::f32, b, {}}}}, {}}, rng);
+    const test::Case c =
+        test::make_case(kSub, {{{{DType::f32, a, {}}}, {{DType::f32, b, {}}}}, {}}, rng);
     const auto want = c.reference();
     for (const KernelRow& row : kSub.rows) {
       if (!test::runs_here(row)) continue;
@@ -182,8 +194,8 @@ Program program(std::string_view text) {
 // Tiles of a matrix, in any order, give the same bits as the whole matrix at once.
 TEST(ProgramRunner, TilesEqualTheWhole) {
   constexpr std::int64_t kRows = 37, kCols = 75, kLd = 80;
-  const Program p = program(
-      "t0=add(a0,a1);t1=mul(t0,a2);t2=tanh(t1);t3=mul(a3,0.5);t4=add(t2,t3)->t4,t0");
+  const Program p =
+      program("t0=add(a0,a1);t1=mul(t0,a2);t2=tanh(t1);t3=mul(a3,0.5);t4=add(t2,t3)->t4,t0");
   const std::vector<OperandKind> kinds = {OperandKind::full, OperandKind::row, OperandKind::column,
                                           OperandKind::scalar};
   std::vector<float> x(kRows * kLd), row(kCols), column(kRows), scalar = {1.25f};
@@ -197,7 +209,8 @@ TEST(ProgramRunner, TilesEqualTheWhole) {
     for (auto* outs : {&whole, &tiled}) {
       for (auto& out : *outs) out.assign(kRows * kLd, -7.0f);
     }
-    const ProgramInput in[] = {{x.data(), kLd}, {row.data(), 0}, {column.data(), 1}, {scalar.data(), 0}};
+    const ProgramInput in[] = {
+        {x.data(), kLd}, {row.data(), 0}, {column.data(), 1}, {scalar.data(), 0}};
     const ProgramOutput to_whole[] = {{whole[0].data(), kLd}, {whole[1].data(), kLd}};
     runner.run(kRows, kCols, in, to_whole);
     for (std::int64_t r = 0; r < kRows; ++r) {
@@ -236,7 +249,8 @@ TEST(ProgramRunner, TilesEqualTheWhole) {
 TEST(ProgramRunner, LongProgramsAndSharedBuffers) {
   // Outputs that share inputs read by later instructions: SGD with momentum.
   const Program p = program(
-      "t0=mul(a2,0.9);t1=add(t0,a1);t2=mul(t1,0.9);t3=add(a1,t2);t4=mul(a3,t3);t5=sub(a0,t4)->t1,t5");
+      "t0=mul(a2,0.9);t1=add(t0,a1);t2=mul(t1,0.9);t3=add(a1,t2);t4=mul(a3,t3);t5=sub(a0,t4)->t1,"
+      "t5");
   const std::vector<OperandKind> kinds = {OperandKind::full, OperandKind::full, OperandKind::full,
                                           OperandKind::scalar};
   constexpr std::int64_t kN = 3001;
@@ -283,10 +297,16 @@ double cube(const double* x) {
 
 // A user's elementwise op has a scalar function only; it runs, alone and inside programs.
 TEST(ProgramRunner, UserOp) {
-  static const OpDef kCube{.name = "test_cube", .doc = "x^3", .inputs = {{.name = "x", .differentiable = false}},
-                           .traits = kElementwise, .infer = kNeg.infer, .ref = kNeg.ref,
-                           .scalar = cube, .rows = elementwise_rows()};
-  const Program p{1, {{&kCube, {{Operand::Kind::input, 0, 0}}}, {&kNeg, {{Operand::Kind::temp, 0, 0}}}}, {1}};
+  static const OpDef kCube{.name = "test_cube",
+                           .doc = "x^3",
+                           .inputs = {{.name = "x", .differentiable = false}},
+                           .traits = kElementwise,
+                           .infer = kNeg.infer,
+                           .ref = kNeg.ref,
+                           .scalar = cube,
+                           .rows = elementwise_rows()};
+  const Program p{
+      1, {{&kCube, {{Operand::Kind::input, 0, 0}}}, {&kNeg, {{Operand::Kind::temp, 0, 0}}}}, {1}};
   const ProgramRunner runner(p, {OperandKind::full}, active_features());
   std::vector<float> x = {1, 2, -3}, y(3);
   const ProgramInput in[] = {{x.data(), 3}};
@@ -297,9 +317,10 @@ TEST(ProgramRunner, UserOp) {
 
 TEST(Fused, BigTensorsAndThreads) {
   Rng rng(5, 6);
-  const Sample sample{{{f32({700, 333})}, {f32({333})}, {f32({700, 1})}, {f32({})}},
-                      {{"program", std::string("t0=mul(a0,a1);t1=add(t0,a2);t2=exp(a3);t3=mul(t1,t2);"
-                                               "t4=tanh(t3)->t4,t1")}}};
+  const Sample sample{
+      {{f32({700, 333})}, {f32({333})}, {f32({700, 1})}, {f32({})}},
+      {{"program", std::string("t0=mul(a0,a1);t1=add(t0,a2);t2=exp(a3);t3=mul(t1,t2);"
+                               "t4=tanh(t3)->t4,t1")}}};
   const test::Case c = test::make_case(kFused, sample, rng);
   const auto want = c.reference();
   const int before = num_threads();

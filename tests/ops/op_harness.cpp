@@ -58,8 +58,9 @@ Value draw_codebook(Case& c, const TensorType& type, const std::string& name, Rn
       }
     } else {
       for (double& v : value.v) {
-        v = p == 2 ? 0.5 + rng.uniform() : is_floating(all[p].dtype) ? rng.uniform(-1, 1)
-                                                                     : std::floor(rng.uniform(-4, 4));
+        v = p == 2                      ? 0.5 + rng.uniform()
+            : is_floating(all[p].dtype) ? rng.uniform(-1, 1)
+                                        : std::floor(rng.uniform(-4, 4));
       }
     }
     round_to_storage(value);
@@ -102,8 +103,7 @@ Case make_case(const OpDef& op, const Sample& sample, Rng& rng) {
     if (input.absent) {
       values.emplace_back();
     } else if (input.type.encoding.codebook_format() != nullptr) {
-      values.push_back(
-          draw_codebook(c, input.type, name, rng, c.inputs.back(), c.planes.back()));
+      values.push_back(draw_codebook(c, input.type, name, rng, c.inputs.back(), c.planes.back()));
     } else {
       c.inputs.back() = draw(input, rng);
       c.planes.back() = {store(c.inputs.back())};
@@ -153,12 +153,16 @@ void set_input(Case& c, int i, std::vector<double> values) {
   c.planes[static_cast<std::size_t>(i)] = {store(input)};
 }
 
-bool runs_here(const KernelRow& row) { return active_features().includes(row.needs); }
+bool runs_here(const KernelRow& row) {
+  return active_features().includes(row.needs);
+}
 
 RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   RowRun run;
   const std::vector<char> fixed(c.inputs.size(), options.fixed);
-  const KernelQuery query{*c.node, active_features(), num_threads(),
+  const KernelQuery query{*c.node,
+                          active_features(),
+                          num_threads(),
                           {reinterpret_cast<const bool*>(fixed.data()), fixed.size()}};
   run.refusal = row.refuses(query);
   if (!run.refusal.empty()) return run;
@@ -173,7 +177,8 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
       const OperandPack& pack = *run.plan.packs[i];
       const TensorType& type = c.node->inputs()[i].type();
       std::int64_t bytes = 0;
-      for (const Plane& plane : pack.encoding.planes(type.dtype, type.shape, 1)) bytes += plane.bytes();
+      for (const Plane& plane : pack.encoding.planes(type.dtype, type.shape, 1))
+        bytes += plane.bytes();
       std::vector<Tensor> packed = {Tensor(DType::u8, {bytes})};
       const BufferRef from[] = {refer(planes)}, to[] = {refer(packed)};
       const auto scratch = allocate(pack.scratch_bytes);

@@ -13,8 +13,8 @@ namespace tessera::test {
 struct Case {
   Graph graph;
   const Node* node = nullptr;
-  std::vector<RefTensor> inputs;                   // logical elements; empty where absent
-  std::vector<std::vector<Tensor>> planes;         // as stored
+  std::vector<RefTensor> inputs;            // logical elements; empty where absent
+  std::vector<std::vector<Tensor>> planes;  // as stored
   std::vector<const RefTensor*> input_pointers() const;
   std::vector<RefTensor> reference() const { return interpret_node(*node, input_pointers()); }
 };

@@ -39,40 +39,64 @@ const RuleCase kCases[] = {
     {"where of a constant", [](Value x, Value) { return ops::where(1.0, x, x + 1.0); }},
     {"detach", [](Value x, Value) { return ops::detach(x); }},
     {"cast to the same dtype",
-     [](Value x, Value) { return x.graph().add(kCast, {x}, {{"dtype", DType::f32}}).output(); }},
-    {"operand broadcast twice", [](Value x, Value y) { return x * ops::broadcast_to(y, x.shape()); }},
+     [](Value x, Value) {
+       return x.graph().add(kCast, {x}, {{"dtype", DType::f32}}).output();
+     }},
+    {"operand broadcast twice",
+     [](Value x, Value y) { return x * ops::broadcast_to(y, x.shape()); }},
     {"operand broadcast twice", [](Value x, Value) { return ops::maximum(full(x, 0.25), x); }},
     {"reshape to the same shape",
      [](Value x, Value) {
        return x.graph().add(kReshape, {x}, {{"shape", x.shape()}}).output();
      }},
     {"reshape of reshape",
-     [](Value x, Value) { return ops::reshape(ops::reshape(x, {6}), {3, 2}); }},
+     [](Value x, Value) {
+       return ops::reshape(ops::reshape(x, {6}), {3, 2});
+     }},
     {"transpose of transpose",
-     [](Value x, Value) { return ops::transpose(ops::transpose(ops::reshape(x, {2, 1, 3}), {1, 2, 0}), {2, 0, 1}); }},
+     [](Value x, Value) {
+       return ops::transpose(ops::transpose(ops::reshape(x, {2, 1, 3}), {1, 2, 0}), {2, 0, 1});
+     }},
     {"transpose that moves nothing",
-     [](Value x, Value) { return ops::transpose(ops::reshape(x, {2, 1, 3}), {1, 0, 2}); }},
+     [](Value x, Value) {
+       return ops::transpose(ops::reshape(x, {2, 1, 3}), {1, 0, 2});
+     }},
     {"slice of everything", [](Value x, Value) { return ops::slice(x, 1, 0, 3); }},
     {"place into nothing more", [](Value x, Value) { return ops::place(x, 1, 0, 3); }},
     {"concat of one", [](Value x, Value) { return ops::concat({x}, 0); }},
     {"movement of a constant", [](Value x, Value) { return ops::reshape(full(x, 2), {6}); }},
     {"movement of a constant", [](Value x, Value) { return ops::transpose(full(x, 2)); }},
     {"movement of a constant", [](Value x, Value) { return ops::slice(full(x, 2), 0, 1, 2); }},
-    {"movement of a constant", [](Value x, Value) { return ops::broadcast_to(full(x, 2), {4, 2, 3}); }},
+    {"movement of a constant",
+     [](Value x, Value) {
+       return ops::broadcast_to(full(x, 2), {4, 2, 3});
+     }},
     {"count of a known shape", [](Value x, Value) { return ops::count(x, {1}); }},
-    {"sum over ones", [](Value x, Value) { return ops::sum(ops::reshape(x, {2, 1, 3}), {1}); }},
-    {"max over ones", [](Value x, Value) { return ops::max(ops::reshape(x, {2, 1, 3}), {1}); }},
+    {"sum over ones",
+     [](Value x, Value) {
+       return ops::sum(ops::reshape(x, {2, 1, 3}), {1});
+     }},
+    {"max over ones",
+     [](Value x, Value) {
+       return ops::max(ops::reshape(x, {2, 1, 3}), {1});
+     }},
     {"sum_to the same shape",
-     [](Value x, Value) { return x.graph().add(kSumTo, {x}, {{"shape", x.shape()}}).output(); }},
+     [](Value x, Value) {
+       return x.graph().add(kSumTo, {x}, {{"shape", x.shape()}}).output();
+     }},
     {"sum_to of sum_to", [](Value x, Value) { return ops::sum_to(ops::sum_to(x, {3}), {}); }},
     {"sum_to of broadcast_to",
-     [](Value x, Value) { return ops::sum_to(ops::broadcast_to(x, {5, 2, 3}), {2, 3}); }},
+     [](Value x, Value) {
+       return ops::sum_to(ops::broadcast_to(x, {5, 2, 3}), {2, 3});
+     }},
     {"broadcast_to the same shape",
      [](Value x, Value) {
        return x.graph().add(kBroadcastTo, {x}, {{"shape", x.shape()}}).output();
      }},
     {"broadcast_to of broadcast_to",
-     [](Value, Value y) { return ops::broadcast_to(ops::broadcast_to(y, {2, 3}), {4, 2, 3}); }},
+     [](Value, Value y) {
+       return ops::broadcast_to(ops::broadcast_to(y, {2, 3}), {4, 2, 3});
+     }},
 };
 
 TEST(Rules, KeepValuesAndTypes) {
@@ -86,7 +110,8 @@ TEST(Rules, KeepValuesAndTypes) {
     EXPECT_GE(hits[std::string(rule_case.rule)], 1);
     EXPECT_FALSE(before == after);
     EXPECT_EQ(before.type(), after.type());
-    const RefMap leaves = {{"x", {x.type(), {0.5, -1, 2, 0, 3, -0.25}}}, {"y", {y.type(), {1, -2, 0.5}}}};
+    const RefMap leaves = {{"x", {x.type(), {0.5, -1, 2, 0, 3, -0.25}}},
+                           {"y", {y.type(), {1, -2, 0.5}}}};
     const auto results = interpret(graph, leaves, {before, after});
     for (std::size_t i = 0; i < results[0].v.size(); ++i) {
       EXPECT_NEAR(results[0].v[i], results[1].v[i], 1e-12);
@@ -107,7 +132,8 @@ TEST(Rules, LeaveOtherValuesAlone) {
   const Value x = graph.input("x", f32({2, 3})), y = graph.input("y", f32({3}));
   const Value wide = graph.constant(0.0, f32({4, 2, 3}));
   for (const Value v : {x * 0.0, x - x, x / x, ops::transpose(x), ops::sum(x, {0}), x + wide,
-                        ops::slice(x, 1, 0, 2), x + y, ops::count(graph.input("b", {DType::f32, {kBatch, 3}, {}}), {0})}) {
+                        ops::slice(x, 1, 0, 2), x + y,
+                        ops::count(graph.input("b", {DType::f32, {kBatch, 3}, {}}), {0})}) {
     const Value after = graph.ops().rules().apply(v);
     // The addition of a wide zero may read a scalar, but must stay wide.
     EXPECT_EQ(after.type(), v.type());
