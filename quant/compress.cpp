@@ -1,0 +1,75 @@
+#include "quant/compress.h"
+
+#include <chrono>
+#include <iomanip>
+#include <sstream>
+
+namespace tessera::quant {
+
+namespace {
+
+std::string number(double value) {
+  std::ostringstream out;
+  out << std::setprecision(6) << value;
+  return out.str();
+}
+
+}  // namespace
+
+CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const CompressionPlan& plan,
+                        Method& method, const CompressOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  CompressResult result;
+  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+  nn::Observer none;
+  nn::Observer& observer = options.observer ? *options.observer : none;
+
+  const auto report = [&](const CStepReport& step) {
+    std::vector<std::pair<std::string, std::string>> fields = {
+        {"step", std::to_string(step.step)}, {"mu", number(step.mu)},
+        {"distance", number(step.distance)}, {"changed", number(step.changed)}};
+    for (const auto& t : step.tensors) {
+      fields.emplace_back(t.name + ".distance", number(t.distance));
+      fields.emplace_back(t.name + ".changed", number(t.changed));
+    }
+    if (options.test && step.step % options.test_every == 0) {
+      State decoded = decoded_state(trainer.state(), method.codebooks(trainer));
+      const auto test = evaluate(decoded, *options.test);
+      fields.emplace_back("test_error", number(test.error_percent()));
+      fields.emplace_back("test_loss", number(test.loss));
+    }
+    observer.on_event("c_step", fields);
+    result.c_steps.push_back(step);
+  };
+
+  nn::FitOptions fit;
+  fit.phase = method.name();
+  fit.epochs = method.epochs();
+  fit.lr = [&](double epoch) { return method.learning_rate(epoch); };
+  fit.checkpoint = options.checkpoint;
+  fit.checkpoint_seconds = options.checkpoint_seconds;
+  fit.resume = options.resume;
+  fit.config = options.config;
+  fit.observer = options.observer;
+  fit.before_epoch = [&](std::int64_t epoch, bool fresh) { method.before_epoch(trainer, epoch, fresh); };
+  fit.after_epoch = [&](std::int64_t epoch) {
+    if (const auto step = method.after_epoch(trainer, epoch)) report(*step);
+  };
+
+  nn::Position position;
+  const bool resuming = nn::resume_from(trainer, fit, position);
+  trainer.clear_objectives();
+  const CStepReport first = method.begin(trainer, plan, resuming);
+  if (!resuming) report(first);
+  result.finished = nn::fit(trainer, data, fit).finished;
+  trainer.clear_objectives();
+  result.codebooks = method.codebooks(trainer);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+Model harden(const nn::Trainer& trainer, const Codebooks& codebooks) {
+  return harden(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(), codebooks);
+}
+
+}  // namespace tessera::quant

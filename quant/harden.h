@@ -1,0 +1,47 @@
+// Hardening: dense parameters become codebook parameters, in the graph and in the state. Everything
+// reported is measured on the result.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/model.h"
+#include "quant/codebook_tensor.h"
+
+namespace tessera::quant {
+
+using Codebooks = std::map<std::string, CodebookTensor>;  // by parameter name
+
+// An inference model in which every parameter of `codebooks` is read through a codebook node; the
+// other parameters of the graph are copied as they are.
+Model harden(const Graph& inference, const State& state, const Codebooks& codebooks);
+
+// Every byte of a model, by parameter.
+struct TensorReport {
+  std::string name;
+  Shape shape;
+  std::string encoding;         // "f32" or "cb2"
+  std::int64_t weights = 0;     // logical elements
+  std::int64_t index_bytes = 0; // including the padding of the last byte
+  std::int64_t codebook_bytes = 0;
+  std::int64_t scale_bytes = 0;
+  std::int64_t dense_bytes = 0;  // when it is stored dense
+  double entropy_bits = 0;       // per weight, of the indices
+};
+
+struct SizeReport {
+  std::vector<TensorReport> tensors;
+  std::int64_t bytes() const;        // all planes
+  std::int64_t dense_bytes() const;  // the same network in f32
+  std::int64_t weights() const;      // elements that are codebook-coded
+  // (indices + codebooks + scales) * 8 / coded weights; 32 when nothing is coded.
+  double bits_per_weight() const;
+  double entropy_bits_per_weight() const;
+  double ratio() const;  // dense_bytes / bytes
+  std::string text() const;
+};
+
+SizeReport size_report(const Model& model);
+
+}  // namespace tessera::quant

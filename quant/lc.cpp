@@ -1,0 +1,210 @@
+#include "quant/lc.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "ops/build.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr const char* kTarget = ".lc_target";
+constexpr const char* kMultiplier = ".lc_multiplier";
+constexpr const char* kMu = "lc.mu";
+
+std::vector<float> weights_of(const State& state, const std::string& name) {
+  return state.get(name).to_vector<float>();
+}
+
+// The C step at the current weights: also what DC is.
+CStepReport compress_directly(State& state, const CompressionPlan& plan, const Codebooks& previous,
+                              std::int64_t step) {
+  CStepReport report;
+  report.step = step;
+  const Codebooks fitted = fit_all(
+      plan, [&](const std::string& name) { return weights_of(state, name); }, previous, report);
+  store_codebooks(state, fitted);
+  return report;
+}
+
+}  // namespace
+
+CStepReport DirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool) {
+  plan_ = plan;
+  return compress_directly(trainer.state(), plan, {}, 0);
+}
+
+Codebooks DirectCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+Alternation::Where Alternation::at(double epoch) const {
+  Where out;
+  if (epoch < first_epochs) {
+    out.fraction = epoch / first_epochs;
+    out.epoch = static_cast<std::int64_t>(epoch);
+    out.last = out.epoch + 1 == first_epochs;
+    return out;
+  }
+  const double rest = epoch - first_epochs;
+  out.step = 1 + static_cast<std::int64_t>(rest / epochs);
+  const double inside = rest - static_cast<double>(out.step - 1) * epochs;
+  out.epoch = static_cast<std::int64_t>(inside);
+  out.last = out.epoch + 1 == epochs;
+  out.fraction = inside / epochs;
+  return out;
+}
+
+double Alternation::rate(double epoch) const {
+  const Where where = at(epoch);
+  const double start = lr * std::pow(lr_decay, static_cast<double>(where.step));
+  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * where.fraction));
+  return start * (lr_final + (1 - lr_final) * half_cosine);
+}
+
+CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                                             bool resuming) {
+  plan_ = plan;
+  if (resuming) return {};
+  CStepReport report = compress_directly(trainer.state(), plan, {}, 0);
+  const Codebooks fitted = codebooks(trainer);
+  for (const auto& [name, c] : fitted) {
+    Tensor w(DType::f32, c.shape);
+    c.decode(w.span<float>());
+    trainer.state().set(name, w);
+  }
+  return report;
+}
+
+void IteratedDirectCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
+  if (fresh && alternation_.reset_momentum && alternation_.at(static_cast<double>(epoch)).epoch == 0) {
+    trainer.reset_optimizer();
+  }
+}
+
+std::optional<CStepReport> IteratedDirectCompression::after_epoch(nn::Trainer& trainer,
+                                                                  std::int64_t epoch) {
+  const auto where = alternation_.at(static_cast<double>(epoch));
+  if (!where.last) return std::nullopt;
+  CStepReport report = compress_directly(trainer.state(), plan_, codebooks(trainer), where.step + 1);
+  // Training goes on from the quantized weights.
+  for (const auto& [name, c] : codebooks(trainer)) {
+    Tensor w(DType::f32, c.shape);
+    c.decode(w.span<float>());
+    trainer.state().set(name, w);
+  }
+  return report;
+}
+
+Codebooks IteratedDirectCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) {
+  for (const auto& item : plan.tensors) {
+    if (item.choice) names_.push_back(item.name);
+  }
+}
+
+Value QuadraticPenalty::gradient(Graph& graph, const std::string& name, Value weight) const {
+  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return {};
+  const Value target = graph.state(name + kTarget, weight.type());
+  return graph.input(kMu, f32({})) * (weight - target);
+}
+
+double LearningCompression::mu(std::int64_t step) const {
+  return options_.mu * std::pow(options_.mu_growth, static_cast<double>(step));
+}
+
+double LearningCompression::learning_rate(double epoch) const {
+  const double rate = options_.alternation.rate(epoch);
+  return options_.clip_rate ? std::min(rate, 1.0 / mu(options_.alternation.at(epoch).step)) : rate;
+}
+
+// target = Delta(Theta) + lambda / mu
+void LearningCompression::set_targets(State& state, const Codebooks& codebooks, double mu) const {
+  for (const auto& [name, c] : codebooks) {
+    Tensor target(DType::f32, c.shape);
+    auto values = target.span<float>();
+    c.decode(values);
+    const auto multiplier = std::as_const(state).get(name + kMultiplier).span<float>();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<float>(values[i] + multiplier[i] / mu);
+    }
+    state.set(name + kTarget, target);
+  }
+}
+
+CStepReport LearningCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                                       bool resuming) {
+  plan_ = plan;
+  CStepReport report;
+  if (!resuming) {
+    State& state = trainer.state();
+    report = compress_directly(state, plan, {}, 0);
+    for (const auto& item : plan.tensors) {
+      if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
+    }
+    set_targets(state, codebooks(trainer), mu(0));
+  }
+  trainer.add_objective(std::make_shared<QuadraticPenalty>(plan));
+  return report;
+}
+
+void LearningCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
+  const auto where = options_.alternation.at(static_cast<double>(epoch));
+  trainer.set(kMu, mu(where.step));
+  if (fresh && where.epoch == 0 && options_.alternation.reset_momentum) trainer.reset_optimizer();
+}
+
+std::optional<CStepReport> LearningCompression::after_epoch(nn::Trainer& trainer,
+                                                            std::int64_t epoch) {
+  const auto where = options_.alternation.at(static_cast<double>(epoch));
+  if (!where.last) return std::nullopt;
+  State& state = trainer.state();
+  const double m = mu(where.step);
+  CStepReport report;
+  report.step = where.step + 1;
+  report.mu = m;
+  const auto shifted = [&](const std::string& name) {
+    std::vector<float> w = weights_of(state, name);
+    const auto multiplier = std::as_const(state).get(name + kMultiplier).span<float>();
+    for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] - multiplier[i] / m);
+    return w;
+  };
+  const Codebooks fitted = fit_all(plan_, shifted, codebooks(trainer), report);
+  store_codebooks(state, fitted);
+
+  // The report's distance is of the weights themselves, not of the shifted ones.
+  double total = 0, squares = 0;
+  for (auto& item : report.tensors) {
+    const CodebookTensor& c = fitted.at(item.name);
+    const std::vector<float> w = weights_of(state, item.name);
+    std::vector<float> delta(w.size());
+    c.decode(delta);
+    Tensor multiplier = state.get(item.name + kMultiplier);
+    auto lambda = multiplier.span<float>();
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - delta[i];
+      error += d * d;
+      norm += static_cast<double>(w[i]) * w[i];
+      if (options_.augmented) lambda[i] = static_cast<float>(lambda[i] - m * d);
+    }
+    state.mark_updated(item.name + kMultiplier);
+    item.distance = std::sqrt(error / std::max(norm, 1e-300));
+    total += error;
+    squares += norm;
+  }
+  report.distance = std::sqrt(total / std::max(squares, 1e-300));
+  set_targets(state, fitted, mu(where.step + 1));
+  return report;
+}
+
+Codebooks LearningCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,107 @@
+// Direct compression, iterated direct compression, and the learning-compression algorithm
+// (Carreira-Perpinan & Idelbayev 2017, "Model compression as constrained optimization, Part II:
+// quantization", arXiv 1707.04319).
+#pragma once
+
+#include "quant/method.h"
+
+namespace tessera::quant {
+
+// DC: quantize the reference once.
+class DirectCompression final : public Method {
+ public:
+  std::string name() const override { return "dc"; }
+  std::int64_t epochs() const override { return 0; }
+  double learning_rate(double) const override { return 0; }
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer&, std::int64_t, bool) override {}
+  std::optional<CStepReport> after_epoch(nn::Trainer&, std::int64_t) override { return std::nullopt; }
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  CompressionPlan plan_;
+};
+
+// Steps of some epochs of training, each followed by a C step; the first may be longer.
+struct Alternation {
+  int steps = 40;
+  int epochs = 20;       // of one step
+  int first_epochs = 40;
+  double lr = 0.09;      // of the first step
+  double lr_decay = 0.98;  // per step
+  // Within a step the rate falls to this share of its start by half a cosine; 1 keeps it constant.
+  double lr_final = 1;
+  bool reset_momentum = true;  // at the start of every step
+
+  std::int64_t total_epochs() const {
+    return steps == 0 ? 0 : first_epochs + static_cast<std::int64_t>(steps - 1) * epochs;
+  }
+  struct Where {
+    std::int64_t step = 0;   // 0-based
+    std::int64_t epoch = 0;  // within the step
+    bool last = false;       // last epoch of its step
+    double fraction = 0;     // of the step, for fractional epochs
+  };
+  Where at(double epoch) const;
+  double rate(double epoch) const;
+};
+
+// iDC: train freely, quantize, go on from the quantized weights. No penalty; cycles or drifts.
+class IteratedDirectCompression final : public Method {
+ public:
+  explicit IteratedDirectCompression(Alternation alternation) : alternation_(alternation) {}
+  std::string name() const override { return "idc"; }
+  std::int64_t epochs() const override { return alternation_.total_epochs(); }
+  double learning_rate(double epoch) const override { return alternation_.rate(epoch); }
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
+  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  Alternation alternation_;
+  CompressionPlan plan_;
+};
+
+struct LcOptions {
+  Alternation alternation;
+  double mu = 9e-5;         // of the first L step
+  double mu_growth = 1.1;   // per step
+  bool augmented = true;    // false: quadratic penalty, no multipliers
+  bool clip_rate = true;    // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
+};
+
+// LC: minimise L(w) + mu/2 ||w - Delta(Theta) - lambda/mu||^2 over w by SGD (L step), then over Theta
+// exactly (C step), then lambda -= mu (w - Delta); mu grows geometrically.
+class LearningCompression final : public Method {
+ public:
+  explicit LearningCompression(LcOptions options) : options_(options) {}
+  std::string name() const override { return options_.augmented ? "lc" : "lc-qp"; }
+  std::int64_t epochs() const override { return options_.alternation.total_epochs(); }
+  double learning_rate(double epoch) const override;
+  double mu(std::int64_t step) const;
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
+  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  void set_targets(State& state, const Codebooks& codebooks, double mu) const;
+
+  LcOptions options_;
+  CompressionPlan plan_;
+};
+
+// The L step's penalty on planned tensors: gradient mu (w - target), target a state NAME.lc_target,
+// mu the scalar input "lc.mu".
+class QuadraticPenalty final : public nn::WeightObjective {
+ public:
+  explicit QuadraticPenalty(const CompressionPlan& plan);
+  std::string name() const override { return "lc"; }
+  Value gradient(Graph& graph, const std::string& name, Value weight) const override;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+}  // namespace tessera::quant
