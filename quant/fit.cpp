@@ -1,0 +1,250 @@
+#include "quant/fit.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "quant/fit_assign.h"
+#include "quant/fit_lloyd.h"
+#include "quant/fit_scale.h"
+#include "quant/fit_sorted.h"
+#include "quant/kmeans1d.h"
+
+namespace tessera::quant {
+namespace {
+
+constexpr std::size_t kChunk = 1 << 15;
+constexpr float kMaxFloat = std::numeric_limits<float>::max();
+
+// map(begin, end) over fixed chunks; the results in order.
+template <class Result, class Map>
+std::vector<Result> map_chunks(std::size_t n, const Map& map) {
+  std::vector<Result> results((n + kChunk - 1) / kChunk);
+  parallel_for(static_cast<std::int64_t>(results.size()), 1,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t c = begin; c < end; ++c)
+                   results[c] = map(c * kChunk, std::min<std::size_t>(n, (c + 1) * kChunk));
+               });
+  return results;
+}
+
+// Position of the first value for which bad(value) holds, or size.
+template <class Bad>
+std::size_t first_bad(std::span<const float> values, const Bad& bad) {
+  const auto found =
+      map_chunks<std::size_t>(values.size(), [&](std::size_t begin, std::size_t end) {
+        // Branch-free first: nearly always there is none.
+        bool any = false;
+        for (std::size_t i = begin; i < end; ++i) any |= bad(values[i]);
+        if (!any) return values.size();
+        return static_cast<std::size_t>(
+            std::find_if(values.begin() + begin, values.begin() + end, bad) - values.begin());
+      });
+  return found.empty() ? values.size() : *std::min_element(found.begin(), found.end());
+}
+
+// Throws for anything fit() cannot take. Returns the importance, empty when it is zero everywhere.
+std::span<const float> checked(std::span<const float> weights, std::span<const float> importance,
+                               std::string_view name) {
+  check(!weights.empty(), name, ": no weights to fit a codebook to");
+  check(weights.size() <= std::numeric_limits<std::uint32_t>::max(), name,
+        ": more than 2^32 - 1 weights");
+  const std::size_t bad = first_bad(weights, [](float w) { return !(std::abs(w) <= kMaxFloat); });
+  if (bad < weights.size()) fail(name, ": weight ", bad, " is ", weights[bad]);
+  if (importance.empty()) return importance;
+  check(importance.size() == weights.size(), name, ": ", importance.size(),
+        " importance values for ", weights.size(), " weights");
+  const std::size_t bad_h =
+      first_bad(importance, [](float h) { return !(h >= 0 && h <= kMaxFloat); });
+  if (bad_h < importance.size()) fail(name, ": importance ", bad_h, " is ", importance[bad_h]);
+  const bool any = first_bad(importance, [](float h) { return h > 0; }) < importance.size();
+  return any ? importance : importance.first(0);
+}
+
+// sum h |w| / sum h: the best {-a, a}.
+double mean_magnitude(std::span<const float> weights, std::span<const float> importance) {
+  using Sums = std::pair<double, double>;
+  const auto partial = map_chunks<Sums>(weights.size(), [&](std::size_t begin, std::size_t end) {
+    Sums sums{0, 0};
+    for (std::size_t i = begin; i < end; ++i) {
+      const double h = importance.empty() ? 1.0 : importance[i];
+      sums.first += h * std::abs(weights[i]);
+      sums.second += h;
+    }
+    return sums;
+  });
+  Sums total{0, 0};
+  for (const Sums& sums : partial) total.first += sums.first, total.second += sums.second;
+  return total.first / total.second;
+}
+
+std::vector<float> adaptive_entries(const CodebookSpec& spec, std::span<const float> weights,
+                                    std::span<const float> importance, const FitOptions& options) {
+  const auto k = static_cast<std::size_t>(spec.size());
+  std::vector<float> start;
+  if (options.warm_start) {
+    start = options.warm_start->entries;
+    std::sort(start.begin(), start.end());
+    start.erase(std::unique(start.begin(), start.end()), start.end());
+    const bool usable = start.size() <= k && std::all_of(start.begin(), start.end(),
+                                                         [](float c) { return std::isfinite(c); });
+    check(usable, options.name, ": the warm start has ", start.size(), " entries for ", spec.text(),
+          ", or not finite ones");
+  }
+  const SortedWeights sorted(weights, importance);
+  if (!start.empty() && !options.exact) return lloyd(sorted, std::move(start), k).entries;
+  return exact_kmeans(sorted, k, start);
+}
+
+// fit() for checked input.
+CodebookFit fit_checked(const CodebookSpec& spec, std::span<const float> weights,
+                        std::span<const float> importance, const FitOptions& options) {
+  CodebookFit result;
+  if (spec.kind() == CodebookSpec::Kind::kAdaptive) {
+    result.entries = adaptive_entries(spec, weights, importance, options);
+  } else {
+    result.entries = spec.entries();
+  }
+  if (spec.kind() == CodebookSpec::Kind::kScaled) {
+    const bool binary = spec == CodebookSpec::scaled_binary();
+    const double scale = binary ? mean_magnitude(weights, importance)
+                                : best_scale(SortedWeights(weights, importance), result.entries);
+    result.scale = static_cast<float>(scale);
+    for (float& entry : result.entries) entry = static_cast<float>(scale * entry) + 0.0f;
+  }
+  result.indices.resize(weights.size());
+  std::span<const std::uint8_t> previous;
+  if (options.warm_start) previous = options.warm_start->indices;
+  check(previous.empty() || previous.size() == weights.size(), options.name,
+        ": the warm start has ", previous.size(), " indices for ", weights.size(), " weights");
+  const AssignResult assigned =
+      assign_nearest(result.entries, weights, importance, previous, result.indices);
+  result.error = assigned.error;
+  if (!previous.empty())
+    result.changed = static_cast<double>(assigned.changed) / static_cast<double>(weights.size());
+  return result;
+}
+
+// ||w - Delta||^2 and ||w||^2 of part of a tensor.
+struct Norms {
+  double miss = 0, weight = 0;
+
+  Norms& operator+=(const Norms& other) {
+    miss += other.miss, weight += other.weight;
+    return *this;
+  }
+  double ratio() const {
+    if (miss == 0) return 0;
+    return weight > 0 ? std::sqrt(miss / weight) : std::numeric_limits<double>::infinity();
+  }
+};
+
+Norms norms(std::span<const float> weights, std::span<const float> entries,
+            std::span<const std::uint8_t> indices) {
+  TESSERA_ASSERT(indices.size() == weights.size());
+  const auto partial = map_chunks<Norms>(weights.size(), [&](std::size_t begin, std::size_t end) {
+    Norms part;
+    for (std::size_t i = begin; i < end; ++i) {
+      const double w = weights[i], miss = w - entries[indices[i]];
+      part += {miss * miss, w * w};
+    }
+    return part;
+  });
+  Norms total;
+  for (const Norms& part : partial) total += part;
+  return total;
+}
+
+// Weights per group.
+std::size_t group_size(std::size_t n, std::int64_t rows, std::int64_t group_rows) {
+  check(rows >= 1 && group_rows >= 1 && n % static_cast<std::size_t>(rows) == 0, n,
+        " weights do not make ", rows, " rows in groups of ", group_rows);
+  return n / static_cast<std::size_t>(rows) * static_cast<std::size_t>(std::min(group_rows, rows));
+}
+
+}  // namespace
+
+CodebookFit fit(const CodebookSpec& spec, std::span<const float> weights,
+                std::span<const float> importance, const FitOptions& options) {
+  return fit_checked(spec, weights, checked(weights, importance, options.name), options);
+}
+
+GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weights,
+                          std::int64_t rows, std::int64_t group_rows,
+                          std::span<const float> importance, const GroupedFit* warm_start,
+                          FitOptions options) {
+  checked(weights, importance, options.name);
+  const std::size_t n = weights.size(), size = group_size(n, rows, group_rows);
+  GroupedFit result;
+  result.groups = static_cast<std::int64_t>((n + size - 1) / size);
+  check(!warm_start || (warm_start->groups == result.groups && warm_start->indices.size() == n),
+        options.name, ": the warm start has other groups");
+  std::vector<CodebookFit> fits(result.groups);
+  parallel_for(result.groups, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t g = begin; g < end; ++g) {
+      const std::size_t first = g * size, count = std::min(size, n - first);
+      const auto part = weights.subspan(first, count);
+      auto part_importance = importance;
+      if (!importance.empty()) part_importance = importance.subspan(first, count);
+      CodebookFit start;
+      FitOptions own = options;
+      if (warm_start) {
+        const auto entries = warm_start->entries.begin() + g * warm_start->k;
+        const auto indices = warm_start->indices.begin() + static_cast<std::ptrdiff_t>(first);
+        start.entries.assign(entries, entries + warm_start->k);
+        start.indices.assign(indices, indices + static_cast<std::ptrdiff_t>(count));
+        own.warm_start = &start;
+      }
+      fits[g] = fit(spec, part, part_importance, own);
+    }
+  });
+  double changed = 0;
+  for (const CodebookFit& part : fits) {
+    result.k = std::max(result.k, static_cast<std::int64_t>(part.entries.size()));
+    changed += part.changed * static_cast<double>(part.indices.size());
+  }
+  result.indices.reserve(n);
+  for (CodebookFit& part : fits) {
+    part.entries.resize(result.k, part.entries.back());
+    result.entries.insert(result.entries.end(), part.entries.begin(), part.entries.end());
+    result.indices.insert(result.indices.end(), part.indices.begin(), part.indices.end());
+    result.scales.push_back(part.scale);
+    result.error += part.error;
+  }
+  result.changed = changed / static_cast<double>(n);
+  return result;
+}
+
+double quantization_error(std::span<const float> weights, const CodebookFit& fit) {
+  return norms(weights, fit.entries, fit.indices).ratio();
+}
+
+double quantization_error(std::span<const float> weights, std::int64_t rows,
+                          std::int64_t group_rows, const GroupedFit& fit) {
+  const std::size_t size = group_size(weights.size(), rows, group_rows);
+  Norms total;
+  for (std::int64_t g = 0; g < fit.groups; ++g) {
+    const std::size_t first = g * size, count = std::min(size, weights.size() - first);
+    total += norms(weights.subspan(first, count), std::span(fit.entries).subspan(g * fit.k, fit.k),
+                   std::span(fit.indices).subspan(first, count));
+  }
+  return total.ratio();
+}
+
+double index_entropy(std::span<const std::uint8_t> indices) {
+  std::array<std::int64_t, 256> counts{};
+  for (const std::uint8_t index : indices) ++counts[index];
+  double bits = 0;
+  for (const std::int64_t count : counts) {
+    if (count == 0) continue;
+    const double share = static_cast<double>(count) / static_cast<double>(indices.size());
+    bits -= share * std::log2(share);
+  }
+  return bits;
+}
+
+}  // namespace tessera::quant
