@@ -28,7 +28,7 @@ constexpr size_t align64(size_t bytes) {
 // Where things are in the packed form.
 struct PackedLayout {
   int64_t panels, blocks;
-  int64_t plane_offset[3], panel_stride;
+  int64_t panel_stride;
   size_t table_stride, scales, indices, bytes;
 };
 
@@ -36,11 +36,7 @@ PackedLayout layout_of(const CodebookView& v) {
   PackedLayout l{};
   l.panels = ceil_div(v.rows, kLanes);
   l.blocks = codebook_blocks(v);
-  for (int plane = 0; plane < 3; ++plane) {
-    const int width = 4 >> plane;
-    l.plane_offset[plane] = l.panel_stride;
-    if (v.bits & width) l.panel_stride += 64 * ceil_div(v.cols * width, 32);
-  }
+  l.panel_stride = ceil_div(v.cols, 8) * kLanes * v.bits;
   l.table_stride = decoder_table_bytes(v);
   l.scales = align64(decoder_bytes(v));
   l.indices = l.scales + sizeof(float) * kLanes * l.panels * l.blocks;
@@ -60,7 +56,6 @@ PackedPanels panels_at(const CodebookView& v, const PackedLayout& l, const char*
   PackedPanels p{};
   p.panels = reinterpret_cast<const uint8_t*>(packed + l.indices) + panel * l.panel_stride;
   p.panel_stride = l.panel_stride;
-  std::copy(l.plane_offset, l.plane_offset + 3, p.plane_offset);
   p.table =
       reinterpret_cast<const float*>(packed + l.table_stride * codebook_group(v, panel * kLanes));
   if (v.block)
@@ -211,17 +206,17 @@ void repack_codebook(const CodebookView& v, CpuFeatures features, void* packed) 
         for (int64_t c = 0; c < v.cols; c += 1024) {
           const int64_t n = std::min<int64_t>(1024, v.cols - c);
           unpack_indices(v.indices, row * v.cols + c, n, v.bits, index);
-          int below = 0;  // bits of the index in wider planes
-          for (int plane = 0; plane < 3; ++plane) {
-            const int width = 4 >> plane;
-            if (!(v.bits & width)) continue;
-            uint8_t* at = out + l.plane_offset[plane] + 4 * lane;
-            for (int64_t i = 0; i < n; ++i) {
-              const int64_t bit = (c + i) * width;
-              const uint32_t part = index[i] >> below & ((1u << width) - 1);
-              at[bit / 32 * 64 + bit % 32 / 8] |= static_cast<uint8_t>(part << (bit % 8));
+          for (int64_t i = 0; i < n; i += 8) {
+            uint64_t word = 0;  // the 8 indices of a step
+            for (int64_t j = 0; j < std::min<int64_t>(8, n - i); ++j)
+              word |= uint64_t{index[i + j]} << (j * v.bits);
+            uint8_t* step = out + (c + i) / 8 * kLanes * v.bits;
+            for (int size = 4; size; size /= 2) {
+              if (!(v.bits & size)) continue;
+              for (int b = 0; b < size; ++b, word >>= 8)
+                step[lane * size + b] = static_cast<uint8_t>(word);
+              step += kLanes * size;
             }
-            below += width;
           }
         }
       }

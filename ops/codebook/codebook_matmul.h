@@ -18,8 +18,8 @@ namespace tessera {
 // given, gets one word group saying what stands against it.
 bool packable(const CodebookView& view, const char** reason = nullptr);
 
-// Bytes of the packed form: f32 tables, scales padded to 16 rows, and indices: rows padded to 16,
-// a row's bits of each plane to whole dwords.
+// Bytes of the packed form: f32 tables, scales with rows padded to 16, and the indices with rows
+// padded to 16 and columns to 8.
 size_t packed_bytes(const CodebookView& view);
 
 // Writes the packed form (64-byte aligned). bf16 and s8 entries become f32 tables.

@@ -119,16 +119,21 @@ inline void segment_sums_registers(const SegmentSpan& s) {
   __m512 sum[kEntries];
 #pragma GCC unroll 16
   for (int e = 0; e < kEntries; ++e) sum[e] = _mm512_setzero_ps();
-  for (int64_t i = 0; i < s.count; i += 16) {
-    const int64_t left = s.count - i;
-    const __mmask16 mask = static_cast<__mmask16>(left >= 16 ? 0xffffu : 0xffffu >> (16 - left));
-    const __m512i index = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, s.index + i));
-    const __m512 value = _mm512_maskz_loadu_ps(mask, s.value + i);
+  const auto add = [&](__m512i index, __m512 value) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int e = 0; e < kEntries; ++e)
       sum[e] = _mm512_mask_add_ps(sum[e], _mm512_cmpeq_epi32_mask(index, _mm512_set1_epi32(e)),
                                   sum[e], value);
-  }
+  };
+  const Unpack u = unpack_for(s.first, s.bits, 1);
+  const __m512i low = _mm512_set1_epi32((1 << s.bits) - 1);
+  int64_t byte = s.first * s.bits >> 3, i = 0;
+  for (; i + 16 <= s.count && byte + 16 <= s.bytes; i += 16, byte += 2 * s.bits)
+    add(_mm512_and_si512(next_words(s.indices + byte, u), low), _mm512_loadu_ps(s.value + i));
+  // Lane i % 16 again, so that where the vectors end does not matter.
+  for (; i < s.count; ++i)
+    add(_mm512_set1_epi32(static_cast<int>(index_at(s.indices, s.first + i, s.bits))),
+        _mm512_maskz_loadu_ps(static_cast<__mmask16>(1u << i % 16), s.value + i - i % 16));
 #pragma GCC unroll 16
   for (int e = 0; e < kEntries; ++e)
     if (e < s.k) s.sums[e] += _mm512_reduce_add_ps(sum[e]);

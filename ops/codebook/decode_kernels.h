@@ -24,12 +24,14 @@ struct DecodeSpan {
   float* out;
 };
 
-// Adds to sums[i] every value whose index is i, in a fixed order; k <= 2^bits <= 256 sums.
+// Adds to sums[i] every value whose index is i, in a fixed order; value[j] belongs to index number
+// first + j, and all indices are below k.
 struct SegmentSpan {
-  const uint8_t* index;  // unpacked, one byte each
+  const uint8_t* indices;
+  int64_t bytes;  // of the whole index array; nothing beyond it is read
+  int64_t first, count;
+  int32_t bits, k;
   const float* value;
-  int64_t count;
-  int32_t k;
   float* sums;
 };
 

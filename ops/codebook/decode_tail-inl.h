@@ -17,15 +17,28 @@ inline void decode_rest(const DecodeSpan& s, int64_t done) {
   }
 }
 
+// The 8 indices that start at bit `phase` (0..7) of the 8 bytes at p.
+inline void eight_indices(const uint8_t* p, int phase, int bits, uint8_t* out) {
+  uint64_t word;
+  __builtin_memcpy(&word, p, 8);
+  word >>= phase;
+  for (int j = 0; j < 8; ++j, word >>= bits)
+    out[j] = static_cast<uint8_t>(word & ((1u << bits) - 1));
+}
+
 // Eight sets of sums, so that neighbours with the same index do not wait for each other.
 inline void segment_sums_any(const SegmentSpan& s) {
   float sums[8][256];
   for (int j = 0; j < 8; ++j)
     for (int i = 0; i < s.k; ++i) sums[j][i] = 0.0f;
-  int64_t p = 0;
-  for (; p + 8 <= s.count; p += 8)
-    for (int j = 0; j < 8; ++j) sums[j][s.index[p + j]] += s.value[p + j];
-  for (int j = 0; p < s.count; ++p, ++j) sums[j][s.index[p]] += s.value[p];
+  const int phase = static_cast<int>(s.first * s.bits & 7);
+  int64_t byte = s.first * s.bits >> 3, p = 0;
+  for (; p + 8 <= s.count && byte + 8 <= s.bytes; p += 8, byte += s.bits) {
+    uint8_t index[8];
+    eight_indices(s.indices + byte, phase, s.bits, index);
+    for (int j = 0; j < 8; ++j) sums[j][index[j]] += s.value[p + j];
+  }
+  for (; p < s.count; ++p) sums[p % 8][index_at(s.indices, s.first + p, s.bits)] += s.value[p];
   for (int i = 0; i < s.k; ++i)
     s.sums[i] += ((sums[0][i] + sums[1][i]) + (sums[2][i] + sums[3][i])) +
                  ((sums[4][i] + sums[5][i]) + (sums[6][i] + sums[7][i]));

@@ -1,11 +1,12 @@
 // The packed layout of codebook indices and what its kernels are given: plain structs only.
 //
-// Rows of W are taken 16 at a time (a panel); lane n of every vector belongs to row n of the
-// panel. The bits of an index are split over planes of width 4, 2 and 1 (3 = 2 + 1, 5 = 4 + 1,
-// 6 = 4 + 2; higher bits of the index in narrower planes). A plane of width w is a sequence of
-// vectors of 16 dwords; dword j of a lane holds the bits of elements [j * 32 / w, (j + 1) * 32 / w)
-// of its row, first element lowest. So one load and a shift an element give the indices of 16 rows,
-// ready for a permute.
+// Rows of W are taken 16 at a time (a panel), and their elements 8 at a time (a step, the last one
+// filled with zero bits). A step holds, for each of the 16 rows, its 8 indices as one string of
+// 8 * bits bits, least significant first, in 16 * bits bytes: first the lowest 32 bits of every row
+// as 16 dwords, then the next 16 bits as 16 words, then the last 8 as 16 bytes, as far as there are
+// that many (1 = a byte, 2 = a word, 3 = a word and a byte, ... 6 = a dword and a word). So one
+// load or two widen to a register of dwords, one a row, from which a shift an element gives what a
+// permute needs.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +17,10 @@ inline constexpr int kPackedMaxBits = 6;
 inline constexpr int kPackedMaxRows = 8;     // rows of x a kernel takes
 inline constexpr int kPackedMaxVectors = 8;  // panels a kernel takes
 
-// Where a run of panels that share a table starts; plane offsets in the order 4, 2, 1.
+// Where a run of panels that share a table starts.
 struct PackedPanels {
   const uint8_t* panels;
   int64_t panel_stride;
-  int64_t plane_offset[3];
   const float* table;  // at least 16 floats, repeated up to there
   const float* scale;  // 16 floats for panel v at scale + v * scale_stride, or null
   int64_t scale_stride;

@@ -4,24 +4,23 @@
 namespace tessera {
 namespace {
 
-inline uint32_t dword(const uint8_t* p) {
-  return p[0] | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16 |
-         static_cast<uint32_t>(p[3]) << 24;
+// Byte `i` of the bit string of one row's step.
+inline uint32_t byte_of(const uint8_t* step, int lane, int bits, int i) {
+  for (int size = 4; size; size /= 2) {
+    if (!(bits & size)) continue;
+    if (i < size) return step[lane * size + i];
+    i -= size;
+    step += 16 * size;
+  }
+  return 0;
 }
 
 inline float value(const PackedPanels& w, int v, int lane, int64_t k, int bits) {
-  const uint8_t* panel = w.panels + v * w.panel_stride;
-  uint32_t index = 0;
-  int shift = 0;
-  for (int plane = 0; plane < 3; ++plane) {
-    const int width = 4 >> plane;
-    if (!(bits & width)) continue;
-    const int64_t per_dword = 32 / width;
-    const uint8_t* at = panel + w.plane_offset[plane] + k / per_dword * 64 + lane * 4;
-    index |= (dword(at) >> (k % per_dword * width) & ((1u << width) - 1)) << shift;
-    shift += width;
-  }
-  return w.table[index];
+  const uint8_t* step = w.panels + v * w.panel_stride + k / 8 * 16 * bits;
+  const int bit = static_cast<int>(k % 8) * bits;
+  const uint32_t two = byte_of(step, lane, bits, bit / 8) | byte_of(step, lane, bits, bit / 8 + 1)
+                                                                << 8;
+  return w.table[two >> bit % 8 & ((1u << bits) - 1)];
 }
 
 void tile(const PackedTile& t) {

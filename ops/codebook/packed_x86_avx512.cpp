@@ -28,62 +28,47 @@ constexpr bool kUnrolled = false;
 constexpr bool kUnrolled = true;
 #endif
 
-constexpr int planes_of(int bits) {
-  return (bits >> 2 & 1) + (bits >> 1 & 1) + (bits & 1);
-}
 constexpr int registers_of(int bits) {
   return bits <= 4 ? 1 : 1 << (bits - 4);
 }
-// The widest plane, holding the lowest bits of the index, and the other one if there are two.
-constexpr int wide_of(int bits) {
-  return bits & 4 ? 4 : bits & 2 ? 2 : 1;
-}
-constexpr int narrow_of(int bits) {
-  return bits - wide_of(bits);
-}
-constexpr int plane_of(int width) {
-  return width == 4 ? 0 : width == 2 ? 1 : 2;
-}
-
-// The indices of 8 successive elements of 16 rows.
+// The indices of 8 successive elements of 16 rows, to be taken in order: low() is the register
+// whose low bits are the index of the current element, higher bits are left over.
 template <int kBits>
 struct Eight {
-  __m512i wide, narrow;
+  // Elements that lie within the first 32 bits; the others move to the front of `rest`.
+  static constexpr int kFirst = 32 / kBits < 8 ? 32 / kBits : 8;
+  __m512i word, rest;
 
-  // Elements from 8 * step on.
   inline void load(const PackedPanels& w, int64_t v, int64_t step) {
-    const uint8_t* panel = w.panels + v * w.panel_stride;
-    wide = load_plane<wide_of(kBits)>(panel + w.plane_offset[plane_of(wide_of(kBits))], step);
-    if constexpr (narrow_of(kBits) != 0)
-      narrow = _mm512_slli_epi32(
-          load_plane<narrow_of(kBits)>(panel + w.plane_offset[plane_of(narrow_of(kBits))], step),
-          wide_of(kBits));
-  }
-
-  template <int kWidth>
-  static inline __m512i load_plane(const uint8_t* plane, int64_t step) {
-    if constexpr (kWidth == 4) {
-      return _mm512_loadu_si512(plane + 64 * step);
+    const uint8_t* p = w.panels + v * w.panel_stride + step * 16 * kBits;
+    if constexpr (kBits == 1) {
+      word = bytes(p);
+    } else if constexpr (kBits == 2) {
+      word = words(p);
+    } else if constexpr (kBits == 3) {
+      word = _mm512_or_si512(words(p), _mm512_slli_epi32(bytes(p + 32), 16));
     } else {
-      constexpr int kSteps = 4 / kWidth;  // steps one dword holds
-      const __m512i word = _mm512_loadu_si512(plane + 64 * (step / kSteps));
-      return _mm512_srl_epi32(word, _mm_cvtsi32_si128(step % kSteps * 8 * kWidth));
+      word = _mm512_loadu_si512(p);
+      if constexpr (kBits > 4) {
+        constexpr int kLeft = 32 - kFirst * kBits;  // bits of `word` that belong to the rest
+        const __m512i high = kBits == 5 ? bytes(p + 64) : words(p + 64);
+        rest = _mm512_or_si512(_mm512_srli_epi32(word, 32 - kLeft), _mm512_slli_epi32(high, kLeft));
+      }
     }
   }
 
-  // The index in the low bits of each lane; higher bits are left over.
-  inline __m512i index() const {
-    if constexpr (narrow_of(kBits) == 0) {
-      return wide;
-    } else {
-      const __m512i low = _mm512_set1_epi32((1 << wide_of(kBits)) - 1);
-      return _mm512_ternarylogic_epi32(low, wide, narrow, 0xca);  // low ? wide : narrow
-    }
+  static inline __m512i bytes(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static inline __m512i words(const uint8_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
 
-  inline void next() {
-    wide = _mm512_srli_epi32(wide, wide_of(kBits));
-    if constexpr (narrow_of(kBits) != 0) narrow = _mm512_srli_epi32(narrow, narrow_of(kBits));
+  inline __m512i low() const { return word; }
+
+  // After element k of the step.
+  inline void next(int k) {
+    word = kFirst < 8 && k + 1 == kFirst ? rest : _mm512_srli_epi32(word, kBits);
   }
 };
 
@@ -117,8 +102,8 @@ void tile(const PackedTile& t) {
       __m512 w[kVectors];
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) {
-        w[v] = look_up<registers_of(kBits)>(table, eight[v].index());
-        eight[v].next();
+        w[v] = look_up<registers_of(kBits)>(table, eight[v].low());
+        eight[v].next(k);
       }
 #pragma GCC unroll 8
       for (int m = 0; m < kRows; ++m) {
@@ -164,18 +149,17 @@ void fill(const PackedFill& f) {
     Eight<kBits> eight;
     eight.load(f.w, 0, (f.k0 + k) / 8);
     const int64_t count = f.k - k < 8 ? f.k - k : 8;
-    const auto element = [&] {
-      _mm512_storeu_ps(dst,
-                       _mm512_mul_ps(look_up<registers_of(kBits)>(table, eight.index()), scale));
-      eight.next();
+    const auto element = [&](int64_t i) __attribute__((always_inline)) {
+      _mm512_storeu_ps(dst, _mm512_mul_ps(look_up<registers_of(kBits)>(table, eight.low()), scale));
+      eight.next(i);
       dst += f.ks;
     };
     if (count == 8) {
 #pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) element();
+      for (int i = 0; i < 8; ++i) element(i);
     } else {
 #pragma GCC unroll 1
-      for (int64_t i = 0; i < count; ++i) element();
+      for (int64_t i = 0; i < count; ++i) element(i);
     }
   }
 }
@@ -184,7 +168,7 @@ void fill(const PackedFill& f) {
 template <int kBits, int kRows, int kVectors>
 constexpr auto pick() -> void (*)(const PackedTile&) {
   constexpr int kUsed =
-      kVectors * (kRows + planes_of(kBits) + 1) + registers_of(kBits) + (kBits > 4 ? 3 : 1);
+      kVectors * (kRows + 2 + (kBits > 4 ? 1 : 0)) + registers_of(kBits) + 1 + (kBits > 5 ? 2 : 0);
   if constexpr (kUsed <= 32)
     return tile<kBits, kRows, kVectors>;
   else

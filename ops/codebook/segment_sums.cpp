@@ -36,23 +36,21 @@ class ChunkSums {
 
   void add(int64_t row0, int64_t row1, float* sums) {
     const int64_t d = v_.vector_len;
-    if (d == 1 && !v_.block && ld_ == v_.cols) {  // one run of elements, used in place
-      for (int64_t i = row0 * v_.cols; i < row1 * v_.cols; i += kBuffer) {
-        const int64_t n = std::min(kBuffer, row1 * v_.cols - i);
-        unpack_indices(v_.indices, i, n, v_.bits, index_);
-        kernels_.segment_sums({index_, d_w_ + i, n, v_.k, sums});
-      }
+    const int64_t bytes = codebook_index_bytes(v_);
+    if (d == 1 && !v_.block && ld_ == v_.cols) {  // one run of elements
+      const int64_t first = row0 * v_.cols, count = (row1 - row0) * v_.cols;
+      kernels_.segment_sums({v_.indices, bytes, first, count, v_.bits, v_.k, d_w_ + first, sums});
       return;
     }
     const int64_t step = kBuffer / d * d;
     for (int64_t r = row0; r < row1; ++r) {
       for (int64_t c = 0; c < v_.cols; c += step) {
-        const int64_t n = std::min(step, v_.cols - c);
-        unpack_indices(v_.indices, (r * v_.cols + c) / d, n / d, v_.bits, index_);
+        const int64_t n = std::min(step, v_.cols - c), first = (r * v_.cols + c) / d;
         const float* values = scaled(r, c, n);
         if (d == 1) {
-          kernels_.segment_sums({index_, values, n, v_.k, sums});
+          kernels_.segment_sums({v_.indices, bytes, first, n, v_.bits, v_.k, values, sums});
         } else {
+          unpack_indices(v_.indices, first, n / d, v_.bits, index_);
           for (int64_t i = 0; i < n; ++i) sums[index_[i / d] * d + i % d] += values[i];
         }
       }
