@@ -7,10 +7,12 @@
 #include "apps/common/options.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
+#include "core/files/graph_json.h"
 #include "core/files/json_io.h"
 #include "core/graph_text.h"
 #include "core/parallel.h"
 #include "ops/load.h"
+#include "ops/op_list.h"
 #include "quant/harden.h"
 
 namespace tessera::apps {
@@ -18,6 +20,10 @@ namespace tessera::apps {
 namespace po = boost::program_options;
 
 namespace {
+
+std::string weights_name(const std::filesystem::path& path) {
+  return parse_graph_document(ops::standard_ops(), read_file(path), path.string()).weights->name;
+}
 
 std::int64_t bytes_of(const quant::TensorReport& t) {
   return t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
@@ -138,7 +144,11 @@ int inspect_command(const std::vector<std::string>& args) {
                                                   : compile(model.graph, compile_options);
   const quant::SizeReport report = quant::size_report(model);
 
-  std::cout << path.string() << ": " << std::filesystem::file_size(path) << " bytes\n";
+  const auto weights = path.parent_path() / weights_name(path);
+  const auto json_bytes = std::filesystem::file_size(path);
+  const auto weights_bytes = std::filesystem::file_size(weights);
+  std::cout << path.string() << ": " << json_bytes << " bytes\n"
+            << weights.string() << ": " << weights_bytes << " bytes\n";
   for (const auto& [name, value] : model.settings) {
     std::cout << "  " << printable(name) << " = " << printable(value) << "\n";
   }
@@ -146,7 +156,8 @@ int inspect_command(const std::vector<std::string>& args) {
   print_parameters(report);
   print_plan(plan, compile_options, values->count("why") > 0);
   if (values->count("json")) {
-    const Json all = {{"file_bytes", std::filesystem::file_size(path)},
+    const Json all = {{"file_bytes", json_bytes},
+                      {"weights_bytes", weights_bytes},
                       {"settings", model.settings},
                       {"graph", graph_text(model.graph)},
                       {"parameters", parameters_json(report)},

@@ -1,0 +1,160 @@
+// The tessera tool as a process: what it prints, and exit code 2 with one line for bad input.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "core/files/atomic_file.h"
+#include "core/files/json_io.h"
+#include "core/files/model.h"
+#include "core/graph_text.h"
+#include "tests/core/sample_models.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Result {
+  std::string out, error;
+  int code = -1;
+};
+
+// Programs and tests are built into the same folder.
+fs::path tool() {
+  return fs::read_symlink("/proc/self/exe").parent_path() / "tessera";
+}
+
+class Tool : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!fs::exists(tool())) GTEST_SKIP() << tool() << " is not built";
+  }
+  Result run(const std::string& arguments) {
+    const std::string errors = (folder / "stderr").string();
+    FILE* pipe = ::popen(cat(tool().string(), " ", arguments, " 2> ", errors).c_str(), "r");
+    Result result;
+    char buffer[4096];
+    for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) {
+      result.out.append(buffer, n);
+    }
+    const int status = ::pclose(pipe);
+    result.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    result.error = read_file(errors);
+    return result;
+  }
+  // Exit code 2 and exactly one line on stderr; returns the line after "tessera: error: ".
+  std::string refused(const std::string& arguments) {
+    const Result result = run(arguments);
+    EXPECT_EQ(result.code, 2) << result.error;
+    EXPECT_TRUE(result.error.starts_with("tessera: error: ")) << result.error;
+    EXPECT_EQ(result.error.find('\n'), result.error.size() - 1) << result.error;
+    return result.error.substr(std::min<std::size_t>(16, result.error.size()));
+  }
+  static bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
+
+  testing::TempFolder folder{"tool"};
+};
+
+TEST_F(Tool, Help) {
+  EXPECT_TRUE(contains(run("--help").out, "inspect"));
+  EXPECT_EQ(run("--help").code, 0);
+  EXPECT_EQ(run("inspect --help").code, 0);
+}
+
+TEST_F(Tool, BadUsage) {
+  EXPECT_TRUE(contains(refused(""), "a command is needed"));
+  EXPECT_TRUE(contains(refused("frobnicate"), "unknown command 'frobnicate'"));
+  EXPECT_TRUE(contains(refused("inspect"), "'--file' is required"));
+  EXPECT_TRUE(contains(refused("inspect --colour"), "unrecognised option '--colour'"));
+  EXPECT_TRUE(contains(refused("verify x.json --batch many"), "--batch"));
+  EXPECT_TRUE(contains(refused("ops more"), "too many positional"));
+}
+
+TEST_F(Tool, InspectsAndVerifies) {
+  const Model model = testing::packed_mlp({784, 300, 100, 10}, {.bits = 1}, 2);
+  const std::string file = save(model, folder / "lenet").json.string();
+  const std::string json = (folder / "report").string();
+  const Result inspect = run("inspect " + file + " --why --batch 4 --packed-only --json " + json);
+  ASSERT_EQ(inspect.code, 0) << inspect.error;
+  EXPECT_TRUE(contains(inspect.out, graph_text(model.graph)));
+  EXPECT_TRUE(contains(inspect.out, "whole-tensor decodes: none"));
+  const Json report = parse_json(read_file(json), "report");
+  EXPECT_EQ(report.at("parameters").at("bytes"), 29400 + 3750 + 125 + 24 + 1640);
+  EXPECT_EQ(report.at("plan").at("decoded").size(), 0u);
+  EXPECT_EQ(report.at("plan").at("batch"), 4);
+
+  for (const char* batch : {"1", "7", "64"}) {
+    const Result verify =
+        run(cat("verify ", file, " --packed-only --batch ", batch, " --json ", json));
+    ASSERT_EQ(verify.code, 0) << verify.error;
+    const Json check = parse_json(read_file(json), "check");
+    EXPECT_TRUE(check.at("good").get<bool>());
+    ASSERT_EQ(check.at("layers").size(), 3u);
+    EXPECT_EQ(check.at("layers")[0].at("name"), "matmul fc1.weight");
+    EXPECT_LT(check.at("outputs")[0].at("max_difference").get<double>(), 1e-4);
+    EXPECT_GT(check.at("outputs")[0].at("max_reference").get<double>(), 0.01);
+  }
+  EXPECT_TRUE(contains(refused("verify " + file + " --tolerance 0"), "differs from the reference"));
+  EXPECT_TRUE(contains(refused("inspect " + file + " --batch 0"), "batch must be at least 1"));
+}
+
+TEST_F(Tool, FlagsDecodes) {
+  Model model{Graph(ops::standard_ops()), {}, {}};
+  Rng rng(1, 1);
+  const Value w = testing::packed_param(model.graph, model.state, "w", {6, 5}, {.bits = 2}, 4, rng);
+  // No kernel multiplies a transposed first operand with codebook storage.
+  model.graph.set_output("y", ops::matmul(model.graph.input("x", f32({6, 3})), w, true, false));
+  const std::string file = save(model, folder / "decode").json.string();
+  const Result inspect = run("inspect " + file);
+  EXPECT_EQ(inspect.code, 0) << inspect.error;
+  EXPECT_TRUE(contains(inspect.out, "  DECODED matmul")) << inspect.out;
+  EXPECT_TRUE(contains(inspect.out, "120 bytes")) << inspect.out;
+  EXPECT_TRUE(contains(refused("inspect --packed-only " + file), "--packed-only: matmul"));
+  EXPECT_EQ(run("verify " + file).code, 0);
+}
+
+TEST_F(Tool, Exports) {
+  const Model model = testing::small_model();
+  const std::string file = save(model, folder / "net").json.string();
+  EXPECT_EQ(run("export " + file + " --text").out, graph_text(model.graph));
+  const std::string out = (folder / "graph.json").string();
+  EXPECT_EQ(run("export " + file + " --json --batch 3 --out " + out).code, 0);
+  EXPECT_TRUE(contains(read_file(out), "\"f32[3,6]\""));
+  EXPECT_TRUE(contains(refused("export " + file + " --text --json"), "exclude"));
+  EXPECT_TRUE(
+      contains(refused("export " + file + " --out /no/such/folder/x"), "/no/such/folder/x"));
+}
+
+TEST_F(Tool, ListsEveryOp) {
+  const Result result = run("ops");
+  EXPECT_EQ(result.code, 0);
+  for (const OpDef* op : ops::standard_ops().all()) {
+    EXPECT_TRUE(contains("\n" + result.out, cat("\n", op->name, " "))) << op->name;
+  }
+}
+
+TEST_F(Tool, BadFiles) {
+  EXPECT_TRUE(contains(refused("inspect " + (folder / "none.json").string()), "none.json"));
+  EXPECT_TRUE(contains(refused("inspect " + folder.path().string()), folder.path().string()));
+  const SavedModel saved = save(testing::small_model(), folder / "net");
+  const std::string json = read_file(saved.json), weights = read_file(saved.weights);
+  const std::string file = saved.json.string();
+  write_file(saved.json, json.substr(0, json.size() / 2));
+  EXPECT_TRUE(contains(refused("verify " + file), ": byte "));
+  std::string unknown = json;
+  unknown.replace(unknown.find("\"matmul\""), 8, "\"mat\\nul\"");
+  write_file(saved.json, unknown);
+  EXPECT_TRUE(contains(refused("inspect " + file), "unknown op 'mat\\x0aul'"));
+  write_file(saved.json, json);
+  write_file(saved.weights, weights.substr(0, weights.size() - 5));
+  EXPECT_TRUE(contains(refused("inspect " + file), saved.weights.string()));
+  fs::remove(saved.weights);
+  EXPECT_TRUE(contains(refused("verify " + file), "is missing"));
+}
+
+}  // namespace
+}  // namespace tessera
