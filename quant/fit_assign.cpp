@@ -21,7 +21,7 @@ constexpr int kLanes = 16;
 using Floats = float __attribute__((vector_size(16)));
 using Ints = std::int32_t __attribute__((vector_size(16)));
 using Shorts = std::int16_t __attribute__((vector_size(16)));
-using Bytes = std::int8_t __attribute__((vector_size(16)));
+using Bytes = std::uint8_t __attribute__((vector_size(16)));
 
 // Little-endian: the even halves are the low ones, which hold these small numbers whole.
 static_assert(std::endian::native == std::endian::little);
@@ -50,7 +50,7 @@ void count_limits_below(std::span<const float> limits, const float* weights, std
       c += w[2] > all;
       d += w[3] > all;
     }
-    const Bytes sum = -even_bytes(even_shorts(a, b), even_shorts(c, d));
+    const Bytes sum = Bytes{} - even_bytes(even_shorts(a, b), even_shorts(c, d));
     std::memcpy(indices + i, &sum, sizeof sum);
   }
   for (; i < n; ++i) {
@@ -58,6 +58,23 @@ void count_limits_below(std::span<const float> limits, const float* weights, std
     for (const float limit : limits) below += weights[i] > limit;
     indices[i] = static_cast<std::uint8_t>(below);
   }
+}
+
+std::int64_t count_differing(const std::uint8_t* a, const std::uint8_t* b, std::size_t n) {
+  std::int64_t differing = 0;
+  std::size_t i = 0;
+  while (i + sizeof(Bytes) <= n) {
+    Bytes lanes{};  // up to 255 counts each
+    for (int step = 0; step < 255 && i + sizeof(Bytes) <= n; ++step, i += sizeof(Bytes)) {
+      Bytes x, y;
+      std::memcpy(&x, a + i, sizeof x);
+      std::memcpy(&y, b + i, sizeof y);
+      lanes -= std::bit_cast<Bytes>(x != y);
+    }
+    for (std::size_t lane = 0; lane < sizeof(Bytes); ++lane) differing += lanes[lane];
+  }
+  for (; i < n; ++i) differing += a[i] != b[i];
+  return differing;
 }
 
 }  // namespace
@@ -83,7 +100,7 @@ AssignResult assign_nearest(std::span<const float> entries, std::span<const floa
   TESSERA_ASSERT(importance.empty() || importance.size() == n);
   TESSERA_ASSERT(previous.empty() || previous.size() == n);
   const std::vector<float> limits = cell_limits(entries);
-  std::array<float, 256> table{};
+  std::array<double, 256> table{};
   std::copy(entries.begin(), entries.end(), table.begin());
 
   const auto assign_chunk = [&](std::size_t begin, std::size_t end) {
@@ -94,14 +111,17 @@ AssignResult assign_nearest(std::span<const float> entries, std::span<const floa
       const std::size_t count = std::min(kTile, end - tile);
       const float* w = weights.data() + tile;
       count_limits_below(limits, w, count, found.data());
-      for (std::size_t i = 0; i < count; ++i) {
-        const double miss = static_cast<double>(w[i]) - table[found[i]];
-        const double h = importance.empty() ? 1.0 : importance[tile + i];
+      const auto add = [&](std::size_t i, double h) {
+        const double miss = w[i] - table[found[i]];
         error[i % 4] += h * miss * miss;
+      };
+      if (importance.empty()) {
+        for (std::size_t i = 0; i < count; ++i) add(i, 1);
+      } else {
+        for (std::size_t i = 0; i < count; ++i) add(i, importance[tile + i]);
       }
-      if (!previous.empty()) {
-        for (std::size_t i = 0; i < count; ++i) changed += found[i] != previous[tile + i];
-      }
+      if (!previous.empty())
+        changed += count_differing(found.data(), previous.data() + tile, count);
       std::memcpy(indices.data() + tile, found.data(), count);
     }
     return AssignResult{(error[0] + error[1]) + (error[2] + error[3]), changed};
