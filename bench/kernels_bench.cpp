@@ -326,6 +326,10 @@ const bool registered = [] {
     for (int64_t m : {1, 2, 4, 8, 16, 32, 256})
       add("codebook/packed_hot/bits:" + std::to_string(bits) + "/m:" + std::to_string(m),
           [=](benchmark::State& state) { codebook(state, bits, m, 4096, 4096, true, false); });
+  for (int bits : {1, 4})
+    for (int64_t m : {8, 16, 24, 32, 64, 256})
+      add("codebook/packed_1024/bits:" + std::to_string(bits) + "/m:" + std::to_string(m),
+          [=](benchmark::State& state) { codebook(state, bits, m, 1024, 1024, true, false); });
   for (int bits : {1, 2, 4})
     for (int64_t m : {1, 4})
       add("codebook/packed_cold/bits:" + std::to_string(bits) + "/m:" + std::to_string(m),

@@ -13,9 +13,11 @@ namespace {
 
 constexpr int64_t kLanes = kGemmLanes;
 // Up to this many rows of x, decoding again for every 8 of them beats a panel in memory.
-constexpr int64_t kRegisterRows = 16;
-// Elements of a row decoded before they are transposed into a panel: 16 rows of them are 8 KB.
-constexpr int64_t kDecodeStep = 128;
+constexpr int64_t register_rows(int bits) {
+  return bits <= 4 ? 64 : 16;
+}
+// Elements of a row decoded before they are transposed into a panel: 16 rows of them are 16 KB.
+constexpr int64_t kDecodeStep = 256;
 constexpr double kThreadWork = 100e3;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
@@ -232,7 +234,7 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   CodebookMatmulPlan plan{};
   plan.problem = problem;
   plan.features = features;
-  plan.registers = problem.packed && problem.m <= kRegisterRows;
+  plan.registers = problem.packed && problem.m <= register_rows(v.bits);
   plan.method = plan.registers ? "registers" : "panel";
   if (plan.registers) {
     const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));

@@ -9,18 +9,17 @@ struct Unpack {
 };
 
 inline Unpack unpack_for(int64_t first, int bits, int vector_len) {
-  alignas(64) uint8_t bytes[64];
-  alignas(64) uint32_t shift[16];
-  const int phase = static_cast<int>(first * bits & 7);
-  for (int i = 0; i < 16; ++i) {
-    const int bit = phase + i / vector_len * bits;
-    bytes[4 * i] = static_cast<uint8_t>(bit >> 3);
-    // 8-bit indices at the end of the 16 bytes have no second byte and need none.
-    bytes[4 * i + 1] = static_cast<uint8_t>((bit >> 3) < 15 ? (bit >> 3) + 1 : 0x80);
-    bytes[4 * i + 2] = bytes[4 * i + 3] = 0x80;
-    shift[i] = static_cast<uint32_t>(bit & 7);
-  }
-  return {_mm512_load_si512(bytes), _mm512_load_si512(shift)};
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i element = vector_len == 2 ? _mm512_srli_epi32(lane, 1) : lane;
+  const __m512i bit = _mm512_add_epi32(_mm512_mullo_epi32(element, _mm512_set1_epi32(bits)),
+                                       _mm512_set1_epi32(static_cast<int>(first * bits & 7)));
+  const __m512i byte = _mm512_srli_epi32(bit, 3);
+  // byte, byte + 1, and two zero bytes. The last of 16 8-bit indices has no second byte: it gets
+  // the first one instead, beyond the bits that count.
+  const __m512i both =
+      _mm512_or_si512(byte, _mm512_slli_epi32(_mm512_add_epi32(byte, _mm512_set1_epi32(1)), 8));
+  return {_mm512_or_si512(both, _mm512_set1_epi32(static_cast<int>(0x80800000u))),
+          _mm512_and_si512(bit, _mm512_set1_epi32(7))};
 }
 
 inline __m512i next_words(const uint8_t* p, const Unpack& u) {

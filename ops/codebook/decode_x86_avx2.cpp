@@ -15,19 +15,14 @@ struct Unpack {
 };
 
 inline Unpack unpack_for(int64_t first, int bits) {
-  alignas(32) uint8_t bytes[32];
-  alignas(32) uint32_t shift[8];
-  const int phase = static_cast<int>(first * bits & 7);
-  for (int i = 0; i < 8; ++i) {
-    const int bit = phase + i * bits;
-    bytes[4 * i] = static_cast<uint8_t>(bit >> 3);
-    bytes[4 * i + 1] = static_cast<uint8_t>((bit >> 3) + 1);
-    bytes[4 * i + 2] = bytes[4 * i + 3] = 0x80;
-    shift[i] = static_cast<uint32_t>(bit & 7);
-  }
-  return {_mm256_load_si256(reinterpret_cast<const __m256i*>(bytes)),
-          _mm256_load_si256(reinterpret_cast<const __m256i*>(shift)),
-          _mm256_set1_epi32((1 << bits) - 1)};
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i bit = _mm256_add_epi32(_mm256_mullo_epi32(lane, _mm256_set1_epi32(bits)),
+                                       _mm256_set1_epi32(static_cast<int>(first * bits & 7)));
+  const __m256i byte = _mm256_srli_epi32(bit, 3);
+  const __m256i both =
+      _mm256_or_si256(byte, _mm256_slli_epi32(_mm256_add_epi32(byte, _mm256_set1_epi32(1)), 8));
+  return {_mm256_or_si256(both, _mm256_set1_epi32(static_cast<int>(0x80800000u))),
+          _mm256_and_si256(bit, _mm256_set1_epi32(7)), _mm256_set1_epi32((1 << bits) - 1)};
 }
 
 inline __m256i next_indices(const uint8_t* p, const Unpack& u) {

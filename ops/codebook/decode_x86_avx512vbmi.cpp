@@ -18,14 +18,11 @@ struct Unpack64 {
 };
 
 inline Unpack64 unpack64_for(int64_t first, int bits) {
-  alignas(64) uint8_t bytes[64];
-  alignas(64) uint8_t shift[64];
-  const int phase = static_cast<int>(first * bits & 7);
-  for (int i = 0; i < 64; ++i) {
-    bytes[i] = static_cast<uint8_t>(i / 8 * bits + i % 8);
-    shift[i] = static_cast<uint8_t>(phase + i % 8 * bits);
-  }
-  return {_mm512_load_si512(bytes), _mm512_load_si512(shift),
+  constexpr int64_t kOnes = 0x0101010101010101, kCount = 0x0706050403020100;
+  const __m512i group = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m512i base = _mm512_mullo_epi64(group, _mm512_set1_epi64(bits * kOnes));
+  return {_mm512_add_epi64(base, _mm512_set1_epi64(kCount)),
+          _mm512_set1_epi64((first * bits & 7) * kOnes + bits * kCount),
           _mm512_set1_epi8(static_cast<char>((1 << bits) - 1))};
 }
 

@@ -248,7 +248,7 @@ TEST(CodebookKernel, ProductsFromPackedForm) {
       for (const Spec& s : specs(70, cols)) {
         const Matrix w(s);
         if (!packable(w.view)) continue;
-        for (int64_t m : {1, 2, 4, 8, 11, 40}) check_product(w, s, m, true, false, m % 2 == 0, f);
+        for (int64_t m : {1, 2, 4, 8, 11, 70}) check_product(w, s, m, true, false, m % 2 == 0, f);
       }
 }
 
@@ -267,7 +267,7 @@ TEST(CodebookKernel, SeveralPassesOverDepth) {
     for (const Spec& s :
          {Spec{4, 20, 2504, 1, 16, 32}, Spec{7, 20, 2504, 1, 0, 100}, Spec{3, 20, 2504, 2}}) {
       const Matrix w(s);
-      if (packable(w.view)) check_product(w, s, 20, true, false, true, f);
+      if (packable(w.view)) check_product(w, s, 70, true, false, true, f);
       check_product(w, s, 20, false, false, true, f);
     }
 }
@@ -333,14 +333,14 @@ TEST(CodebookKernel, SameBitsForAnyThreadCount) {
   const int before = num_threads();
   const Spec s{4, 300, 784, 1, 0, 112};
   const Matrix w(s);
-  const std::vector<float> x = random_x(24 * 784), dx = random_x(24 * 300);
+  const std::vector<float> x = random_x(70 * 784), dx = random_x(70 * 300);
   const std::vector<float> d_w = random_x(300 * 784);
   for (CpuFeatures f : levels()) {
     std::vector<std::vector<float>> first;
     for (int threads : {1, 2, 3}) {
       set_num_threads(threads);
       std::vector<std::vector<float>> got;
-      for (int64_t m : {1, 6, 24}) {
+      for (int64_t m : {1, 6, 24, 70}) {
         got.push_back(multiply(w, m, x, true, false, false, f, threads));
         got.push_back(multiply(w, m, x, false, false, true, f, threads));
         got.push_back(multiply(w, m, dx, false, true, false, f, threads));
