@@ -127,6 +127,43 @@ inline F scale_by_power(F p, F n) {
   return mul(once, floats(shift_left<23>(add_bits(rest, bias))));
 }
 
+inline I load_bits(const uint32_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+// The low and high halves of the 64-bit products of unsigned lanes.
+struct Wide {
+  I low, high;
+};
+inline Wide multiply_wide(I a, uint32_t b) {
+  const I factor = set_bits(static_cast<int32_t>(b));
+  const I even = _mm256_mul_epu32(a, factor);
+  const I odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), factor);
+  return {_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA),
+          _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA)};
+}
+inline I xor_bits(I a, I b) {
+  return _mm256_xor_si256(a, b);
+}
+// Writes a[l], b[l], c[l], d[l] of lane l as four neighbours, order(l) steps of four into out.
+inline void store_by_four(float* out, F a, F b, F c, F d) {
+  const F ab_low = _mm256_unpacklo_ps(a, b), ab_high = _mm256_unpackhi_ps(a, b);
+  const F cd_low = _mm256_unpacklo_ps(c, d), cd_high = _mm256_unpackhi_ps(c, d);
+  const auto low = [](F x, F y) {
+    return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+  };
+  const auto high = [](F x, F y) {
+    return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(x), _mm256_castps_pd(y)));
+  };
+  store(out, low(ab_low, cd_low));
+  store(out + kLanes, high(ab_low, cd_low));
+  store(out + 2 * kLanes, low(ab_high, cd_high));
+  store(out + 3 * kLanes, high(ab_high, cd_high));
+}
+// Where store_by_four puts the four values of lane l, in steps of four.
+constexpr int64_t order(int64_t l) {
+  return l % 4 * (kLanes / 4) + l / 4;
+}
+
 // In a fixed order, whatever the compiler would choose.
 inline float sum_of(F v) {
   alignas(32) float a[8];

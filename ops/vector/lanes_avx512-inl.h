@@ -120,6 +120,43 @@ inline F scale_by_power(F p, F n) {
   return _mm512_scalef_ps(p, n);
 }
 
+inline I load_bits(const uint32_t* p) {
+  return _mm512_loadu_si512(p);
+}
+// The low and high halves of the 64-bit products of unsigned lanes.
+struct Wide {
+  I low, high;
+};
+inline Wide multiply_wide(I a, uint32_t b) {
+  const I factor = set_bits(static_cast<int32_t>(b));
+  const I even = _mm512_mul_epu32(a, factor);
+  const I odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), factor);
+  return {_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32)),
+          _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd)};
+}
+inline I xor_bits(I a, I b) {
+  return _mm512_xor_si512(a, b);
+}
+// Writes a[l], b[l], c[l], d[l] of lane l as four neighbours, order(l) steps of four into out.
+inline void store_by_four(float* out, F a, F b, F c, F d) {
+  const F ab_low = _mm512_unpacklo_ps(a, b), ab_high = _mm512_unpackhi_ps(a, b);
+  const F cd_low = _mm512_unpacklo_ps(c, d), cd_high = _mm512_unpackhi_ps(c, d);
+  const auto low = [](F x, F y) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  const auto high = [](F x, F y) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(x), _mm512_castps_pd(y)));
+  };
+  store(out, low(ab_low, cd_low));
+  store(out + kLanes, high(ab_low, cd_low));
+  store(out + 2 * kLanes, low(ab_high, cd_high));
+  store(out + 3 * kLanes, high(ab_high, cd_high));
+}
+// Where store_by_four puts the four values of lane l, in steps of four.
+constexpr int64_t order(int64_t l) {
+  return l % 4 * (kLanes / 4) + l / 4;
+}
+
 // In a fixed order, whatever the compiler would choose.
 inline float sum_of(F v) {
   alignas(64) float a[16];
