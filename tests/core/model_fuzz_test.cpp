@@ -95,8 +95,10 @@ Json mutate_values(Json root, Rng& rng) {
         *place = Json(*random_place(root, rng));
         break;
       case 2:
-        if (place->is_number_integer())
-          *place = place->get<std::int64_t>() + (rng.below(2) ? 1 : -1);
+        if (place->is_number_integer()) {
+          const auto n = place->get<std::uint64_t>() + (rng.below(2) ? 1u : ~std::uint64_t{0});
+          *place = static_cast<std::int64_t>(n);
+        }
         break;
       default:
         if (place->is_structured() && !place->empty()) {
