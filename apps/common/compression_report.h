@@ -1,0 +1,18 @@
+// Finished compressions as tables.
+#pragma once
+
+#include <ostream>
+#include <vector>
+
+#include "apps/common/experiment.h"
+
+namespace tessera::apps {
+
+// A row per compression; with several seeds then a row per method and codebook with means and
+// standard errors.
+void print_compressions(std::ostream& out, const std::vector<Compression>& rows);
+
+// {"rows": [...], "summary": [...]}
+Json compressions_json(const std::vector<Compression>& rows);
+
+}  // namespace tessera::apps

@@ -1,0 +1,11 @@
+// Models without codebooks: what other programs read, and what packed models are compared with.
+#pragma once
+
+#include "core/model.h"
+
+namespace tessera::apps {
+
+// The same network with every codebook weight as a dense parameter ("fc1.weight"), decoded.
+Model decoded(const Model& model);
+
+}  // namespace tessera::apps

@@ -1,0 +1,84 @@
+#include "apps/common/flags.h"
+
+#include <charconv>
+#include <cmath>
+#include <iostream>
+
+namespace tessera::apps {
+
+po::typed_value<std::string>* text_flag(std::string& variable, const char* placeholder) {
+  auto* value = po::value<std::string>(&variable)->value_name(placeholder);
+  return variable.empty() ? value : value->default_value(variable);
+}
+
+po::typed_value<bool>* switch_flag(bool& variable) {
+  return po::value<bool>(&variable)
+      ->default_value(variable, variable ? "on" : "off")
+      ->value_name("on|off");
+}
+
+po::typed_value<std::vector<std::string>>* repeated_flag(std::vector<std::string>& variable,
+                                                         const char* placeholder) {
+  return po::value<std::vector<std::string>>(&variable)->composing()->value_name(placeholder);
+}
+
+bool parse_flags(const std::vector<std::string>& args, const VerbUsage& usage,
+                 po::options_description& options, std::vector<std::string>& positional,
+                 int positional_max) {
+  options.add_options()("help,h", "this text");
+  po::options_description hidden;
+  hidden.add_options()("argument", po::value<std::vector<std::string>>(&positional));
+  po::options_description all;
+  all.add(options).add(hidden);
+  po::positional_options_description places;
+  places.add("argument", positional_max > 0 ? positional_max : -1);
+  // An abbreviation that is unique today may not be tomorrow: flags are spelled out.
+  namespace style = po::command_line_style;
+  const int spelled_out = style::default_style & ~style::allow_guessing;
+  po::variables_map variables;
+  po::store(po::command_line_parser(args).options(all).positional(places).style(spelled_out).run(),
+            variables);
+  if (variables.contains("help")) {
+    std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << options;
+    return false;
+  }
+  po::notify(variables);
+  if (positional_max == 0) {
+    check(positional.empty(), "unexpected argument '", positional.empty() ? "" : positional[0],
+          "'; usage: ", usage.line);
+  }
+  return true;
+}
+
+std::vector<std::string> word_list(const std::string& text, const std::string& what) {
+  std::vector<std::string> words;
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t comma = text.find(',', begin);
+    words.push_back(text.substr(begin, comma == text.npos ? text.npos : comma - begin));
+    check(!words.back().empty(), what, ": expected a list such as 1,2, got '", text, "'");
+    if (comma == text.npos) return words;
+    begin = comma + 1;
+  }
+}
+
+std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,
+                                       std::int64_t min, std::int64_t max) {
+  std::vector<std::int64_t> numbers;
+  for (const std::string& word : word_list(text, what)) {
+    std::int64_t value = 0;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    check(error == std::errc() && stop == end, what, ": expected a whole number, got '", word, "'");
+    check(value >= min && value <= max, what, " must be ", min, " to ", max, ", got ", value);
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
+void check_range(const std::string& flag, double value, double min, double max) {
+  check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", min, " to ", max,
+        ", got ", value);
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,118 @@
+#include "apps/common/latency.h"
+
+#include <algorithm>
+#include <chrono>
+#include <sstream>
+
+#include "apps/common/statistics.h"
+#include "apps/common/table.h"
+#include "core/rng.h"
+
+namespace tessera::apps {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kInputSeed = 1;
+// Steps with less of the arithmetic than this are no news in a table's "kernel" column.
+constexpr double kMainShare = 0.02;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Tensor random_input(const TensorType& type, std::int64_t batch) {
+  Tensor x(type.dtype, type.shape.bind(batch));
+  Rng rng(kInputSeed, stable_id("latency"));
+  for (float& value : x.span<float>()) value = rng.uniform(-1, 1);
+  return x;
+}
+
+std::string main_kernels(const std::vector<StepInfo>& steps, double total) {
+  std::vector<std::string> names;
+  for (const StepInfo& step : steps) {
+    if (step.prologue || step.flops < kMainShare * total) continue;
+    if (std::find(names.begin(), names.end(), step.kernel) == names.end()) {
+      names.push_back(step.kernel);
+    }
+  }
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : "+") + name;
+  return out;
+}
+
+}  // namespace
+
+Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only, double seconds) {
+  CompileOptions options;
+  options.batch = batch;
+  options.packed_only = packed_only;
+  const Plan plan = compile(model, options);
+  RunContext context = plan.context();
+  std::vector<Tensor> inputs;
+  for (const Node* node : model.graph.inputs()) {
+    inputs.push_back(random_input(node->types()[0], batch));
+    context.bind(node->name(), inputs.back());
+  }
+  Latency out;
+  out.batch = batch;
+  const auto warm = Clock::now();
+  while (seconds_since(warm) < 0.25 * seconds) context.run();
+  std::vector<double> times;
+  const auto start = Clock::now();
+  while (seconds_since(start) < seconds || times.size() < 3) {
+    const auto begin = Clock::now();
+    context.run();
+    times.push_back(seconds_since(begin));
+  }
+  out.runs = static_cast<std::int64_t>(times.size());
+  out.median_us = 1e6 * median(times);
+  out.min_us = 1e6 * *std::min_element(times.begin(), times.end());
+  for (const StepInfo& step : plan.steps()) {
+    if (step.prologue) continue;
+    out.bytes += step.bytes;
+    out.flops += step.flops;
+  }
+  out.weight_bytes = plan.memory().persistent + plan.memory().states;
+  out.kernels = main_kernels(plan.steps(), out.flops);
+  return out;
+}
+
+std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,
+                                     std::vector<double>* last) {
+  std::vector<std::vector<double>> times(plan.steps().size());
+  std::vector<double> seconds;
+  for (int r = 0; r < runs; ++r) {
+    seconds = context.profile();
+    for (std::size_t s = 0; s < seconds.size(); ++s) times[s].push_back(seconds[s]);
+  }
+  std::vector<TimedStep> out;
+  for (std::size_t s = 0; s < times.size(); ++s) {
+    const StepInfo& info = plan.steps()[s];
+    if (info.prologue) continue;
+    out.push_back({info.name, info.op, info.kernel, info.type, 1e3 * median(times[s]), info.flops,
+                   info.bytes});
+  }
+  if (last) *last = std::move(seconds);
+  return out;
+}
+
+std::string step_table(const std::vector<TimedStep>& steps, double peak_gflops) {
+  double total = 0;
+  for (const auto& step : steps) total += step.ms;
+  Table table({"op", "name", "kernel", "type", "ms", "share %", "GFLOP/s", "GB/s", "peak %"});
+  for (const auto& step : steps) {
+    const double gflops = step.ms > 0 ? step.flops / step.ms / 1e6 : 0;
+    const double rate = step.ms > 0 ? static_cast<double>(step.bytes) / step.ms / 1e6 : 0;
+    table.add({step.op, step.name, step.kernel, step.type, fixed(step.ms, 4),
+               fixed(100 * step.ms / std::max(total, 1e-12), 1), fixed(gflops, 1), fixed(rate, 1),
+               fixed(100 * gflops / peak_gflops, 1)});
+  }
+  table.add({"total", "", "", "", fixed(total, 4), "100.0", "", "", ""});
+  std::ostringstream out;
+  table.print(out);
+  return out.str();
+}
+
+}  // namespace tessera::apps

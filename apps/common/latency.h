@@ -1,0 +1,42 @@
+// How long inference takes, and with which kernels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/model.h"
+
+namespace tessera::apps {
+
+struct Latency {
+  std::int64_t batch = 1;
+  double median_us = 0, min_us = 0;
+  std::int64_t runs = 0;
+  std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
+  std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
+  double flops = 0;
+  std::string kernels;  // of the steps that do the arithmetic, "a+b"
+};
+
+// Runs a frozen plan for about `seconds` on one input, caches hot, after a warm-up.
+Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only,
+                        double seconds = 0.2);
+
+// One step of a plan, timed.
+struct TimedStep {
+  std::string name, op, kernel, type;
+  double ms = 0;  // median
+  double flops = 0;
+  std::int64_t bytes = 0;
+};
+
+// The steps of a plan by their medians over `runs` profiled runs; steps that run once are left out.
+// `last` receives the seconds of the last run in the order of Plan::steps, for a trace.
+std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,
+                                     std::vector<double>* last = nullptr);
+
+// A table with each step's share of time, rate, and share of `peak_gflops`.
+std::string step_table(const std::vector<TimedStep>& steps, double peak_gflops);
+
+}  // namespace tessera::apps

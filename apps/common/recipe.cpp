@@ -1,0 +1,218 @@
+#include "apps/common/recipe.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr double kMost = 1e9;  // for what has no natural limit
+
+std::string on_off(bool value) {
+  return value ? "on" : "off";
+}
+
+nn::TrainerOptions trainer_options(std::int64_t batch, double momentum, bool nesterov,
+                                   double weight_decay, std::uint64_t seed) {
+  nn::TrainerOptions options;
+  options.batch = batch;
+  options.optimizer.momentum = momentum;
+  options.optimizer.nesterov = nesterov;
+  options.optimizer.weight_decay = weight_decay;
+  options.seed = seed;
+  return options;
+}
+
+void check_sgd(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
+               double lr_final, double momentum, double weight_decay) {
+  check_range(prefix + "batch", static_cast<double>(batch), 1, 1 << 20);
+  check_range(prefix + "lr", lr, std::numeric_limits<double>::min(), kMost);
+  check_range(prefix + "lr-decay", lr_decay, 1e-6, 1e6);
+  check_range(prefix + "lr-final", lr_final, 0, 1);
+  check_range(prefix + "momentum", momentum, 0, 0.9999);
+  check_range(prefix + "weight-decay", weight_decay, 0, kMost);
+}
+
+// 'regex=codebook', 'regex=codebook/gROWS' or 'regex=skip'.
+quant::PolicyRule parse_rule(const std::string& text) {
+  const std::size_t equals = text.rfind('=');
+  check(equals != text.npos && equals > 0 && equals + 1 < text.size(), "--rule '", text,
+        "': expected 'regex=codebook' (such as 'fc3.*=adaptive:16') or 'regex=skip'");
+  quant::PolicyRule rule{text.substr(0, equals), std::nullopt};
+  std::string choice = text.substr(equals + 1);
+  if (choice == "skip") return rule;
+  std::int64_t group_rows = 0;
+  if (const std::size_t group = choice.rfind("/g"); group != choice.npos) {
+    group_rows =
+        integer_list(choice.substr(group + 2), "--rule '" + text + "': rows", 1, 1 << 30)[0];
+    choice.resize(group);
+  }
+  rule.choice = quant::TensorChoice{quant::CodebookSpec::parse(choice), group_rows};
+  return rule;
+}
+
+}  // namespace
+
+std::string exact(double value) {
+  char buffer[64];
+  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  return {buffer, result.ptr};
+}
+
+void TrainRecipe::add_flags(po::options_description& options, const std::string& prefix) {
+  const auto name = [&](const char* text) { return prefix + text; };
+  auto add = options.add_options();
+  add(name("epochs").c_str(), flag(epochs), "passes over the training set");
+  add(name("batch").c_str(), flag(batch), "samples per step");
+  add(name("lr").c_str(), flag(lr, "X"), "learning rate");
+  add(name("lr-decay").c_str(), flag(lr_decay, "X"),
+      "factor on the learning rate after each epoch");
+  add(name("lr-final").c_str(), flag(lr_final, "X"),
+      "share of the learning rate left at the end (half a cosine; 1: constant)");
+  add(name("momentum").c_str(), flag(momentum, "X"), "momentum of SGD");
+  add(name("nesterov").c_str(), switch_flag(nesterov), "Nesterov's momentum");
+  add(name("weight-decay").c_str(), flag(weight_decay, "X"), "decay of weights, not of biases");
+  add(name("label-smoothing").c_str(), flag(label_smoothing, "X"), "share given to all classes");
+}
+
+void TrainRecipe::validate(const std::string& prefix) const {
+  const std::string p = "--" + prefix;
+  check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
+  check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
+  check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
+}
+
+Config TrainRecipe::config() const {
+  return {{"reference.epochs", std::to_string(epochs)},
+          {"reference.batch", std::to_string(batch)},
+          {"reference.lr", exact(lr)},
+          {"reference.lr_decay", exact(lr_decay)},
+          {"reference.lr_final", exact(lr_final)},
+          {"reference.momentum", exact(momentum)},
+          {"reference.nesterov", on_off(nesterov)},
+          {"reference.weight_decay", exact(weight_decay)},
+          {"reference.label_smoothing", exact(label_smoothing)}};
+}
+
+nn::Schedule TrainRecipe::schedule() const {
+  return [*this](double epoch) {
+    const double half_cosine =
+        0.5 * (1 + std::cos(std::numbers::pi * epoch / static_cast<double>(epochs)));
+    return lr * std::pow(lr_decay, std::floor(epoch)) * (lr_final + (1 - lr_final) * half_cosine);
+  };
+}
+
+nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
+  auto options = trainer_options(batch, momentum, nesterov, weight_decay, seed);
+  options.label_smoothing = label_smoothing;
+  return options;
+}
+
+void CompressRecipe::add_flags(po::options_description& options) {
+  auto& steps = lc.alternation;
+  auto add = options.add_options();
+  add("group-rows", flag(group_rows), "one codebook per this many rows; 0: one per tensor");
+  add("rule", repeated_flag(rules, "RULE"),
+      "'regex=adaptive:16', 'regex=adaptive:16/g10' or 'regex=skip'; may be repeated");
+  add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
+  add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
+  add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
+  add("lc-epochs", flag(steps.epochs), "epochs of a step");
+  add("first-epochs", flag(steps.first_epochs), "epochs of the first step");
+  add("lr", flag(steps.lr, "X"), "learning rate of the first step");
+  add("lr-decay", flag(steps.lr_decay, "X"), "its factor per step");
+  add("lr-final", flag(steps.lr_final, "X"),
+      "share of the rate left at the end of a step (half a cosine; 1: constant)");
+  add("lr-clip", switch_flag(lc.clip_rate), "LC: keep the learning rate below 1/mu");
+  add("momentum-reset", switch_flag(steps.reset_momentum), "momentum starts at 0 in every step");
+  add("batch", flag(batch), "samples per training step");
+  add("momentum", flag(momentum, "X"), "momentum of SGD");
+  add("nesterov", switch_flag(nesterov), "Nesterov's momentum");
+  add("weight-decay", flag(weight_decay, "X"), "decay of weights, not of biases");
+}
+
+void CompressRecipe::validate() const {
+  const auto& steps = lc.alternation;
+  check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
+  check_range("--group-rows", static_cast<double>(group_rows), 0, 1 << 30);
+  check_range("--mu", lc.mu, std::numeric_limits<double>::min(), kMost);
+  check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
+  check_range("--lc-steps", steps.steps, 1, 1e5);
+  check_range("--lc-epochs", steps.epochs, 1, 1e5);
+  check_range("--first-epochs", steps.first_epochs, 1, 1e5);
+  for (const std::string& rule : rules) parse_rule(rule);
+}
+
+Config CompressRecipe::config(const std::string& name, const std::string& codebook) const {
+  Config out = {{"method", name}, {"codebook", codebook}};
+  out["group_rows"] = std::to_string(group_rows);
+  for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
+  if (name == "dc") return out;
+  const auto& steps = lc.alternation;
+  out["steps"] = std::to_string(steps.steps);
+  out["step_epochs"] = std::to_string(steps.epochs);
+  out["first_epochs"] = std::to_string(steps.first_epochs);
+  out["lr"] = exact(steps.lr);
+  out["lr_decay"] = exact(steps.lr_decay);
+  out["lr_final"] = exact(steps.lr_final);
+  out["momentum_reset"] = on_off(steps.reset_momentum);
+  out["batch"] = std::to_string(batch);
+  out["momentum"] = exact(momentum);
+  out["nesterov"] = on_off(nesterov);
+  out["weight_decay"] = exact(weight_decay);
+  if (name == "idc") return out;
+  out["mu"] = exact(lc.mu);
+  out["mu_growth"] = exact(lc.mu_growth);
+  out["lr_clip"] = on_off(lc.clip_rate);
+  return out;
+}
+
+nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
+  return trainer_options(batch, momentum, nesterov, weight_decay, seed);
+}
+
+std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) const {
+  if (name == "dc") return std::make_unique<quant::DirectCompression>();
+  if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
+  check(name == "lc" || name == "lc-qp", "--method must be dc, idc, lc or lc-qp, got '", name, "'");
+  quant::LcOptions options = lc;
+  options.augmented = name == "lc";
+  return std::make_unique<quant::LearningCompression>(options);
+}
+
+quant::Policy CompressRecipe::policy(const std::string& codebook) const {
+  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows}, {}};
+  for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule));
+  return out;
+}
+
+void CodebookFlags::add_flags(po::options_description& options) {
+  auto add = options.add_options();
+  add("codebook", text_flag(codebook, "KIND"),
+      "adaptive[:K], binary, binary-scaled, ternary-scaled, pow2:C, fixed:V,V,...");
+  add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
+  add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
+}
+
+std::vector<std::string> CodebookFlags::codebooks() const {
+  if (codebook != "adaptive") {
+    check(bits.empty() && k == 0, "--bits and --k go with --codebook adaptive, not with '",
+          codebook, "'");
+    return {quant::CodebookSpec::parse(codebook).text()};
+  }
+  check(bits.empty() || k == 0, "--bits and --k exclude each other");
+  std::vector<std::string> out;
+  if (k != 0) {
+    out.push_back(quant::CodebookSpec::parse("adaptive:" + std::to_string(k)).text());
+    return out;
+  }
+  for (const std::int64_t b : integer_list(bits.empty() ? "1" : bits, "--bits", 1, 8)) {
+    out.push_back("adaptive:" + std::to_string(std::int64_t{1} << b));
+  }
+  return out;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,69 @@
+// The settings of a training run and of a compression run: defaults, flags, and what they mean in
+// terms of the library. Every setting that shapes a result is in config(), which goes into the
+// model file and decides whether a run may be resumed.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/common/flags.h"
+#include "core/files/checkpoint.h"
+#include "nn/schedule.h"
+#include "nn/trainer.h"
+#include "quant/lc.h"
+
+namespace tessera::apps {
+
+// A double as shortest text that reads back to it.
+std::string exact(double value);
+
+struct TrainRecipe {
+  std::int64_t epochs = 30;
+  std::int64_t batch = 256;
+  double lr = 0.1;
+  double lr_decay = 1;     // factor per epoch
+  double lr_final = 0.01;  // share of the rate left at the end, by half a cosine; 1: constant
+  double momentum = 0.9;
+  bool nesterov = true;
+  double weight_decay = 0;
+  double label_smoothing = 0;
+
+  // Flags --PREFIXepochs, --PREFIXlr, ...
+  void add_flags(po::options_description& options, const std::string& prefix);
+  void validate(const std::string& prefix) const;  // throws Error naming the flag
+  Config config() const;                           // keys "reference.epochs", ...
+  nn::Schedule schedule() const;
+  nn::TrainerOptions trainer(std::uint64_t seed) const;
+};
+
+struct CompressRecipe {
+  quant::LcOptions lc;  // its alternation is that of iDC too
+  std::int64_t batch = 256;
+  double momentum = 0.9;
+  bool nesterov = true;
+  double weight_decay = 0;
+  std::int64_t group_rows = 0;
+  std::vector<std::string> rules;  // 'regex=codebook' or 'regex=skip'
+
+  void add_flags(po::options_description& options);
+  void validate() const;
+  // Of one run; a method that trains nothing has only the codebooks.
+  Config config(const std::string& method, const std::string& codebook) const;
+  nn::TrainerOptions trainer(std::uint64_t seed) const;
+  // "dc", "idc", "lc", "lc-qp".
+  std::unique_ptr<quant::Method> method(const std::string& name) const;
+  quant::Policy policy(const std::string& codebook) const;
+};
+
+// The codebooks that --codebook, --bits and --k ask for, one for each number of bits.
+struct CodebookFlags {
+  std::string codebook = "adaptive";
+  std::string bits;    // 1 to 8, a list; 1 when neither this nor k is given
+  std::int64_t k = 0;  // entries instead of bits
+
+  void add_flags(po::options_description& options);
+  std::vector<std::string> codebooks() const;  // "adaptive:2", ...; throws Error
+};
+
+}  // namespace tessera::apps

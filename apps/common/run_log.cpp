@@ -1,0 +1,82 @@
+#include "apps/common/run_log.h"
+
+#include <charconv>
+#include <ctime>
+
+namespace tessera::apps {
+
+namespace {
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char buffer[32];
+  std::strftime(buffer, sizeof(buffer), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return buffer;
+}
+
+// A number where the whole text is one.
+Json value_of(const std::string& text) {
+  const char* end = text.data() + text.size();
+  std::int64_t integer = 0;
+  if (const auto [stop, error] = std::from_chars(text.data(), end, integer);
+      error == std::errc() && stop == end) {
+    return integer;
+  }
+  double number = 0;
+  if (const auto [stop, error] = std::from_chars(text.data(), end, number);
+      error == std::errc() && stop == end) {
+    return number;
+  }
+  return text;
+}
+
+}  // namespace
+
+RunLog::RunLog(const std::filesystem::path& path, bool append)
+    : path_(path), file_(path, append ? std::ios::app : std::ios::trunc) {
+  check(file_.is_open(), "--log ", path.string(), ": cannot be written");
+}
+
+void RunLog::write(const std::string& event, Json fields) {
+  fields["event"] = event;
+  fields["time"] = utc_now();
+  fields["seconds"] =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - opened_).count();
+  for (const auto& [key, value] : run_.items()) fields.emplace(key, value);
+  file_ << json_text(fields) << std::endl;
+  check(static_cast<bool>(file_), "--log ", path_.string(), ": cannot be written");
+}
+
+void RunLog::on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) {
+  phase_ = phase;
+  epochs_ = epochs;
+  write("begin",
+        {{"phase", phase}, {"epochs", epochs}, {"epoch", from.epoch}, {"step", from.step}});
+}
+
+void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
+                      const nn::Evaluation* test) {
+  Json fields = {{"phase", phase_},
+                 {"epoch", epoch + 1},
+                 {"epochs", epochs_},
+                 {"loss", report.loss},
+                 {"lr", lr_},
+                 {"steps", report.steps},
+                 {"epoch_seconds", report.seconds}};
+  if (test) {
+    fields["test_error"] = test->error_percent();
+    fields["test_loss"] = test->loss;
+  }
+  write("epoch", std::move(fields));
+}
+
+void RunLog::on_event(const std::string& event,
+                      const std::vector<std::pair<std::string, std::string>>& fields) {
+  Json object = {{"phase", phase_}};
+  for (const auto& [key, value] : fields) object[key] = value_of(value);
+  write(event, std::move(object));
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,41 @@
+// The log of a run for programs: one JSON object per line.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "core/files/json_io.h"
+#include "nn/fit.h"
+
+namespace tessera::apps {
+
+// Every object has "event", "seconds" since the log was opened and "time" (UTC); what identifies
+// the run (seed, method) is added to each by set_run. This is the only file that holds wall time.
+class RunLog final : public nn::Observer {
+ public:
+  // Throws Error when the file cannot be written. `append`: go on behind what is there.
+  RunLog(const std::filesystem::path& path, bool append);
+
+  void set_run(Json fields) { run_ = std::move(fields); }
+  void write(const std::string& event, Json fields);
+
+  void on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) override;
+  void on_step(const nn::StepReport& step) override { lr_ = step.lr; }
+  void on_epoch(std::int64_t epoch, const nn::EpochReport& report,
+                const nn::Evaluation* test) override;
+  void on_event(const std::string& event,
+                const std::vector<std::pair<std::string, std::string>>& fields) override;
+
+ private:
+  std::filesystem::path path_;
+  std::ofstream file_;
+  std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
+  Json run_ = Json::object();
+  std::string phase_;
+  std::int64_t epochs_ = 0;
+  double lr_ = 0;
+};
+
+}  // namespace tessera::apps

@@ -1,0 +1,113 @@
+#include "apps/common/session.h"
+
+#include <unistd.h>
+
+#include <iostream>
+
+#include "core/files/atomic_file.h"
+#include "core/interrupt.h"
+#include "core/parallel.h"
+
+namespace tessera::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Fails now rather than after an hour of training.
+void require_writable(const fs::path& folder, const std::string& what) {
+  const fs::path probe = folder / cat(".probe-", ::getpid());
+  try {
+    write_file(probe, "");
+  } catch (const Error& error) {
+    fail(what, ": ", error.what());
+  }
+  std::error_code ignored;
+  fs::remove(probe, ignored);
+}
+
+void create_folder(const fs::path& folder, const std::string& what) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  check(!error && fs::is_directory(folder), what, " ", folder.string(), ": cannot be created",
+        error ? ": " + error.message() : "");
+}
+
+}  // namespace
+
+void RunFlags::add_reading_flags(po::options_description& options) {
+  auto add = options.add_options();
+  add("threads", po::value<int>(&threads)->value_name("N"), "threads (default: all cores)");
+  add("json", text_flag(json, "FILE"), "write every result as JSON; - is stdout");
+  add("quiet", po::bool_switch(&quiet), "print results only");
+}
+
+void RunFlags::add_writing_flags(po::options_description& options) {
+  add_reading_flags(options);
+  auto add = options.add_options();
+  add("out", text_flag(out, "DIR"), "folder of models, checkpoints and results");
+  add("name", text_flag(name, "NAME"), "start of the files' names");
+  add("log", text_flag(log, "FILE"), "write a line of JSON per epoch, C step and result");
+  add("resume", po::bool_switch(&resume),
+      "go on where a run with the same flags stopped; finished parts are not repeated");
+  add("checkpoint-seconds", flag(checkpoint_seconds, "S"), "at most this much work is lost");
+}
+
+Session::Session(RunFlags flags) : flags_(std::move(flags)) {
+  if (flags_.threads != 0) set_num_threads(flags_.threads);
+  check_range("--checkpoint-seconds", flags_.checkpoint_seconds, 0, 1e9);
+  check(flags_.name.find('/') == std::string::npos, "--name '", flags_.name,
+        "' may not contain '/'; the folder is --out");
+  nowhere_ = std::make_unique<std::ostream>(nullptr);
+  progress_.emplace(detail(), !flags_.quiet && ::isatty(STDERR_FILENO));
+  observers_.add(&*progress_);
+}
+
+std::ostream& Session::text() {
+  if (flags_.json != "-") return std::cout;
+  return flags_.quiet ? *nowhere_ : std::cerr;
+}
+std::ostream& Session::detail() {
+  return flags_.quiet ? *nowhere_ : text();
+}
+
+void Session::open_outputs() {
+  if (!flags_.out.empty()) {
+    create_folder(flags_.out, "--out");
+    require_writable(flags_.out, "--out " + flags_.out);
+  }
+  if (!flags_.json.empty() && flags_.json != "-") {
+    const fs::path folder = fs::path(flags_.json).parent_path();
+    require_writable(folder.empty() ? "." : folder, "--json " + flags_.json);
+  }
+  if (!flags_.log.empty() && !log_) {
+    log_.emplace(flags_.log, flags_.resume);
+    observers_.add(&*log_);
+  }
+}
+
+void Session::set_run(const Json& fields) {
+  if (log_) log_->set_run(fields);
+}
+
+void Session::log(const std::string& event, const Json& fields) {
+  if (log_) log_->write(event, fields);
+}
+
+void Session::finish() {
+  if (flags_.json.empty()) return;
+  const std::string content = json_text(json_, 2) + "\n";
+  if (flags_.json == "-") {
+    std::cout << content;
+  } else {
+    write_file(flags_.json, content);
+  }
+}
+
+int Session::interrupted_exit() {
+  text() << "Interrupted; what was done is in " << flags_.out
+         << ". The same command with --resume goes on from there." << std::endl;
+  return kExitInterrupted;
+}
+
+}  // namespace tessera::apps

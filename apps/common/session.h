@@ -1,0 +1,72 @@
+// One invocation of an application: where its files go, who hears of its progress, what it prints
+// for people and for programs.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "apps/common/flags.h"
+#include "apps/common/progress.h"
+#include "apps/common/run_log.h"
+#include "core/files/json_io.h"
+
+namespace tessera::apps {
+
+struct RunFlags {
+  std::string out;   // folder of models, checkpoints and results
+  std::string name;  // start of every file's name in it
+  std::string log, json;
+  int threads = 0;  // 0: as many as the machine offers
+  double checkpoint_seconds = 20;
+  bool resume = false, quiet = false;
+
+  // For verbs that only read.
+  void add_reading_flags(po::options_description& options);
+  // For verbs that train or write models.
+  void add_writing_flags(po::options_description& options);
+};
+
+class Session {
+ public:
+  // Sets the number of threads. Touches no file.
+  explicit Session(RunFlags flags);
+  Session(const Session&) = delete;
+
+  const RunFlags& flags() const { return flags_; }
+  // Text for people: stdout; when stdout carries the JSON stderr, or nowhere with --quiet.
+  std::ostream& text();
+  // Text that --quiet leaves out.
+  std::ostream& detail();
+  // What --json writes.
+  Json& json() { return json_; }
+
+  // Creates the folder and the log. Called when all input has been checked and before work begins,
+  // so that a folder that cannot be written ends the run here. Throws Error.
+  void open_outputs();
+  std::filesystem::path path(const std::string& file) const {
+    return flags_.out / std::filesystem::path(file);
+  }
+
+  nn::Observer* observer() { return &observers_; }
+  // Names the run in the log's lines: {"seed": 1, "method": "lc"}.
+  void set_run(const Json& fields);
+  void log(const std::string& event, const Json& fields);
+
+  // Writes the JSON.
+  void finish();
+  // Says how to go on after Ctrl-C, and returns its exit code.
+  int interrupted_exit();
+
+ private:
+  RunFlags flags_;
+  Json json_ = Json::object();
+  std::unique_ptr<std::ostream> nowhere_;
+  std::optional<Progress> progress_;
+  std::optional<RunLog> log_;
+  nn::Observers observers_;
+};
+
+}  // namespace tessera::apps
