@@ -171,6 +171,8 @@ Encoding parse_encoding(std::string_view text) {
           "'");
     std::string_view bytes = text.substr(colon + 1, open - colon - 1);
     const std::int64_t n = take_number(bytes, whole);
+    check(text.find('<', open + 1) == std::string_view::npos, "a packed value cannot be packed again: '",
+          whole, "'");
     return Encoding::packed(std::string(text.substr(0, colon)), n,
                             parse_encoding(text.substr(open + 1, text.size() - open - 2)));
   }

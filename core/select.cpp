@@ -35,9 +35,15 @@ class Selector {
   std::vector<Value> place(const Node& old, std::vector<Value> inputs) {
     std::vector<Value> outputs = copy_node(out_.graph, old, inputs);
     const Node& node = *outputs[0].node;
+    if (node.op().has(kView)) {
+      // A view of codebook storage is a view of its planes; a reshape needs the elements.
+      const Node* dense = with_decoded(node, /*even_encoded=*/true);
+      return dense ? outputs_of(*dense) : outputs;
+    }
     if (!is_computed(node)) return outputs;
     if (out_.kernels.contains(&node)) return outputs;
     if (const auto known = replaced_.find(&node); known != replaced_.end()) return known->second;
+    if (&node.op() == from_.ops().core().decode) note_decode(node, "by the graph");
     std::vector<Value> placed = choose(node);
     if (placed[0].node != &node) replaced_[&node] = placed;
     return placed;
@@ -91,13 +97,19 @@ class Selector {
   Value decode(const Node& consumer, Value v) {
     const OpDef* op = from_.ops().core().decode;
     TESSERA_ASSERT(op != nullptr);
-    const std::string what = cat(consumer.op().name, " '", consumer.name(), "': ",
-                                 v.type().text(), " decoded whole, ",
-                                 v.shape().numel() * size_of(v.type().dtype), " bytes");
+    const Node& node = out_.graph.add(*op, {v}, {}, v.node->name());
+    note_decode(node, cat("for ", consumer.op().name, " '", consumer.name(), "'"));
+    return place_added(node)[0];
+  }
+
+  // Once per decoded tensor, also where the graph itself asks for it.
+  void note_decode(const Node& node, const std::string& why) {
+    if (out_.kernels.contains(&node) || node.input(0).type().encoding.is_dense()) return;
+    const TensorType& type = node.input(0).type();
+    const std::string what = cat(type.text(), " '", node.input(0).node->name(), "' decoded whole ",
+                                 why, ", ", type.shape.numel() * size_of(type.dtype), " bytes");
     check(!options_.packed_only, "--packed-only: ", what);
     out_.decoded.push_back(what);
-    const Node& node = out_.graph.add(*op, {v}, {}, v.node->name());
-    return place_added(node)[0];
   }
   std::vector<Value> place_added(const Node& node) {
     if (out_.kernels.contains(&node)) return {node.output()};
@@ -136,8 +148,12 @@ class Selector {
     if (changed) target = &out_.graph.add(node.op(), std::move(inputs), node.attrs(), node.name());
     if (verbose_) report(*target, found, refusals);
     out_.kernels[target] = {std::string(found.row->name), std::move(found.plan), std::move(refusals)};
+    return outputs_of(*target);
+  }
+
+  static std::vector<Value> outputs_of(const Node& node) {
     std::vector<Value> outputs;
-    for (int i = 0; i < static_cast<int>(target->types().size()); ++i) outputs.push_back(target->output(i));
+    for (int i = 0; i < static_cast<int>(node.types().size()); ++i) outputs.push_back(node.output(i));
     return outputs;
   }
 

@@ -305,12 +305,6 @@ class Reader {
     if (const auto list = at.find("inputs")) {
       for (const JsonAt& item : list->items("a list of inputs")) {
         inputs.push_back(item.value().is_null() ? Value() : read_value(item));
-        if (!inputs.back() || op.inputs.empty()) continue;
-        const InputDef& def = op.input_def(inputs.size() - 1);
-        const TensorType& type = inputs.back().type();
-        if (!type.encoding.is_dense() && !def.encoded && !op.has(kStorage)) {
-          item.fail("[", op.name, "] takes '", def.name, "' dense only, got ", type.text());
-        }
       }
     }
     Attrs attrs;

@@ -108,6 +108,9 @@ class Worker {
       } else {
         for (int64_t r = row0; r < row1; r += kEpilogueTiles * plan_.rows) {
           const int64_t end = std::min(row1, r + kEpilogueTiles * plan_.rows);
+          if (args_.before_tile) {
+            args_.before_tile(args_.epilogue_context, r, end - r, col0_, cols_, nullptr, 0);
+          }
           rows(r, end, k0, k, tile_, ld());
           finish(r, end);
         }

@@ -68,6 +68,9 @@ struct GemmArgs {
   bool accumulate = false;  // C += instead of C =; not with an epilogue
   GemmEpilogue epilogue = nullptr;
   void* epilogue_context = nullptr;
+  // Called before the products of a tile are summed, with no tile: the place to prefetch what the
+  // epilogue will read and write. May be null.
+  GemmEpilogue before_tile = nullptr;
 };
 
 // The best kernels that `features` allows.

@@ -312,6 +312,25 @@ TEST(Compile, WholeTensorDecodeIsListedAndCanBeRefused) {
   EXPECT_THROW(compile(g, state, {.packed_only = true}), Error);
 }
 
+TEST(Compile, AReshapeReadsTheElementsOfCodebookStorage) {
+  const Packed net;
+  Graph g(ops::standard_ops());
+  const CodebookFormat format{.bits = 2};
+  const Shape shape{Packed::kRows, Packed::kCols};
+  const Value w = ops::codebook(g.param("w.indices", {DType::u8, format.indices_shape(shape), {}}),
+                                g.param("w.entries", f32({1, 4})), {}, format, shape);
+  g.set_output("flat", ops::reshape(w, {Packed::kRows * Packed::kCols}));
+  g.set_output("decoded", ops::decode(w));
+  const Plan plan = compile(g, net.state, {});
+  EXPECT_EQ(plan.decoded().size(), 1u);  // one decode serves both
+  const auto out = plan.run({});
+  for (const std::int64_t i : {0, 1, 77, 96 * 128 - 1}) {
+    const auto index = index_at(net.state.get("w.indices").span<std::uint8_t>().data(), 2, i);
+    EXPECT_EQ(element(out.at("flat"), i), element(net.state.get("w.entries"), index));
+    EXPECT_EQ(element(out.at("decoded"), i), element(out.at("flat"), i));
+  }
+}
+
 TEST(Compile, LivePlanRepacksWhenAParameterChanges) {
   Packed net;
   const Plan plan = compile(net.graph, {.batch = 2});

@@ -77,8 +77,6 @@ inline std::vector<MalformedGraph> malformed_graphs() {
       {"/nodes/3/inputs/0", "8",
        "/nodes/3/inputs/0: expected an earlier node, 0 to 2, got 8 (a "
        "graph has no cycles)"},
-      {"/nodes/10/inputs/0", "8",
-       "/nodes/10/inputs/0: [fused] takes 'inputs' dense only, got f32[3,4]@cb1"},
       {"/nodes/3/type", "", "/nodes/3: field 'type' is missing"},
       {"/nodes/3/type", "3", "/nodes/3/type: expected a type such as \"f32[batch,784]\", got 3"},
       {"/nodes/3/type", "[]", "/nodes/3/type: expected a type or a list of them, got none"},
