@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <limits>
 #include <numbers>
 
 namespace tessera::apps {
@@ -26,10 +25,15 @@ nn::TrainerOptions trainer_options(std::int64_t batch, double momentum, bool nes
   return options;
 }
 
+void check_positive(const std::string& name, double value) {
+  check(value > 0 && value <= kMost, name, " must be positive and at most ", kMost, ", got ",
+        value);
+}
+
 void check_sgd(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
                double lr_final, double momentum, double weight_decay) {
   check_range(prefix + "batch", static_cast<double>(batch), 1, 1 << 20);
-  check_range(prefix + "lr", lr, std::numeric_limits<double>::min(), kMost);
+  check_positive(prefix + "lr", lr);
   check_range(prefix + "lr-decay", lr_decay, 1e-6, 1e6);
   check_range(prefix + "lr-final", lr_final, 0, 1);
   check_range(prefix + "momentum", momentum, 0, 0.9999);
@@ -138,7 +142,7 @@ void CompressRecipe::validate() const {
   const auto& steps = lc.alternation;
   check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
   check_range("--group-rows", static_cast<double>(group_rows), 0, 1 << 30);
-  check_range("--mu", lc.mu, std::numeric_limits<double>::min(), kMost);
+  check_positive("--mu", lc.mu);
   check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
   check_range("--lc-steps", steps.steps, 1, 1e5);
   check_range("--lc-epochs", steps.epochs, 1, 1e5);

@@ -72,13 +72,12 @@ int mnist_compress(const std::vector<std::string>& args) {
   const Task task = digits_task(load_digits(flags.data), activation);
   std::optional<Reference> given;
   if (!flags.from.empty()) given = load_reference(task, flags.from);
-  session.text() << "Data: " << task.data << "\n";
+  std::string plans;
   for (const auto& codebook : codebooks) {
-    session.text() << "Plan, " << codebook << ":\n"
-                   << plan_text(task, flags.recipe, codebook,
-                                given ? &given->model.state : nullptr);
+    plans += cat("Plan, ", codebook, ":\n",
+                 plan_text(task, flags.recipe, codebook, given ? &given->model.state : nullptr));
   }
-  session.text() << std::flush;
+  session.text() << "Data: " << task.data << "\n" << plans << std::flush;
   if (flags.plan_only) return kExitDone;
   session.open_outputs();
 

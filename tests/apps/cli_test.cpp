@@ -1,0 +1,163 @@
+// mnist as a process: what it refuses, and that every refusal is one line with exit code 2.
+#include <cmath>
+#include <limits>
+
+#include "core/files/safetensors.h"
+#include "core/files/sha256.h"
+#include "tests/apps/mnist_app.h"
+
+namespace tessera::testing {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class MnistCli : public MnistApp {
+ protected:
+  void expect_refused(const Args& args, const std::string& part) {
+    const std::string message = refused(args);
+    EXPECT_TRUE(contains(message, part)) << "'" << message << "' should say '" << part << "'";
+  }
+  Args train(const std::string& out, const Args& more = {}) const {
+    Args args = {"train", "--data", kTiny, "--epochs", "1", "--out", path(out), "--quiet"};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  }
+};
+
+TEST_F(MnistCli, HelpOfEveryVerb) {
+  const std::string help = must({"--help"}).out;
+  for (const std::string verb : {"train", "compress", "eval", "bench", "export", "import"}) {
+    EXPECT_TRUE(contains(help, verb));
+    EXPECT_TRUE(contains(must({verb, "--help"}).out, "usage: mnist " + verb));
+  }
+  EXPECT_TRUE(contains(must({"--help-story"}).out, "--lc-steps"));
+}
+
+TEST_F(MnistCli, Usage) {
+  expect_refused({"frobnicate"}, "unknown verb 'frobnicate'; known are train");
+  expect_refused({"train", "--frobnicate"}, "--frobnicate");
+  expect_refused({"train", "--epoch", "3"}, "--epoch");  // no guessing of flags
+  expect_refused({"train", "stray"}, "unexpected argument 'stray'");
+  expect_refused({"train", "--epochs", "many"}, "--epochs");
+  expect_refused({"train", "--epochs", "0"}, "--epochs must be 1");
+  expect_refused({"train", "--lr", "nan"}, "--lr must be positive");
+  expect_refused({"train", "--seed", "-1"}, "--seed must be 0");
+  expect_refused({"train", "--threads", "1000"}, "threads");
+  expect_refused({"train", "--activation", "step"}, "tanh or relu");
+  expect_refused({"train", "--name", "a/b"}, "--name");
+  expect_refused({"eval"}, "expected one model file");
+  expect_refused({"export", "a.json", "b.bin"}, ".json or .safetensors");
+}
+
+TEST_F(MnistCli, Codebooks) {
+  expect_refused({"compress", "--bits", "0"}, "--bits must be 1 to 8, got 0");
+  expect_refused({"compress", "--bits", "9"}, "--bits must be 1 to 8, got 9");
+  expect_refused({"compress", "--bits", "1,,2"}, "--bits");
+  expect_refused({"compress", "--k", "100000"}, "1..256 entries, not 100000");
+  expect_refused({"compress", "--bits", "1", "--k", "2"}, "exclude");
+  expect_refused({"compress", "--codebook", "binary", "--bits", "2"}, "--codebook adaptive");
+  expect_refused({"compress", "--codebook", "magic"}, "magic");
+  expect_refused({"compress", "--method", "dc,magic"}, "got 'magic'");
+  // The last layer has 10 rows of 100 weights.
+  expect_refused({"compress", "--data", kTiny, "--bits", "8", "--group-rows", "1"},
+                 "'fc3.weight': 256 entries for 100 weights");
+  expect_refused({"compress", "--data", kTiny, "--rule", "fc9.*=skip"}, "matches no parameter");
+  expect_refused({"compress", "--data", kTiny, "--rule", "(=skip"}, "regular expression");
+  expect_refused({"compress", "--data", kTiny, "--rule", "skip"}, "--rule 'skip'");
+  expect_refused({"compress", "--data", kTiny, "--rule", ".*=skip"}, "nothing to compress");
+}
+
+TEST_F(MnistCli, PlanNamesEveryTensorAndStops) {
+  const Result plan = must({"compress", "--data", kTiny, "--plan", "--out", path("none"), "--rule",
+                            "fc3.weight=adaptive:16/g5", "--rule", "fc1.*=skip"});
+  EXPECT_TRUE(contains(plan.out, "dense: rule 'fc1.*'")) << plan.out;
+  EXPECT_TRUE(contains(plan.out, "adaptive:16, 4 bits a weight, one codebook per 5 rows"));
+  EXPECT_TRUE(contains(plan.out, "dense: bias"));
+  EXPECT_FALSE(std::filesystem::exists(path("none")));
+}
+
+TEST_F(MnistCli, Data) {
+  expect_refused({"train", "--data", path("nowhere")}, "train-images-idx3-ubyte");
+  using datasets::big_endian;
+  const std::string images = big_endian(0x803) + big_endian(2) + big_endian(28) + big_endian(28) +
+                             std::string(2 * 28 * 28, '\1');
+  const std::string labels = big_endian(0x801) + big_endian(2) + std::string(2, '\1');
+  const auto write = [&](const std::string& x, const std::string& y) {
+    folder.write("set/train-images-idx3-ubyte", x);
+    folder.write("set/train-labels-idx1-ubyte", y);
+    folder.write("set/t10k-images-idx3-ubyte", images);
+    folder.write("set/t10k-labels-idx1-ubyte", labels);
+  };
+  const Args args = {"train", "--data", path("set"), "--out", path("out")};
+  write(images.substr(0, 100), labels);
+  expect_refused(args, "train-images-idx3-ubyte");
+  write(big_endian(0x999) + images.substr(4), labels);
+  expect_refused(args, "train-images-idx3-ubyte");
+  write(images, labels + "\1");
+  expect_refused(args, "train-labels-idx1-ubyte");
+  write(images, big_endian(0x801) + big_endian(1) + "\1");
+  expect_refused(args, "train-labels-idx1-ubyte");
+  EXPECT_FALSE(std::filesystem::exists(path("out")));  // nothing half-written
+  expect_refused({"train", "--data", "synthetic:0"}, "images must be 1");
+  expect_refused({"train", "--data", "synthetic:1:2:3"}, "synthetic:TRAIN:TEST");
+}
+
+TEST_F(MnistCli, OutputsThatCannotBeWritten) {
+  folder.write("file", "text");
+  expect_refused(train("file"), "--out");
+  expect_refused(train("file/below"), "--out");
+  expect_refused(train("out", {"--log", path("nowhere/run.jsonl")}), "--log");
+  expect_refused(train("out", {"--json", path("nowhere/results.json")}), "--json");
+}
+
+TEST_F(MnistCli, WeightsThatAreNaN) {
+  must(train("out"));
+  const std::string model = path("out/lenet300-reference-s1.json");
+  const std::string text = read_file(model);
+  Json json = parse_json(text, model);
+  const std::string weights = json["weights"]["file"];
+  // A file whose hash is right and whose weights are not.
+  auto tensors = read_safetensors(path("out/" + weights)).tensors;
+  tensors["fc2.weight"].span<float>()[7] = std::numeric_limits<float>::quiet_NaN();
+  const auto image = make_safetensors(tensors);
+  const std::string hash = image.sha256();
+  const std::string name = "bad-" + hash.substr(0, 12) + ".safetensors";
+  image.write(path(name));
+  std::string bad = text;
+  bad.replace(bad.find(weights), weights.size(), name);
+  const std::string old_hash = json["weights"]["sha256"];
+  bad.replace(bad.find(old_hash), old_hash.size(), hash);
+  folder.write("bad.json", bad);
+  const Args from = {"compress",       "--data", kTiny,       "--from",
+                     path("bad.json"), "--out",  path("out2")};
+  expect_refused(from, "'fc2.weight': element 7 is NaN");
+  expect_refused({"import", path(name), "--data", kTiny, "--out", path("out2")}, "NaN");
+  EXPECT_FALSE(std::filesystem::exists(path("out2")));
+}
+
+TEST_F(MnistCli, ModelsThatDoNotFit) {
+  must(train("out"));
+  const std::string reference = path("out/lenet300-reference-s1.json");
+  expect_refused({"eval", reference, "--data", "synthetic:500:100"}, "preprocess_sha256");
+  expect_refused({"eval", path("none.json")}, "none.json");
+  must({"compress", "--data", kTiny, "--from", reference, "--method", "dc", "--out", path("out"),
+        "--quiet"});
+  const std::string packed = path("out/lenet300-dc-adaptive2-s1.json");
+  expect_refused({"compress", "--data", kTiny, "--from", packed, "--out", path("out")},
+                 "no 'fc1.weight'");
+  must({"export", packed, path("weights.safetensors"), "--quiet"});
+  expect_refused({"import", path("weights.safetensors"), "--data", kTiny, "--map",
+                  "fc1.weight=fc9.weight", "--out", path("out")},
+                 "1 tensors missing, 1 unused");
+}
+
+TEST_F(MnistCli, ResumeUnderOtherSettings) {
+  must(train("out"));
+  Args changed = train("out", {"--resume", "--momentum", "0.5"});
+  expect_refused(changed, "reference.momentum: was 0.9, now 0.5");
+}
+
+}  // namespace
+}  // namespace tessera::testing

@@ -1,0 +1,63 @@
+// The mnist application in a folder of its own.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "core/files/atomic_file.h"
+#include "core/files/json_io.h"
+#include "tests/apps/process.h"
+#include "tests/datasets/temp_dir.h"
+
+namespace tessera::testing {
+
+class MnistApp : public ::testing::Test {
+ protected:
+  using Args = std::vector<std::string>;
+
+  void SetUp() override {
+    if (!std::filesystem::exists(app)) GTEST_SKIP() << app << " is not built";
+  }
+
+  std::string path(const std::string& name) const { return (folder.path() / name).string(); }
+  Result mnist(const Args& args) const { return run(app, args, folder.path()); }
+  // Exit code 0, or the test fails with what the program said.
+  Result must(const Args& args) const {
+    Result result = mnist(args);
+    EXPECT_EQ(result.code, 0) << result.error << result.out;
+    return result;
+  }
+  // The results of a run that must succeed.
+  Json json(Args args) const {
+    args.insert(args.end(), {"--json", "-", "--quiet"});
+    return parse_json(must(args).out, "stdout");
+  }
+  // Exit code 2 and one line on stderr, returned without "mnist: error: ".
+  std::string refused(const Args& args) const {
+    const Result result = mnist(args);
+    EXPECT_EQ(result.code, 2) << result.error << result.out;
+    const std::string start = "mnist: error: ";
+    EXPECT_TRUE(result.error.starts_with(start)) << result.error;
+    EXPECT_EQ(result.error.find('\n'), result.error.size() - 1) << result.error;
+    return result.error.substr(std::min(start.size(), result.error.size()));
+  }
+  // Contents by name of the models in a folder.
+  std::map<std::string, std::string> models(const std::string& name) const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(folder.path() / name)) {
+      const auto extension = entry.path().extension();
+      if (extension != ".json" && extension != ".safetensors") continue;
+      files[entry.path().filename().string()] = read_file(entry.path());
+    }
+    return files;
+  }
+
+  std::filesystem::path app = program("mnist");
+  datasets::TempDir folder;
+};
+
+// A training set for tests that need no accuracy.
+inline const std::string kTiny = "synthetic:600:100";
+
+}  // namespace tessera::testing

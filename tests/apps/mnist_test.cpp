@@ -1,0 +1,116 @@
+// What mnist writes: files, logs and results that agree with each other.
+#include <sstream>
+
+#include "core/files/safetensors.h"
+#include "tests/apps/mnist_app.h"
+
+namespace tessera::testing {
+namespace {
+
+class Mnist : public MnistApp {
+ protected:
+  Args compress(const std::string& out) const {
+    return {"compress", "--data",     kTiny, "--out",       path(out), "--ref-epochs",
+            "2",        "--lc-steps", "2",   "--lc-epochs", "1",       "--first-epochs",
+            "1",        "--bits",     "1",   "--threads",   "2"};
+  }
+};
+
+TEST_F(Mnist, SameSeedSameBytes) {
+  must(compress("a"));
+  must(compress("b"));
+  const auto a = models("a");
+  EXPECT_EQ(a.size(), 4u);  // reference and compressed, graph and weights
+  EXPECT_TRUE(a == models("b"));
+  Args other = compress("c");
+  other.insert(other.end(), {"--seed", "2"});
+  must(other);
+  for (const auto& [name, bytes] : models("c")) EXPECT_FALSE(a.contains(name)) << name;
+}
+
+TEST_F(Mnist, FilesAreSmallAndHoldNoPath) {
+  must(compress("out"));
+  for (const auto& [name, bytes] : models("out")) {
+    EXPECT_EQ(bytes.find(folder.path().string()), std::string::npos) << name;
+    if (name.find("lc") == std::string::npos) continue;
+    EXPECT_LE(bytes.size(), name.ends_with(".json") ? 20'480u : 36'864u) << name;
+  }
+}
+
+TEST_F(Mnist, ComparisonIsStoredAndNotRepeated) {
+  Args args = compress("out");
+  args.insert(args.end(), {"--methods", "dc,lc", "--seeds", "1,2", "--log", path("run.jsonl")});
+  const Json first = json(args);
+  ASSERT_EQ(first["rows"].size(), 4u);
+  ASSERT_EQ(first["summary"].size(), 2u);
+  EXPECT_EQ(first["summary"][0]["error_after"]["n"], 2);
+  args.push_back("--resume");
+  EXPECT_EQ(json(args), first);  // measured latencies too: nothing ran again
+
+  std::istringstream log(read_file(path("run.jsonl")));
+  std::map<std::string, int> events;
+  for (std::string line; std::getline(log, line);) {
+    const Json event = parse_json(line, "run.jsonl");
+    EXPECT_TRUE(event.contains("time") && event.contains("seconds")) << line;
+    const std::string name = event["event"];
+    ++events[name];
+    if (name == "c_step") {
+      EXPECT_TRUE(event["mu"].is_number() && event["distance"].is_number() &&
+                  event["changed"].is_number() && event["test_error"].is_number())
+          << line;
+      EXPECT_TRUE(event.contains("seed") && event.contains("method")) << line;
+    }
+  }
+  EXPECT_EQ(events["result"], 4);
+  EXPECT_EQ(events["reference"], 2);
+  EXPECT_EQ(events["c_step"], 2 + 2 * 3);
+  EXPECT_EQ(events["epoch"], 2 * 2 + 2 * 2);
+}
+
+TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
+  const Json row = json(compress("out"))["rows"][0];
+  const std::string file = path("out/" + row["file"].get<std::string>());
+  const Json packed =
+      json({"eval", file, "--data", kTiny, "--packed-only", "--logits", path("a.safetensors")});
+  EXPECT_EQ(packed["correct"], row["correct"]);
+  EXPECT_NE(packed["kernel"].get<std::string>().find("cb"), std::string::npos);
+
+  // Another batch size, and the decoded weights: the same logits up to rounding.
+  must({"eval", file, "--data", kTiny, "--batch", "7", "--logits", path("b.safetensors")});
+  must({"export", file, path("dense.json"), "--dense"});
+  const Json dense =
+      json({"eval", path("dense.json"), "--data", kTiny, "--logits", path("c.safetensors")});
+  EXPECT_EQ(dense["correct"], row["correct"]);
+  EXPECT_EQ(dense["bits_per_weight"], 32);
+  const auto logits = [&](const std::string& name) {
+    return read_safetensors(path(name)).tensors.at("logits").to_vector<float>();
+  };
+  const auto a = logits("a.safetensors"), b = logits("b.safetensors"), c = logits("c.safetensors");
+  ASSERT_EQ(a.size(), 1000u);
+  ASSERT_EQ(b.size(), a.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NEAR(a[i], b[i], 1e-4);
+    EXPECT_NEAR(a[i], c[i], 1e-4);
+  }
+
+  must({"export", file, path("weights.safetensors")});
+  const Json imported =
+      json({"import", path("weights.safetensors"), "--data", kTiny, "--out", path("out")});
+  EXPECT_EQ(imported["correct"], row["correct"]);
+  const Json again = json({"compress", "--data", kTiny, "--from", path("out/imported.json"),
+                           "--method", "dc", "--out", path("out")});
+  EXPECT_EQ(again["rows"][0]["correct"], row["correct"]);  // already two values per layer
+}
+
+TEST_F(Mnist, BenchReportsBothSteps) {
+  const Json bench = json({"bench", "--data", "synthetic:2000:100", "--train", "--batch", "64",
+                           "--repeat", "1", "--trace", path("trace.json")});
+  EXPECT_GT(bench["train_step_ms"].get<double>(), 0);
+  EXPECT_GT(bench["train_step_lc_ms"].get<double>(), 0);
+  EXPECT_GT(bench["peak_gflops"].get<double>(), 0);
+  EXPECT_FALSE(bench["steps"].empty());
+  EXPECT_TRUE(parse_json(read_file(path("trace.json")), "trace").contains("traceEvents"));
+}
+
+}  // namespace
+}  // namespace tessera::testing

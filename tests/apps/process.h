@@ -1,0 +1,44 @@
+// Programs under test as processes.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace tessera::testing {
+
+// A program of this build: they lie in the same folder as the tests.
+std::filesystem::path program(const std::string& name);
+
+struct Result {
+  int code = -1;  // exit code, or minus the signal that ended it
+  std::string out, error;
+};
+
+// A running process; killed when it goes out of scope. Its environment is this one's without
+// TESSERA_DATA. stdout and stderr go to files in `folder`.
+class Process {
+ public:
+  Process(const std::filesystem::path& program, const std::vector<std::string>& args,
+          const std::filesystem::path& folder);
+  Process(const Process&) = delete;
+  ~Process();
+
+  void send(int signal);
+  // Whether it ended within `seconds`.
+  bool wait(double seconds);
+  Result wait();
+
+ private:
+  std::filesystem::path out_, error_;
+  pid_t id_ = 0;
+  int status_ = 0;
+  bool ended_ = false;
+};
+
+Result run(const std::filesystem::path& program, const std::vector<std::string>& args,
+           const std::filesystem::path& folder);
+
+}  // namespace tessera::testing
