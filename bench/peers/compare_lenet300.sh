@@ -5,7 +5,8 @@
 # kernels, in the variant that shares PyTorch's OpenMP runtime, and a malloc that keeps its pages.
 # Measured and found equal or slower: OMP_WAIT_POLICY=active, OMP_PROC_BIND, GOMP_SPINCOUNT, forced
 # OpenBLAS core types, huge pages, one thread, ATen's AVX2 kernels, SGD(foreach=True), jit.
-# Shared machines alternate between fast and slow phases of seconds: look at the pairwise ratio.
+# Shared machines alternate between phases in which the two cores exchange data quickly and slowly
+# (same peak, 0.8 or 1.1-1.4 ms a step): read the pairwise ratios phase by phase.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 pairs=${1:-15} mode=${2:-best}
@@ -23,7 +24,7 @@ torch_ms() {
     MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=200000000 \
     "$python" bench/peers/torch_lenet300.py --activation tanh --mode "$mode" 2>/dev/null | field
 }
-tessera_ms() { "$ours" bench --train --json - | field; }
+tessera_ms() { "$ours" bench --train --json - 2>/dev/null | field; }
 
 # Waits, a minute at most, for a second in which nothing else runs: a third busy thread makes spinning
 # OpenMP threads many times slower.
