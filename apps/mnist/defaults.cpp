@@ -20,9 +20,9 @@ CompressRecipe default_compression() {
   CompressRecipe recipe;
   recipe.lc.mu = 9e-5;
   recipe.lc.mu_growth = 1.1;
-  recipe.lc.alternation.steps = 40;
-  recipe.lc.alternation.epochs = 20;
-  recipe.lc.alternation.first_epochs = 40;
+  recipe.lc.alternation.steps = 30;
+  recipe.lc.alternation.epochs = 10;
+  recipe.lc.alternation.first_epochs = 20;
   recipe.lc.alternation.lr = 0.09;
   recipe.lc.alternation.lr_decay = 0.98;
   recipe.lc.alternation.lr_final = 1;

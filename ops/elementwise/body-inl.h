@@ -9,45 +9,62 @@ namespace {
 
 using tessera::VectorArgs;
 
+// Rows that follow each other without a gap in every operand are one long row.
+inline VectorArgs joined(VectorArgs args, int arity) {
+  bool dense = args.out_ld == args.cols;
+  for (int i = 0; i < arity; ++i) dense = dense && args.in_ld[i] == args.cols;
+  if (dense) {
+    args.cols *= args.rows;
+    args.rows = 1;
+  }
+  return args;
+}
+
 // A tail goes through the same instructions as a full vector, so an element's bits do not depend
-// on where it falls.
+// on where it falls. Sizes are copied first: a store could change them for all the compiler knows.
 template <F (*f)(F)>
-void unary(const VectorArgs& args) {
-  for (int64_t r = 0; r < args.rows; ++r) {
+void unary(const VectorArgs& given) {
+  const VectorArgs args = joined(given, 1);
+  const int64_t rows = args.rows, cols = args.cols;
+  for (int64_t r = 0; r < rows; ++r) {
     const float* a = args.in[0] + r * args.in_ld[0];
     float* out = args.out + r * args.out_ld;
     int64_t c = 0;
-    for (; c + kLanes <= args.cols; c += kLanes) store(out + c, f(load(a + c)));
-    if (const int64_t n = args.cols - c; n > 0) store_n(out + c, f(load_n(a + c, n)), n);
+    for (; c + kLanes <= cols; c += kLanes) store(out + c, f(load(a + c)));
+    if (const int64_t n = cols - c; n > 0) store_n(out + c, f(load_n(a + c, n)), n);
   }
 }
 
 template <F (*f)(F, F)>
-void binary(const VectorArgs& args) {
-  for (int64_t r = 0; r < args.rows; ++r) {
+void binary(const VectorArgs& given) {
+  const VectorArgs args = joined(given, 2);
+  const int64_t rows = args.rows, cols = args.cols;
+  for (int64_t r = 0; r < rows; ++r) {
     const float* a = args.in[0] + r * args.in_ld[0];
     const float* b = args.in[1] + r * args.in_ld[1];
     float* out = args.out + r * args.out_ld;
     int64_t c = 0;
-    for (; c + kLanes <= args.cols; c += kLanes) store(out + c, f(load(a + c), load(b + c)));
-    if (const int64_t n = args.cols - c; n > 0) {
+    for (; c + kLanes <= cols; c += kLanes) store(out + c, f(load(a + c), load(b + c)));
+    if (const int64_t n = cols - c; n > 0) {
       store_n(out + c, f(load_n(a + c, n), load_n(b + c, n)), n);
     }
   }
 }
 
 template <F (*f)(F, F, F)>
-void ternary(const VectorArgs& args) {
-  for (int64_t r = 0; r < args.rows; ++r) {
+void ternary(const VectorArgs& given) {
+  const VectorArgs args = joined(given, 3);
+  const int64_t rows = args.rows, cols = args.cols;
+  for (int64_t r = 0; r < rows; ++r) {
     const float* a = args.in[0] + r * args.in_ld[0];
     const float* b = args.in[1] + r * args.in_ld[1];
     const float* d = args.in[2] + r * args.in_ld[2];
     float* out = args.out + r * args.out_ld;
     int64_t c = 0;
-    for (; c + kLanes <= args.cols; c += kLanes) {
+    for (; c + kLanes <= cols; c += kLanes) {
       store(out + c, f(load(a + c), load(b + c), load(d + c)));
     }
-    if (const int64_t n = args.cols - c; n > 0) {
+    if (const int64_t n = cols - c; n > 0) {
       store_n(out + c, f(load_n(a + c, n), load_n(b + c, n), load_n(d + c, n)), n);
     }
   }
@@ -94,6 +111,16 @@ inline F copy(F x) {
   return x;
 }
 
+inline F multiply_add(F a, F b, F c) {
+  return fma(a, b, c);
+}
+inline F multiply_subtract(F a, F b, F c) {
+  return fma(a, b, negate(c));
+}
+inline F subtract_multiplied(F a, F b, F c) {
+  return fma(negate(a), b, c);
+}
+
 constexpr tessera::ElementwiseKernels elementwise_kernels(const char* name) {
   return {name, {binary<add>,   binary<sub>,     binary<mul>,
                  binary<div>,   binary<maximum>, binary<minimum>,
@@ -104,7 +131,8 @@ constexpr tessera::ElementwiseKernels elementwise_kernels(const char* name) {
                  unary<log>,    unary<tanh>,     unary<sigmoid>,
                  unary<relu>,   unary<sign>,     nullptr,
                  nullptr,       unary<floor>,    unary<nearest>,
-                 unary<erf>,    unary<softplus>, unary<copy>}};
+                 unary<erf>,    unary<softplus>, unary<copy>},
+          {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
 }
 
 }  // namespace

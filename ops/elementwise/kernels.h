@@ -53,9 +53,14 @@ struct VectorArgs {
 };
 using VectorFunction = void (*)(const VectorArgs&);
 
+// A product that only a sum or difference reads is one instruction with it, and rounds once.
+enum class ProductOp : int { multiply_add, multiply_subtract, subtract_multiplied, count };
+inline constexpr int kProductOps = static_cast<int>(ProductOp::count);
+
 struct ElementwiseKernels {
   const char* name;
   VectorFunction function[kOpcodes];  // null: the plain one serves
+  VectorFunction product[kProductOps];  // of (a, b, c): ab + c, ab - c, c - ab
 };
 
 extern "C" const ElementwiseKernels tessera_elementwise_ref;

@@ -3,17 +3,19 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 
 #include "core/error.h"
 #include "core/op_def.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/op_list.h"
 
 namespace tessera {
 
 namespace {
 
 constexpr std::int64_t kBufferFloats = 8192;  // 32 KiB of stack per run
-constexpr std::int64_t kMaxBlock = 512;
+constexpr std::int64_t kMaxBlock = 2048;
 constexpr std::int64_t kAlign = 16;
 constexpr int kMaxSlots = 400;
 
@@ -85,8 +87,53 @@ ProgramRunner::ProgramRunner(const Program& program, std::vector<OperandKind> ki
   compile(program);
 }
 
+namespace {
+
+// One instruction as it is run: an op of the program, or a product joined with the sum or
+// difference that alone reads it.
+struct Line {
+  const OpDef* op = nullptr;
+  std::optional<ProductOp> product;
+  std::vector<Operand> args;
+  bool dropped = false;  // a product that another line took over
+};
+
+std::vector<Line> lines_of(const Program& program) {
+  std::vector<Line> lines;
+  std::vector<int> uses(program.code.size());
+  for (const auto& [op, args] : program.code) {
+    for (const Operand& arg : args) {
+      if (arg.kind == Operand::Kind::temp) ++uses[static_cast<std::size_t>(arg.index)];
+    }
+    lines.push_back({op, std::nullopt, args, false});
+  }
+  for (const int t : program.outputs) ++uses[static_cast<std::size_t>(t)];
+  const auto joinable = [&](const Operand& arg) {
+    if (arg.kind != Operand::Kind::temp) return false;
+    const auto t = static_cast<std::size_t>(arg.index);
+    return lines[t].op == &kMul && !lines[t].product && uses[t] == 1;
+  };
+  for (Line& line : lines) {
+    if (line.op != &kAdd && line.op != &kSub) continue;
+    const bool left = joinable(line.args[0]);
+    if (!left && !joinable(line.args[1])) continue;
+    const Operand term = line.args[left ? 1 : 0];
+    Line& mul = lines[static_cast<std::size_t>(line.args[left ? 0 : 1].index)];
+    line.product = line.op == &kAdd ? ProductOp::multiply_add
+                   : left           ? ProductOp::multiply_subtract
+                                    : ProductOp::subtract_multiplied;
+    line.args = {mul.args[0], mul.args[1], term};
+    mul.dropped = true;
+    mul.args.clear();
+  }
+  return lines;
+}
+
+}  // namespace
+
 void ProgramRunner::compile(const Program& program) {
-  const std::size_t count = program.code.size();
+  const std::vector<Line> lines = lines_of(program);
+  const std::size_t count = lines.size();
   outputs_ = static_cast<int>(program.outputs.size());
 
   // Values that are the same for every element are computed once per run, in slots of their own.
@@ -103,7 +150,8 @@ void ProgramRunner::compile(const Program& program) {
   int last_input_read = -1;
   std::vector<int> last_use(count, -1);
   for (std::size_t i = 0; i < count; ++i) {
-    const auto& args = program.code[i].args;
+    if (lines[i].dropped) continue;
+    const auto& args = lines[i].args;
     uniform[i] = std::all_of(args.begin(), args.end(), is_uniform);
     for (const Operand& arg : args) {
       if (arg.kind == Operand::Kind::constant) {
@@ -164,11 +212,14 @@ void ProgramRunner::compile(const Program& program) {
     return kernels_->function[c] ? kernels_->function[c] : tessera_elementwise_ref.function[c];
   };
   for (std::size_t i = 0; i < count; ++i) {
-    const auto& [op, args] = program.code[i];
+    const auto& [op, product, args, dropped] = lines[i];
+    if (dropped) continue;
     Step step;
     step.arity = static_cast<int>(args.size());
     check(step.arity <= 8, "[", op->name, "] an elementwise op has at most 8 inputs");
-    if (const auto code = opcode_of(*op)) {
+    if (product) {
+      step.function = kernels_->product[static_cast<std::size_t>(*product)];
+    } else if (const auto code = opcode_of(*op)) {
       step.function = vector_function(*code);
     } else {
       step.scalar = op->scalar;

@@ -94,6 +94,15 @@ float softplus(float x) {
 float copy(float x) {
   return x;
 }
+float multiply_add(float a, float b, float c) {
+  return a * b + c;
+}
+float multiply_subtract(float a, float b, float c) {
+  return a * b - c;
+}
+float subtract_multiplied(float a, float b, float c) {
+  return c - a * b;
+}
 
 }  // namespace
 
@@ -104,6 +113,7 @@ extern "C" const ElementwiseKernels tessera_elementwise_ref = {
      ternary<where>,  ternary<clamp>,    unary<negate>,   unary<fabsf>,          unary<sqrtf>,
      unary<rsqrt>,    unary<square>,     unary<expf>,     unary<logf>,           unary<tanhf>,
      unary<sigmoid>,  unary<relu>,       unary<sign>,     unary<sinf>,           unary<cosf>,
-     unary<floorf>,   unary<nearbyintf>, unary<erff>,     unary<softplus>,       unary<copy>}};
+     unary<floorf>,   unary<nearbyintf>, unary<erff>,     unary<softplus>,       unary<copy>},
+    {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
 
 }  // namespace tessera

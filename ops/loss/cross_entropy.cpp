@@ -113,7 +113,9 @@ struct Rows {
 
   template <class Fn>
   void each(const KernelArgs& args, std::string_view op, Fn&& fn) const {
-    parallel_for(n, std::max<std::int64_t>(1, kGrain / c),
+    // Beside its elements a row costs its two reductions.
+    constexpr std::int64_t kRowCost = 64;
+    parallel_for(n, std::max<std::int64_t>(1, kGrain / (c + kRowCost)),
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t i = begin; i < end; ++i) {
                      fn(i, args.in(0).as<const float>() + i * c,

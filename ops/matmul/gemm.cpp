@@ -222,7 +222,9 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   plan.problem = problem;
   plan.kernels = &gemm_kernels(features);
   const int64_t vectors = std::max<int64_t>(1, ceil_div(problem.n, kLanes));
-  const double work = static_cast<double>(problem.m) * problem.n * problem.k;
+  // An epilogue costs an element about as much as a few products.
+  const double depth = static_cast<double>(problem.k) + (problem.epilogue ? 16 : 0);
+  const double work = static_cast<double>(problem.m) * static_cast<double>(problem.n) * depth;
   plan.threads = std::max(1, std::min<int>(threads, static_cast<int>(work / kThreadWork)));
   plan.rows = static_cast<int>(even(std::max<int64_t>(problem.m, 1), plan.kernels->max_rows));
   plan.vectors = kGemmMaxVectors;

@@ -22,10 +22,14 @@ inline float row_max(const float* x, int64_t n) {
   }
   float lanes[kLanes];
   store(lanes, best);
-  float out = lanes[0];
-  for (int64_t l = 1; l < kLanes; ++l)
-    out = lanes[l] > out || lanes[l] != lanes[l] ? lanes[l] : out;
-  return out;
+  // Pairs of lanes: a chain of kLanes comparisons would cost more than a short row's exponentials.
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t l = 0; l < half; ++l) {
+      const float other = lanes[l + half];
+      lanes[l] = other > lanes[l] || other != other ? other : lanes[l];
+    }
+  }
+  return lanes[0];
 }
 
 // Sum of e^(x - m); the exponentials go to `out` unless it is null.
