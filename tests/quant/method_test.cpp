@@ -1,0 +1,199 @@
+// Policy and plan, DC, iDC and LC on a network small enough to check by hand, hardening, reports.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/rng.h"
+#include "nn/schedule.h"
+#include "quant/compress.h"
+#include "quant/lc.h"
+
+namespace tessera::quant {
+namespace {
+
+// 20 inputs, 4 classes: the class is the largest of 4 hidden linear scores.
+class Scores final : public BatchSource {
+ public:
+  std::string name() const override { return "scores"; }
+  std::int64_t samples() const override { return 600; }
+  std::int64_t classes() const override { return 4; }
+  Shape sample_shape() const override { return {20}; }
+  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      const std::int64_t at = epoch < 0 ? first + i : (first + i) * (7 + 6 * epoch) % samples();
+      Rng rng(3, static_cast<std::uint64_t>(at)), teacher(4, 0);
+      float* row = x.span<float>().data() + i * 20;
+      for (int j = 0; j < 20; ++j) row[j] = rng.normal();
+      float best = -1e30f;
+      for (int c = 0; c < 4; ++c) {
+        float score = 0;
+        for (int j = 0; j < 20; ++j) score += row[j] * teacher.normal();
+        if (score > best) {
+          best = score;
+          y.span<std::int32_t>()[static_cast<std::size_t>(i)] = c;
+        }
+      }
+    }
+  }
+};
+
+nn::Trainer reference(std::int64_t hidden = 40) {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("fc1", nn::Linear(20, hidden)).add("act", nn::Tanh()).add("fc2", nn::Linear(hidden, 4));
+  nn::TrainerOptions options;
+  options.batch = 50;
+  nn::Trainer trainer(net, {20}, 4, options);
+  nn::Position position;
+  for (int epoch = 0; epoch < 20; ++epoch) trainer.train_epoch(Scores(), position, nn::constant(0.05));
+  return trainer;
+}
+
+Policy policy(int k, std::vector<PolicyRule> rules = {}) {
+  return {{CodebookSpec::adaptive(k), 0}, std::move(rules)};
+}
+
+std::string error_of(const std::function<void()>& fn) {
+  try {
+    fn();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Plan, NamesEveryTensorAndWhy) {
+  const nn::Trainer t = reference();
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2, {{"fc2.*", std::nullopt}}));
+  ASSERT_EQ(plan.tensors.size(), 4u);
+  EXPECT_TRUE(plan.tensors[0].choice);
+  EXPECT_EQ(plan.tensors[1].reason, "bias or scale, kept f32");
+  EXPECT_EQ(plan.tensors[2].reason, "rule 'fc2.*'");
+  EXPECT_NE(plan.text().find("fc1.weight      [40,20]       adaptive:2"), std::string::npos) << plan.text();
+}
+
+TEST(Plan, RefusesWhatCannotWork) {
+  nn::Trainer t = reference();
+  const auto plan = [&](const Policy& p) { return plan_compression(t.parameters(), t.state(), p); };
+  EXPECT_EQ(error_of([&] { plan(policy(2, {{"fc9.*", std::nullopt}})); }),
+            "policy rule 'fc9.*' matches no parameter");
+  EXPECT_EQ(error_of([&] { plan(policy(2, {{".*", std::nullopt}})); }),
+            "nothing to compress: every parameter is skipped");
+  EXPECT_NE(error_of([&] { plan(policy(2, {{"(", std::nullopt}})); }).find("not a regular expression"),
+            std::string::npos);
+  EXPECT_EQ(error_of([&] { plan(policy(200)); }), "'fc2.weight': 200 entries for 160 weights");
+  EXPECT_EQ(error_of([&] { plan({{CodebookSpec::adaptive(2), 41}, {}}); }),
+            "'fc1.weight': a group of 41 rows does not fit 40 rows");
+  Tensor w = t.state().get("fc2.weight");
+  w.span<float>()[7] = std::nanf("");
+  EXPECT_EQ(error_of([&] { plan(policy(2)); }),
+            "'fc2.weight' has nan at position 7; it cannot be compressed");
+}
+
+TEST(Alternation, FirstStepIsLonger) {
+  const Alternation a{.steps = 3, .epochs = 2, .first_epochs = 5, .lr = 1, .lr_decay = 0.5};
+  EXPECT_EQ(a.total_epochs(), 9);
+  EXPECT_TRUE(a.at(4).last);
+  EXPECT_EQ(a.at(4).step, 0);
+  EXPECT_EQ(a.at(5).step, 1);
+  EXPECT_EQ(a.at(5).epoch, 0);
+  EXPECT_TRUE(a.at(8).last);
+  EXPECT_DOUBLE_EQ(a.rate(8), 0.25);
+}
+
+LcOptions lc_options(bool augmented = true) {
+  LcOptions options;
+  options.alternation = {.steps = 14, .epochs = 3, .first_epochs = 6, .lr = 0.05, .lr_decay = 0.97};
+  options.mu = 1e-2;
+  options.mu_growth = 1.5;
+  options.augmented = augmented;
+  return options;
+}
+
+TEST(Lc, EndsOnItsCodebookAndBeatsDirectCompression) {
+  nn::Trainer t = reference(10);  // so few that one bit hurts
+  const Scores data;
+  const double before = t.evaluate(data).accuracy;
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  nn::Evaluator evaluate(nn::inference_graph(t.model(), t.sample()));
+
+  DirectCompression dc;
+  const auto direct = compress(t, data, plan, dc);
+  State decoded = decoded_state(t.state(), direct.codebooks);
+  const double after_dc = evaluate(decoded, data).accuracy;
+
+  LearningCompression lc(lc_options());
+  const auto learned = compress(t, data, plan, lc);
+  ASSERT_TRUE(learned.finished);
+  ASSERT_EQ(learned.c_steps.size(), 15u);
+  EXPECT_GT(learned.c_steps.front().distance, 0.3);
+  EXPECT_LT(learned.c_steps.back().distance, 0.02);
+  EXPECT_EQ(learned.c_steps.back().changed, 0);
+  EXPECT_NEAR(learned.c_steps[2].mu, 1e-2 * 1.5, 1e-9);
+  State final_state = decoded_state(t.state(), learned.codebooks);
+  const double after_lc = evaluate(final_state, data).accuracy;
+  EXPECT_GT(after_lc, after_dc + 0.05) << "reference " << before;
+}
+
+TEST(Lc, QuadraticPenaltyKeepsMultipliersAtZero) {
+  nn::Trainer t = reference();
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(4));
+  LearningCompression lc(lc_options(false));
+  EXPECT_EQ(lc.name(), "lc-qp");
+  const auto result = compress(t, Scores(), plan, lc);
+  for (const float v : t.state().get("fc1.weight.lc_multiplier").span<float>()) EXPECT_EQ(v, 0);
+  EXPECT_LT(result.c_steps.back().distance, result.c_steps.front().distance);
+}
+
+TEST(Lc, TheRateStaysBelowTheInverseOfMu) {
+  LcOptions options = lc_options();
+  options.mu = 100;
+  EXPECT_DOUBLE_EQ(LearningCompression(options).learning_rate(0), 0.01);
+  options.clip_rate = false;
+  EXPECT_DOUBLE_EQ(LearningCompression(options).learning_rate(0), 0.05);
+}
+
+TEST(IteratedDc, GoesOnFromTheQuantizedWeights) {
+  nn::Trainer t = reference();
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  IteratedDirectCompression idc({.steps = 2, .epochs = 1, .first_epochs = 1, .lr = 0.01});
+  const auto result = compress(t, Scores(), plan, idc);
+  EXPECT_EQ(result.c_steps.size(), 3u);
+  std::vector<float> delta(800);
+  result.codebooks.at("fc1.weight").decode(delta);
+  EXPECT_EQ(t.state().get("fc1.weight").to_vector<float>(), delta);
+}
+
+TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
+  nn::Trainer t = reference();
+  const Scores data;
+  const Policy mixed{{CodebookSpec::adaptive(5), 7}, {{"fc2.weight", TensorChoice{CodebookSpec::scaled_ternary(), 0}}}};
+  const auto plan = plan_compression(t.parameters(), t.state(), mixed);
+  DirectCompression dc;
+  const auto result = compress(t, data, plan, dc);
+  Model model = harden(t, result.codebooks);
+  State decoded = decoded_state(t.state(), result.codebooks);
+  nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())), packed(clone(model.graph), {.packed_only = true});
+  const auto a = dense(decoded, data), b = packed(model.state, data);
+  EXPECT_NEAR(a.loss, b.loss, 1e-6);
+  EXPECT_FALSE(model.state.has("fc1.weight"));  // no dense copy beside the codebook
+
+  const SizeReport report = size_report(model);
+  // fc1: 800 weights at 3 bits, 6 groups of 5 entries; fc2: 160 at 2 bits, 3 entries; 44 biases.
+  EXPECT_EQ(report.weights(), 960);
+  EXPECT_EQ(report.bytes(), 300 + 6 * 5 * 4 + 40 + 3 * 4 + 44 * 4);
+  EXPECT_NEAR(report.bits_per_weight(), 8.0 * (300 + 120 + 40 + 12) / 960, 1e-12);
+  EXPECT_LE(report.entropy_bits_per_weight(), (800 * std::log2(5) + 160 * std::log2(3)) / 960 + 1e-9);
+  EXPECT_NEAR(report.ratio(), 4.0 * (960 + 44) / static_cast<double>(report.bytes()), 1e-9);
+}
+
+TEST(Harden, RefusesACodebookForAnotherParameter) {
+  nn::Trainer t = reference();
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  DirectCompression dc;
+  auto codebooks = compress(t, Scores(), plan, dc).codebooks;
+  codebooks.emplace("fc7.weight", codebooks.begin()->second);
+  EXPECT_THROW(harden(t, codebooks), Error);
+}
+
+}  // namespace
+}  // namespace tessera::quant
