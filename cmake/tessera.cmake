@@ -2,7 +2,8 @@
 
 add_library(tessera_warnings INTERFACE)
 target_compile_options(tessera_warnings INTERFACE -Wall -Wextra -Wundef -Werror
-  -Wno-restrict)  # GCC 12 reports operator+ of std::string falsely
+  # False alarms of GCC 12: operator+ of std::string, optional and regex internals.
+  -Wno-restrict -Wno-maybe-uninitialized)
 
 # tessera_isa_flags(<sources...>): the suffix of a kernel file is its instruction set.
 # x86_<isa>.cpp gets the flags of <isa>; an unknown suffix is a configure error. Kernel files are

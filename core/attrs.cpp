@@ -40,25 +40,34 @@ T number(std::string_view text, AttrKind kind) {
 
 std::string attr_text(const AttrValue& value) {
   switch (kind_of(value)) {
-    case AttrKind::integer: return std::to_string(std::get<std::int64_t>(value));
-    case AttrKind::real: return real_text(std::get<double>(value));
-    case AttrKind::boolean: return std::get<bool>(value) ? "true" : "false";
-    case AttrKind::string: return quote(std::get<std::string>(value));
+    case AttrKind::integer:
+      return std::to_string(std::get<std::int64_t>(value));
+    case AttrKind::real:
+      return real_text(std::get<double>(value));
+    case AttrKind::boolean:
+      return std::get<bool>(value) ? "true" : "false";
+    case AttrKind::string:
+      return quote(std::get<std::string>(value));
     case AttrKind::integers: {
       std::string out = "[";
-      for (const auto n : std::get<Ints>(value)) out += (out.size() > 1 ? "," : "") + std::to_string(n);
+      for (const auto n : std::get<Ints>(value))
+        out += (out.size() > 1 ? "," : "") + std::to_string(n);
       return out + "]";
     }
-    case AttrKind::shape: return std::get<Shape>(value).text();
-    case AttrKind::dtype: return std::string(name(std::get<DType>(value)));
+    case AttrKind::shape:
+      return std::get<Shape>(value).text();
+    case AttrKind::dtype:
+      return std::string(name(std::get<DType>(value)));
   }
   return {};
 }
 
 AttrValue parse_attr(AttrKind kind, std::string_view text) {
   switch (kind) {
-    case AttrKind::integer: return number<std::int64_t>(text, kind);
-    case AttrKind::real: return number<double>(text, kind);
+    case AttrKind::integer:
+      return number<std::int64_t>(text, kind);
+    case AttrKind::real:
+      return number<double>(text, kind);
     case AttrKind::boolean:
       check(text == "true" || text == "false", "expected true or false, got '", text, "'");
       return text == "true";
@@ -84,7 +93,8 @@ AttrValue parse_attr(AttrKind kind, std::string_view text) {
       }
       return out;
     }
-    case AttrKind::shape: return parse_shape(text);
+    case AttrKind::shape:
+      return parse_shape(text);
     case AttrKind::dtype: {
       const auto dtype = parse_dtype(text);
       check(dtype.has_value(), "expected a dtype, got '", text, "'");

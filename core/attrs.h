@@ -20,11 +20,13 @@ using AttrValue = std::variant<std::int64_t, double, bool, std::string, Ints, Sh
 enum class AttrKind { integer, real, boolean, string, integers, shape, dtype };
 
 constexpr std::string_view name(AttrKind kind) {
-  constexpr std::string_view names[] = {"integer", "real", "boolean", "string",
+  constexpr std::string_view names[] = {"integer",  "real",  "boolean", "string",
                                         "integers", "shape", "dtype"};
   return names[static_cast<int>(kind)];
 }
-inline AttrKind kind_of(const AttrValue& value) { return static_cast<AttrKind>(value.index()); }
+inline AttrKind kind_of(const AttrValue& value) {
+  return static_cast<AttrKind>(value.index());
+}
 
 // Text of one value; parse_attr(kind, text) reads it back and throws Error on anything else.
 std::string attr_text(const AttrValue& value);

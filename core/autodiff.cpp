@@ -24,13 +24,15 @@ std::vector<Value> grad(Value loss, std::span<const Value> wrt, Value seed) {
   std::vector<char> depends(count);
   for (const Value v : wrt) {
     check(v && &v.graph() == &graph, "[grad] a value to differentiate is not of the loss's graph");
-    if (static_cast<std::size_t>(v.node->id()) < count) depends[static_cast<std::size_t>(v.node->id())] = 1;
+    if (static_cast<std::size_t>(v.node->id()) < count)
+      depends[static_cast<std::size_t>(v.node->id())] = 1;
   }
   for (std::size_t i = 0; i < count; ++i) {
     const Node& node = graph.nodes()[i];
     for (std::size_t j = 0; j < node.inputs().size() && !depends[i]; ++j) {
       const Value v = node.inputs()[j];
-      if (v && node.op().input_def(j).differentiable && depends[static_cast<std::size_t>(v.node->id())]) {
+      if (v && node.op().input_def(j).differentiable &&
+          depends[static_cast<std::size_t>(v.node->id())]) {
         depends[i] = 1;
       }
     }
@@ -72,7 +74,23 @@ std::vector<Value> grad(Value loss, std::span<const Value> wrt, Value seed) {
       results = node.op().grad(
           {node, grads, std::span<const bool>(reinterpret_cast<const bool*>(wanted.data()), n)});
     } else {
-      fail("[grad] op '", node.op().name, "' has no gradient");
+      check(node.op().decompose != nullptr, "[grad] op '", node.op().name, "' has no gradient");
+      const std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
+      const std::vector<Value> parts = node.op().decompose(node, inputs);
+      std::vector<Value> targets;
+      for (std::size_t j = 0; j < n; ++j) {
+        if (wanted[j]) targets.push_back(inputs[j]);
+      }
+      results.resize(n);
+      for (std::size_t o = 0; o < parts.size(); ++o) {
+        if (!grads[o]) continue;
+        const std::vector<Value> found = grad(parts[o], targets, grads[o]);
+        for (std::size_t j = 0, t = 0; j < n; ++j) {
+          if (!wanted[j]) continue;
+          const Value g = found[t++];
+          results[j] = results[j] ? graph.add(add, {results[j], g}).output() : g;
+        }
+      }
     }
     results.resize(n);
     for (std::size_t j = 0; j < n; ++j) {

@@ -1,4 +1,5 @@
-// Where training and evaluation take their batches from: what core, nn and quant know of a data set.
+// Where training and evaluation take their batches from: what core, nn and quant know of a data
+// set.
 #pragma once
 
 #include <cstdint>

@@ -31,8 +31,12 @@ using Planes = std::array<int, 3>;
 class Builder {
  public:
   Builder(PlanData& plan, std::map<const Node*, Selected>& kernels)
-      : plan_(plan), graph_(plan.graph), kernels_(kernels), fixed_(graph_.nodes().size()),
-        users_(graph_.nodes().size()), edges_(graph_.nodes().size()),
+      : plan_(plan),
+        graph_(plan.graph),
+        kernels_(kernels),
+        fixed_(graph_.nodes().size()),
+        users_(graph_.nodes().size()),
+        edges_(graph_.nodes().size()),
         planes_(graph_.nodes().size()) {
     FixedNodes fixed(graph_);
     for (const Node& node : graph_.nodes()) {
@@ -148,14 +152,14 @@ class Builder {
       if (state == value) continue;
       const int to = planes_[id(state.node)][0][0];
       const Node* writer = value.node;
-      bool direct = is_step(*writer) && !bound_.contains(key(value));
+      // A fixed value is made by the prologue, which does not run in every step.
+      bool direct = is_step(*writer) && !fixed_[id(writer)] && !bound_.contains(key(value));
       std::vector<const Node*> readers;
       readers_of(state.node, readers);
       for (const Node* reader : readers) {
         if (!direct) break;
         direct = reader == writer ? reads_elementwise(*writer, state) : !reaches(writer, reader);
       }
-      for (const auto& output : output_copies_) direct = direct && !(output.value == state);
       if (!direct) {
         update_copies_.push_back({value, to, state.type()});
         continue;
@@ -167,6 +171,14 @@ class Builder {
     }
   }
 
+  // Whether v shares storage with the state: the state itself, or a view of it.
+  static bool touches(Value v, Value state) {
+    if (v == state) return true;
+    if (!v || !v.node->op().has(kView)) return false;
+    return std::any_of(v.node->inputs().begin(), v.node->inputs().end(),
+                       [&](Value input) { return touches(input, state); });
+  }
+
   bool reads_elementwise(const Node& writer, Value state) const {
     const auto& selected = kernels_.at(&writer);
     if (!selected.plan.in_place) return false;
@@ -174,8 +186,8 @@ class Builder {
     const std::size_t first = writer.op().has(kEpilogue) ? writer.op().inputs.size() - 1 : 0;
     for (std::size_t i = 0; i < writer.inputs().size(); ++i) {
       const Value v = writer.inputs()[i];
-      if (!v || !(storage_root(v) == state)) continue;
-      if (i < first || !(v.type() == writer.types()[0])) return false;
+      if (!touches(v, state)) continue;
+      if (i < first || !(v == state) || !(v.type() == writer.types()[0])) return false;
     }
     return true;
   }
@@ -218,7 +230,17 @@ class Builder {
       list.push_back({planes_of(copy.value)[0], copy.buffer, dense_bytes(copy.type)});
     }
     for (const auto& copy : update_copies_) {
-      plan_.after.push_back({planes_of(copy.value)[0], copy.buffer, dense_bytes(copy.type)});
+      const std::int64_t bytes = dense_bytes(copy.type);
+      int from = planes_of(copy.value)[0];
+      // A state that becomes another state's content may itself change in this step: keep what it
+      // held before.
+      const Value root = storage_root(copy.value);
+      if (root.node->op().has(kLeaf) && plan_.updated.contains(root.node->name())) {
+        const int kept = add_buffer({Buffer::Kind::persistent, bytes, 0, {}, copy.type, 0});
+        plan_.before.push_back({from, kept, bytes});
+        from = kept;
+      }
+      plan_.after.push_back({from, copy.buffer, bytes});
     }
   }
 
@@ -257,7 +279,8 @@ class Builder {
     step.run = std::move(selected.plan.run);
     std::int64_t bytes = 0;
     const auto count = [&](const Planes& planes) {
-      for (const int b : planes) bytes += b < 0 ? 0 : plan_.buffers[static_cast<std::size_t>(b)].bytes;
+      for (const int b : planes)
+        bytes += b < 0 ? 0 : plan_.buffers[static_cast<std::size_t>(b)].bytes;
     };
     for (const Value v : node.inputs()) {
       step.buffers.inputs.push_back(v ? planes_of(v) : Planes{-1, -1, -1});
@@ -268,6 +291,7 @@ class Builder {
       count(planes);
     }
     const bool prologue = fixed_[id(&node)];
+    TESSERA_ASSERT(!prologue || plan_.prologue_steps == plan_.steps.size());
     if (prologue) note_prologue_reads(node);
     plan_.prologue_steps += prologue;
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, selected.plan.scratch_bytes);
@@ -313,7 +337,8 @@ class Builder {
     for (const auto& life : lifetimes) {
       if (life.last >= count) continue;
       const Buffer& buffer = plan_.buffers[static_cast<std::size_t>(life.buffer)];
-      plan_.steps[static_cast<std::size_t>(life.last)].dies.emplace_back(buffer.offset, buffer.bytes);
+      plan_.steps[static_cast<std::size_t>(life.last)].dies.emplace_back(buffer.offset,
+                                                                         buffer.bytes);
     }
   }
 
@@ -360,7 +385,8 @@ Plan compile(const Graph& graph, const CompileOptions& options) {
 }
 
 Plan compile(const Graph& graph, const State& state, const CompileOptions& options) {
-  check(graph.updates().empty(), "a graph that updates state cannot be frozen; compile(graph) is for training");
+  check(graph.updates().empty(),
+        "a graph that updates state cannot be frozen; compile(graph) is for training");
   auto plan = build(graph, options);
   capture(*plan, state);
   return Plan(plan);

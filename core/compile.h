@@ -19,15 +19,15 @@
 namespace tessera {
 
 struct CompileOptions {
-  std::int64_t batch = 1;               // binds the batch symbol
-  int threads = 0;                      // 0: num_threads()
+  std::int64_t batch = 1;                    // binds the batch symbol
+  int threads = 0;                           // 0: num_threads()
   std::optional<CpuFeatures> features = {};  // default: active_features()
-  bool packed_only = false;             // a whole-tensor decode of codebook storage is an error
-  bool check_nan = false;               // also TESSERA_CHECK=nan: stop at the first node that makes one
+  bool packed_only = false;  // a whole-tensor decode of codebook storage is an error
+  bool check_nan = false;    // also TESSERA_CHECK=nan: stop at the first node that makes one
 };
 
 struct StepInfo {
-  std::string name;    // of the node, "" when it has none
+  std::string name;  // of the node, "" when it has none
   std::string op;
   std::string kernel;  // the row chosen
   std::string type;    // of output 0
@@ -80,7 +80,8 @@ class RunContext {
   // Uses the tensor's own elements as the input (no copy; it must not change during run()).
   void bind(std::string_view input, const Tensor& tensor);
   void set(std::string_view input, float value);  // scalar f32 input
-  // Runs all steps. Throws Error when an input was never bound.
+  // Runs all steps. Throws Error when an input was never bound, or a step finds bad data; states
+  // may then hold part of the step's updates.
   void run();
   // The result of the last run; overwritten by the next.
   const Tensor& output(std::string_view name) const;

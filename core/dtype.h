@@ -19,15 +19,23 @@ struct DTypeInfo {
 };
 
 inline constexpr std::array kDTypes = {
-    DTypeInfo{DType::f32, "f32", 4, true, "F32"},   DTypeInfo{DType::bf16, "bf16", 2, true, "BF16"},
-    DTypeInfo{DType::s8, "s8", 1, false, "I8"},     DTypeInfo{DType::u8, "u8", 1, false, "U8"},
-    DTypeInfo{DType::s32, "s32", 4, false, "I32"},  DTypeInfo{DType::s64, "s64", 8, false, "I64"},
+    DTypeInfo{DType::f32, "f32", 4, true, "F32"},  DTypeInfo{DType::bf16, "bf16", 2, true, "BF16"},
+    DTypeInfo{DType::s8, "s8", 1, false, "I8"},    DTypeInfo{DType::u8, "u8", 1, false, "U8"},
+    DTypeInfo{DType::s32, "s32", 4, false, "I32"}, DTypeInfo{DType::s64, "s64", 8, false, "I64"},
 };
 
-constexpr const DTypeInfo& info(DType dtype) { return kDTypes[static_cast<std::size_t>(dtype)]; }
-constexpr std::string_view name(DType dtype) { return info(dtype).name; }
-constexpr std::int64_t size_of(DType dtype) { return info(dtype).bytes; }
-constexpr bool is_floating(DType dtype) { return info(dtype).floating; }
+constexpr const DTypeInfo& info(DType dtype) {
+  return kDTypes[static_cast<std::size_t>(dtype)];
+}
+constexpr std::string_view name(DType dtype) {
+  return info(dtype).name;
+}
+constexpr std::int64_t size_of(DType dtype) {
+  return info(dtype).bytes;
+}
+constexpr bool is_floating(DType dtype) {
+  return info(dtype).floating;
+}
 
 constexpr std::optional<DType> parse_dtype(std::string_view text) {
   for (const auto& row : kDTypes) {

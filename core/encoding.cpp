@@ -24,7 +24,9 @@ void CodebookFormat::validate(const Shape& shape) const {
         " elements do not divide rows of ", row_length(shape));
 }
 
-std::int64_t CodebookFormat::rows(const Shape& shape) { return shape[0].value(); }
+std::int64_t CodebookFormat::rows(const Shape& shape) {
+  return shape[0].value();
+}
 
 std::int64_t CodebookFormat::row_length(const Shape& shape) {
   Dim n = 1;
@@ -53,7 +55,9 @@ std::int64_t CodebookFormat::blocks_per_row(const Shape& shape) const {
   return block == 0 ? 0 : (row_length(shape) + block - 1) / block;
 }
 
-Shape CodebookFormat::indices_shape(const Shape& shape) const { return {index_bytes(shape)}; }
+Shape CodebookFormat::indices_shape(const Shape& shape) const {
+  return {index_bytes(shape)};
+}
 
 Shape CodebookFormat::entries_shape(const Shape& shape, std::int64_t k) const {
   if (vector_len == 1) return {groups(shape), k};
@@ -115,7 +119,9 @@ class PackedEncoding final : public Encoding::Impl {
     return {{"packed", DType::u8, Shape{plane_bytes_}}};
   }
 
-  std::string text() const override { return cat(layout_, ":", plane_bytes_, "<", of_.text(), ">"); }
+  std::string text() const override {
+    return cat(layout_, ":", plane_bytes_, "<", of_.text(), ">");
+  }
 
  private:
   std::string layout_;
@@ -155,7 +161,9 @@ std::vector<Plane> Encoding::planes(DType dtype, const Shape& shape, std::int64_
   return impl_->planes(dtype, shape, entries);
 }
 
-std::string Encoding::text() const { return impl_ ? impl_->text() : ""; }
+std::string Encoding::text() const {
+  return impl_ ? impl_->text() : "";
+}
 
 bool operator==(const Encoding& a, const Encoding& b) {
   return a.impl_ == b.impl_ || a.text() == b.text();
@@ -171,8 +179,8 @@ Encoding parse_encoding(std::string_view text) {
           "'");
     std::string_view bytes = text.substr(colon + 1, open - colon - 1);
     const std::int64_t n = take_number(bytes, whole);
-    check(text.find('<', open + 1) == std::string_view::npos, "a packed value cannot be packed again: '",
-          whole, "'");
+    check(text.find('<', open + 1) == std::string_view::npos,
+          "a packed value cannot be packed again: '", whole, "'");
     return Encoding::packed(std::string(text.substr(0, colon)), n,
                             parse_encoding(text.substr(open + 1, text.size() - open - 2)));
   }

@@ -27,11 +27,11 @@ struct Plane {
 // Parameters of codebook storage. Rows are axis 0 of the logical weight; the row length is the
 // product of the other axes. Indices are LSB-first and contiguous over the tensor, no padding.
 struct CodebookFormat {
-  int bits = 4;                     // 1..8; the number of entries is at most 2^bits and is data
-  DType entry_dtype = DType::f32;   // f32, bf16 or s8
-  std::int64_t group_rows = 0;      // entries per this many rows (last group may be short); 0: tensor
-  std::int64_t scale_block = 0;     // 0: no scale; kScalePerRow; else per block along the row
-  int vector_len = 1;               // one index covers this many consecutive elements of a row
+  int bits = 4;                    // 1..8; the number of entries is at most 2^bits and is data
+  DType entry_dtype = DType::f32;  // f32, bf16 or s8
+  std::int64_t group_rows = 0;   // entries per this many rows (last group may be short); 0: tensor
+  std::int64_t scale_block = 0;  // 0: no scale; kScalePerRow; else per block along the row
+  int vector_len = 1;            // one index covers this many consecutive elements of a row
 
   static constexpr std::int64_t kScalePerRow = -1;
   friend bool operator==(const CodebookFormat&, const CodebookFormat&) = default;
@@ -46,11 +46,11 @@ struct CodebookFormat {
   std::int64_t index_count(const Shape& shape) const;
   std::int64_t index_bytes(const Shape& shape) const;
   std::int64_t groups(const Shape& shape) const;
-  std::int64_t block_length(const Shape& shape) const;    // 0 without scale
-  std::int64_t blocks_per_row(const Shape& shape) const;  // 0 without scale
-  Shape indices_shape(const Shape& shape) const;          // u8 [bytes]
+  std::int64_t block_length(const Shape& shape) const;            // 0 without scale
+  std::int64_t blocks_per_row(const Shape& shape) const;          // 0 without scale
+  Shape indices_shape(const Shape& shape) const;                  // u8 [bytes]
   Shape entries_shape(const Shape& shape, std::int64_t k) const;  // [groups, k] or [groups, k, d]
-  Shape scale_shape(const Shape& shape) const;            // [rows, blocks]
+  Shape scale_shape(const Shape& shape) const;                    // [rows, blocks]
 };
 
 class Encoding {
@@ -97,8 +97,12 @@ struct TensorType {
 
 TensorType parse_type(std::string_view text);
 
-inline TensorType f32(std::initializer_list<Dim> dims) { return {DType::f32, Shape(dims), {}}; }
-inline TensorType s32(std::initializer_list<Dim> dims) { return {DType::s32, Shape(dims), {}}; }
+inline TensorType f32(std::initializer_list<Dim> dims) {
+  return {DType::f32, Shape(dims), {}};
+}
+inline TensorType s32(std::initializer_list<Dim> dims) {
+  return {DType::s32, Shape(dims), {}};
+}
 
 // Reads the index at position i of an LSB-first stream; the definition of the bit order.
 inline std::uint32_t index_at(const std::uint8_t* stream, int bits, std::int64_t i) {

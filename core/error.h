@@ -1,4 +1,5 @@
-// Errors: what a user did wrong throws tessera::Error with one clear line; broken invariants assert.
+// Errors: what a user did wrong throws tessera::Error with one clear line; broken invariants
+// assert.
 #pragma once
 
 #include <sstream>
@@ -7,7 +8,8 @@
 
 namespace tessera {
 
-// A user-facing error: bad shape, bad file, bad flag. what() is one line without a trailing newline.
+// A user-facing error: bad shape, bad file, bad flag. what() is one line without a trailing
+// newline.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -29,7 +31,8 @@ template <class... Args>
 // Throws Error with the message when the condition, something a user controls, does not hold.
 template <class... Args>
 void check(bool condition, const Args&... message) {
-  if (!condition) [[unlikely]] fail(message...);
+  if (!condition) [[unlikely]]
+    fail(message...);
 }
 
 namespace detail {

@@ -16,7 +16,9 @@ std::size_t mix(std::size_t seed, std::size_t value) {
 std::size_t hash_of(const OpDef& op, std::span<const Value> inputs, const Attrs& attrs) {
   std::size_t hash = std::hash<const void*>()(&op);
   for (const Value v : inputs) {
-    hash = mix(hash, v ? static_cast<std::size_t>(v.node->id()) * 8u + static_cast<unsigned>(v.index) : ~0u);
+    hash =
+        mix(hash,
+            v ? static_cast<std::size_t>(v.node->id()) * 8u + static_cast<unsigned>(v.index) : ~0u);
   }
   return mix(hash, std::hash<std::string>()(attrs.text()));
 }
@@ -36,7 +38,9 @@ Graph& Value::graph() const {
 Graph::Graph(const OpSet& ops) : ops_(&ops) {}
 Graph::~Graph() = default;
 
-Graph::Graph(Graph&& other) noexcept : ops_(other.ops_) { *this = std::move(other); }
+Graph::Graph(Graph&& other) noexcept : ops_(other.ops_) {
+  *this = std::move(other);
+}
 
 Graph& Graph::operator=(Graph&& other) noexcept {
   ops_ = other.ops_;
@@ -53,9 +57,9 @@ Value Graph::leaf(const OpDef& op, std::string_view name, const TensorType& type
   check(!name.empty(), "[", op.name, "] needs a name");
   if (const auto found = leaves_.find(name); found != leaves_.end()) {
     const Node& node = *found->second;
-    check(node.op_ == &op && node.types_[0] == type, "[", op.name, "] '", name,
-          "' is already a ", node.op_->name, " of type ", node.types_[0].text(), ", got ", op.name,
-          " of type ", type.text());
+    check(node.op_ == &op && node.types_[0] == type, "[", op.name, "] '", name, "' is already a ",
+          node.op_->name, " of type ", node.types_[0].text(), ", got ", op.name, " of type ",
+          type.text());
     return node.output();
   }
   Node& node = nodes_.emplace_back();
@@ -68,13 +72,19 @@ Value Graph::leaf(const OpDef& op, std::string_view name, const TensorType& type
   return node.output();
 }
 
-Value Graph::input(std::string_view name, const TensorType& type) { return leaf(kInput, name, type); }
-Value Graph::param(std::string_view name, const TensorType& type) { return leaf(kParam, name, type); }
-Value Graph::state(std::string_view name, const TensorType& type) { return leaf(kState, name, type); }
+Value Graph::input(std::string_view name, const TensorType& type) {
+  return leaf(kInput, name, type);
+}
+Value Graph::param(std::string_view name, const TensorType& type) {
+  return leaf(kParam, name, type);
+}
+Value Graph::state(std::string_view name, const TensorType& type) {
+  return leaf(kState, name, type);
+}
 
 Value Graph::constant(double value, const TensorType& type) {
-  return add(kConstant, {},
-             {{"value", value}, {"shape", type.shape}, {"dtype", type.dtype}}).output();
+  return add(kConstant, {}, {{"value", value}, {"shape", type.shape}, {"dtype", type.dtype}})
+      .output();
 }
 
 const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, std::string name) {
@@ -83,7 +93,8 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
   if (!variadic && inputs.size() > op.inputs.size()) {
     bad("takes ", op.inputs.size(), " inputs, got ", inputs.size());
   }
-  const std::size_t slots = variadic ? std::max(inputs.size(), op.inputs.size() - 1) : op.inputs.size();
+  const std::size_t slots =
+      variadic ? std::max(inputs.size(), op.inputs.size() - 1) : op.inputs.size();
   inputs.resize(slots);
   std::vector<TensorType> types(slots);
   std::vector<char> flags(slots);
@@ -120,7 +131,7 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
   TESSERA_ASSERT(op.infer != nullptr);
   static_assert(sizeof(bool) == sizeof(char));
   const std::span<const bool> present(reinterpret_cast<const bool*>(flags.data()), slots);
-  std::vector<TensorType> outputs = op.infer({op, types, present, full});
+  std::vector<TensorType> outputs = op.infer({*ops_, op, types, present, full});
   Node& node = nodes_.emplace_back();
   node.op_ = &op;
   node.inputs_ = std::move(inputs);

@@ -113,9 +113,9 @@ class Graph {
 // Whether each node reaches an output or an update.
 std::vector<bool> live_nodes(const Graph& graph);
 
-// Copies the live part of a graph into another, node by node in topological order. `visit` gets each
-// old node with its inputs already mapped and returns the new values of its outputs; nullptr copies
-// the node as it is. Returns old value -> new value through `map`.
+// Copies the live part of a graph into another, node by node in topological order. `visit` gets
+// each old node with its inputs already mapped and returns the new values of its outputs; nullptr
+// copies the node as it is. Returns old value -> new value through `map`.
 class GraphMap {
  public:
   explicit GraphMap(const Graph& from) : values_(from.nodes().size()) {}

@@ -1,5 +1,6 @@
-// The reference interpreter: runs a graph in f64 with every op's plain `ref`. Slow and obvious; what
-// kernels, passes and gradients are tested against. An encoded value is its logical elements here.
+// The reference interpreter: runs a graph in f64 with every op's plain `ref`. Slow and obvious;
+// what kernels, passes and gradients are tested against. An encoded value is its logical elements
+// here.
 #pragma once
 
 #include <map>

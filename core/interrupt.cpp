@@ -24,7 +24,11 @@ void catch_interrupts() {
   std::signal(SIGTERM, on_signal);
 }
 
-bool interrupted() { return flag; }
-void set_interrupted(bool value) { flag = value; }
+bool interrupted() {
+  return flag;
+}
+void set_interrupted(bool value) {
+  flag = value;
+}
 
 }  // namespace tessera

@@ -8,7 +8,9 @@ namespace tessera {
 // same time is in the way (Pisarchyk & Lee 2020, "greedy by size for offset calculation").
 std::int64_t plan_arena(std::vector<Buffer>& buffers, const std::vector<Lifetime>& lifetimes) {
   std::vector<Lifetime> order = lifetimes;
-  const auto bytes = [&](const Lifetime& l) { return buffers[static_cast<std::size_t>(l.buffer)].bytes; };
+  const auto bytes = [&](const Lifetime& l) {
+    return buffers[static_cast<std::size_t>(l.buffer)].bytes;
+  };
   std::stable_sort(order.begin(), order.end(),
                    [&](const Lifetime& a, const Lifetime& b) { return bytes(a) > bytes(b); });
   std::vector<Lifetime> placed;

@@ -13,8 +13,8 @@ namespace tessera {
 struct Model {
   Graph graph;
   State state;
-  // What made the model, as printed ("method": "lc", "seed": "1"): no times, hosts or paths, so that
-  // the same run gives the same bytes.
+  // What made the model, as printed ("method": "lc", "seed": "1"): no times, hosts or paths, so
+  // that the same run gives the same bytes.
   std::map<std::string, std::string> settings = {};
 };
 

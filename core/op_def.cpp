@@ -20,8 +20,8 @@ OpSet::OpSet(std::span<const OpDef* const> ops, const CoreOps& core) : core_(cor
 }
 
 const OpDef* OpSet::find(std::string_view name) const {
-  const auto at = std::find_if(ops_.begin(), ops_.end(),
-                               [&](const OpDef* op) { return op->name == name; });
+  const auto at =
+      std::find_if(ops_.begin(), ops_.end(), [&](const OpDef* op) { return op->name == name; });
   return at == ops_.end() ? nullptr : *at;
 }
 
@@ -47,11 +47,13 @@ void ref_constant(const RefArgs& args) {
 
 }  // namespace
 
-const OpDef kInput{.name = "input", .doc = "a value given at every run", .traits = kLeaf,
-                   .infer = infer_leaf};
-const OpDef kParam{.name = "param", .doc = "trainable state, by name", .traits = kLeaf,
-                   .infer = infer_leaf};
-const OpDef kState{.name = "state", .doc = "state that is not trained, by name", .traits = kLeaf,
+const OpDef kInput{
+    .name = "input", .doc = "a value given at every run", .traits = kLeaf, .infer = infer_leaf};
+const OpDef kParam{
+    .name = "param", .doc = "trainable state, by name", .traits = kLeaf, .infer = infer_leaf};
+const OpDef kState{.name = "state",
+                   .doc = "state that is not trained, by name",
+                   .traits = kLeaf,
                    .infer = infer_leaf};
 const OpDef kConstant{.name = "constant",
                       .doc = "every element is value",

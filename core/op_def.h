@@ -24,10 +24,10 @@ enum Trait : std::uint32_t {
   kCommutative = 1u << 2,  // inputs 0 and 1 may be exchanged
   kMovement = 1u << 3,     // only moves elements: reshape, transpose, slice, concat ...
   kReduction = 1u << 4,
-  kRandom = 1u << 5,       // value depends on (seed, step, id): merge only when all three agree
-  kView = 1u << 6,         // output shares the buffer of input 0 (reshape) or binds planes (codebook)
-  kEpilogue = 1u << 7,     // may carry a Program applied to its output while it is hot
-  kStorage = 1u << 8,      // changes how a value is kept, not what it is: codebook, decode, repack
+  kRandom = 1u << 5,    // value depends on (seed, step, id): merge only when all three agree
+  kView = 1u << 6,      // output shares the buffer of input 0 (reshape) or binds planes (codebook)
+  kEpilogue = 1u << 7,  // may carry a Program applied to its output while it is hot
+  kStorage = 1u << 8,   // changes how a value is kept, not what it is: codebook, decode, repack
 };
 
 struct InputDef {
@@ -45,6 +45,7 @@ struct AttrDef {
 };
 
 struct InferArgs {
+  const OpSet& ops;  // of the graph
   const OpDef& op;
   std::span<const TensorType> inputs;  // an absent optional input has rank -1: test with has(i)
   std::span<const bool> present;
@@ -171,7 +172,7 @@ struct OpDef {
   std::vector<TensorType> (*infer)(const InferArgs&) = nullptr;
   // Gradients of the inputs, built with the public builders; none where not differentiable.
   std::vector<Value> (*grad)(const GradArgs&) = nullptr;
-  // The op in terms of others, for ops without rows; gradient and reference for free.
+  // The op in terms of others: gradient, reference and kernels for free.
   std::vector<Value> (*decompose)(const Node&, std::span<const Value>) = nullptr;
   void (*ref)(const RefArgs&) = nullptr;
   std::optional<Sample> (*sample)(Rng&, int index) = nullptr;
@@ -185,11 +186,10 @@ struct OpDef {
 
 // The few ops that core's passes must create.
 struct CoreOps {
-  const OpDef* add = nullptr;      // (a, b) -> a + b
-  const OpDef* sum_to = nullptr;   // (x) {shape}: sums x down to a shape that broadcasts to it
-  const OpDef* decode = nullptr;   // T@cb -> T
-  const OpDef* repack = nullptr;   // (w) {encoding}: T@e -> T@packed
-  const OpDef* fused = nullptr;    // (inputs...) {program}
+  const OpDef* add = nullptr;     // (a, b) -> a + b
+  const OpDef* decode = nullptr;  // T@cb -> T
+  const OpDef* repack = nullptr;  // (w) {encoding}: T@e -> T@packed
+  const OpDef* fused = nullptr;   // (inputs...) {program}
 };
 
 // The list of ops a graph may use. Explicit: nothing registers itself.
@@ -217,7 +217,8 @@ std::optional<double> constant_value(Value value);
 
 template <class... Args>
 void InferArgs::require(bool condition, const Args&... message) const {
-  if (!condition) [[unlikely]] fail("[", op.name, "] ", message...);
+  if (!condition) [[unlikely]]
+    fail("[", op.name, "] ", message...);
 }
 
 }  // namespace tessera

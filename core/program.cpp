@@ -11,9 +11,12 @@ namespace {
 
 std::string operand_text(const Operand& operand) {
   switch (operand.kind) {
-    case Operand::Kind::input: return "a" + std::to_string(operand.index);
-    case Operand::Kind::temp: return "t" + std::to_string(operand.index);
-    case Operand::Kind::constant: return attr_text(operand.value);
+    case Operand::Kind::input:
+      return "a" + std::to_string(operand.index);
+    case Operand::Kind::temp:
+      return "t" + std::to_string(operand.index);
+    case Operand::Kind::constant:
+      return attr_text(operand.value);
   }
   return {};
 }
@@ -109,12 +112,8 @@ std::string Program::text() const {
   return out;
 }
 
-Program parse_program(const OpSet& ops, std::string_view text) { return Reader(ops, text).read(); }
-
-int program_output_count(std::string_view text) {
-  const auto arrow = text.rfind("->");
-  check(arrow != std::string_view::npos, "program '", text, "': expected '->'");
-  return 1 + static_cast<int>(std::count(text.begin() + static_cast<std::ptrdiff_t>(arrow), text.end(), ','));
+Program parse_program(const OpSet& ops, std::string_view text) {
+  return Reader(ops, text).read();
 }
 
 void evaluate(const Program& program, const double* args, double* out) {
@@ -124,9 +123,9 @@ void evaluate(const Program& program, const double* args, double* out) {
     const auto& instruction = program.code[i];
     for (std::size_t j = 0; j < instruction.args.size(); ++j) {
       const Operand& arg = instruction.args[j];
-      values[j] = arg.kind == Operand::Kind::input    ? args[arg.index]
-                  : arg.kind == Operand::Kind::temp   ? temps[static_cast<std::size_t>(arg.index)]
-                                                      : arg.value;
+      values[j] = arg.kind == Operand::Kind::input  ? args[arg.index]
+                  : arg.kind == Operand::Kind::temp ? temps[static_cast<std::size_t>(arg.index)]
+                                                    : arg.value;
     }
     temps[i] = instruction.op->scalar(values);
   }

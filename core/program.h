@@ -14,6 +14,8 @@
 
 namespace tessera {
 
+inline constexpr int kMaxProgramOperands = 32;  // inputs, and results
+
 struct Operand {
   enum class Kind { input, temp, constant };
   Kind kind = Kind::input;
@@ -35,11 +37,9 @@ struct Program {
   std::string text() const;
 };
 
-// Reads the text form; throws Error on unknown or non-elementwise ops, wrong arity, or forward uses.
+// Reads the text form; throws Error on unknown or non-elementwise ops, wrong arity, or forward
+// uses.
 Program parse_program(const OpSet& ops, std::string_view text);
-
-// The number of results of a program in text form, without reading it whole.
-int program_output_count(std::string_view text);
 
 // Evaluates one element in f64: `args[i]` are the inputs, results go to `out`.
 void evaluate(const Program& program, const double* args, double* out);

@@ -1,5 +1,5 @@
-// Rewrites as data: named rules of (pattern, guard, replacement), indexed by root op. The rules of a
-// family live with the family; an OpSet carries them.
+// Rewrites as data: named rules of (pattern, guard, replacement), indexed by root op. The rules of
+// a family live with the family; an OpSet carries them.
 #pragma once
 
 #include <array>

@@ -52,7 +52,9 @@ std::uint64_t Rng::below(std::uint64_t n) {
   return static_cast<std::uint64_t>(m >> 64);
 }
 
-float Rng::uniform() { return static_cast<float>(next_u32() >> 8) * 0x1p-24f; }
+float Rng::uniform() {
+  return static_cast<float>(next_u32() >> 8) * 0x1p-24f;
+}
 
 float Rng::normal() {
   const float u = 1.0f - uniform(), v = uniform();

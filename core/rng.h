@@ -26,7 +26,7 @@ class Rng {
   std::uint64_t below(std::uint64_t n);  // uniform in [0, n), n > 0
   float uniform();                       // [0, 1)
   float uniform(float low, float high) { return low + (high - low) * uniform(); }
-  float normal();                        // mean 0, variance 1 (Box-Muller)
+  float normal();  // mean 0, variance 1 (Box-Muller)
 
  private:
   std::uint64_t seed_, stream_, counter_ = 0;

@@ -31,9 +31,10 @@ struct RunContext::Data {
   std::shared_ptr<const PlanData> plan;
   State* state = nullptr;
   std::shared_ptr<std::byte[]> arena, scratch;
-  std::vector<std::byte*> base;       // by buffer id
-  std::map<int, Tensor> tensors;      // bound inputs, outputs, constants, persistent buffers
-  std::vector<std::vector<BufferRef>> inputs, outputs;  // by step
+  std::vector<std::byte*> base;   // by buffer id
+  std::map<int, Tensor> tensors;  // bound inputs, outputs, constants, persistent buffers
+  std::map<std::string, Tensor, std::less<>> scalars;      // what set() was given
+  std::vector<std::vector<BufferRef>> inputs, outputs;     // by step
   std::map<std::string, std::uint64_t, std::less<>> seen;  // versions the prologue ran with
   bool prologue_done = false;
   bool resolved = false;
@@ -60,7 +61,9 @@ void RunContext::Data::allocate_buffers() {
     const Buffer& buffer = plan->buffers[b];
     const int id = static_cast<int>(b);
     switch (buffer.kind) {
-      case Buffer::Kind::arena: base[b] = offset(arena, buffer.offset); continue;
+      case Buffer::Kind::arena:
+        base[b] = offset(arena, buffer.offset);
+        continue;
       case Buffer::Kind::output:
         tensors.emplace(id, Tensor(buffer.type.dtype, buffer.type.shape));
         break;
@@ -80,7 +83,8 @@ void RunContext::Data::allocate_buffers() {
           tensors.emplace(id, Tensor(DType::u8, Shape{buffer.bytes}));
         }
         break;
-      case Buffer::Kind::input: break;
+      case Buffer::Kind::input:
+        break;
     }
     if (const auto found = tensors.find(id); found != tensors.end()) base[b] = found->second.data();
   }
@@ -129,8 +133,8 @@ void RunContext::Data::check_nan(const Step& step, std::size_t s) const {
     const auto* values = outputs[s][o].as<float>();
     for (std::int64_t i = 0, n = type.shape.numel(); i < n; ++i) {
       check(!std::isnan(values[i]), "first NaN: output ", o, " of ", node.op().name, " '",
-            node.name(), "' (%", node.id(), ", ", type.text(), ", kernel ",
-            plan->info[s].kernel, "), element ", i);
+            node.name(), "' (%", node.id(), ", ", type.text(), ", kernel ", plan->info[s].kernel,
+            "), element ", i);
     }
   }
 }
@@ -183,14 +187,11 @@ void RunContext::bind(std::string_view input, const Tensor& tensor) {
 }
 
 void RunContext::set(std::string_view input, float value) {
-  const auto found = data_->plan->inputs.find(input);
-  if (found != data_->plan->inputs.end()) {
-    if (const auto bound = data_->tensors.find(found->second); bound != data_->tensors.end()) {
-      bound->second.span<float>()[0] = value;
-      return;
-    }
-  }
-  bind(input, Tensor::scalar(value));
+  auto& mine = data_->scalars;
+  auto at = mine.find(input);
+  if (at == mine.end()) at = mine.emplace(std::string(input), Tensor::scalar(value)).first;
+  at->second.span<float>()[0] = value;
+  bind(input, at->second);  // checks name and type; nothing to do when it is bound already
 }
 
 void RunContext::run() {
@@ -214,12 +215,13 @@ void RunContext::run() {
       for (const auto& name : plan.prologue_reads) d.seen[name] = d.state->version(name);
     }
   }
+  if (d.state) {
+    // Before the first step: should one throw, the state counts as changed.
+    for (const auto& name : plan.updated) d.state->mark_updated(name);
+  }
   for (const Copy& copy : plan.before) d.copy(copy);
   for (std::size_t s = plan.prologue_steps; s < plan.steps.size(); ++s) d.run_step(s);
   for (const Copy& copy : plan.after) d.copy(copy);
-  if (d.state) {
-    for (const auto& name : plan.updated) d.state->mark_updated(name);
-  }
 }
 
 const Tensor& RunContext::output(std::string_view name) const {
@@ -234,9 +236,12 @@ const Tensor& RunContext::output(std::string_view name) const {
 
 std::vector<double> RunContext::profile() {
   std::vector<double> seconds(data_->plan->steps.size());
+  struct Restore {
+    std::vector<double>*& slot;
+    ~Restore() { slot = nullptr; }
+  } restore{data_->seconds};
   data_->seconds = &seconds;
   run();
-  data_->seconds = nullptr;
   return seconds;
 }
 
@@ -250,7 +255,8 @@ std::string RunContext::chrome_trace(const Plan& plan, const std::vector<double>
         << step.name << "\",\"ts\":" << now * 1e6 << ",\"dur\":" << seconds[s] * 1e6
         << ",\"args\":{\"kernel\":\"" << step.kernel << "\",\"bytes\":" << step.bytes
         << ",\"gflops\":" << (seconds[s] > 0 ? step.flops / seconds[s] * 1e-9 : 0)
-        << ",\"gbytes_per_s\":" << (seconds[s] > 0 ? static_cast<double>(step.bytes) / seconds[s] * 1e-9 : 0) << "}}";
+        << ",\"gbytes_per_s\":"
+        << (seconds[s] > 0 ? static_cast<double>(step.bytes) / seconds[s] * 1e-9 : 0) << "}}";
     now += seconds[s];
   }
   out << "\n]}\n";
@@ -286,15 +292,24 @@ std::map<std::string, Tensor> Plan::run(const std::map<std::string, Tensor>& inp
   return out;
 }
 
-bool Plan::has_input(std::string_view name) const { return data_->inputs.contains(name); }
-const std::vector<StepInfo>& Plan::steps() const { return data_->info; }
-const PlanMemory& Plan::memory() const { return data_->memory; }
-const std::vector<std::string>& Plan::decoded() const { return data_->decoded; }
+bool Plan::has_input(std::string_view name) const {
+  return data_->inputs.contains(name);
+}
+const std::vector<StepInfo>& Plan::steps() const {
+  return data_->info;
+}
+const PlanMemory& Plan::memory() const {
+  return data_->memory;
+}
+const std::vector<std::string>& Plan::decoded() const {
+  return data_->decoded;
+}
 
 std::string Plan::text() const {
   std::ostringstream out;
   out << std::left << std::setw(4) << "" << std::setw(14) << "op" << std::setw(22) << "name"
-      << std::setw(34) << "kernel" << std::setw(30) << "type" << "bytes\n";
+      << std::setw(34) << "kernel" << std::setw(30) << "type"
+      << "bytes\n";
   for (std::size_t s = 0; s < data_->info.size(); ++s) {
     const StepInfo& step = data_->info[s];
     out << std::setw(4) << s << std::setw(14) << step.op << std::setw(22) << step.name
@@ -322,7 +337,8 @@ void capture(PlanData& plan, const State& state) {
 
   std::set<int> needed;
   for (std::size_t s = plan.prologue_steps; s < plan.steps.size(); ++s) {
-    for (const auto& planes : plan.steps[s].buffers.inputs) needed.insert(planes.begin(), planes.end());
+    for (const auto& planes : plan.steps[s].buffers.inputs)
+      needed.insert(planes.begin(), planes.end());
   }
   for (const Copy& copy : plan.before) needed.insert(copy.from);
   for (const Copy& copy : plan.after) needed.insert(copy.from);
@@ -333,7 +349,8 @@ void capture(PlanData& plan, const State& state) {
       continue;
     }
     // The state may be trained on: a frozen plan has its own copy.
-    const bool is_state = plan.buffers[static_cast<std::size_t>(at->first)].kind == Buffer::Kind::state;
+    const bool is_state =
+        plan.buffers[static_cast<std::size_t>(at->first)].kind == Buffer::Kind::state;
     if (is_state) at->second = at->second.clone();
     (is_state ? plan.memory.states : plan.memory.persistent) += at->second.bytes();
     ++at;

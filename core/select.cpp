@@ -8,14 +8,17 @@ namespace tessera {
 
 namespace {
 
-bool is_computed(const Node& node) { return !node.op().has(kLeaf) && !node.op().has(kView); }
+bool is_computed(const Node& node) {
+  return !node.op().has(kLeaf) && !node.op().has(kView);
+}
 
 class Selector {
  public:
   Selector(const Graph& from, const SelectOptions& options)
       : from_(from), options_(options), out_{Graph(from.ops()), {}, {}}, fixed_(from) {
     const char* verbose = std::getenv("TESSERA_VERBOSE");
-    verbose_ = verbose != nullptr && std::string_view(verbose).find("select") != std::string_view::npos;
+    verbose_ =
+        verbose != nullptr && std::string_view(verbose).find("select") != std::string_view::npos;
   }
 
   Selection run() {
@@ -43,7 +46,8 @@ class Selector {
     if (!is_computed(node)) return outputs;
     if (out_.kernels.contains(&node)) return outputs;
     if (const auto known = replaced_.find(&node); known != replaced_.end()) return known->second;
-    if (&node.op() == from_.ops().core().decode) note_decode(node, "by the graph");
+    if (&node.op() == from_.ops().core().decode)
+      note_decode(node, cat(node.op().name, " '", node.name(), "'"));
     std::vector<Value> placed = choose(node);
     if (placed[0].node != &node) replaced_[&node] = placed;
     return placed;
@@ -55,7 +59,8 @@ class Selector {
     // An operand that no row of the op reads as codebook storage is decoded first; one that some
     // row may read, only when they all refuse.
     if (const Node* dense = with_decoded(node, /*even_encoded=*/false)) return choose(*dense);
-    if (auto found = first_row(node, refusals)) return with_packs(node, *found, std::move(refusals));
+    if (auto found = first_row(node, refusals))
+      return with_packs(node, *found, std::move(refusals));
     if (const Node* dense = with_decoded(node, /*even_encoded=*/true)) return choose(*dense);
     if (node.op().decompose != nullptr) {
       std::vector<Value> parts = node.op().decompose(node, inputs);
@@ -98,16 +103,17 @@ class Selector {
     const OpDef* op = from_.ops().core().decode;
     TESSERA_ASSERT(op != nullptr);
     const Node& node = out_.graph.add(*op, {v}, {}, v.node->name());
-    note_decode(node, cat("for ", consumer.op().name, " '", consumer.name(), "'"));
+    note_decode(node, cat(consumer.op().name, " '", consumer.name(), "'"));
     return place_added(node)[0];
   }
 
   // Once per decoded tensor, also where the graph itself asks for it.
-  void note_decode(const Node& node, const std::string& why) {
+  void note_decode(const Node& node, const std::string& consumer) {
     if (out_.kernels.contains(&node) || node.input(0).type().encoding.is_dense()) return;
     const TensorType& type = node.input(0).type();
-    const std::string what = cat(type.text(), " '", node.input(0).node->name(), "' decoded whole ",
-                                 why, ", ", type.shape.numel() * size_of(type.dtype), " bytes");
+    const std::string what =
+        cat(consumer, ": ", type.text(), " '", node.input(0).node->name(), "' decoded whole, ",
+            type.shape.numel() * size_of(type.dtype), " bytes");
     check(!options_.packed_only, "--packed-only: ", what);
     out_.decoded.push_back(what);
   }
@@ -147,26 +153,31 @@ class Selector {
     const Node* target = &node;
     if (changed) target = &out_.graph.add(node.op(), std::move(inputs), node.attrs(), node.name());
     if (verbose_) report(*target, found, refusals);
-    out_.kernels[target] = {std::string(found.row->name), std::move(found.plan), std::move(refusals)};
+    out_.kernels[target] = {std::string(found.row->name), std::move(found.plan),
+                            std::move(refusals)};
     return outputs_of(*target);
   }
 
   static std::vector<Value> outputs_of(const Node& node) {
     std::vector<Value> outputs;
-    for (int i = 0; i < static_cast<int>(node.types().size()); ++i) outputs.push_back(node.output(i));
+    for (int i = 0; i < static_cast<int>(node.types().size()); ++i)
+      outputs.push_back(node.output(i));
     return outputs;
   }
 
   Value repack(Value v, const OperandPack& pack) {
     const OpDef* op = from_.ops().core().repack;
     TESSERA_ASSERT(op != nullptr);
-    const Node& node = out_.graph.add(*op, {v}, {{"encoding", pack.encoding.text()}}, v.node->name());
+    const Node& node =
+        out_.graph.add(*op, {v}, {{"encoding", pack.encoding.text()}}, v.node->name());
     KernelPlan plan{.run = pack.pack, .scratch_bytes = pack.scratch_bytes};
-    out_.kernels.try_emplace(&node, Selected{cat("pack ", pack.encoding.packed_layout()), std::move(plan), {}});
+    out_.kernels.try_emplace(
+        &node, Selected{cat("pack ", pack.encoding.packed_layout()), std::move(plan), {}});
     return node.output();
   }
 
-  void report(const Node& node, const Found& found, const std::vector<std::string>& refusals) const {
+  void report(const Node& node, const Found& found,
+              const std::vector<std::string>& refusals) const {
     std::cerr << "select: " << node.op().name << " '" << node.name() << "' "
               << node.types()[0].text() << ": " << found.row->name;
     for (const auto& reason : refusals) std::cerr << "\n  refused " << reason;
@@ -196,7 +207,8 @@ bool FixedNodes::operator()(const Node& node) {
   if (id >= known_.size()) known_.resize(id + 1, -1);
   if (known_[id] < 0) {
     // Random ops too: they are functions of (seed, step, id).
-    bool fixed = &node.op() != &kInput && (!node.op().has(kLeaf) || !updated_.contains(node.name()));
+    bool fixed =
+        &node.op() != &kInput && (!node.op().has(kLeaf) || !updated_.contains(node.name()));
     for (const Value v : node.inputs()) fixed = fixed && (!v || (*this)(*v.node));
     known_[id] = fixed;
   }

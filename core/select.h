@@ -1,6 +1,6 @@
 // Kernel selection: the row decides. For every node the first row that serves it; where a row wants
-// an operand in another arrangement a repack node is placed, and where no row takes codebook storage
-// a decode node. Nodes without a row are decomposed.
+// an operand in another arrangement a repack node is placed, and where no row takes codebook
+// storage a decode node. Nodes without a row are decomposed.
 #pragma once
 
 #include <map>
@@ -14,7 +14,7 @@
 namespace tessera {
 
 struct Selected {
-  std::string kernel;                 // row name, or "pack <layout>" for a repack node
+  std::string kernel;  // row name, or "pack <layout>" for a repack node
   KernelPlan plan;
   std::vector<std::string> refusals;  // "row: reason", for the better rows
 };

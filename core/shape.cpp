@@ -38,7 +38,9 @@ Dim Shape::numel_dim() const {
   return n;
 }
 
-std::int64_t Shape::numel() const { return numel_dim().value(); }
+std::int64_t Shape::numel() const {
+  return numel_dim().value();
+}
 
 std::vector<std::int64_t> Shape::values() const {
   std::vector<std::int64_t> out;

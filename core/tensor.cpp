@@ -17,12 +17,18 @@ std::atomic<std::int64_t> live_bytes{0}, peak_bytes{0}, allocations{0};
 template <class Fn>
 void dispatch(DType dtype, Fn&& fn) {
   switch (dtype) {
-    case DType::f32: return fn(static_cast<float*>(nullptr));
-    case DType::bf16: return fn(static_cast<std::uint16_t*>(nullptr));
-    case DType::s8: return fn(static_cast<std::int8_t*>(nullptr));
-    case DType::u8: return fn(static_cast<std::uint8_t*>(nullptr));
-    case DType::s32: return fn(static_cast<std::int32_t*>(nullptr));
-    case DType::s64: return fn(static_cast<std::int64_t*>(nullptr));
+    case DType::f32:
+      return fn(static_cast<float*>(nullptr));
+    case DType::bf16:
+      return fn(static_cast<std::uint16_t*>(nullptr));
+    case DType::s8:
+      return fn(static_cast<std::int8_t*>(nullptr));
+    case DType::u8:
+      return fn(static_cast<std::uint8_t*>(nullptr));
+    case DType::s32:
+      return fn(static_cast<std::int32_t*>(nullptr));
+    case DType::s64:
+      return fn(static_cast<std::int64_t*>(nullptr));
   }
 }
 
@@ -49,16 +55,22 @@ void print(std::string& out, const Tensor& t, int axis, std::int64_t begin, std:
 
 }  // namespace
 
-AllocationCount allocation_count() { return {live_bytes, peak_bytes, allocations}; }
-void reset_allocation_peak() { peak_bytes = live_bytes.load(); }
+AllocationCount allocation_count() {
+  return {live_bytes, peak_bytes, allocations};
+}
+void reset_allocation_peak() {
+  peak_bytes = live_bytes.load();
+}
 
 std::shared_ptr<std::byte[]> allocate(std::int64_t bytes) {
   const std::int64_t rounded = (std::max<std::int64_t>(bytes, 1) + kAlignment - 1) & -kAlignment;
-  auto* p = static_cast<std::byte*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded)));
+  auto* p =
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(rounded)));
   if (p == nullptr) throw std::bad_alloc();
   std::memset(p, 0, static_cast<std::size_t>(rounded));
   const std::int64_t live = live_bytes += rounded;
-  for (auto peak = peak_bytes.load(); live > peak && !peak_bytes.compare_exchange_weak(peak, live);) {
+  for (auto peak = peak_bytes.load();
+       live > peak && !peak_bytes.compare_exchange_weak(peak, live);) {
   }
   ++allocations;
   return {p, [rounded](std::byte* q) {
@@ -119,7 +131,9 @@ std::string Tensor::text() const {
   return out;
 }
 
-std::ostream& operator<<(std::ostream& out, const Tensor& tensor) { return out << tensor.text(); }
+std::ostream& operator<<(std::ostream& out, const Tensor& tensor) {
+  return out << tensor.text();
+}
 
 double element(const Tensor& tensor, std::int64_t i) {
   double value = 0;
@@ -133,9 +147,9 @@ double element(const Tensor& tensor, std::int64_t i) {
 
 void set_element(Tensor& tensor, std::int64_t i, double value) {
   dispatch(tensor.dtype(), [&]<class T>(T*) {
-    reinterpret_cast<T*>(tensor.data())[i] = tensor.dtype() == DType::bf16
-                                                 ? static_cast<T>(bf16_from_f32(static_cast<float>(value)))
-                                                 : static_cast<T>(value);
+    reinterpret_cast<T*>(tensor.data())[i] =
+        tensor.dtype() == DType::bf16 ? static_cast<T>(bf16_from_f32(static_cast<float>(value)))
+                                      : static_cast<T>(value);
   });
 }
 

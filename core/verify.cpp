@@ -8,7 +8,13 @@ namespace tessera {
 
 void verify(const Graph& graph, Level level, std::string_view where) {
   int position = 0;
+  const std::vector<bool> live = live_nodes(graph);
   for (const Node& node : graph.nodes()) {
+    // Selection leaves nodes behind whose operands it has replaced.
+    if (!live[static_cast<std::size_t>(position)]) {
+      ++position;
+      continue;
+    }
     const auto require = [&](bool condition, const auto&... message) {
       if (condition) return;
       throw std::logic_error(cat("after ", where, ": node %", node.id(), " (", node.op().name, " '",
@@ -26,8 +32,9 @@ void verify(const Graph& graph, Level level, std::string_view where) {
       require(&v.graph() == &graph, "has an input of another graph");
       require(v.node->id() < node.id(), "uses %", v.node->id(), " before it is computed");
       const InputDef& def = node.op().input_def(i);
-      require(level != Level::selected || v.type().encoding.is_dense() || def.encoded || node.op().has(kStorage), "takes '",
-              def.name, "' dense only, got ", v.type().text());
+      require(level != Level::selected || v.type().encoding.is_dense() || def.encoded ||
+                  node.op().has(kStorage),
+              "takes '", def.name, "' dense only, got ", v.type().text());
     }
     for (const auto& type : node.types()) {
       require(level == Level::built || !type.shape.is_symbolic(), "has the unbound shape ",
@@ -39,8 +46,9 @@ void verify(const Graph& graph, Level level, std::string_view where) {
       require(!node.name().empty(), "has no name");
       continue;
     }
-    const std::span<const bool> flags(reinterpret_cast<const bool*>(present.data()), present.size());
-    require(node.op().infer({node.op(), types, flags, node.attrs()}) == node.types(),
+    const std::span<const bool> flags(reinterpret_cast<const bool*>(present.data()),
+                                      present.size());
+    require(node.op().infer({graph.ops(), node.op(), types, flags, node.attrs()}) == node.types(),
             "has types that differ from what its op infers");
   }
   std::set<const Node*> updated;

@@ -18,7 +18,9 @@ std::string_view name(Activation activation) {
 
 nn::Sequential lenet300(Activation activation) {
   const bool tanh = activation == Activation::tanh;
-  const auto weight = [&] { return tanh ? nn::Init::xavier_uniform() : nn::Init::kaiming_uniform(std::sqrt(2.0)); };
+  const auto weight = [&] {
+    return tanh ? nn::Init::xavier_uniform() : nn::Init::kaiming_uniform(std::sqrt(2.0));
+  };
   const auto layer = [&](std::int64_t in, std::int64_t out) {
     return nn::Linear(in, out, true, weight(), nn::Init::constant(0));
   };

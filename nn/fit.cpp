@@ -10,19 +10,26 @@ namespace tessera::nn {
 
 namespace {
 
-Config full_config(const Trainer& trainer, const FitOptions& options) {
-  Config config = options.config;
-  config["phase"] = options.phase;
-  config["epochs"] = std::to_string(options.epochs);
-  config["batch"] = std::to_string(trainer.options().batch);
-  return config;
-}
-
 // A double as text that reads back to the same bits.
 std::string exact_text(double value) {
   char buffer[40];
   std::snprintf(buffer, sizeof(buffer), "%a", value);
   return buffer;
+}
+
+Config full_config(const Trainer& trainer, const FitOptions& options) {
+  Config config = options.config;
+  config["phase"] = options.phase;
+  config["epochs"] = std::to_string(options.epochs);
+  const TrainerOptions& t = trainer.options();
+  config["batch"] = std::to_string(t.batch);
+  config["seed"] = std::to_string(t.seed);
+  config["optimizer"] = t.optimizer.kind == OptimizerOptions::Kind::adam ? "adam" : "sgd";
+  config["momentum"] = exact_text(t.optimizer.momentum);
+  config["nesterov"] = t.optimizer.nesterov ? "yes" : "no";
+  config["weight_decay"] = exact_text(t.optimizer.weight_decay);
+  config["label_smoothing"] = exact_text(t.label_smoothing);
+  return config;
 }
 
 void save(const Trainer& trainer, const FitOptions& options, const Position& position) {
@@ -38,7 +45,8 @@ void save(const Trainer& trainer, const FitOptions& options, const Position& pos
 }  // namespace
 
 bool resume_from(Trainer& trainer, const FitOptions& options, Position& position) {
-  if (!options.resume || options.checkpoint.empty() || !std::filesystem::exists(options.checkpoint)) {
+  if (!options.resume || options.checkpoint.empty() ||
+      !std::filesystem::exists(options.checkpoint)) {
     return false;
   }
   Checkpoint saved = load_checkpoint(options.checkpoint);
@@ -55,16 +63,29 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   using Clock = std::chrono::steady_clock;
   FitResult result;
   Position& position = result.position;
-  resume_from(trainer, options, position);
+  if (options.from) {
+    position = *options.from;
+  } else {
+    resume_from(trainer, options, position);
+  }
   Observer none;
   Observer& observer = options.observer ? *options.observer : none;
   observer.on_begin(options.phase, options.epochs, position);
   auto saved_at = Clock::now();
+  const auto save_when_due = [&](bool now = false) {
+    const double age = std::chrono::duration<double>(Clock::now() - saved_at).count();
+    if (options.checkpoint.empty() || !(now || age >= options.checkpoint_seconds)) return;
+    save(trainer, options, position);
+    saved_at = Clock::now();
+  };
   while (position.epoch < options.epochs) {
     const std::int64_t epoch = position.epoch;
     if (options.before_epoch) options.before_epoch(epoch, position.step == 0);
-    const EpochReport report = trainer.train_epoch(
-        data, position, options.lr, [&](const StepReport& step) { observer.on_step(step); });
+    const EpochReport report =
+        trainer.train_epoch(data, position, options.lr, [&](const StepReport& step) {
+          observer.on_step(step);
+          if (step.step < step.steps) save_when_due();
+        });
     if (report.finished) {
       if (options.after_epoch) options.after_epoch(epoch);
       result.loss = report.loss;
@@ -74,12 +95,8 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
       }
       observer.on_epoch(epoch, report, test ? &*test : nullptr);
     }
-    const double age = std::chrono::duration<double>(Clock::now() - saved_at).count();
     const bool stop = interrupted();
-    if (!options.checkpoint.empty() && (stop || age >= options.checkpoint_seconds)) {
-      save(trainer, options, position);
-      saved_at = Clock::now();
-    }
+    save_when_due(stop);
     if (stop && position.epoch < options.epochs) {
       observer.on_end();
       return result;

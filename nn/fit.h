@@ -15,29 +15,38 @@ namespace tessera::nn {
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void on_begin(const std::string& /*phase*/, std::int64_t /*epochs*/, const Position& /*from*/) {}
+  virtual void on_begin(const std::string& /*phase*/, std::int64_t /*epochs*/,
+                        const Position& /*from*/) {}
   virtual void on_step(const StepReport&) {}
   virtual void on_epoch(std::int64_t /*epoch*/, const EpochReport&, const Evaluation* /*test*/) {}
   // Anything else worth a line: an event's name and its fields, already as text or numbers.
-  virtual void on_event(const std::string& /*event*/, const std::vector<std::pair<std::string, std::string>>& /*fields*/) {}
+  virtual void on_event(const std::string& /*event*/,
+                        const std::vector<std::pair<std::string, std::string>>& /*fields*/) {}
   virtual void on_end() {}
 };
 
 // Passes everything on to several.
 class Observers final : public Observer {
  public:
-  void add(Observer* observer) { if (observer) list_.push_back(observer); }
+  void add(Observer* observer) {
+    if (observer) list_.push_back(observer);
+  }
   void on_begin(const std::string& phase, std::int64_t epochs, const Position& from) override {
     for (auto* o : list_) o->on_begin(phase, epochs, from);
   }
-  void on_step(const StepReport& r) override { for (auto* o : list_) o->on_step(r); }
+  void on_step(const StepReport& r) override {
+    for (auto* o : list_) o->on_step(r);
+  }
   void on_epoch(std::int64_t epoch, const EpochReport& r, const Evaluation* test) override {
     for (auto* o : list_) o->on_epoch(epoch, r, test);
   }
-  void on_event(const std::string& event, const std::vector<std::pair<std::string, std::string>>& fields) override {
+  void on_event(const std::string& event,
+                const std::vector<std::pair<std::string, std::string>>& fields) override {
     for (auto* o : list_) o->on_event(event, fields);
   }
-  void on_end() override { for (auto* o : list_) o->on_end(); }
+  void on_end() override {
+    for (auto* o : list_) o->on_end();
+  }
 
  private:
   std::vector<Observer*> list_;
@@ -50,19 +59,20 @@ struct FitOptions {
   // Called between epochs; `fresh` is false when an epoch is entered in its middle after a resume.
   std::function<void(std::int64_t epoch, bool fresh)> before_epoch = nullptr;
   std::function<void(std::int64_t epoch)> after_epoch = nullptr;
-  const BatchSource* test = nullptr;   // evaluated every `test_every` epochs when given
+  const BatchSource* test = nullptr;  // evaluated every `test_every` epochs when given
   std::int64_t test_every = 1;
-  std::filesystem::path checkpoint;    // none when empty
-  double checkpoint_seconds = 20;      // at most this much work is lost
-  bool resume = false;                 // go on from the checkpoint when there is one
-  Config config;                       // a resume under another configuration is refused
+  std::filesystem::path checkpoint;  // none when empty
+  double checkpoint_seconds = 20;    // at most this much work is lost
+  bool resume = false;               // go on from the checkpoint when there is one
+  std::optional<Position> from;      // start here instead, with the trainer's state as it is
+  Config config;                     // a resume under another configuration is refused
   Observer* observer = nullptr;
 };
 
 struct FitResult {
   bool finished = false;  // false: interrupted, and checkpointed when a path was given
   Position position;
-  double loss = 0;        // of the last finished epoch
+  double loss = 0;  // of the last finished epoch
 };
 
 // Whether a resume would find a checkpoint; checks that its configuration agrees (throws Error that

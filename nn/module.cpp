@@ -40,8 +40,12 @@ Tensor Init::operator()(const Shape& shape, std::uint64_t seed, std::string_view
   return out;
 }
 
-Value Scope::seed() { return graph_.input("seed", {DType::s64, {}, {}}); }
-Value Scope::step() { return graph_.input("step", {DType::s64, {}, {}}); }
+Value Scope::seed() {
+  return graph_.input("seed", {DType::s64, {}, {}});
+}
+Value Scope::step() {
+  return graph_.input("step", {DType::s64, {}, {}});
+}
 
 Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
   const std::string full = path_.empty() ? std::string(name) : path_ + "." + std::string(name);
@@ -65,9 +69,13 @@ Linear::Linear(std::int64_t in, std::int64_t out, bool bias)
     : Linear(in, out, bias, pytorch_default(in), pytorch_default(in)) {}
 
 Linear::Linear(std::int64_t in, std::int64_t out, bool bias, Init weight_init, Init bias_init)
-    : in_(in), out_(out), bias_(bias), weight_init_(std::move(weight_init)),
+    : in_(in),
+      out_(out),
+      bias_(bias),
+      weight_init_(std::move(weight_init)),
       bias_init_(std::move(bias_init)) {
-  check(in >= 1 && out >= 1, "[Linear] needs at least one input and one output, got ", in, " and ", out);
+  check(in >= 1 && out >= 1, "[Linear] needs at least one input and one output, got ", in, " and ",
+        out);
 }
 
 Value Linear::forward(Scope& scope, Value x) const {

@@ -1,5 +1,5 @@
-// Modules: what models are written with. A module adds nodes to a graph; its parameters live by name
-// path ("fc1.weight") in a State, so train, eval and packed graphs share them.
+// Modules: what models are written with. A module adds nodes to a graph; its parameters live by
+// name path ("fc1.weight") in a State, so train, eval and packed graphs share them.
 #pragma once
 
 #include <cstdint>
@@ -141,8 +141,8 @@ class Sequential final : public Module {
  public:
   Sequential() = default;
   template <class... Modules>
-    requires(sizeof...(Modules) > 0 && (std::is_base_of_v<Module, std::decay_t<Modules>> && ...))
-  explicit Sequential(Modules&&... modules) {
+  requires(sizeof...(Modules) > 0 && (std::is_base_of_v<Module, std::decay_t<Modules>> &&
+                                      ...)) explicit Sequential(Modules&&... modules) {
     (add(std::to_string(items_.size()), std::forward<Modules>(modules)), ...);
   }
   template <class M>

@@ -16,8 +16,8 @@ Schedule exponential(double start, double factor) {
 
 Schedule step_decay(double start, double factor, std::vector<double> milestones) {
   return [=, milestones = std::move(milestones)](double epoch) {
-    const auto passed = std::count_if(milestones.begin(), milestones.end(),
-                                      [&](double m) { return epoch >= m; });
+    const auto passed =
+        std::count_if(milestones.begin(), milestones.end(), [&](double m) { return epoch >= m; });
     return start * std::pow(factor, static_cast<double>(passed));
   };
 }

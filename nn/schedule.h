@@ -1,5 +1,5 @@
-// Scalar schedules: learning rates and penalty weights as functions of the epoch. They are inputs of
-// the graph, so changing one recompiles nothing.
+// Scalar schedules: learning rates and penalty weights as functions of the epoch. They are inputs
+// of the graph, so changing one recompiles nothing.
 #pragma once
 
 #include <functional>

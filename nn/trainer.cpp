@@ -1,5 +1,6 @@
 #include "nn/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -12,23 +13,30 @@ namespace tessera::nn {
 
 namespace {
 
+constexpr const char* kUpdates = "optimizer.updates";
+
 Shape batched(const Shape& sample) {
   Shape shape{kBatch};
   for (const Dim d : sample.dims()) shape.push_back(d);
   return shape;
 }
 
-Shape with_rows(const Shape& sample, std::int64_t n) { return batched(sample).bind(n); }
+Shape with_rows(const Shape& sample, std::int64_t n) {
+  return batched(sample).bind(n);
+}
 
 // Gradients of weights (matrices, kernels) are decayed and compressed; biases and scales are not.
-bool is_weight(const ParameterSpec& p) { return p.type.shape.rank() >= 2; }
+bool is_weight(const ParameterSpec& p) {
+  return p.type.shape.rank() >= 2;
+}
 
 }  // namespace
 
 Graph inference_graph(const Module& model, const Shape& sample) {
   Graph graph(ops::standard_ops());
   Scope scope(graph);
-  graph.set_output("logits", model.forward(scope, graph.input("x", {DType::f32, batched(sample), {}})));
+  graph.set_output("logits",
+                   model.forward(scope, graph.input("x", {DType::f32, batched(sample), {}})));
   return graph;
 }
 
@@ -64,7 +72,8 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
       const float* row = values.data() + i * classes;
       const float* best = std::max_element(row, row + classes);
       double sum = 0;
-      for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(row[c] - *best));
+      for (std::int64_t c = 0; c < classes; ++c)
+        sum += std::exp(static_cast<double>(row[c] - *best));
       const std::int32_t label = labels[static_cast<std::size_t>(i)];
       check(label >= 0 && label < classes, data.name(), ": label ", label, " of sample ", first + i,
             " is outside the network's ", classes, " classes");
@@ -82,9 +91,11 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
 struct Trainer::Compiled {
   Plan plan;
   RunContext context;
-  Tensor x, y;
+  Tensor x, y, step{DType::s64, {}};  // step: what random ops are keyed by
   Compiled(Plan p, State& state, const Shape& sample, std::int64_t n)
-      : plan(std::move(p)), context(plan.context(state)), x(DType::f32, with_rows(sample, n)),
+      : plan(std::move(p)),
+        context(plan.context(state)),
+        x(DType::f32, with_rows(sample, n)),
         y(DType::s32, Shape{n}) {
     context.bind("x", x);
     context.bind("y", y);
@@ -93,7 +104,9 @@ struct Trainer::Compiled {
 
 Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t classes,
                  TrainerOptions options)
-    : model_(std::move(model)), sample_(std::move(sample)), classes_(classes),
+    : model_(std::move(model)),
+      sample_(std::move(sample)),
+      classes_(classes),
       options_(std::move(options)) {
   check(options_.batch >= 1, "batch must be at least 1, got ", options_.batch);
   Graph graph(ops::standard_ops());
@@ -102,7 +115,7 @@ Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t
   check(logits.shape() == Shape({kBatch, classes_}), "the model gives ", logits.type().text(),
         ", expected logits f32[batch,", classes_, "]");
   parameters_ = scope.parameters();
-  initialize(state_, parameters_, options_.seed);
+  initialize(*state_, parameters_, options_.seed);
   reset_optimizer();
 }
 
@@ -118,15 +131,18 @@ void Trainer::clear_objectives() {
   compiled_.clear();
 }
 
-void Trainer::set(const std::string& input, double value) { scalars_[input] = value; }
+void Trainer::set(const std::string& input, double value) {
+  scalars_[input] = value;
+}
 
 void Trainer::reset_optimizer() {
   const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
   for (const auto& p : parameters_) {
     if (options_.frozen && options_.frozen(p.name)) continue;
-    state_.set(p.name + ".momentum", Tensor(DType::f32, p.type.shape));
-    if (adam) state_.set(p.name + ".variance", Tensor(DType::f32, p.type.shape));
+    state_->set(p.name + ".momentum", Tensor(DType::f32, p.type.shape));
+    if (adam) state_->set(p.name + ".variance", Tensor(DType::f32, p.type.shape));
   }
+  if (adam) state_->set(kUpdates, Tensor(DType::f32, {}));
 }
 
 void Trainer::build() {
@@ -148,10 +164,17 @@ void Trainer::build() {
   const std::vector<Value> gradients = grad(loss, weights);
   const Value lr = graph.input("lr", f32({}));
   const OptimizerOptions& optimizer = options_.optimizer;
+  Value updates;  // since the moments were last zero, this one included
+  if (optimizer.kind == OptimizerOptions::Kind::adam) {
+    const Value before = graph.state(kUpdates, f32({}));
+    updates = before + 1.0;
+    graph.set_update(before, updates);
+  }
   for (std::size_t i = 0; i < trained.size(); ++i) {
     Value g = gradients[i];
     for (const auto& objective : objectives_) {
-      if (const Value extra = objective->gradient(graph, trained[i].name, weights[i])) g = g + extra;
+      if (const Value extra = objective->gradient(graph, trained[i].name, weights[i]))
+        g = g + extra;
     }
     const double decay = is_weight(trained[i]) ? optimizer.weight_decay : 0.0;
     const Value momentum = graph.state(trained[i].name + ".momentum", trained[i].type);
@@ -162,8 +185,7 @@ void Trainer::build() {
       graph.set_update(momentum, next.momentum);
     } else {
       const Value variance = graph.state(trained[i].name + ".variance", trained[i].type);
-      const Value number = graph.input("update_number", f32({}));
-      const auto next = ops::adam_update(weights[i], g, momentum, variance, number, lr, decay);
+      const auto next = ops::adam_update(weights[i], g, momentum, variance, updates, lr, decay);
       graph.set_update(weights[i], next.param);
       graph.set_update(momentum, next.mean);
       graph.set_update(variance, next.variance);
@@ -180,18 +202,21 @@ const Graph& Trainer::train_graph() {
 Trainer::Compiled& Trainer::compiled(std::int64_t batch) {
   auto& slot = compiled_[batch];
   if (!slot) {
-    slot = std::make_shared<Compiled>(compile(train_graph(), {.batch = batch}), state_, sample_, batch);
+    slot = std::make_shared<Compiled>(compile(train_graph(), {.batch = batch}), *state_, sample_,
+                                      batch);
     if (slot->plan.has_input("seed")) {
       Tensor seed(DType::s64, {});
       seed.span<std::int64_t>()[0] = static_cast<std::int64_t>(options_.seed);
       slot->context.bind("seed", seed);
-      slot->context.bind("step", Tensor(DType::s64, {}));
+      slot->context.bind("step", slot->step);
     }
   }
   return *slot;
 }
 
-const Plan& Trainer::train_plan(std::int64_t batch) { return compiled(batch).plan; }
+const Plan& Trainer::train_plan(std::int64_t batch) {
+  return compiled(batch).plan;
+}
 
 std::int64_t Trainer::steps_per_epoch(const BatchSource& data) const {
   return (data.samples() + options_.batch - 1) / options_.batch;
@@ -213,25 +238,22 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     const double progress = static_cast<double>(position.epoch) +
                             static_cast<double>(position.step) / static_cast<double>(report.steps);
     const double rate = lr(progress);
-    const std::int64_t number = position.epoch * report.steps + position.step;
     step.context.set("lr", static_cast<float>(rate));
     for (const auto& [name, value] : scalars_) {
       if (step.plan.has_input(name)) step.context.set(name, static_cast<float>(value));
     }
-    if (step.plan.has_input("step")) {
-      Tensor tensor(DType::s64, {});
-      tensor.span<std::int64_t>()[0] = number;
-      step.context.bind("step", tensor);
-    }
-    if (step.plan.has_input("update_number")) step.context.set("update_number", static_cast<float>(number + 1));
+    step.step.span<std::int64_t>()[0] = position.epoch * report.steps + position.step;
     step.context.run();
     const double loss = step.context.output("loss").item();
     check(std::isfinite(loss), "the loss became ", loss, " in epoch ", position.epoch, ", step ",
-          position.step, "; a smaller learning rate may help (TESSERA_CHECK=nan finds the first node)");
+          position.step,
+          "; a smaller learning rate may help (TESSERA_CHECK=nan finds the first node)");
     position.loss_sum += loss * static_cast<double>(n);
     ++position.step;
-    const double seen = static_cast<double>(std::min(position.step * options_.batch, data.samples()));
-    if (on_step) on_step({position.epoch, position.step, report.steps, position.loss_sum / seen, rate});
+    const double seen =
+        static_cast<double>(std::min(position.step * options_.batch, data.samples()));
+    if (on_step)
+      on_step({position.epoch, position.step, report.steps, position.loss_sum / seen, rate});
     if (interrupted() && position.step < report.steps) return report;
   }
   report.finished = true;
@@ -243,7 +265,7 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
 
 Evaluation Trainer::evaluate(const BatchSource& data) {
   if (!evaluator_) evaluator_.emplace(inference_graph(*model_, sample_));
-  return (*evaluator_)(state_, data);
+  return (*evaluator_)(*state_, data);
 }
 
 }  // namespace tessera::nn

@@ -43,17 +43,18 @@ struct TrainerOptions {
 };
 
 struct Evaluation {
-  double loss = 0;          // mean cross-entropy
-  double accuracy = 0;      // share of samples
+  double loss = 0;      // mean cross-entropy
+  double accuracy = 0;  // share of samples
   std::int64_t correct = 0, samples = 0;
   double error_percent() const { return 100.0 * (1.0 - accuracy); }
 };
 
-// Runs an inference graph (input "x" [batch, ...], output "logits" [batch, classes]) over a data set.
-// Plans are compiled once per batch size; a change of the state's values needs no new plan.
+// Runs an inference graph (input "x" [batch, ...], output "logits" [batch, classes]) over a data
+// set. Plans are compiled once per batch size; a change of the state's values needs no new plan.
 class Evaluator {
  public:
-  explicit Evaluator(Graph graph, CompileOptions options = {}) : graph_(std::move(graph)), options_(options) {}
+  explicit Evaluator(Graph graph, CompileOptions options = {})
+      : graph_(std::move(graph)), options_(options) {}
   Evaluation operator()(State& state, const BatchSource& data, std::int64_t batch = 1000);
   const Graph& graph() const { return graph_; }
 
@@ -91,8 +92,8 @@ class Trainer {
   Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t classes,
           TrainerOptions options = {});
 
-  State& state() { return state_; }
-  const State& state() const { return state_; }
+  State& state() { return *state_; }
+  const State& state() const { return *state_; }
   // Trainable parameters by name, in the order of the model.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   const TrainerOptions& options() const { return options_; }
@@ -131,7 +132,7 @@ class Trainer {
   Shape sample_;
   std::int64_t classes_;
   TrainerOptions options_;
-  State state_;
+  std::unique_ptr<State> state_ = std::make_unique<State>();  // contexts point to it
   std::vector<ParameterSpec> parameters_;
   std::vector<std::shared_ptr<const WeightObjective>> objectives_;
   std::map<std::string, double> scalars_;

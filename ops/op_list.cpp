@@ -71,7 +71,7 @@ constexpr const OpDef* kOps[] = {
 OpSet& standard_ops() {
   static OpSet set = [] {
     OpSet out(kOps, {.add = &kAdd,
-                     .sum_to = &kSumTo,
+
                      .decode = &kDecode,
                      .repack = &kRepack,
                      .fused = &kFused});

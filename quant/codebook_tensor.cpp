@@ -48,6 +48,8 @@ void CodebookTensor::store(State& state, const std::string& name) const {
   state.set(name + ".entries", Tensor::from(entries, format.entries_shape(shape, k)));
 }
 
-double CodebookTensor::entropy_bits() const { return index_entropy(indices); }
+double CodebookTensor::entropy_bits() const {
+  return index_entropy(indices);
+}
 
 }  // namespace tessera::quant

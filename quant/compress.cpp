@@ -25,9 +25,10 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   nn::Observer& observer = options.observer ? *options.observer : none;
 
   const auto report = [&](const CStepReport& step) {
-    std::vector<std::pair<std::string, std::string>> fields = {
-        {"step", std::to_string(step.step)}, {"mu", number(step.mu)},
-        {"distance", number(step.distance)}, {"changed", number(step.changed)}};
+    std::vector<std::pair<std::string, std::string>> fields = {{"step", std::to_string(step.step)},
+                                                               {"mu", number(step.mu)},
+                                                               {"distance", number(step.distance)},
+                                                               {"changed", number(step.changed)}};
     for (const auto& t : step.tensors) {
       fields.emplace_back(t.name + ".distance", number(t.distance));
       fields.emplace_back(t.name + ".changed", number(t.changed));
@@ -51,7 +52,9 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   fit.resume = options.resume;
   fit.config = options.config;
   fit.observer = options.observer;
-  fit.before_epoch = [&](std::int64_t epoch, bool fresh) { method.before_epoch(trainer, epoch, fresh); };
+  fit.before_epoch = [&](std::int64_t epoch, bool fresh) {
+    method.before_epoch(trainer, epoch, fresh);
+  };
   fit.after_epoch = [&](std::int64_t epoch) {
     if (const auto step = method.after_epoch(trainer, epoch)) report(*step);
   };
@@ -61,6 +64,7 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   trainer.clear_objectives();
   const CStepReport first = method.begin(trainer, plan, resuming);
   if (!resuming) report(first);
+  fit.from = position;
   result.finished = nn::fit(trainer, data, fit).finished;
   trainer.clear_objectives();
   result.codebooks = method.codebooks(trainer);

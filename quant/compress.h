@@ -14,14 +14,14 @@ struct CompressOptions {
   std::filesystem::path checkpoint;  // none when empty
   double checkpoint_seconds = 20;
   bool resume = false;
-  Config config;                     // everything that shapes the result
-  const BatchSource* test = nullptr; // Delta(Theta) is evaluated on it after C steps, when given
-  std::int64_t test_every = 1;       // ... every this many C steps
+  Config config;                      // everything that shapes the result
+  const BatchSource* test = nullptr;  // Delta(Theta) is evaluated on it after C steps, when given
+  std::int64_t test_every = 1;        // ... every this many C steps
   nn::Observer* observer = nullptr;
 };
 
 struct CompressResult {
-  bool finished = false;             // false: interrupted
+  bool finished = false;  // false: interrupted
   Codebooks codebooks;
   std::vector<CStepReport> c_steps;  // of this process
   double seconds = 0;

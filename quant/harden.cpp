@@ -1,6 +1,7 @@
 #include "quant/harden.h"
 
 #include <iomanip>
+#include <sstream>
 
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/decode.h"
@@ -16,15 +17,18 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
     const CodebookTensor& c = found->second;
     check(node.types()[0].shape == c.shape, "'", node.name(), "' is ", node.types()[0].text(),
           ", its codebook was fitted for ", c.shape.text());
-    const Value indices = to.param(node.name() + ".indices", {DType::u8, c.format.indices_shape(c.shape), {}});
-    const Value entries = to.param(node.name() + ".entries", {DType::f32, c.format.entries_shape(c.shape, c.k), {}});
+    const Value indices =
+        to.param(node.name() + ".indices", {DType::u8, c.format.indices_shape(c.shape), {}});
+    const Value entries =
+        to.param(node.name() + ".entries", {DType::f32, c.format.entries_shape(c.shape, c.k), {}});
     return std::vector<Value>{ops::codebook(indices, entries, {}, c.format, c.shape)};
   });
   check(used == codebooks.size(), "a codebook was given for a parameter the graph does not have");
   Model model{std::move(graph), {}, {}};
   for (const auto& [name, codebook] : codebooks) codebook.store(model.state, name);
   for (const Node* node : model.graph.states()) {
-    if (!model.state.has(node->name())) model.state.set(node->name(), state.get(node->name()).clone());
+    if (!model.state.has(node->name()))
+      model.state.set(node->name(), state.get(node->name()).clone());
   }
   return model;
 }
@@ -39,25 +43,28 @@ SizeReport size_report(const Model& model) {
     TensorReport item;
     const std::string& indices = node.input(0).node->name();
     const std::string suffix = ".indices";
-    item.name = indices.ends_with(suffix) ? indices.substr(0, indices.size() - suffix.size()) : indices;
+    item.name =
+        indices.ends_with(suffix) ? indices.substr(0, indices.size() - suffix.size()) : indices;
     item.shape = type.shape;
     item.encoding = type.encoding.text();
     item.weights = type.shape.numel();
     const Tensor& packed = model.state.get(indices);
-    item.index_bytes = packed.bytes();
-    item.codebook_bytes = model.state.get(node.input(1).node->name()).bytes();
-    if (node.inputs().size() > 2 && node.input(2)) item.scale_bytes = model.state.get(node.input(2).node->name()).bytes();
+    // Planes that several weights share are counted once.
+    const auto bytes_of = [&](Value plane) {
+      const std::string& name = plane.node->name();
+      return counted.emplace(name, true).second ? model.state.get(name).bytes() : 0;
+    };
+    item.index_bytes = bytes_of(node.input(0));
+    item.codebook_bytes = bytes_of(node.input(1));
+    if (node.inputs().size() > 2 && node.input(2)) item.scale_bytes = bytes_of(node.input(2));
     std::vector<std::uint8_t> unpacked(static_cast<std::size_t>(format.index_count(type.shape)));
     unpack_indices(packed.span<std::uint8_t>().data(), 0, format.index_count(type.shape),
                    format.bits, unpacked.data());
     item.entropy_bits = index_entropy(unpacked) / format.vector_len;
-    for (const Value v : node.inputs()) {
-      if (v) counted[v.node->name()] = true;
-    }
     report.tensors.push_back(std::move(item));
   }
   for (const Node* node : model.graph.states()) {
-    if (counted[node->name()]) continue;
+    if (counted.contains(node->name())) continue;
     const Tensor& tensor = model.state.get(node->name());
     report.tensors.push_back({node->name(), tensor.shape(), std::string(name(tensor.dtype())),
                               tensor.numel(), 0, 0, 0, tensor.bytes(), 0});
@@ -67,19 +74,20 @@ SizeReport size_report(const Model& model) {
 
 std::int64_t SizeReport::bytes() const {
   std::int64_t n = 0;
-  for (const auto& t : tensors) n += t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
+  for (const auto& t : tensors)
+    n += t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
   return n;
 }
 
 std::int64_t SizeReport::dense_bytes() const {
   std::int64_t n = 0;
-  for (const auto& t : tensors) n += t.index_bytes ? t.weights * size_of(DType::f32) : t.dense_bytes;
+  for (const auto& t : tensors) n += t.coded() ? t.weights * size_of(DType::f32) : t.dense_bytes;
   return n;
 }
 
 std::int64_t SizeReport::weights() const {
   std::int64_t n = 0;
-  for (const auto& t : tensors) n += t.index_bytes ? t.weights : 0;
+  for (const auto& t : tensors) n += t.coded() ? t.weights : 0;
   return n;
 }
 
@@ -93,7 +101,8 @@ double SizeReport::bits_per_weight() const {
 double SizeReport::entropy_bits_per_weight() const {
   if (weights() == 0) return 32;
   double bits = 0;
-  for (const auto& t : tensors) bits += t.index_bytes ? t.entropy_bits * static_cast<double>(t.weights) : 0;
+  for (const auto& t : tensors)
+    bits += t.coded() ? t.entropy_bits * static_cast<double>(t.weights) : 0;
   return bits / static_cast<double>(weights());
 }
 
@@ -103,20 +112,23 @@ double SizeReport::ratio() const {
 
 std::string SizeReport::text() const {
   std::ostringstream out;
-  const auto row = [&](const auto& name, const auto& shape, const auto& encoding, const auto& indices,
-                       const auto& codebook, const auto& scale, const auto& dense, const auto& entropy) {
+  const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
+                       const auto& indices, const auto& codebook, const auto& scale,
+                       const auto& dense, const auto& entropy) {
     out << std::left << std::setw(16) << name << std::setw(14) << shape << std::setw(10) << encoding
-        << std::right << std::setw(10) << indices << std::setw(10) << codebook << std::setw(8) << scale
-        << std::setw(10) << dense << std::setw(10) << entropy << "\n";
+        << std::right << std::setw(10) << indices << std::setw(10) << codebook << std::setw(8)
+        << scale << std::setw(10) << dense << std::setw(10) << entropy << "\n";
   };
   row("tensor", "shape", "encoding", "indices", "codebook", "scale", "dense", "entropy");
   out << std::fixed << std::setprecision(3);
   for (const auto& t : tensors) {
-    row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes, t.dense_bytes, t.entropy_bits);
+    row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes,
+        t.dense_bytes, t.entropy_bits);
   }
   out << "total " << bytes() << " bytes, " << std::setprecision(4) << bits_per_weight()
       << " bits a coded weight (" << entropy_bits_per_weight() << " after entropy coding), "
-      << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes() << " bytes)\n";
+      << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes()
+      << " bytes)\n";
   return out.str();
 }
 

@@ -21,13 +21,14 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
 struct TensorReport {
   std::string name;
   Shape shape;
-  std::string encoding;         // "f32" or "cb2"
-  std::int64_t weights = 0;     // logical elements
-  std::int64_t index_bytes = 0; // including the padding of the last byte
+  std::string encoding;          // "f32" or "cb2"
+  std::int64_t weights = 0;      // logical elements
+  std::int64_t index_bytes = 0;  // including the padding of the last byte
   std::int64_t codebook_bytes = 0;
   std::int64_t scale_bytes = 0;
   std::int64_t dense_bytes = 0;  // when it is stored dense
   double entropy_bits = 0;       // per weight, of the indices
+  bool coded() const { return dense_bytes == 0; }
 };
 
 struct SizeReport {

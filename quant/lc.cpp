@@ -79,7 +79,8 @@ CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const Compres
 }
 
 void IteratedDirectCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  if (fresh && alternation_.reset_momentum && alternation_.at(static_cast<double>(epoch)).epoch == 0) {
+  if (fresh && alternation_.reset_momentum &&
+      alternation_.at(static_cast<double>(epoch)).epoch == 0) {
     trainer.reset_optimizer();
   }
 }
@@ -88,7 +89,8 @@ std::optional<CStepReport> IteratedDirectCompression::after_epoch(nn::Trainer& t
                                                                   std::int64_t epoch) {
   const auto where = alternation_.at(static_cast<double>(epoch));
   if (!where.last) return std::nullopt;
-  CStepReport report = compress_directly(trainer.state(), plan_, codebooks(trainer), where.step + 1);
+  CStepReport report =
+      compress_directly(trainer.state(), plan_, codebooks(trainer), where.step + 1);
   // Training goes on from the quantized weights.
   for (const auto& [name, c] : codebooks(trainer)) {
     Tensor w(DType::f32, c.shape);

@@ -15,7 +15,9 @@ class DirectCompression final : public Method {
   double learning_rate(double) const override { return 0; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
   void before_epoch(nn::Trainer&, std::int64_t, bool) override {}
-  std::optional<CStepReport> after_epoch(nn::Trainer&, std::int64_t) override { return std::nullopt; }
+  std::optional<CStepReport> after_epoch(nn::Trainer&, std::int64_t) override {
+    return std::nullopt;
+  }
   Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  private:
@@ -25,9 +27,9 @@ class DirectCompression final : public Method {
 // Steps of some epochs of training, each followed by a C step; the first may be longer.
 struct Alternation {
   int steps = 40;
-  int epochs = 20;       // of one step
+  int epochs = 20;  // of one step
   int first_epochs = 40;
-  double lr = 0.09;      // of the first step
+  double lr = 0.09;        // of the first step
   double lr_decay = 0.98;  // per step
   // Within a step the rate falls to this share of its start by half a cosine; 1 keeps it constant.
   double lr_final = 1;
@@ -65,14 +67,14 @@ class IteratedDirectCompression final : public Method {
 
 struct LcOptions {
   Alternation alternation;
-  double mu = 9e-5;         // of the first L step
-  double mu_growth = 1.1;   // per step
-  bool augmented = true;    // false: quadratic penalty, no multipliers
-  bool clip_rate = true;    // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
+  double mu = 9e-5;        // of the first L step
+  double mu_growth = 1.1;  // per step
+  bool augmented = true;   // false: quadratic penalty, no multipliers
+  bool clip_rate = true;   // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
 };
 
-// LC: minimise L(w) + mu/2 ||w - Delta(Theta) - lambda/mu||^2 over w by SGD (L step), then over Theta
-// exactly (C step), then lambda -= mu (w - Delta); mu grows geometrically.
+// LC: minimise L(w) + mu/2 ||w - Delta(Theta) - lambda/mu||^2 over w by SGD (L step), then over
+// Theta exactly (C step), then lambda -= mu (w - Delta); mu grows geometrically.
 class LearningCompression final : public Method {
  public:
   explicit LearningCompression(LcOptions options) : options_(options) {}

@@ -6,7 +6,8 @@ namespace tessera::quant {
 
 void store_codebooks(State& state, const Codebooks& codebooks) {
   for (const auto& [name, c] : codebooks) {
-    state.set(name + ".c_indices", Tensor::from(c.indices, Shape{static_cast<std::int64_t>(c.indices.size())}));
+    state.set(name + ".c_indices",
+              Tensor::from(c.indices, Shape{static_cast<std::int64_t>(c.indices.size())}));
     state.set(name + ".c_entries", Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
   }
 }

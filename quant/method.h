@@ -49,8 +49,8 @@ class Method {
 void store_codebooks(State& state, const Codebooks& codebooks);
 Codebooks load_codebooks(const State& state, const CompressionPlan& plan);
 
-// Fits every planned tensor to `weights(name)`; `previous` (may be empty) gives the share of changed
-// indices. Fills the report's distances.
+// Fits every planned tensor to `weights(name)`; `previous` (may be empty) gives the share of
+// changed indices. Fills the report's distances.
 Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
                   const Codebooks& previous, CStepReport& report);

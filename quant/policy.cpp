@@ -3,6 +3,7 @@
 #include <cmath>
 #include <iomanip>
 #include <regex>
+#include <sstream>
 
 namespace tessera::quant {
 
@@ -49,6 +50,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     }
     if (item.choice) {
       any = true;
+      check(p.type.shape.rank() >= 2, "'", p.name, "' is a vector ", p.type.shape.text(),
+            ": only weights of rank 2 or more are compressed; narrow the rule");
       const std::int64_t rows = p.type.shape[0].value();
       check(item.choice->group_rows >= 0 && item.choice->group_rows <= rows, "'", p.name,
             "': a group of ", item.choice->group_rows, " rows does not fit ", rows, " rows");

@@ -30,10 +30,12 @@ int report(const std::string& program, std::string_view message) {
 // 0.7 ms become 40 ms. Some microseconds of spinning cost nothing measurable on an idle machine and
 // leave 1.8 ms on a busy one. The OpenMP runtime reads the setting before main, hence the second
 // start.
-void limit_spinning(char** argv) {
+void limit_spinning([[maybe_unused]] char** argv) {
+#ifndef TESSERA_STD_THREADS
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
   execv("/proc/self/exe", argv);  // on failure we simply go on
+#endif
 }
 
 }  // namespace
@@ -51,7 +53,6 @@ int run_main(int argc, char** argv, const std::function<int(std::vector<std::str
   } catch (const std::bad_alloc&) {
     return report(program, "out of memory");
   } catch (const std::exception& error) {
-    if (interrupted()) return kExitInterrupted;
     return report(program, error.what());
   } catch (...) {
     return report(program, "unknown exception");

@@ -20,7 +20,7 @@ using Config = std::map<std::string, std::string>;  // setting -> value, as prin
 
 struct CheckpointInfo {
   std::int64_t epoch = 0;  // finished epochs
-  std::int64_t step = 0;   // finished optimizer steps
+  std::int64_t step = 0;   // finished steps of the epoch after those
   std::uint64_t seed = 0;
   Config config = {};
   std::map<std::string, std::string> extra = {};  // whatever else the trainer keeps

@@ -1,8 +1,3 @@
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 with sanitizers suspects code of std::regex itself.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-
 #include "core/files/import.h"
 
 #include <cmath>

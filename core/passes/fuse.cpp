@@ -1,6 +1,7 @@
-// Chains of elementwise nodes of one shape become one Program; a program whose operand comes from an
-// op with kEpilogue moves into that op. So bias and activation ride on the matmul, and the weight
-// update with every weight-only objective rides on the matmul that makes the weight's gradient.
+// Chains of elementwise nodes of one shape become one Program; a program whose operand comes from
+// an op with kEpilogue moves into that op. So bias and activation ride on the matmul, and the
+// weight update with every weight-only objective rides on the matmul that makes the weight's
+// gradient.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -15,18 +16,22 @@ namespace {
 
 constexpr std::size_t kMaxInstructions = 64;
 constexpr std::size_t kMaxInputs = 24;
+constexpr std::size_t kMaxRoots = 16;
 
 struct Cluster {
-  const Node* root = nullptr;         // the last node; emission happens in its place
-  std::vector<const Node*> nodes;     // ascending ids
-  const Node* producer = nullptr;     // carries the program as its epilogue, when set
+  const Node* root = nullptr;      // the last node; emission happens in its place
+  std::vector<const Node*> nodes;  // ascending ids
+  const Node* producer = nullptr;  // carries the program as its epilogue, when set
 };
 
 class Fuser {
  public:
   explicit Fuser(const Graph& graph)
-      : graph_(graph), live_(live_nodes(graph)), users_(graph.nodes().size()),
-        is_root_(graph.nodes().size()), cluster_of_(graph.nodes().size(), -1) {
+      : graph_(graph),
+        live_(live_nodes(graph)),
+        users_(graph.nodes().size()),
+        is_root_(graph.nodes().size()),
+        cluster_of_(graph.nodes().size(), -1) {
     for (const Node& node : graph.nodes()) {
       if (!live_[index(&node)]) continue;
       for (const Value v : node.inputs()) {
@@ -67,6 +72,7 @@ class Fuser {
     Cluster cluster{root, {root}, nullptr};
     cluster_of_[index(root)] = number;
     std::set<int, std::greater<>> candidates;
+    std::size_t roots = 1;
     const auto offer = [&](const Node* node) {
       for (const Value v : node->inputs()) {
         if (v && fusible(v.node) && cluster_of_[index(v.node)] < 0) candidates.insert(v.node->id());
@@ -77,10 +83,11 @@ class Fuser {
       const Node* node = &graph_.nodes()[static_cast<std::size_t>(*candidates.begin())];
       candidates.erase(candidates.begin());
       if (cluster_of_[index(node)] >= 0 || !(node->types()[0] == root->types()[0])) continue;
-      const bool inside = std::all_of(users_[index(node)].begin(), users_[index(node)].end(), [&](const Node* user) {
-        return cluster_of_[index(user)] == number;
-      });
+      const bool inside =
+          std::all_of(users_[index(node)].begin(), users_[index(node)].end(),
+                      [&](const Node* user) { return cluster_of_[index(user)] == number; });
       if (!inside || count_inputs(cluster, node) > kMaxInputs) continue;
+      if (is_root_[index(node)] && ++roots > kMaxRoots) continue;
       cluster_of_[index(node)] = number;
       cluster.nodes.push_back(node);
       offer(node);
@@ -93,7 +100,12 @@ class Fuser {
   std::size_t count_inputs(const Cluster& cluster, const Node* extra) const {
     std::set<std::pair<const Node*, int>> seen;
     const auto add = [&](const Node* node) {
-      for (const Value v : node->inputs()) seen.emplace(v.node, v.index);
+      for (const Value v : node->inputs()) {
+        const bool interior =
+            v.node == extra ||
+            std::find(cluster.nodes.begin(), cluster.nodes.end(), v.node) != cluster.nodes.end();
+        if (!interior) seen.emplace(v.node, v.index);
+      }
     };
     for (const Node* node : cluster.nodes) add(node);
     add(extra);
@@ -110,9 +122,9 @@ class Fuser {
         if (!p->op().has(kEpilogue) || p->types().size() != 1 || is_root_[index(p)]) continue;
         if (!p->attrs().string("epilogue").empty() || absorbed_.contains(p)) continue;
         if (!(p->types()[0] == cluster.root->types()[0])) continue;
-        const bool private_use = std::all_of(
-            users_[index(p)].begin(), users_[index(p)].end(),
-            [&](const Node* user) { return cluster_of_[index(user)] == number; });
+        const bool private_use =
+            std::all_of(users_[index(p)].begin(), users_[index(p)].end(),
+                        [&](const Node* user) { return cluster_of_[index(user)] == number; });
         if (!private_use) continue;
         if (cluster.producer == nullptr || cluster.producer->id() < p->id()) cluster.producer = p;
       }
@@ -137,7 +149,8 @@ class Fuser {
     return out;
   }
   void remember(const Node& node, const std::vector<Value>& values) {
-    for (std::size_t i = 0; i < values.size(); ++i) values_[{&node, static_cast<int>(i)}] = values[i];
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values_[{&node, static_cast<int>(i)}] = values[i];
   }
 
   void emit_program(Graph& to, const Cluster& cluster) {
@@ -177,7 +190,8 @@ class Fuser {
       inputs.insert(inputs.end(), operands.begin(), operands.end());
       Attrs attrs = cluster.producer->attrs();
       attrs.set("epilogue", program.text());
-      made = &to.add(cluster.producer->op(), std::move(inputs), std::move(attrs), cluster.root->name());
+      made = &to.add(cluster.producer->op(), std::move(inputs), std::move(attrs),
+                     cluster.root->name());
     } else {
       made = &to.add(*to.ops().core().fused, std::move(operands), {{"program", program.text()}},
                      cluster.root->name());
@@ -199,6 +213,8 @@ class Fuser {
 
 }  // namespace
 
-Graph fuse(const Graph& graph, PassContext&) { return Fuser(graph).run(); }
+Graph fuse(const Graph& graph, PassContext&) {
+  return Fuser(graph).run();
+}
 
 }  // namespace tessera

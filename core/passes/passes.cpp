@@ -13,7 +13,8 @@ namespace {
 constexpr Pass kPasses[] = {
     {"simplify", "algebraic rules of the op families", simplify},
     {"fold", "ops on constants become constants", fold},
-    {"fuse", "elementwise chains become programs, and epilogues where the producer can carry one", fuse},
+    {"fuse", "elementwise chains become programs, and epilogues where the producer can carry one",
+     fuse},
 };
 
 bool listed(const char* variable, std::string_view prefix, std::string_view name) {
@@ -30,8 +31,12 @@ bool listed(const char* variable, std::string_view prefix, std::string_view name
 
 }  // namespace
 
-std::span<const Pass> graph_passes() { return kPasses; }
-bool pass_skipped(std::string_view name) { return listed("TESSERA_SKIP", "", name); }
+std::span<const Pass> graph_passes() {
+  return kPasses;
+}
+bool pass_skipped(std::string_view name) {
+  return listed("TESSERA_SKIP", "", name);
+}
 
 void dump_after(std::string_view pass, const Graph& graph) {
   if (listed("TESSERA_DUMP", "after:", pass)) {

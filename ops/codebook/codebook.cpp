@@ -81,6 +81,13 @@ struct Layout {
     const std::int64_t d = format.vector_len;
     return static_cast<std::size_t>((group * k + index) * d + i % d);
   }
+  // The index of element i; Error when there is no such entry.
+  std::int64_t index(const std::vector<std::uint8_t>& bits, std::int64_t i) const {
+    const std::int64_t found = index_at(bits.data(), format.bits, i / format.vector_len);
+    check(found < k, "[codebook] index ", found, " at position ", i / format.vector_len,
+          " is not below the number of entries, ", k);
+    return found;
+  }
   std::size_t scale(std::int64_t i) const {
     return static_cast<std::size_t>((i / row_length) * blocks + (i % row_length) / block);
   }
@@ -97,9 +104,7 @@ void ref_codebook(const RefArgs& args) {
   const Layout layout(format, shape, args.in(1).type.shape[1].value());
   const auto bits = stream(args.in(0));
   for (std::int64_t i = 0; i < args.out().numel(); ++i) {
-    const std::int64_t index = index_at(bits.data(), format.bits, i / format.vector_len);
-    check(index < layout.k, "[codebook] index ", index, " at position ", i / format.vector_len,
-          " is not below the number of entries, ", layout.k);
+    const std::int64_t index = layout.index(bits, i);
     double value = args.in(1).v[layout.entry(i, index)];
     if (args.inputs.size() > 2 && args.inputs[2]) value *= args.in(2).v[layout.scale(i)];
     args.out().v[static_cast<std::size_t>(i)] = value;
@@ -125,7 +130,7 @@ void ref_entries_grad(const RefArgs& args) {
   const auto bits = stream(args.in(1));
   const bool scaled = args.inputs.size() > 2 && args.inputs[2];
   for (std::int64_t i = 0; i < args.in(0).numel(); ++i) {
-    const std::int64_t index = index_at(bits.data(), format.bits, i / format.vector_len);
+    const std::int64_t index = layout.index(bits, i);
     const double scale = scaled ? args.in(2).v[layout.scale(i)] : 1.0;
     args.out().v[layout.entry(i, index)] += args.in(0).v[static_cast<std::size_t>(i)] * scale;
   }
@@ -148,7 +153,7 @@ void ref_scale_grad(const RefArgs& args) {
   const Layout layout(format, shape, args.in(2).type.shape[1].value());
   const auto bits = stream(args.in(1));
   for (std::int64_t i = 0; i < args.in(0).numel(); ++i) {
-    const std::int64_t index = index_at(bits.data(), format.bits, i / format.vector_len);
+    const std::int64_t index = layout.index(bits, i);
     args.out().v[layout.scale(i)] +=
         args.in(0).v[static_cast<std::size_t>(i)] * args.in(2).v[layout.entry(i, index)];
   }

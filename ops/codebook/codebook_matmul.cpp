@@ -12,10 +12,6 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kLanes = kGemmLanes;
-// Up to this many rows of x, decoding again for every 8 of them beats a panel in memory.
-constexpr int64_t register_rows(int bits) {
-  return bits <= 4 ? 64 : 16;
-}
 // Elements of a row decoded before they are transposed into a panel: 16 rows of them are 16 KB.
 constexpr int64_t kDecodeStep = 256;
 constexpr double kThreadWork = 100e3;
@@ -234,7 +230,7 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   CodebookMatmulPlan plan{};
   plan.problem = problem;
   plan.features = features;
-  plan.registers = problem.packed && problem.m <= register_rows(v.bits);
+  plan.registers = problem.packed && problem.m <= packed_rows(v.bits);
   plan.method = plan.registers ? "registers" : "panel";
   if (plan.registers) {
     const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));

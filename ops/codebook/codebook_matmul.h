@@ -18,6 +18,12 @@ namespace tessera {
 // given, gets one word group saying what stands against it.
 bool packable(const CodebookView& view, const char** reason = nullptr);
 
+// Up to this many rows of x the packed form is multiplied in registers: decoding again for every 8
+// of them beats a panel in memory.
+constexpr int64_t packed_rows(int bits) {
+  return bits <= 4 ? 64 : 16;
+}
+
 // Bytes of the packed form: f32 tables, scales with rows padded to 16, and the indices with rows
 // padded to 16 and columns to 8.
 size_t packed_bytes(const CodebookView& view);

@@ -79,7 +79,7 @@ void unpack_indices(const uint8_t* packed, int64_t first, int64_t count, int bit
     word >>= phase;
     for (int j = 0; j < 8; ++j) out[i + j] = static_cast<uint8_t>(word >> (j * bits) & mask);
   }
-  for (; i < count; ++i) out[i] = static_cast<uint8_t>(index_at(packed, first + i, bits));
+  for (; i < count; ++i) out[i] = static_cast<uint8_t>(stream_index(packed, first + i, bits));
 }
 
 void convert_entries(const void* entries, EntryDtype dtype, int64_t first, int64_t n, float* out) {
@@ -133,7 +133,7 @@ void decode_span(const CodebookDecoder& decoder, int64_t row, int64_t col0, int6
   int64_t c = col0;
   const int64_t end = col0 + cols;
   const auto one = [&] {
-    out[c - col0] = table.values[index_at(v.indices, row_first + c / d, v.bits) * d + c % d];
+    out[c - col0] = table.values[stream_index(v.indices, row_first + c / d, v.bits) * d + c % d];
     ++c;
   };
   while (c < end && c % d) one();

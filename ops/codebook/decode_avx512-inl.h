@@ -66,7 +66,7 @@ int64_t decode_registers(const DecodeSpan& s) {
 template <int kVectorLen>
 int64_t decode_vectors(const DecodeSpan& s) {
   for (int64_t i = 0; i < s.count; ++i) {
-    const float* entry = s.table.values + index_at(s.indices, s.first + i, s.bits) * kVectorLen;
+    const float* entry = s.table.values + stream_index(s.indices, s.first + i, s.bits) * kVectorLen;
     float* out = s.out + i * kVectorLen;
     if constexpr (kVectorLen == 4) _mm_storeu_ps(out, _mm_loadu_ps(entry));
     if constexpr (kVectorLen == 8) _mm256_storeu_ps(out, _mm256_loadu_ps(entry));
@@ -131,7 +131,7 @@ inline void segment_sums_registers(const SegmentSpan& s) {
     add(_mm512_and_si512(next_words(s.indices + byte, u), low), _mm512_loadu_ps(s.value + i));
   // Lane i % 16 again, so that where the vectors end does not matter.
   for (; i < s.count; ++i)
-    add(_mm512_set1_epi32(static_cast<int>(index_at(s.indices, s.first + i, s.bits))),
+    add(_mm512_set1_epi32(static_cast<int>(stream_index(s.indices, s.first + i, s.bits))),
         _mm512_maskz_loadu_ps(static_cast<__mmask16>(1u << i % 16), s.value + i - i % 16));
 #pragma GCC unroll 16
   for (int e = 0; e < kEntries; ++e)

@@ -1,7 +1,7 @@
 // Plain loops that every kernel file includes inside its own anonymous namespace (no include
 // guard, no linkage): the ends of spans that whole vectors do not cover.
 
-inline uint32_t index_at(const uint8_t* indices, int64_t i, int bits) {
+inline uint32_t stream_index(const uint8_t* indices, int64_t i, int bits) {
   const int64_t bit = i * bits;
   const int shift = static_cast<int>(bit & 7);
   uint32_t word = indices[bit >> 3];
@@ -12,7 +12,8 @@ inline uint32_t index_at(const uint8_t* indices, int64_t i, int bits) {
 // Indices [done, count) of the span.
 inline void decode_rest(const DecodeSpan& s, int64_t done) {
   for (int64_t i = done; i < s.count; ++i) {
-    const float* entry = s.table.values + index_at(s.indices, s.first + i, s.bits) * s.vector_len;
+    const float* entry =
+        s.table.values + stream_index(s.indices, s.first + i, s.bits) * s.vector_len;
     for (int e = 0; e < s.vector_len; ++e) s.out[i * s.vector_len + e] = entry[e];
   }
 }
@@ -38,7 +39,7 @@ inline void segment_sums_any(const SegmentSpan& s) {
     eight_indices(s.indices + byte, phase, s.bits, index);
     for (int j = 0; j < 8; ++j) sums[j][index[j]] += s.value[p + j];
   }
-  for (; p < s.count; ++p) sums[p % 8][index_at(s.indices, s.first + p, s.bits)] += s.value[p];
+  for (; p < s.count; ++p) sums[p % 8][stream_index(s.indices, s.first + p, s.bits)] += s.value[p];
   for (int i = 0; i < s.k; ++i)
     s.sums[i] += ((sums[0][i] + sums[1][i]) + (sums[2][i] + sums[3][i])) +
                  ((sums[4][i] + sums[5][i]) + (sums[6][i] + sums[7][i]));

@@ -51,7 +51,10 @@ class ChunkSums {
           kernels_.segment_sums({v_.indices, bytes, first, n, v_.bits, v_.k, values, sums});
         } else {
           unpack_indices(v_.indices, first, n / d, v_.bits, index_);
-          for (int64_t i = 0; i < n; ++i) sums[index_[i / d] * d + i % d] += values[i];
+          for (int64_t i = 0; i < n; ++i) {
+            const int64_t index = index_[i / d];
+            if (index < v_.k) sums[index * d + i % d] += values[i];  // as the kernels do
+          }
         }
       }
     }

@@ -122,16 +122,17 @@ inline F subtract_multiplied(F a, F b, F c) {
 }
 
 constexpr tessera::ElementwiseKernels elementwise_kernels(const char* name) {
-  return {name, {binary<add>,   binary<sub>,     binary<mul>,
-                 binary<div>,   binary<maximum>, binary<minimum>,
-                 nullptr,       binary<greater>, binary<greater_equal>,
-                 binary<equal>, ternary<where>,  ternary<clamp>,
-                 unary<negate>, unary<absolute>, unary<sqrt>,
-                 unary<rsqrt>,  unary<square>,   unary<exp>,
-                 unary<log>,    unary<tanh>,     unary<sigmoid>,
-                 unary<relu>,   unary<sign>,     nullptr,
-                 nullptr,       unary<floor>,    unary<nearest>,
-                 unary<erf>,    unary<softplus>, unary<copy>},
+  return {name,
+          {binary<add>,   binary<sub>,     binary<mul>,
+           binary<div>,   binary<maximum>, binary<minimum>,
+           nullptr,       binary<greater>, binary<greater_equal>,
+           binary<equal>, ternary<where>,  ternary<clamp>,
+           unary<negate>, unary<absolute>, unary<sqrt>,
+           unary<rsqrt>,  unary<square>,   unary<exp>,
+           unary<log>,    unary<tanh>,     unary<sigmoid>,
+           unary<relu>,   unary<sign>,     nullptr,
+           nullptr,       unary<floor>,    unary<nearest>,
+           unary<erf>,    unary<softplus>, unary<copy>},
           {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
 }
 

@@ -108,8 +108,8 @@ struct Elementwise {
       rows = std::min(end - begin, loop.rows - row);
       next = begin + rows;
     }
-    ProgramInput in[256];
-    ProgramOutput out[256];
+    ProgramInput in[kMaxProgramOperands];
+    ProgramOutput out[kMaxProgramOperands];
     const std::size_t n = runner.kinds().size();
     const bool deep = loop.strided.dims.size() > 2;
     for (std::size_t i = 0; i < n; ++i) {
@@ -130,7 +130,6 @@ KernelPlan prepare_with(const KernelQuery& query, CpuFeatures features) {
   const Shape& shape = node.types()[0].shape;
   std::vector<Shape> inputs;
   for (const Value v : node.inputs()) inputs.push_back(v.shape());
-  check(inputs.size() <= 256, "[", node.op().name, "] takes at most 256 inputs");
   Loop loop(shape, inputs);
   const Program program = program_of(node);
   ProgramRunner runner(program, loop.kinds(), features);
@@ -156,7 +155,10 @@ constexpr KernelRow kRows[] = {
 };
 
 std::vector<TensorType> infer(const InferArgs& args) {
-  const Program program = parse_program(ops::standard_ops(), args.attrs.string("program"));
+  const Program program = parse_program(args.ops, args.attrs.string("program"));
+  args.require(
+      args.inputs.size() <= kMaxProgramOperands && program.outputs.size() <= kMaxProgramOperands,
+      "a program has at most ", kMaxProgramOperands, " operands and results");
   args.require(program.inputs <= static_cast<int>(args.inputs.size()), "the program reads ",
                program.inputs, " inputs, got ", args.inputs.size());
   return infer_broadcast(args, program.outputs.size());

@@ -59,7 +59,7 @@ inline constexpr int kProductOps = static_cast<int>(ProductOp::count);
 
 struct ElementwiseKernels {
   const char* name;
-  VectorFunction function[kOpcodes];  // null: the plain one serves
+  VectorFunction function[kOpcodes];    // null: the plain one serves
   VectorFunction product[kProductOps];  // of (a, b, c): ab + c, ab - c, c - ab
 };
 

@@ -316,9 +316,9 @@ void ProgramRunner::run(std::int64_t rows, std::int64_t cols, const ProgramInput
 void ProgramRunner::run_at(std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols,
                            const ProgramInput* inputs, const ProgramOutput* outputs,
                            bool first_is_tile) const {
-  ProgramInput in[256];
-  ProgramOutput out[256];
-  TESSERA_ASSERT(kinds_.size() <= 256 && outputs_ <= 256);
+  ProgramInput in[kMaxProgramOperands];
+  ProgramOutput out[kMaxProgramOperands];
+  TESSERA_ASSERT(kinds_.size() <= kMaxProgramOperands && outputs_ <= kMaxProgramOperands);
   for (std::size_t i = 0; i < kinds_.size(); ++i) {
     in[i] = inputs[i];
     if (i == 0 && first_is_tile) continue;

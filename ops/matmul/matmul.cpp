@@ -32,7 +32,13 @@ std::vector<TensorType> infer(const InferArgs& args) {
     args.require(broadcasts_to(args.shape(i), product.shape), "epilogue operand ",
                  args.in(i).text(), " does not broadcast to ", product.text());
   }
-  return std::vector<TensorType>(static_cast<std::size_t>(program_output_count(epilogue)), product);
+  const Program program = parse_program(args.ops, epilogue);
+  args.require(program.inputs <= static_cast<int>(args.inputs.size()) - 1, "the epilogue reads ",
+               program.inputs, " values, there are ", args.inputs.size() - 1);
+  args.require(
+      program.inputs <= kMaxProgramOperands && program.outputs.size() <= kMaxProgramOperands,
+      "an epilogue has at most ", kMaxProgramOperands, " operands and results");
+  return std::vector<TensorType>(program.outputs.size(), product);
 }
 
 // With y = A B, A = op(a), B = op(b): dA = dy B^T, dB = A^T dy; transposed again where the operand

@@ -9,8 +9,8 @@ extern const OpDef kMatmul;
 
 namespace ops {
 
-// y[m,n] = sum_k a[m,k] b[k,n]; a flag reads that operand transposed. f32, rank 2; `b` may be codebook
-// storage. Throws Error naming both shapes when they do not fit.
+// y[m,n] = sum_k a[m,k] b[k,n]; a flag reads that operand transposed. f32, rank 2; `b` may be
+// codebook storage. Throws Error naming both shapes when they do not fit.
 Value matmul(Value a, Value b, bool transpose_a = false, bool transpose_b = false);
 
 // x[n,in] W[out,in]^T + bias[out]; `weight` may be codebook storage, `bias` may be none.

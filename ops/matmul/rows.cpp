@@ -13,12 +13,6 @@ namespace tessera {
 
 namespace {
 
-// Operands of one epilogue, counting the product itself.
-constexpr std::size_t kMaxOperands = 32;
-
-// Above this many rows of x, decoding a tile once for all of them beats decoding in registers.
-constexpr std::int64_t kMaxPackedRows = 16;
-
 struct Dims {
   bool ta, tb;
   std::int64_t m, n, k;
@@ -38,14 +32,15 @@ Dims dims_of(const Node& node) {
 class Epilogue {
  public:
   Epilogue(const Node& node, const Dims& d, CpuFeatures features)
-      : n_(d.n), runner_(parse_program(node.graph().ops(), node.attrs().string("epilogue")),
-                         kinds_of(node, d), features) {}
+      : n_(d.n),
+        runner_(parse_program(node.graph().ops(), node.attrs().string("epilogue")),
+                kinds_of(node, d), features) {}
 
   // What the GEMM's callback gets; lives on the stack of one run.
   struct Call {
     const Epilogue* epilogue;
-    ProgramInput inputs[kMaxOperands];
-    ProgramOutput outputs[kMaxOperands];
+    ProgramInput inputs[kMaxProgramOperands];
+    ProgramOutput outputs[kMaxProgramOperands];
   };
 
   Call bind(const KernelArgs& args) const {
@@ -54,14 +49,15 @@ class Epilogue {
       const std::int64_t ld = runner_.kinds()[i - 1] == OperandKind::full ? n_ : 1;
       call.inputs[i - 1] = {args.inputs[i].as<float>(), ld};
     }
-    for (std::size_t o = 0; o < args.outputs.size(); ++o) call.outputs[o] = {args.outputs[o].as<float>(), n_};
+    for (std::size_t o = 0; o < args.outputs.size(); ++o)
+      call.outputs[o] = {args.outputs[o].as<float>(), n_};
     return call;
   }
 
   static void run(void* context, std::int64_t row0, std::int64_t rows, std::int64_t col0,
                   std::int64_t cols, float* tile, std::int64_t ld) {
     const Call& call = *static_cast<const Call*>(context);
-    ProgramInput inputs[kMaxOperands];
+    ProgramInput inputs[kMaxProgramOperands];
     std::copy(std::begin(call.inputs), std::end(call.inputs), inputs);
     inputs[0] = {tile, ld};
     call.epilogue->runner_.run_at(row0, col0, rows, cols, inputs, call.outputs, true);
@@ -111,10 +107,6 @@ std::unique_ptr<Epilogue> epilogue_of(const Node& node, const Dims& d, CpuFeatur
   return std::make_unique<Epilogue>(node, d, features);
 }
 
-std::string refuses_epilogue(const KernelQuery& query) {
-  return query.node.inputs().size() > kMaxOperands ? "too many epilogue operands" : "";
-}
-
 double flops_of(const Dims& d) {
   return 2.0 * static_cast<double>(d.m) * static_cast<double>(d.n) * static_cast<double>(d.k);
 }
@@ -123,7 +115,7 @@ double flops_of(const Dims& d) {
 
 std::string refuses_dense(const KernelQuery& query) {
   if (!query.node.input(1).type().encoding.is_dense()) return "b is codebook storage";
-  return refuses_epilogue(query);
+  return {};
 }
 
 template <std::uint32_t kBits>
@@ -140,7 +132,10 @@ KernelPlan prepare_dense(const KernelQuery& query) {
   state->epilogue = epilogue_of(query.node, d, features);
   const bool panels = query.is_fixed(1);
   const GemmB stored = d.tb ? GemmB::kColumns : GemmB::kRows;
-  const GemmProblem problem{.m = d.m, .n = d.n, .k = d.k, .b = panels ? GemmB::kPanels : stored,
+  const GemmProblem problem{.m = d.m,
+                            .n = d.n,
+                            .k = d.k,
+                            .b = panels ? GemmB::kPanels : stored,
                             .epilogue = state->epilogue != nullptr};
   state->plan = prepare_gemm(problem, features, query.threads);
   KernelPlan out;
@@ -187,7 +182,7 @@ std::string refuses_codebook(const KernelQuery& query) {
   const Node& node = query.node;
   if (node.input(1).type().encoding.is_dense()) return "b is dense";
   if (node.attrs().boolean("transpose_a")) return "a is transposed";
-  return refuses_epilogue(query);
+  return {};
 }
 
 std::string refuses_packed(const KernelQuery& query) {
@@ -195,9 +190,10 @@ std::string refuses_packed(const KernelQuery& query) {
   const Dims d = dims_of(query.node);
   if (!d.tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
-  if (d.m > kMaxPackedRows) return cat("batch ", d.m, " is over ", kMaxPackedRows);
+  const CodebookView view = view_of(query.node.input(1));
+  if (d.m > packed_rows(view.bits)) return cat("batch ", d.m, " is over ", packed_rows(view.bits));
   const char* reason = nullptr;
-  if (!packable(view_of(query.node.input(1)), &reason)) return reason;
+  if (!packable(view, &reason)) return reason;
   return {};
 }
 
@@ -215,8 +211,11 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   const Dims& d = state->d;
   state->view = view_of(query.node.input(1));
   state->epilogue = epilogue_of(query.node, d, features);
-  const CodebookMatmulProblem problem{.m = d.m, .view = state->view, .transposed = !d.tb,
-                                      .packed = kPacked, .epilogue = state->epilogue != nullptr};
+  const CodebookMatmulProblem problem{.m = d.m,
+                                      .view = state->view,
+                                      .transposed = !d.tb,
+                                      .packed = kPacked,
+                                      .epilogue = state->epilogue != nullptr};
   state->plan = prepare_codebook_matmul(problem, features, query.threads);
   KernelPlan out;
   out.run = [state](const KernelArgs& args) {
@@ -246,12 +245,13 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   if (kPacked) {
     const CodebookView view = state->view;
     const auto bytes = static_cast<std::int64_t>(packed_bytes(view));
-    out.packs = {std::nullopt,
-                 OperandPack{Encoding::packed("cbpanel", bytes, query.node.input(1).type().encoding),
-                             [view, features](const KernelArgs& args) {
-                               repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
-                             },
-                             0}};
+    out.packs = {
+        std::nullopt,
+        OperandPack{Encoding::packed("cbpanel", bytes, query.node.input(1).type().encoding),
+                    [view, features](const KernelArgs& args) {
+                      repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
+                    },
+                    0}};
   }
   return out;
 }
@@ -262,7 +262,10 @@ constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
 constexpr KernelRow kRows[] = {
     {"matmul_f32_cb_packed_avx512", {kBits512}, refuses_packed, prepare_codebook<kBits512, true>},
-    {"matmul_f32_cb_panel_avx512vbmi", {kBitsVbmi}, refuses_codebook, prepare_codebook<kBitsVbmi, false>},
+    {"matmul_f32_cb_panel_avx512vbmi",
+     {kBitsVbmi},
+     refuses_codebook,
+     prepare_codebook<kBitsVbmi, false>},
     {"matmul_f32_cb_panel_avx512", {kBits512}, refuses_codebook, prepare_codebook<kBits512, false>},
     {"matmul_f32_cb_panel_avx2", kAvx2, refuses_codebook, prepare_codebook<kBits2, false>},
     {"matmul_f32_cb_ref", {}, refuses_codebook, prepare_codebook<0, false>},
@@ -273,6 +276,8 @@ constexpr KernelRow kRows[] = {
 
 }  // namespace
 
-std::span<const KernelRow> matmul_rows() { return kRows; }
+std::span<const KernelRow> matmul_rows() {
+  return kRows;
+}
 
 }  // namespace tessera

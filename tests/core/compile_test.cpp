@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -92,10 +93,12 @@ struct Net {
   }
 };
 
-void expect_near(const Tensor& t, const std::vector<double>& wanted, double bound, const std::string& what) {
+void expect_near(const Tensor& t, const std::vector<double>& wanted, double bound,
+                 const std::string& what) {
   ASSERT_EQ(t.numel(), static_cast<std::int64_t>(wanted.size())) << what;
   for (std::int64_t i = 0; i < t.numel(); ++i) {
-    ASSERT_NEAR(element(t, i), wanted[static_cast<std::size_t>(i)], bound) << what << " element " << i;
+    ASSERT_NEAR(element(t, i), wanted[static_cast<std::size_t>(i)], bound)
+        << what << " element " << i;
   }
 }
 
@@ -109,11 +112,14 @@ void expect_step_matches(const char* what) {
   context.run();
   for (const auto& [name, values] : wanted) {
     const bool output = name == "y" || name == "loss";
-    expect_near(output ? context.output(name) : net.state.get(name), values, 1e-5, std::string(what) + " " + name);
+    expect_near(output ? context.output(name) : net.state.get(name), values, 1e-5,
+                std::string(what) + " " + name);
   }
 }
 
-TEST(Compile, TrainingStepMatchesTheInterpreter) { expect_step_matches("all passes"); }
+TEST(Compile, TrainingStepMatchesTheInterpreter) {
+  expect_step_matches("all passes");
+}
 
 TEST(Compile, EveryPassCanBeSkipped) {
   for (const Pass& pass : graph_passes()) {
@@ -139,7 +145,8 @@ TEST(Compile, UpdateRidesOnTheGradientMatmul) {
       ++matmuls;
       with_epilogue += !node.attrs().string("epilogue").empty();
     }
-    elementwise += node.op().has(kElementwise) && node.types()[0].shape == Shape({Net::kOut, Net::kIn});
+    elementwise +=
+        node.op().has(kElementwise) && node.types()[0].shape == Shape({Net::kOut, Net::kIn});
   }
   EXPECT_EQ(matmuls, 2);        // forward, d w
   EXPECT_EQ(with_epilogue, 2);  // bias and tanh; the update of w and its momentum
@@ -166,6 +173,88 @@ TEST(Compile, ReadersSeeTheStateBeforeTheStep) {
   context.run();
   EXPECT_EQ(state.get("a").span<float>()[0], 11);
   EXPECT_EQ(state.get("c").span<float>()[0], 21);
+}
+
+TEST(Compile, StatesSwapAndRememberWhateverTheOrder) {
+  for (const bool reversed : {false, true}) {
+    Graph g(ops::standard_ops());
+    const Value a = g.state("a", f32({2, 2})), b = g.state("b", f32({2, 2}));
+    const Value w = g.state("w", f32({3})), prev = g.state("prev", f32({3})),
+                flat = g.state("flat", f32({4}));
+    std::vector<std::pair<Value, Value>> updates = {
+        {a, b}, {b, a}, {prev, w}, {w, w * 2.0}, {flat, ops::reshape(a, {4})}};
+    if (reversed) std::reverse(updates.begin(), updates.end());
+    for (const auto& [state, value] : updates) g.set_update(state, value);
+    State state;
+    state.set("a", Tensor::full({2, 2}, 1));
+    state.set("b", Tensor::full({2, 2}, 2));
+    state.set("w", Tensor::full({3}, 5));
+    state.set("prev", Tensor::full({3}, 0));
+    state.set("flat", Tensor::full({4}, 0));
+    compile(g).context(state).run();
+    EXPECT_EQ(state.get("a").span<float>()[0], 2);
+    EXPECT_EQ(state.get("b").span<float>()[3], 1);
+    EXPECT_EQ(state.get("w").span<float>()[0], 10);
+    EXPECT_EQ(state.get("prev").span<float>()[2], 5);
+    EXPECT_EQ(state.get("flat").span<float>()[1], 1);
+  }
+}
+
+TEST(Compile, AnUpdateThatNeverChangesIsMadeInEveryStep) {
+  // s' depends on a frozen state only; y reads s, so its old value must be seen first.
+  Graph g(ops::standard_ops());
+  const Value frozen = g.state("frozen", f32({3})), s = g.state("s", f32({3}));
+  g.set_output("y", s + 1.0);
+  g.set_update(s, frozen * 2.0);
+  State state;
+  state.set("frozen", Tensor::full({3}, 4));
+  state.set("s", Tensor::full({3}, 1));
+  RunContext context = compile(g).context(state);
+  context.run();
+  EXPECT_EQ(context.output("y").span<float>()[0], 2);
+  EXPECT_EQ(state.get("s").span<float>()[0], 8);
+  context.run();
+  EXPECT_EQ(context.output("y").span<float>()[0], 9);
+  state.set("s", Tensor::full({3}, 100));
+  state.set("frozen", Tensor::full({3}, 5));
+  context.run();
+  EXPECT_EQ(context.output("y").span<float>()[0], 101);
+  EXPECT_EQ(state.get("s").span<float>()[0], 10);
+}
+
+TEST(Compile, AUsersElementwiseOpFuses) {
+  static const OpDef triple{
+      .name = "triple",
+      .doc = "3 x",
+      .inputs = {{.name = "x"}},
+      .traits = kElementwise,
+      .infer = [](const InferArgs& args) { return std::vector<TensorType>{args.in(0)}; },
+      .scalar = [](const double* x) { return 3 * x[0]; },
+      .rows = kAbs.rows};
+  OpSet set = ops::standard_ops();
+  set.add(triple);
+  Graph g(set);
+  g.set_output("y", ops::relu(g.add(triple, {g.input("x", f32({3})) + 1.0}).output()));
+  State none;
+  RunContext context = compile(g).context(none);
+  context.bind("x", Tensor::full({3}, 1));
+  context.run();
+  EXPECT_EQ(context.output("y").span<float>()[1], 6);
+}
+
+TEST(Compile, ScalarsAreSetWithoutTouchingTheCallersTensor) {
+  Graph g(ops::standard_ops());
+  g.set_output("y", g.input("x", f32({2})) * g.input("lr", f32({})));
+  State none;
+  RunContext context = compile(g).context(none);
+  const Tensor mine = Tensor::scalar(3);
+  context.bind("x", Tensor::full({2}, 2));
+  context.bind("lr", mine);
+  context.set("lr", 5);
+  context.run();
+  EXPECT_EQ(context.output("y").span<float>()[0], 10);
+  EXPECT_EQ(mine.item(), 3);
+  EXPECT_THROW(context.set("x", 1), Error);
 }
 
 TEST(Compile, MatmulDoesNotOverwriteItsOwnOperand) {
@@ -223,7 +312,8 @@ TEST(Compile, FirstNanIsNamed) {
     context.run();
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("first NaN: output 0 of log"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("first NaN: output 0 of log"), std::string::npos)
+        << error.what();
     EXPECT_NE(std::string(error.what()).find("element 2"), std::string::npos) << error.what();
   }
 }
@@ -248,8 +338,9 @@ struct Packed {
   Packed() {
     const CodebookFormat format{.bits = 2};
     const Shape shape{kRows, kCols};
-    const Value w = ops::codebook(graph.param("w.indices", {DType::u8, format.indices_shape(shape), {}}),
-                                  graph.param("w.entries", f32({1, 4})), {}, format, shape);
+    const Value w =
+        ops::codebook(graph.param("w.indices", {DType::u8, format.indices_shape(shape), {}}),
+                      graph.param("w.entries", f32({1, 4})), {}, format, shape);
     graph.set_output("y", ops::linear(graph.input("x", f32({kBatch, kCols})), w));
     Tensor indices(DType::u8, format.indices_shape(shape));
     Rng rng(1, 1);
@@ -263,7 +354,8 @@ struct Packed {
       for (std::int64_t r = 0; r < kRows; ++r) {
         double sum = 0;
         for (std::int64_t c = 0; c < kCols; ++c) {
-          const auto index = index_at(state.get("w.indices").span<std::uint8_t>().data(), 2, r * kCols + c);
+          const auto index =
+              index_at(state.get("w.indices").span<std::uint8_t>().data(), 2, r * kCols + c);
           sum += element(x, n * kCols + c) * element(state.get("w.entries"), index);
         }
         out.push_back(sum);
@@ -289,7 +381,8 @@ TEST(Compile, FrozenPackedPlanHoldsNoDenseWeights) {
     const std::int64_t weights = plan.memory().persistent + plan.memory().states;
     EXPECT_LE(weights, dense / 16 + 1024) << "batch " << batch;
     EXPECT_LT(allocation_count().live_bytes - before.live_bytes - plan.memory().arena -
-                  plan.memory().scratch - x.bytes() - context.output("y").bytes(), dense / 4);
+                  plan.memory().scratch - x.bytes() - context.output("y").bytes(),
+              dense / 4);
   }
 }
 
@@ -358,7 +451,8 @@ TEST(Compile, FrozenPlanServesManyThreads) {
       for (int i = 0; i < 20; ++i) {
         context.run();
         for (std::int64_t e = 0; e < context.output("y").numel(); ++e) {
-          bad[t] += std::abs(element(context.output("y"), e) - wanted[static_cast<std::size_t>(e)]) > 1e-4;
+          bad[t] += std::abs(element(context.output("y"), e) -
+                             wanted[static_cast<std::size_t>(e)]) > 1e-4;
         }
       }
     });

@@ -40,7 +40,8 @@ TEST(Graph, EqualNodesAreOneNode) {
 
 TEST(Graph, RandomNodesMergeOnlyWithTheSameId) {
   Graph g(ops::standard_ops());
-  const Value seed = g.input("seed", {DType::s64, {}, {}}), step = g.input("step", {DType::s64, {}, {}});
+  const Value seed = g.input("seed", {DType::s64, {}, {}}),
+              step = g.input("step", {DType::s64, {}, {}});
   EXPECT_NE(ops::uniform(seed, step, {4}, 1), ops::uniform(seed, step, {4}, 2));
   EXPECT_EQ(ops::uniform(seed, step, {4}, 1), ops::uniform(seed, step, {4}, 1));
 }
@@ -50,18 +51,29 @@ TEST(Graph, MistakesAreReportedWhereTheyAreMade) {
   const Value x = g.input("x", f32({32, 784}));
   EXPECT_EQ(error_of([&] { g.param("x", f32({2})); }),
             "[param] 'x' is already a input of type f32[32,784], got param of type f32[2]");
-  EXPECT_EQ(error_of([&] { ops::matmul(x, g.input("w", f32({300, 783})), false, true); }),
+  EXPECT_EQ(error_of([&] {
+              ops::matmul(x, g.input("w", f32({300, 783})), false, true);
+            }),
             "[matmul] inner dimensions differ: f32[32,784] and f32[300,783] transposed");
-  EXPECT_EQ(error_of([&] { ops::matmul(x, g.input("r3", f32({1, 2, 3}))); }),
+  EXPECT_EQ(error_of([&] {
+              ops::matmul(x, g.input("r3", f32({1, 2, 3})));
+            }),
             "[matmul] expected b of rank 2, got f32[1,2,3]");
   EXPECT_EQ(error_of([&] { g.add(kMatmul, {x}); }), "[matmul] input 'b' is missing");
-  EXPECT_EQ(error_of([&] { g.add(kMatmul, {x, x}, {{"transpose", true}}); }),
+  EXPECT_EQ(error_of([&] {
+              g.add(kMatmul, {x, x}, {{"transpose", true}});
+            }),
             "[matmul] has no attribute 'transpose'");
-  EXPECT_EQ(error_of([&] { g.add(kMatmul, {x, x}, {{"transpose_a", 1.0}}); }),
+  EXPECT_EQ(error_of([&] {
+              g.add(kMatmul, {x, x}, {{"transpose_a", 1.0}});
+            }),
             "[matmul] attribute 'transpose_a' must be boolean, got real");
-  EXPECT_EQ(error_of([&] { g.add(kMatmul, {x, other.input("o", f32({784, 2}))}); }),
+  EXPECT_EQ(error_of([&] {
+              g.add(kMatmul, {x, other.input("o", f32({784, 2}))});
+            }),
             "[matmul] input 'b' belongs to another graph");
-  EXPECT_EQ(error_of([&] { g.output("logits"); }), "the graph has no output 'logits'; it has: none");
+  EXPECT_EQ(error_of([&] { g.output("logits"); }),
+            "the graph has no output 'logits'; it has: none");
 }
 
 TEST(Graph, AStateIsUpdatedOnce) {
@@ -102,8 +114,10 @@ double gradient_at(const std::function<Value(Value)>& f, double x0) {
 
 TEST(Grad, SharedValuesAccumulate) {
   EXPECT_NEAR(gradient_at([](Value x) { return x * x * x; }, 2), 12, 1e-12);
-  EXPECT_NEAR(gradient_at([](Value x) { return ops::tanh(x) * ops::exp(x) + x; }, 0.3),
-              (1 - std::tanh(0.3) * std::tanh(0.3)) * std::exp(0.3) + std::tanh(0.3) * std::exp(0.3) + 1, 1e-12);
+  EXPECT_NEAR(
+      gradient_at([](Value x) { return ops::tanh(x) * ops::exp(x) + x; }, 0.3),
+      (1 - std::tanh(0.3) * std::tanh(0.3)) * std::exp(0.3) + std::tanh(0.3) * std::exp(0.3) + 1,
+      1e-12);
   EXPECT_NEAR(gradient_at([](Value x) { return ops::detach(x) * x; }, 3), 3, 1e-12);
 }
 
@@ -148,7 +162,9 @@ TEST(Rewrite, ACaptureUsedTwiceMustBindOneValue) {
 
 TEST(Rewrite, ARuleThatDoesNotEndIsNamed) {
   RuleSet rules;
-  rules.add({{"grow", {&kNeg, {Pat::any(0)}}, [](const Match& m) { return ops::neg(ops::neg(ops::neg(m[0]))); }}});
+  rules.add({{"grow", {&kNeg, {Pat::any(0)}}, [](const Match& m) {
+                return ops::neg(ops::neg(ops::neg(m[0])));
+              }}});
   Graph g(ops::standard_ops());
   const Value x = g.input("x", f32({3}));
   try {
@@ -167,22 +183,30 @@ TEST(Verify, NamesThePassAndTheNode) {
     verify(g, Level::bound, "some-pass");
     FAIL();
   } catch (const std::logic_error& error) {
-    EXPECT_NE(std::string(error.what()).find("after some-pass: node %0"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("after some-pass: node %0"), std::string::npos)
+        << error.what();
   }
 }
 
 TEST(OpSet, UsersCanAddOps) {
-  static const OpDef twice{.name = "twice", .doc = "2 x", .inputs = {{.name = "x"}},
-                           .infer = [](const InferArgs& args) { return std::vector<TensorType>{args.in(0)}; },
-                           .decompose = [](const Node&, std::span<const Value> in) {
-                             return std::vector<Value>{in[0] + in[0]};
-                           }};
+  static const OpDef twice{
+      .name = "twice",
+      .doc = "2 x",
+      .inputs = {{.name = "x"}},
+      .infer = [](const InferArgs& args) { return std::vector<TensorType>{args.in(0)}; },
+      .decompose = [](const Node&,
+                      std::span<const Value> in) { return std::vector<Value>{in[0] + in[0]}; }};
   OpSet set = ops::standard_ops();
   set.add(twice);
   EXPECT_THROW(set.add(twice), Error);
   Graph g(set);
   const Value x = g.input("x", f32({3}));
   g.set_output("y", g.add(twice, {x}).output());
+  // The gradient comes from the decomposition too.
+  const Value wrt[] = {x};
+  const Value d = grad(ops::sum(ops::square(g.output("y"))), wrt)[0];
+  EXPECT_EQ(interpret(g, {{"x", {f32({3}), {1, 2, 3}}}}, {d})[0].v,
+            (std::vector<double>{8, 16, 24}));
   const Plan plan = compile(g);
   State none;
   RunContext context = plan.context(none);

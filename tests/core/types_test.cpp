@@ -30,26 +30,31 @@ TEST(Shape, BindsTheBatchSymbol) {
 }
 
 TEST(Shape, ParserRefusesNonsense) {
-  for (const char* text : {"", "[", "3,4", "[3,]", "[-1]", "[a]", "[3;4]", "[99999999999999999999]"}) {
+  for (const char* text :
+       {"", "[", "3,4", "[3,]", "[-1]", "[a]", "[3;4]", "[99999999999999999999]"}) {
     EXPECT_THROW(parse_shape(text), Error) << text;
   }
 }
 
 TEST(Shape, BroadcastsAsNumpy) {
   EXPECT_EQ(broadcast({kBatch, 1, 5}, {4, 1}, "add"), Shape({kBatch, 4, 5}));
-  EXPECT_EQ(error_of([] { broadcast({2, 3}, {4}, "add"); }), "[add] shapes [2,3] and [4] do not broadcast");
+  EXPECT_EQ(error_of([] {
+              broadcast({2, 3}, {4}, "add");
+            }),
+            "[add] shapes [2,3] and [4] do not broadcast");
   EXPECT_TRUE(broadcasts_to({1, 5}, {3, 2, 5}));
   EXPECT_FALSE(broadcasts_to({3, 5}, {1, 5}));
 }
 
 TEST(Encoding, TextFormReadsBack) {
-  for (const char* text : {"f32[512,784]", "f32[512,784]@cb4", "f32[512,784]@cb1:bf16",
-                           "f32[512,784]@cb8:s8/srow", "f32[512,784]@cb3/g64s32v2",
-                           "bf16[batch,2]", "s64[]", "f32[3,2]@panels:128<cb2/g1>"}) {
+  for (const char* text :
+       {"f32[512,784]", "f32[512,784]@cb4", "f32[512,784]@cb1:bf16", "f32[512,784]@cb8:s8/srow",
+        "f32[512,784]@cb3/g64s32v2", "bf16[batch,2]", "s64[]", "f32[3,2]@panels:128<cb2/g1>"}) {
     EXPECT_EQ(parse_type(text).text(), text);
   }
-  for (const char* text : {"f32", "f33[2]", "f32[2]x", "f32[2]@", "f32[2]@cb0", "f32[2]@cb9", "f32[2]@cb4/q3",
-                           "f32[2,3]@cb2/v2", "f32[batch,4]@cb2", "f32[4]@cb4/g"}) {
+  for (const char* text :
+       {"f32", "f33[2]", "f32[2]x", "f32[2]@", "f32[2]@cb0", "f32[2]@cb9", "f32[2]@cb4/q3",
+        "f32[2,3]@cb2/v2", "f32[batch,4]@cb2", "f32[4]@cb4/g"}) {
     EXPECT_THROW(parse_type(text), Error) << text;
   }
 }
@@ -94,7 +99,7 @@ TEST(Tensor, ConvertsDtypes) {
   const Tensor t = Tensor::from(std::vector<float>{1.5f, -2.25f, 3.0f}, {3});
   EXPECT_EQ(t.to(DType::s32).to_vector<std::int32_t>(), (std::vector<std::int32_t>{1, -2, 3}));
   EXPECT_TRUE(equal_bits(t.to(DType::bf16).to(DType::f32), t));  // representable
-  EXPECT_EQ(bf16_from_f32(1.00390625f), 0x3f80);  // a tie goes to the even neighbour
+  EXPECT_EQ(bf16_from_f32(1.00390625f), 0x3f80);                 // a tie goes to the even neighbour
   EXPECT_TRUE(std::isnan(f32_from_bf16(bf16_from_f32(std::nanf("")))));
 }
 
@@ -110,7 +115,8 @@ TEST(Tensor, AllocationsAreCounted) {
 
 TEST(Rng, PhiloxMatchesTheReference) {
   // Random123's known-answer test for philox4x32-10: all zeros, and all ones.
-  EXPECT_EQ(philox(0, 0, 0), (std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox(0, 0, 0),
+            (std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(philox(~0ull, ~0ull, ~0ull),
             (std::array<std::uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
 }

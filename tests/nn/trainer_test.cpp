@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <unistd.h>
+#include <cmath>
 
 #include <filesystem>
 
@@ -33,8 +33,10 @@ class Spirals final : public BatchSource {
       Rng rng(9, static_cast<std::uint64_t>(at));
       const int label = static_cast<int>(at % 2);
       const float t = rng.uniform(0.3f, 4.0f), angle = t + 3.14159f * static_cast<float>(label);
-      x.span<float>()[static_cast<std::size_t>(2 * i)] = t * std::cos(angle) / 4 + 0.01f * rng.normal();
-      x.span<float>()[static_cast<std::size_t>(2 * i + 1)] = t * std::sin(angle) / 4 + 0.01f * rng.normal();
+      x.span<float>()[static_cast<std::size_t>(2 * i)] =
+          t * std::cos(angle) / 4 + 0.01f * rng.normal();
+      x.span<float>()[static_cast<std::size_t>(2 * i + 1)] =
+          t * std::sin(angle) / 4 + 0.01f * rng.normal();
       y.span<std::int32_t>()[static_cast<std::size_t>(i)] = label;
     }
   }
@@ -121,7 +123,8 @@ TEST(Trainer, FrozenParametersStayAsTheyAre) {
   options.batch = 32;
   options.frozen = [](const std::string& name) { return name.starts_with("fc1"); };
   Trainer t(network(), {2}, 2, options);
-  const Tensor before = t.state().get("fc1.weight").clone(), moving = t.state().get("fc2.weight").clone();
+  const Tensor before = t.state().get("fc1.weight").clone(),
+               moving = t.state().get("fc2.weight").clone();
   Position position;
   t.train_epoch(Spirals(100), position, constant(0.05));
   EXPECT_TRUE(equal_bits(t.state().get("fc1.weight"), before));
@@ -149,8 +152,8 @@ TEST(Trainer, WeightObjectivesJoinTheUpdate) {
 }
 
 struct TempFile {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("tessera-fit-" + std::to_string(getpid()) + ".ckpt");
+  std::filesystem::path path = std::filesystem::temp_directory_path() /
+                               ("tessera-fit-" + std::to_string(getpid()) + ".ckpt");
   ~TempFile() { std::filesystem::remove(path); }
 };
 
@@ -205,7 +208,8 @@ TEST(Fit, ResumeUnderAnotherConfigurationIsRefused) {
     fit(b, data, options);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("lr: was 0.05, now 0.1"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("lr: was 0.05, now 0.1"), std::string::npos)
+        << error.what();
   }
 }
 

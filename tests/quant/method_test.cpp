@@ -44,7 +44,8 @@ nn::Trainer reference(std::int64_t hidden = 40) {
   options.batch = 50;
   nn::Trainer trainer(net, {20}, 4, options);
   nn::Position position;
-  for (int epoch = 0; epoch < 20; ++epoch) trainer.train_epoch(Scores(), position, nn::constant(0.05));
+  for (int epoch = 0; epoch < 20; ++epoch)
+    trainer.train_epoch(Scores(), position, nn::constant(0.05));
   return trainer;
 }
 
@@ -63,25 +64,35 @@ std::string error_of(const std::function<void()>& fn) {
 
 TEST(Plan, NamesEveryTensorAndWhy) {
   const nn::Trainer t = reference();
-  const auto plan = plan_compression(t.parameters(), t.state(), policy(2, {{"fc2.*", std::nullopt}}));
+  const auto plan =
+      plan_compression(t.parameters(), t.state(), policy(2, {{"fc2.*", std::nullopt}}));
   ASSERT_EQ(plan.tensors.size(), 4u);
   EXPECT_TRUE(plan.tensors[0].choice);
   EXPECT_EQ(plan.tensors[1].reason, "bias or scale, kept f32");
   EXPECT_EQ(plan.tensors[2].reason, "rule 'fc2.*'");
-  EXPECT_NE(plan.text().find("fc1.weight      [40,20]       adaptive:2"), std::string::npos) << plan.text();
+  EXPECT_NE(plan.text().find("fc1.weight      [40,20]       adaptive:2"), std::string::npos)
+      << plan.text();
 }
 
 TEST(Plan, RefusesWhatCannotWork) {
   nn::Trainer t = reference();
   const auto plan = [&](const Policy& p) { return plan_compression(t.parameters(), t.state(), p); };
-  EXPECT_EQ(error_of([&] { plan(policy(2, {{"fc9.*", std::nullopt}})); }),
+  EXPECT_EQ(error_of([&] {
+              plan(policy(2, {{"fc9.*", std::nullopt}}));
+            }),
             "policy rule 'fc9.*' matches no parameter");
-  EXPECT_EQ(error_of([&] { plan(policy(2, {{".*", std::nullopt}})); }),
+  EXPECT_EQ(error_of([&] {
+              plan(policy(2, {{".*", std::nullopt}}));
+            }),
             "nothing to compress: every parameter is skipped");
-  EXPECT_NE(error_of([&] { plan(policy(2, {{"(", std::nullopt}})); }).find("not a regular expression"),
+  EXPECT_NE(error_of([&] {
+              plan(policy(2, {{"(", std::nullopt}}));
+            }).find("not a regular expression"),
             std::string::npos);
   EXPECT_EQ(error_of([&] { plan(policy(200)); }), "'fc2.weight': 200 entries for 160 weights");
-  EXPECT_EQ(error_of([&] { plan({{CodebookSpec::adaptive(2), 41}, {}}); }),
+  EXPECT_EQ(error_of([&] {
+              plan({{CodebookSpec::adaptive(2), 41}, {}});
+            }),
             "'fc1.weight': a group of 41 rows does not fit 40 rows");
   Tensor w = t.state().get("fc2.weight");
   w.span<float>()[7] = std::nanf("");
@@ -166,13 +177,15 @@ TEST(IteratedDc, GoesOnFromTheQuantizedWeights) {
 TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   nn::Trainer t = reference();
   const Scores data;
-  const Policy mixed{{CodebookSpec::adaptive(5), 7}, {{"fc2.weight", TensorChoice{CodebookSpec::scaled_ternary(), 0}}}};
+  const Policy mixed{{CodebookSpec::adaptive(5), 7},
+                     {{"fc2.weight", TensorChoice{CodebookSpec::scaled_ternary(), 0}}}};
   const auto plan = plan_compression(t.parameters(), t.state(), mixed);
   DirectCompression dc;
   const auto result = compress(t, data, plan, dc);
   Model model = harden(t, result.codebooks);
   State decoded = decoded_state(t.state(), result.codebooks);
-  nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())), packed(clone(model.graph), {.packed_only = true});
+  nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())),
+      packed(clone(model.graph), {.packed_only = true});
   const auto a = dense(decoded, data), b = packed(model.state, data);
   EXPECT_NEAR(a.loss, b.loss, 1e-6);
   EXPECT_FALSE(model.state.has("fc1.weight"));  // no dense copy beside the codebook
@@ -182,7 +195,8 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   EXPECT_EQ(report.weights(), 960);
   EXPECT_EQ(report.bytes(), 300 + 6 * 5 * 4 + 40 + 3 * 4 + 44 * 4);
   EXPECT_NEAR(report.bits_per_weight(), 8.0 * (300 + 120 + 40 + 12) / 960, 1e-12);
-  EXPECT_LE(report.entropy_bits_per_weight(), (800 * std::log2(5) + 160 * std::log2(3)) / 960 + 1e-9);
+  EXPECT_LE(report.entropy_bits_per_weight(),
+            (800 * std::log2(5) + 160 * std::log2(3)) / 960 + 1e-9);
   EXPECT_NEAR(report.ratio(), 4.0 * (960 + 44) / static_cast<double>(report.bytes()), 1e-9);
 }
 
