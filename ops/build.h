@@ -3,6 +3,7 @@
 // by numpy's rule and may be numbers: ops::mul(x, 2.0), 1.0 - x.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -82,6 +83,35 @@ Value concat(const std::vector<Value>& xs, int axis);
 // Zeros of `size` along axis with x at begin, begin + step, ...
 Value place(Value x, int axis, std::int64_t begin, std::int64_t size, std::int64_t step = 1);
 Value pad(Value x, int axis, std::int64_t before, std::int64_t after);
+
+// ---- convolution, pooling, normalization: images are [n, channels, height, width] ----
+struct Conv2dOptions {
+  std::array<std::int64_t, 2> stride = {1, 1}, dilation = {1, 1};  // down, right
+  std::array<std::int64_t, 4> padding = {0, 0, 0, 0};              // top, left, bottom, right
+  std::int64_t groups = 1;
+};
+// Cross-correlation; x f32[n, c, h, w], weight f32[out, c / groups, kh, kw], dense or codebook.
+Value conv2d(Value x, Value weight, const Conv2dOptions& options = {});
+
+struct Pool2dOptions {
+  std::array<std::int64_t, 2> kernel = {2, 2};
+  std::array<std::int64_t, 2> stride = {0, 0};  // 0: the kernel's size
+  std::array<std::int64_t, 4> padding = {0, 0, 0, 0};
+  bool ceil = false;       // a last window may reach over the border, as Caffe and PyTorch's ceil_mode
+  bool count_pad = true;   // averages divide by the whole window
+};
+Value max_pool2d(Value x, const Pool2dOptions& options = {});
+Value avg_pool2d(Value x, const Pool2dOptions& options = {});
+Value global_avg_pool2d(Value x);  // [n, c, h, w] -> [n, c]
+
+// Per channel (axis 1) over all other axes; variance is the mean squared deviation.
+// Ioffe & Szegedy 2015, algorithm 1.
+struct BatchNormResult {
+  Value y, mean, variance;  // mean, variance: f32[c] of this batch
+};
+BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon = 1e-5);
+Value batch_norm(Value x, Value gamma, Value beta, Value mean, Value variance,
+                 double epsilon = 1e-5);
 
 // ---- softmax and losses ----
 Value softmax(Value x, int axis = -1);
