@@ -30,6 +30,13 @@ bool is_weight(const ParameterSpec& p) {
   return p.type.shape.rank() >= 2;
 }
 
+// Logits before this one by size; of equal ones the first comes first, NaN counts as the largest.
+std::int64_t rank_of(const float* row, std::int64_t classes, std::int32_t label) {
+  const float own = row[label];
+  return std::count_if(row, row + label, [&](float v) { return !(v < own); }) +
+         std::count_if(row + label + 1, row + classes, [&](float v) { return !(v <= own); });
+}
+
 }  // namespace
 
 Graph inference_graph(const Module& model, const Shape& sample) {
@@ -40,9 +47,15 @@ Graph inference_graph(const Module& model, const Shape& sample) {
   return graph;
 }
 
+std::int64_t evaluation_batch(const Shape& sample) {
+  constexpr std::int64_t kValues = std::int64_t{1} << 20;
+  return std::clamp<std::int64_t>(kValues / std::max<std::int64_t>(1, sample.numel()), 16, 1000);
+}
+
 Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int64_t batch) {
   Evaluation out;
   const Shape sample = data.sample_shape();
+  if (batch == 0) batch = evaluation_batch(sample);
   std::optional<RunContext> context;
   std::int64_t rows = 0;
   double loss = 0;
@@ -79,6 +92,7 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
             " is outside the network's ", classes, " classes");
       loss += std::log(sum) + *best - row[label];
       out.correct += best - row == label;
+      out.correct5 += rank_of(row, classes, label) < 5;
     }
   }
   out.samples = data.samples();

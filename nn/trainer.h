@@ -46,8 +46,13 @@ struct Evaluation {
   double loss = 0;      // mean cross-entropy
   double accuracy = 0;  // share of samples
   std::int64_t correct = 0, samples = 0;
+  std::int64_t correct5 = 0;  // the label is among the five largest logits
   double error_percent() const { return 100.0 * (1.0 - accuracy); }
 };
+
+// Samples at once where nobody says: 1000, fewer for large ones, so that activations stay in
+// bounds.
+std::int64_t evaluation_batch(const Shape& sample);
 
 // Runs an inference graph (input "x" [batch, ...], output "logits" [batch, classes]) over a data
 // set. Plans are compiled once per batch size; a change of the state's values needs no new plan.
@@ -55,7 +60,8 @@ class Evaluator {
  public:
   explicit Evaluator(Graph graph, CompileOptions options = {})
       : graph_(std::move(graph)), options_(options) {}
-  Evaluation operator()(State& state, const BatchSource& data, std::int64_t batch = 1000);
+  // batch 0: evaluation_batch().
+  Evaluation operator()(State& state, const BatchSource& data, std::int64_t batch = 0);
   const Graph& graph() const { return graph_; }
 
  private:

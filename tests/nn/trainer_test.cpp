@@ -90,6 +90,37 @@ TEST(Modules, MistakesNameTheLayer) {
   EXPECT_THROW(Dropout(1.0), Error);
 }
 
+// Eight logits that count down from the class in front, so the label's rank is known.
+class Ranked final : public BatchSource {
+ public:
+  std::string name() const override { return "ranked"; }
+  std::int64_t samples() const override { return 8; }
+  std::int64_t classes() const override { return 8; }
+  Shape sample_shape() const override { return {8}; }
+  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(first + i);
+      for (std::int64_t c = 0; c < 8; ++c) {
+        x.span<float>()[static_cast<std::size_t>(8 * i + c)] = static_cast<float>(-c);
+      }
+    }
+  }
+};
+
+TEST(Evaluator, CountsTheFirstAndTheFirstFive) {
+  Graph graph(ops::standard_ops());
+  graph.set_output("logits", ops::mul(graph.input("x", {DType::f32, {kBatch, 8}, {}}), 2.0));
+  State state;
+  for (const std::int64_t batch : {0, 1, 3}) {
+    const Evaluation result = Evaluator(clone(graph))(state, Ranked(), batch);
+    EXPECT_EQ(result.samples, 8);
+    EXPECT_EQ(result.correct, 1);
+    EXPECT_EQ(result.correct5, 5);
+  }
+  EXPECT_EQ(evaluation_batch({784}), 1000);
+  EXPECT_EQ(evaluation_batch({3, 224, 224}), 16);
+}
+
 TEST(Trainer, LearnsWhatALinearModelCannot) {
   for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::adam}) {
     Trainer t = trainer(0, kind);
