@@ -35,6 +35,7 @@ struct InputDef {
   bool differentiable = true;
   bool optional = false;
   bool encoded = false;   // the op's rows may take this operand as codebook storage
+  bool image = false;     // the op's rows may take this operand in an image layout
   bool variadic = false;  // last input only: any number
 };
 
@@ -145,6 +146,8 @@ struct KernelPlan {
   std::int64_t scratch_bytes = 0;
   // Per input; empty optional means "as it is, or dense". Shorter vectors mean the same.
   std::vector<std::optional<OperandPack>> packs = {};
+  // The image layout of the outputs (an op with an attribute `layout`); empty: dense.
+  std::string layout = {};
   // An output may share the buffer of an input of the same type. Ops with kEpilogue promise it for
   // the operands of their program only.
   bool in_place = false;

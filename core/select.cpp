@@ -30,6 +30,8 @@ class Selector {
       for (const Value v : node.inputs()) inputs.push_back(map[v]);
       map.set(node, place(node, std::move(inputs)));
     }
+    for (const auto& output : from_.outputs()) make_dense(output.second, map);
+    for (const auto& update : from_.updates()) make_dense(update.second, map);
     copy_roots(out_.graph, from_, map);
     return std::move(out_);
   }
@@ -81,7 +83,9 @@ class Selector {
     bool changed = false;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i] || inputs[i].type().encoding.is_dense()) continue;
-      if (!even_encoded && node.op().input_def(i).encoded) continue;
+      const InputDef& def = node.op().input_def(i);
+      const bool stored = inputs[i].type().encoding.codebook_format() != nullptr;
+      if (!even_encoded && (stored ? def.encoded : def.image)) continue;
       inputs[i] = decode(node, inputs[i]);
       changed = true;
     }
@@ -107,9 +111,21 @@ class Selector {
     return place_added(node)[0];
   }
 
+  // Results leave the graph dense.
+  void make_dense(Value old, GraphMap& map) {
+    const Value v = map[old];
+    if (v.type().encoding.packed_layout().empty()) return;
+    std::vector<Value> values;
+    for (int i = 0; i < static_cast<int>(old.node->types().size()); ++i)
+      values.push_back(map[old.node->output(i)]);
+    values[static_cast<std::size_t>(old.index)] = decode(*v.node, v);
+    map.set(*old.node, std::move(values));
+  }
+
   // Once per decoded tensor, also where the graph itself asks for it.
   void note_decode(const Node& node, const std::string& consumer) {
-    if (out_.kernels.contains(&node) || node.input(0).type().encoding.is_dense()) return;
+    if (out_.kernels.contains(&node)) return;
+    if (node.input(0).type().encoding.codebook_format() == nullptr) return;
     const TensorType& type = node.input(0).type();
     const std::string what =
         cat(consumer, ": ", type.text(), " '", node.input(0).node->name(), "' decoded whole, ",
@@ -150,8 +166,14 @@ class Selector {
       inputs[i] = repack(inputs[i], *packs[i]);
       changed = true;
     }
+    Attrs attrs = node.attrs();
+    if (!found.plan.layout.empty()) {
+      attrs.set("layout", found.plan.layout);
+      changed = true;
+    }
     const Node* target = &node;
-    if (changed) target = &out_.graph.add(node.op(), std::move(inputs), node.attrs(), node.name());
+    if (changed)
+      target = &out_.graph.add(node.op(), std::move(inputs), std::move(attrs), node.name());
     if (verbose_) report(*target, found, refusals);
     out_.kernels[target] = {std::string(found.row->name), std::move(found.plan),
                             std::move(refusals)};

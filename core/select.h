@@ -1,6 +1,6 @@
 // Kernel selection: the row decides. For every node the first row that serves it; where a row wants
 // an operand in another arrangement a repack node is placed, and where no row takes codebook
-// storage a decode node. Nodes without a row are decomposed.
+// storage or an image layout a decode node. Nodes without a row are decomposed.
 #pragma once
 
 #include <map>

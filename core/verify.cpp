@@ -32,8 +32,9 @@ void verify(const Graph& graph, Level level, std::string_view where) {
       require(&v.graph() == &graph, "has an input of another graph");
       require(v.node->id() < node.id(), "uses %", v.node->id(), " before it is computed");
       const InputDef& def = node.op().input_def(i);
-      require(level != Level::selected || v.type().encoding.is_dense() || def.encoded ||
-                  node.op().has(kStorage),
+      const Encoding& encoding = v.type().encoding;
+      const bool taken = encoding.codebook_format() != nullptr || !def.image ? def.encoded : true;
+      require(level != Level::selected || encoding.is_dense() || taken || node.op().has(kStorage),
               "takes '", def.name, "' dense only, got ", v.type().text());
     }
     for (const auto& type : node.types()) {

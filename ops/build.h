@@ -97,8 +97,8 @@ struct Pool2dOptions {
   std::array<std::int64_t, 2> kernel = {2, 2};
   std::array<std::int64_t, 2> stride = {0, 0};  // 0: the kernel's size
   std::array<std::int64_t, 4> padding = {0, 0, 0, 0};
-  bool ceil = false;       // a last window may reach over the border, as Caffe and PyTorch's ceil_mode
-  bool count_pad = true;   // averages divide by the whole window
+  bool ceil = false;  // a last window may reach over the border, as Caffe and PyTorch's ceil_mode
+  bool count_pad = true;  // averages divide by the whole window
 };
 Value max_pool2d(Value x, const Pool2dOptions& options = {});
 Value avg_pool2d(Value x, const Pool2dOptions& options = {});

@@ -1,7 +1,10 @@
 #include "ops/op_list.h"
 
 #include "ops/codebook/codebook.h"
+#include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
+#include "ops/norm/norm.h"
+#include "ops/pool/pool.h"
 #include "ops/rules.h"
 
 namespace tessera::ops {
@@ -54,6 +57,16 @@ constexpr const OpDef* kOps[] = {
     &kConcat,
     &kPlace,
     &kMatmul,
+    &kConv2d,
+    &kConv2dGradInput,
+    &kConv2dGradWeight,
+    &kMaxPool2d,
+    &kMaxPool2dGrad,
+    &kAvgPool2d,
+    &kAvgPool2dGrad,
+    &kChannelStats,
+    &kChannelProducts,
+    &kBatchNormTrain,
     &kCodebook,
     &kDecode,
     &kRepack,

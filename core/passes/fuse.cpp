@@ -138,7 +138,9 @@ class Fuser {
     if (number >= 0) {
       const Cluster& cluster = clusters_[static_cast<std::size_t>(number)];
       if (&node != cluster.root) return;
-      if (cluster.nodes.size() > 1 || cluster.producer) return emit_program(to, cluster);
+      // A program over images may keep their layout, also when it is one instruction.
+      const bool image = node.types()[0].shape.rank() == 4;
+      if (cluster.nodes.size() > 1 || cluster.producer || image) return emit_program(to, cluster);
     }
     if (!absorbed_.contains(&node)) remember(node, copy_node(to, node, mapped(node)));
   }

@@ -4,13 +4,25 @@
 #include <iostream>
 
 #include "core/graph_text.h"
+#include "core/op_def.h"
 #include "core/verify.h"
 
 namespace tessera {
 
 namespace {
 
+// Ops made of others, before anything is matched or fused.
+Graph lower(const Graph& graph, PassContext&) {
+  return transform(graph, [](Graph& to, const Node& node, std::vector<Value> inputs) {
+    const OpDef& op = node.op();
+    std::vector<Value> copy = copy_node(to, node, inputs);
+    if (op.decompose == nullptr || !op.rows.empty()) return copy;
+    return op.decompose(*copy[0].node, inputs);
+  });
+}
+
 constexpr Pass kPasses[] = {
+    {"lower", "ops that are made of others become them", lower},
     {"simplify", "algebraic rules of the op families", simplify},
     {"fold", "ops on constants become constants", fold},
     {"fuse", "elementwise chains become programs, and epilogues where the producer can carry one",

@@ -22,7 +22,7 @@ struct Pass {
   Graph (*run)(const Graph&, PassContext&);
 };
 
-// simplify, fold, fuse. Common subexpressions and dead code need no pass of their own: nodes are
+// lower, simplify, fold, fuse. Common subexpressions and dead code need no pass of their own: nodes are
 // hash-consed and every pass copies the live part only.
 std::span<const Pass> graph_passes();
 

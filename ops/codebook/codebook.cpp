@@ -332,7 +332,7 @@ const OpDef kCodebookScaleGrad{
 
 const OpDef kDecode{.name = "decode",
                     .doc = "the elements of a codebook tensor, dense",
-                    .inputs = {{.name = "weight", .encoded = true}},
+                    .inputs = {{.name = "weight", .encoded = true, .image = true}},
                     .traits = kStorage,
                     .infer = infer_decode,
                     .grad = grad_same,

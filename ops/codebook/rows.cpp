@@ -5,6 +5,7 @@
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/node_view.h"
+#include "ops/layout/layout.h"
 
 namespace tessera {
 
@@ -123,6 +124,7 @@ constexpr std::uint32_t kBits512 = kBits2 | kAvx512.bits;
 constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
 constexpr KernelRow kDecodeRows[] = {
+    kUnblockRow,
     {"decode_cb_avx512vbmi", {kBitsVbmi}, refuses_decode, prepare_decode<kBitsVbmi>},
     {"decode_cb_avx512", {kBits512}, refuses_decode, prepare_decode<kBits512>},
     {"decode_cb_avx2", kAvx2, refuses_decode, prepare_decode<kBits2>},

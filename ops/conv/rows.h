@@ -1,0 +1,14 @@
+// Kernel rows of the convolution ops, best first.
+#pragma once
+
+#include <span>
+
+#include "core/op_def.h"
+
+namespace tessera {
+
+std::span<const KernelRow> conv2d_rows();
+std::span<const KernelRow> conv2d_grad_input_rows();
+std::span<const KernelRow> conv2d_grad_weight_rows();
+
+}  // namespace tessera

@@ -1,0 +1,398 @@
+// Batch normalization (Ioffe & Szegedy 2015). Normalizing is elementwise, so it fuses with what
+// follows (activation, residual); only the sums over a channel are ops of their own:
+//   channel_stats(x)              -> mean[c], variance[c] (mean squared deviation)
+//   channel_products(dy, x, mean) -> sum dy, sum dy (x - mean), per channel
+//   batch_norm_train(x, gamma, beta) -> y, mean, variance; made of channel_stats and elementwise
+//   ops
+// x f32[n, c, ...] of rank 2 to 4; channels are axis 1. Accumulators: f32 within the plane of an
+// image (shifted by the channel's first value or mean), f64 over images.
+#include "ops/norm/norm.h"
+
+#include <memory>
+
+#include "core/parallel.h"
+#include "ops/build.h"
+#include "ops/layout/layout.h"
+#include "ops/norm/kernels.h"
+#include "ops/op_common.h"
+#include "ops/ref_row.h"
+
+namespace tessera {
+
+namespace {
+
+Ints other_axes(const Shape& x) {
+  Ints axes = {0};
+  for (int i = 2; i < x.rank(); ++i) axes.push_back(i);
+  return axes;
+}
+// A per-channel value as it broadcasts to x.
+Value along_channels(Value v, const Shape& x) {
+  Shape shape{x[1]};
+  for (int i = 2; i < x.rank(); ++i) shape.push_back(1);
+  return ops::reshape(v, shape);
+}
+
+void require_channels(const InferArgs& args, int i) {
+  args.require_dtype(i, DType::f32);
+  const Shape& x = args.shape(i);
+  args.require(x.rank() >= 2 && x.rank() <= 4 && !x[1].is_symbolic(),
+               "expected f32[n, channels, ...] of rank 2 to 4, got ", args.in(i).text());
+  for (int axis = 0; axis < x.rank(); ++axis)
+    args.require(x[axis].factor() >= 1, args.in(i).text(), " is empty");
+}
+
+std::vector<TensorType> infer_stats(const InferArgs& args) {
+  require_channels(args, 0);
+  const TensorType channel{DType::f32, Shape{args.shape(0)[1]}, {}};
+  return {channel, channel};
+}
+std::vector<TensorType> infer_products(const InferArgs& args) {
+  require_channels(args, 1);
+  args.require_dtype(0, DType::f32);
+  args.require(args.shape(0) == args.shape(1), "dy ", args.in(0).text(), " and x ",
+               args.in(1).text(), " differ");
+  const TensorType channel{DType::f32, Shape{args.shape(1)[1]}, {}};
+  args.require(args.in(2) == channel, "expected the mean as ", channel.text(), ", got ",
+               args.in(2).text());
+  return {channel, channel};
+}
+std::vector<TensorType> infer_train(const InferArgs& args) {
+  require_channels(args, 0);
+  const TensorType channel{DType::f32, Shape{args.shape(0)[1]}, {}};
+  for (const int i : {1, 2}) {
+    args.require(args.in(i) == channel, "expected ", i == 1 ? "gamma" : "beta", " as ",
+                 channel.text(), ", got ", args.in(i).text());
+  }
+  args.require(args.attrs.real("epsilon") >= 0, "epsilon must not be negative");
+  return {args.in(0).dense(), channel, channel};
+}
+
+// ---- reference ----
+
+struct Channels {
+  std::int64_t n, c, pixels;
+  explicit Channels(const Shape& x)
+      : n(x[0].value()), c(x[1].value()), pixels(product(x, 2, x.rank())) {}
+  std::int64_t count() const { return n * pixels; }
+  template <class Fn>
+  void each(Fn&& fn) const {  // fn(element, channel)
+    for (std::int64_t e = 0; e < n * c * pixels; ++e)
+      fn(static_cast<std::size_t>(e), static_cast<std::size_t>(e / pixels % c));
+  }
+};
+
+void ref_stats(const RefArgs& args) {
+  const Channels d(args.in(0).type.shape);
+  const auto& x = args.in(0).v;
+  auto& mean = args.out(0).v;
+  auto& variance = args.out(1).v;
+  const auto count = static_cast<double>(d.count());
+  d.each([&](auto e, auto c) { mean[c] += x[e] / count; });
+  d.each([&](auto e, auto c) { variance[c] += (x[e] - mean[c]) * (x[e] - mean[c]) / count; });
+}
+void ref_products(const RefArgs& args) {
+  const Channels d(args.in(1).type.shape);
+  d.each([&](auto e, auto c) {
+    args.out(0).v[c] += args.in(0).v[e];
+    args.out(1).v[c] += args.in(0).v[e] * (args.in(1).v[e] - args.in(2).v[c]);
+  });
+}
+
+// ---- gradients ----
+
+// d mean = sum dx / N; d variance = 2 sum (x - mean) dx / N.
+std::vector<Value> grad_stats(const GradArgs& args) {
+  const Value x = args.in(0);
+  const Value n = ops::count(x, other_axes(x.shape()));
+  Value dx;
+  if (args.grad(1)) {
+    const Value mean = along_channels(args.out(0), x.shape());
+    dx = (x - mean) * along_channels(args.grad(1) * (2.0 / n), x.shape());
+  }
+  if (args.grad(0)) {
+    const Value shift = along_channels(args.grad(0) / n, x.shape());
+    dx = dx ? dx + shift : ops::broadcast_to(shift, x.shape());
+  }
+  return {dx};
+}
+std::vector<Value> grad_products(const GradArgs& args) {
+  const Value dy = args.in(0), x = args.in(1);
+  const Value mean = along_channels(args.in(2), x.shape());
+  std::vector<Value> out(3);
+  if (args.grad(0)) out[0] = ops::broadcast_to(along_channels(args.grad(0), x.shape()), x.shape());
+  if (args.grad(1)) {
+    const Value g = along_channels(args.grad(1), x.shape());
+    const Value through = (x - mean) * g;
+    out[0] = out[0] ? out[0] + through : through;
+    out[1] = dy * g;
+    out[2] = -args.grad(1) * args.out(0);
+  }
+  return out;
+}
+
+std::vector<Value> decompose_train(const Node& node, std::span<const Value> in) {
+  const Value x = in[0];
+  const Node& stats = x.graph().add(kChannelStats, {x});
+  const Value mean = stats.output(0), variance = stats.output(1);
+  const Value scale = in[1] * ops::rsqrt(variance + node.attrs().real("epsilon"));
+  const Shape& shape = x.shape();
+  const Value y = (x - along_channels(mean, shape)) * along_channels(scale, shape) +
+                  along_channels(in[2], shape);
+  return {y, mean, variance};
+}
+
+// With r = rsqrt(var + eps), xc = x - mean, S = sum dy, D = sum dy xc:
+// dx = gamma r (dy - S / N - xc r^2 D / N), dgamma = r D, dbeta = S; and what flows into mean and
+// variance.
+std::vector<Value> grad_train(const GradArgs& args) {
+  const Value x = args.in(0), gamma = args.in(1);
+  const Shape& shape = x.shape();
+  const Value mean = args.out(1), variance = args.out(2);
+  const Value n = ops::count(x, other_axes(shape));
+  std::vector<Value> out(3);
+  Value dy_factor, x_factor, constant;  // dx = dy * dy_factor + (x - mean) * x_factor + constant
+  if (const Value dy = args.grad(0)) {
+    const Node& sums = x.graph().add(kChannelProducts, {dy, x, mean});
+    const Value sum = sums.output(0), dot = sums.output(1);
+    const Value r = ops::rsqrt(variance + args.node.attrs().real("epsilon"));
+    dy_factor = gamma * r;
+    x_factor = -(dy_factor * r * r * dot / n);
+    constant = -(dy_factor * sum / n);
+    out[1] = r * dot;
+    out[2] = sum;
+  }
+  if (args.grad(2)) {
+    const Value more = args.grad(2) * (2.0 / n);
+    x_factor = x_factor ? x_factor + more : more;
+  }
+  if (args.grad(1)) {
+    const Value more = args.grad(1) / n;
+    constant = constant ? constant + more : more;
+  }
+  if (!args.wants(0)) return out;
+  Value dx;
+  const auto accumulate = [&](Value term) { dx = dx ? dx + term : term; };
+  if (dy_factor) accumulate(args.grad(0) * along_channels(dy_factor, shape));
+  if (x_factor) accumulate((x - along_channels(mean, shape)) * along_channels(x_factor, shape));
+  if (constant) {
+    const Value term = along_channels(constant, shape);
+    accumulate(dx ? term : ops::broadcast_to(term, shape));
+  }
+  out[0] = dx;
+  return out;
+}
+
+// ---- kernels ----
+
+const NormKernels& norm_kernels([[maybe_unused]] CpuFeatures features) {
+#if defined(__x86_64__)
+  if (features.includes(kAvx512)) return tessera_norm_avx512;
+  if (features.includes(kAvx2)) return tessera_norm_avx2;
+#endif
+  return tessera_norm_ref;
+}
+
+constexpr std::int64_t kGrain = 16384;  // elements that are worth another thread
+
+// Two sums for each channel: per plane (image and channel, or block of channels) in f32, then over
+// images in f64.
+struct PlaneSums {
+  std::int64_t n, c, pixels, blocks, lanes;
+  const NormKernels* kernels;
+
+  PlaneSums(const Shape& x, bool blocked, const NormKernels* kernels)
+      : n(x[0].value()),
+        c(x[1].value()),
+        pixels(product(x, 2, x.rank())),
+        blocks(blocked ? channel_blocks(x) : c),
+        lanes(blocked ? kLayoutBlock : 1),
+        kernels(kernels) {}
+
+  std::int64_t plane() const { return pixels * lanes; }
+  std::int64_t scratch_bytes() const { return 2 * n * blocks * lanes * 4; }
+
+  // fn(plane offset, first channel, sums, squares) for every plane.
+  template <class Fn>
+  void run(float* scratch, Fn&& fn) const {
+    float* second = scratch + n * blocks * lanes;
+    parallel_for(n * blocks, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(plane(), 1)),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i)
+                     fn(i * plane(), i % blocks * lanes, scratch + i * lanes, second + i * lanes);
+                 });
+  }
+  // finish(channel, first total, second total)
+  template <class Fn>
+  void total(const float* scratch, Fn&& finish) const {
+    const std::int64_t width = blocks * lanes;
+    const float* second = scratch + n * width;
+    parallel_for(c, 1 + kGrain / std::max<std::int64_t>(n, 1),
+                 [&](std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t ch = begin; ch < end; ++ch) {
+                     double a = 0, b = 0;
+                     for (std::int64_t i = 0; i < n; ++i) {
+                       a += scratch[i * width + ch];
+                       b += second[i * width + ch];
+                     }
+                     finish(ch, a, b);
+                   }
+                 });
+  }
+  // The per-channel operand of a plane; zeros past the last channel.
+  const float* channel(const float* values, std::int64_t first, float* padded) const {
+    if (first + lanes <= c) return values + first;
+    for (std::int64_t l = 0; l < lanes; ++l) padded[l] = first + l < c ? values[first + l] : 0.0f;
+    return padded;
+  }
+};
+
+KernelPlan prepare_stats(const KernelQuery& query, CpuFeatures features) {
+  const TensorType& type = query.node.input(0).type();
+  const bool blocked = is_blocked(type);
+  const PlaneSums sums(type.shape, blocked, &norm_kernels(features));
+  KernelPlan plan;
+  plan.scratch_bytes = sums.scratch_bytes();
+  plan.flops = 4.0 * static_cast<double>(type.shape.numel());
+  plan.run = [sums, blocked](const KernelArgs& args) {
+    const float* x = args.in(0).as<const float>();
+    auto* scratch = reinterpret_cast<float*>(args.scratch);
+    // Squares of deviations from a value of the channel do not cancel as plain squares would.
+    sums.run(scratch, [&](std::int64_t at, std::int64_t first, float* sum, float* square) {
+      const float* shift = x + first * sums.pixels;  // of the first image
+      sums.kernels->moments[blocked](x + at, sums.pixels, shift, sum, square);
+    });
+    const auto count = static_cast<double>(sums.n * sums.pixels);
+    float* mean = args.out(0).as<float>();
+    float* variance = args.out(1).as<float>();
+    sums.total(scratch, [&](std::int64_t c, double sum, double square) {
+      const std::int64_t lane = c % sums.lanes;
+      const double shift = x[(c - lane) * sums.pixels + lane], m = sum / count;
+      mean[c] = static_cast<float>(shift + m);
+      variance[c] = static_cast<float>(std::max(0.0, square / count - m * m));
+    });
+  };
+  return plan;
+}
+
+KernelPlan prepare_products(const KernelQuery& query, CpuFeatures features) {
+  const TensorType& type = query.node.input(1).type();
+  const bool blocked = is_blocked(type) || is_blocked(query.node.input(0).type());
+  const PlaneSums sums(type.shape, blocked, &norm_kernels(features));
+  KernelPlan plan;
+  plan.scratch_bytes = sums.scratch_bytes();
+  plan.flops = 4.0 * static_cast<double>(type.shape.numel());
+  for (const int i : {0, 1}) {
+    const TensorType& t = query.node.input(i).type();
+    plan.packs.push_back(blocked && !is_blocked(t) ? std::optional(to_blocked(t)) : std::nullopt);
+  }
+  plan.run = [sums, blocked](const KernelArgs& args) {
+    const float* dy = args.in(0).as<const float>();
+    const float* x = args.in(1).as<const float>();
+    const float* mean = args.in(2).as<const float>();
+    auto* scratch = reinterpret_cast<float*>(args.scratch);
+    sums.run(scratch, [&](std::int64_t at, std::int64_t first, float* sum, float* dot) {
+      float padded[kLayoutBlock];
+      sums.kernels->products[blocked](dy + at, x + at, sums.pixels,
+                                      sums.channel(mean, first, padded), sum, dot);
+    });
+    float* sum = args.out(0).as<float>();
+    float* dot = args.out(1).as<float>();
+    sums.total(scratch, [&](std::int64_t c, double a, double b) {
+      sum[c] = static_cast<float>(a);
+      dot[c] = static_cast<float>(b);
+    });
+  };
+  return plan;
+}
+
+using Prepare = KernelPlan (*)(const KernelQuery&, CpuFeatures);
+template <Prepare prepare>
+constexpr KernelRow kRows[] = {
+#if defined(__x86_64__)
+    {"channel_avx512", kAvx512, refuses_other_layouts,
+     [](const KernelQuery& q) { return prepare(q, kAvx512); }},
+    {"channel_avx2", kAvx2, refuses_other_layouts,
+     [](const KernelQuery& q) { return prepare(q, kAvx2); }},
+#endif
+    {"channel_plain", kScalar, refuses_other_layouts,
+     [](const KernelQuery& q) { return prepare(q, kScalar); }},
+    kRefRow,
+};
+
+// ---- samples ----
+
+std::optional<Shape> sample_image(int index) {
+  static const Shape shapes[] = {{4, 3},        {2, 1, 1, 1}, {2, 3, 5, 4},  {3, 16, 6, 6},
+                                 {2, 17, 9, 1}, {5, 2, 7},    {1, 40, 9, 8}, {2, 5, 300}};
+  if (index >= static_cast<int>(std::size(shapes))) return std::nullopt;
+  return shapes[index];
+}
+std::optional<Sample> sample_stats(Rng&, int index) {
+  const auto x = sample_image(index);
+  if (!x) return std::nullopt;
+  return Sample{{{{DType::f32, *x, {}}, index % 2 ? -1.0 : 2.0, index % 2 ? 1.0 : 4.0}}, {}};
+}
+std::optional<Sample> sample_products(Rng&, int index) {
+  const auto x = sample_image(index);
+  if (!x) return std::nullopt;
+  const TensorType type{DType::f32, *x, {}};
+  return Sample{{{type}, {type}, {{DType::f32, Shape{(*x)[1]}, {}}}}, {}};
+}
+std::optional<Sample> sample_train(Rng&, int index) {
+  const auto x = sample_image(index);
+  if (!x) return std::nullopt;
+  const TensorType channel{DType::f32, Shape{(*x)[1]}, {}};
+  return Sample{{{{DType::f32, *x, {}}, -2.0, 2.0}, {channel, 0.5, 1.5}, {channel}},
+                {{"epsilon", 0.1}}};
+}
+
+}  // namespace
+
+const OpDef kChannelStats{.name = "channel_stats",
+                          .doc = "mean and variance of each channel (axis 1)",
+                          .inputs = {{.name = "x", .image = true}},
+                          .traits = kReduction,
+                          .infer = infer_stats,
+                          .grad = grad_stats,
+                          .ref = ref_stats,
+                          .sample = sample_stats,
+                          .rows = kRows<prepare_stats>};
+const OpDef kChannelProducts{
+    .name = "channel_products",
+    .doc = "sum dy and sum dy (x - mean) of each channel (axis 1)",
+    .inputs = {{.name = "dy", .image = true}, {.name = "x", .image = true}, {.name = "mean"}},
+    .traits = kReduction,
+    .infer = infer_products,
+    .grad = grad_products,
+    .ref = ref_products,
+    .sample = sample_products,
+    .rows = kRows<prepare_products>};
+const OpDef kBatchNormTrain{
+    .name = "batch_norm_train",
+    .doc =
+        "y = gamma (x - mean) / sqrt(variance + epsilon) + beta, with this batch's mean and "
+        "variance",
+    .inputs = {{.name = "x"}, {.name = "gamma"}, {.name = "beta"}},
+    .attrs = {{"epsilon", AttrKind::real, 1e-5}},
+    .infer = infer_train,
+    .grad = grad_train,
+    .decompose = decompose_train,
+    .sample = sample_train};
+
+namespace ops {
+
+BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon) {
+  const Value y = make_node(kBatchNormTrain, {x, gamma, beta}, {{"epsilon", epsilon}});
+  return {y, y.node->output(1), y.node->output(2)};
+}
+
+Value batch_norm(Value x, Value gamma, Value beta, Value mean, Value variance, double epsilon) {
+  check(x && x.shape().rank() >= 2, "[batch_norm] expected x f32[n, channels, ...]");
+  const Value scale = gamma * rsqrt(variance + epsilon);
+  const Shape& shape = x.shape();
+  return x * along_channels(scale, shape) + along_channels(beta - mean * scale, shape);
+}
+
+}  // namespace ops
+}  // namespace tessera
