@@ -241,8 +241,8 @@ std::optional<Sample> sample_scale_grad(Rng& rng, int index) {
 }
 
 std::optional<Sample> sample_decode(Rng&, int index) {
-  if (index >= 3) return std::nullopt;
-  return Sample{{{f32({3, 2 + index})}}, {}};
+  if (index >= 4) return std::nullopt;
+  return Sample{{{index < 3 ? f32({3, 2 + index}) : f32({2, 17, 3, 5})}}, {}};
 }
 
 std::optional<Sample> sample_repack(Rng&, int index) {

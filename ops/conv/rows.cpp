@@ -1,25 +1,36 @@
 #include "ops/conv/rows.h"
 
+#include <vector>
+
+#include "ops/conv/dnnl_rows.h"
 #include "ops/ref_row.h"
 
 namespace tessera {
 
 namespace {
 
-constexpr KernelRow kForward[] = {kRefRow};
-constexpr KernelRow kGradInput[] = {kRefRow};
-constexpr KernelRow kGradWeight[] = {kRefRow};
+using Rows = std::span<const KernelRow>;
+
+std::vector<KernelRow> joined(std::initializer_list<Rows> tables) {
+  std::vector<KernelRow> out;
+  for (const Rows rows : tables) out.insert(out.end(), rows.begin(), rows.end());
+  out.push_back(kRefRow);
+  return out;
+}
 
 }  // namespace
 
-std::span<const KernelRow> conv2d_rows() {
-  return kForward;
+Rows conv2d_rows() {
+  static const auto rows = joined({conv2d_dnnl_rows()});
+  return rows;
 }
-std::span<const KernelRow> conv2d_grad_input_rows() {
-  return kGradInput;
+Rows conv2d_grad_input_rows() {
+  static const auto rows = joined({conv2d_grad_input_dnnl_rows()});
+  return rows;
 }
-std::span<const KernelRow> conv2d_grad_weight_rows() {
-  return kGradWeight;
+Rows conv2d_grad_weight_rows() {
+  static const auto rows = joined({conv2d_grad_weight_dnnl_rows()});
+  return rows;
 }
 
 }  // namespace tessera

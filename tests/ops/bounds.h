@@ -34,6 +34,13 @@ inline constexpr Bound kBounds[] = {
     {"cross_entropy", 2e-6, 1e-6},
     {"cross_entropy_grad", 5e-7, 2e-6},
     {"matmul", 2e-5, 2e-5},
+    {"conv2d", 3e-5, 2e-5},
+    {"conv2d_grad_input", 3e-5, 2e-5},
+    {"conv2d_grad_weight", 5e-5, 2e-5},
+    {"avg_pool2d", 1e-6, 1e-6},
+    {"avg_pool2d_grad", 1e-6, 1e-6},
+    {"channel_stats", 1e-6, 1e-6},
+    {"channel_products", 5e-5, 1e-6},
     {"codebook_entries_grad", 2e-4, 2e-5},
     {"codebook_scale_grad", 2e-4, 2e-5},
 };

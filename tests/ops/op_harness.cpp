@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "ops/codebook/codebook.h"
+#include "ops/layout/layout.h"
 #include "ops/op_list.h"
 
 namespace tessera::test {
@@ -82,6 +83,32 @@ BufferRef refer(std::vector<Tensor>& planes) {
   return out;
 }
 
+Tensor blocked(const Tensor& dense) {
+  const Shape& shape = dense.shape();
+  Tensor out(DType::f32, {blocked_numel(shape)});
+  block_image(dense.span<float>().data(), shape[0].value(), shape[1].value(),
+              shape[2].value() * shape[3].value(), out.span<float>().data());
+  return out;
+}
+// Lanes past the last channel must be zero: a value in one shows up in every element.
+Tensor unblocked(const Tensor& blocked, const Shape& shape) {
+  Tensor out(DType::f32, shape);
+  const std::int64_t n = shape[0].value(), c = shape[1].value();
+  const std::int64_t pixels = shape[2].value() * shape[3].value();
+  unblock_image(blocked.span<float>().data(), n, c, pixels, out.span<float>().data());
+  Tensor again(DType::f32, {blocked_numel(shape)});
+  block_image(out.span<float>().data(), n, c, pixels, again.span<float>().data());
+  for (std::int64_t i = 0; i < again.numel(); ++i) {
+    if (again.span<float>()[static_cast<std::size_t>(i)] ==
+        blocked.span<float>()[static_cast<std::size_t>(i)]) {
+      continue;
+    }
+    for (float& v : out.span<float>()) v = 1e30f;
+    break;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<const RefTensor*> Case::input_pointers() const {
@@ -107,6 +134,7 @@ Case make_case(const OpDef& op, const Sample& sample, Rng& rng) {
     } else {
       c.inputs.back() = draw(input, rng);
       c.planes.back() = {store(c.inputs.back())};
+      if (is_blocked(input.type)) c.planes.back() = {blocked(c.planes.back()[0])};
       values.push_back(c.graph.input(name, input.type));
     }
   }
@@ -142,6 +170,18 @@ std::vector<Sample> encoded_variants(const OpDef& op, const Sample& sample) {
       any = true;
     }
     if (any) out.push_back(variant);
+  }
+  // Images in a layout: all of them, and the first one only.
+  for (const std::size_t most : {std::size_t{100}, std::size_t{1}}) {
+    Sample variant = sample;
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < variant.inputs.size() && count < most; ++i) {
+      TensorType& type = variant.inputs[i].type;
+      if (!op.input_def(i).image || variant.inputs[i].absent || type.shape.rank() != 4) continue;
+      type.encoding = blocked_encoding(type.shape);
+      ++count;
+    }
+    if (count > most / 100) out.push_back(variant);
   }
   return out;
 }
@@ -189,7 +229,10 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   }
   for (std::size_t o = 0; o < c.node->types().size(); ++o) {
     const TensorType& type = c.node->types()[o];
-    if (o < options.alias.size() && options.alias[o] >= 0) {
+    if (!run.plan.layout.empty()) {
+      run.outputs.push_back(Tensor(type.dtype, {blocked_numel(type.shape)}));
+      std::fill_n(run.outputs.back().data(), run.outputs.back().bytes(), std::byte{0x7f});
+    } else if (o < options.alias.size() && options.alias[o] >= 0) {
       run.outputs.push_back(stored[static_cast<std::size_t>(options.alias[o])][0]);
     } else {
       run.outputs.push_back(Tensor(type.dtype, type.shape));
@@ -200,6 +243,10 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   }
   const auto scratch = allocate(run.plan.scratch_bytes);
   run.plan.run({inputs, outputs, scratch.get()});
+  if (run.plan.layout.empty()) return run;
+  for (std::size_t o = 0; o < run.outputs.size(); ++o) {
+    run.outputs[o] = unblocked(run.outputs[o], c.node->types()[o].shape);
+  }
   return run;
 }
 
