@@ -29,6 +29,20 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   config["nesterov"] = t.optimizer.nesterov ? "yes" : "no";
   config["weight_decay"] = exact_text(t.optimizer.weight_decay);
   config["label_smoothing"] = exact_text(t.label_smoothing);
+  if (t.optimizer.kind == OptimizerOptions::Kind::adam) {
+    const ops::AdamOptions& adam = t.optimizer.adam;
+    config["adam_betas"] = exact_text(adam.beta1) + " " + exact_text(adam.beta2);
+    config["adam_epsilon"] = exact_text(adam.epsilon);
+    config["decoupled_decay"] = adam.decoupled_decay ? "yes" : "no";
+  }
+  if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
+  if (t.optimizer.group) {
+    for (const auto& p : trainer.parameters()) {
+      const ParameterGroup group = group_of(t.optimizer, p);
+      config["group." + p.name] =
+          exact_text(group.lr_scale) + " " + exact_text(*group.weight_decay);
+    }
+  }
   return config;
 }
 

@@ -28,6 +28,16 @@ Init Init::kaiming_uniform(double gain) {
     return rng.uniform(-a, a);
   });
 }
+Init Init::kaiming_normal(double gain, Fan fan) {
+  return Init([=](Rng& rng, double fan_in, double fan_out) {
+    return static_cast<float>(gain / std::sqrt(fan == Fan::in ? fan_in : fan_out)) * rng.normal();
+  });
+}
+
+Init pytorch_default(std::int64_t fan_in) {
+  const float a = 1.0f / std::sqrt(static_cast<float>(fan_in));
+  return Init::uniform(-a, a);
+}
 
 Tensor Init::operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const {
   Tensor out(DType::f32, shape);
@@ -47,8 +57,13 @@ Value Scope::step() {
   return graph_.input("step", {DType::s64, {}, {}});
 }
 
+std::string Scope::full_name(std::string_view name) const {
+  if (name.empty()) return path_;
+  return path_.empty() ? std::string(name) : path_ + "." + std::string(name);
+}
+
 Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
-  const std::string full = path_.empty() ? std::string(name) : path_ + "." + std::string(name);
+  const std::string full = full_name(name);
   const TensorType type{DType::f32, shape, {}};
   const bool known = graph_.find_leaf(full) != nullptr;
   const Value value = graph_.param(full, type);
@@ -56,14 +71,19 @@ Value Scope::param(std::string_view name, const Shape& shape, const Init& init) 
   return value;
 }
 
-namespace {
-
-Init pytorch_default(std::int64_t in) {
-  const float a = 1.0f / std::sqrt(static_cast<float>(in));
-  return Init::uniform(-a, a);
+Value Scope::state(std::string_view name, const Shape& shape, const Init& init) {
+  const std::string full = full_name(name);
+  const TensorType type{DType::f32, shape, {}};
+  const bool known = graph_.find_leaf(full) != nullptr;
+  const Value value = graph_.state(full, type);
+  if (!known) states_.push_back({full, type, init});
+  return value;
 }
 
-}  // namespace
+void Scope::update(Value state, Value value) {
+  check(training_, "[", path_, "] states are updated in training only");
+  graph_.set_update(state, value);
+}
 
 Linear::Linear(std::int64_t in, std::int64_t out, bool bias)
     : Linear(in, out, bias, pytorch_default(in), pytorch_default(in)) {}
@@ -87,6 +107,7 @@ Value Linear::forward(Scope& scope, Value x) const {
 
 Tanh::Tanh() : Function([](Value x) { return ops::tanh(x); }) {}
 ReLU::ReLU() : Function([](Value x) { return ops::relu(x); }) {}
+ReLU6::ReLU6() : Function([](Value x) { return ops::clamp(x, 0.0, 6.0); }) {}
 Sigmoid::Sigmoid() : Function([](Value x) { return ops::sigmoid(x); }) {}
 GELU::GELU() : Function([](Value x) { return ops::gelu(x); }) {}
 Flatten::Flatten()
@@ -110,6 +131,23 @@ Value Sequential::forward(Scope& scope, Value x) const {
     x = scope.in(name, [&] { return module->forward(scope, x); });
   }
   return x;
+}
+
+Value Residual::forward(Scope& scope, Value x) const {
+  const Value body = body_->forward(scope, x);
+  const Value shortcut =
+      shortcut_ ? scope.in(name_, [&] { return shortcut_->forward(scope, x); }) : x;
+  check(body.shape() == shortcut.shape(), "[Residual ", scope.path(), "] the body gives ",
+        body.type().text(), ", the shortcut ", shortcut.type().text());
+  return body + shortcut;
+}
+
+Value Concat::forward(Scope& scope, Value x) const {
+  std::vector<Value> parts;
+  for (const auto& [name, module] : items_) {
+    parts.push_back(scope.in(name, [&] { return module->forward(scope, x); }));
+  }
+  return ops::concat(parts, 1);
 }
 
 void initialize(State& state, const std::vector<ParameterSpec>& parameters, std::uint64_t seed) {

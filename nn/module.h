@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,9 @@ class Init {
   static Init xavier_uniform(double gain = 1.0);
   // U(-a, a) with a = gain * sqrt(3 / fan_in)  (He et al. 2015: gain = sqrt(2) before ReLU)
   static Init kaiming_uniform(double gain);
+  // N(0, gain^2 / fan); fan out keeps the size of gradients instead of that of activations.
+  enum class Fan { in, out };
+  static Init kaiming_normal(double gain, Fan fan = Fan::in);
 
   // Fan-in is the row length of the shape, fan-out the number of rows times the receptive field.
   Tensor operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const;
@@ -37,6 +41,11 @@ class Init {
   Draw draw_;
 };
 
+// PyTorch's default for the weight and bias of Linear and Conv2d: U(-1/sqrt(fan_in),
+// 1/sqrt(fan_in)).
+Init pytorch_default(std::int64_t fan_in);
+
+// A parameter, or a state that is not trained.
 struct ParameterSpec {
   std::string name;
   TensorType type;
@@ -59,12 +68,17 @@ class Scope {
   // A trainable parameter "path.name".
   Value param(std::string_view name, const Shape& shape, const Init& init);
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  // A state "path.name" that no gradient changes, such as running statistics. In training a module
+  // may give it one new value a step; every read of that step sees the old one.
+  Value state(std::string_view name, const Shape& shape, const Init& init);
+  const std::vector<ParameterSpec>& states() const { return states_; }
+  void update(Value state, Value value);  // throws Error outside training
 
-  // Runs fn with `name` appended to the path.
+  // Runs fn with `name` appended to the path; "" leaves the path as it is.
   template <class Fn>
   auto in(std::string_view name, Fn&& fn) {
     const std::string saved = path_;
-    path_ = path_.empty() ? std::string(name) : path_ + "." + std::string(name);
+    path_ = full_name(name);
     struct Restore {
       Scope& scope;
       const std::string& saved;
@@ -74,10 +88,12 @@ class Scope {
   }
 
  private:
+  std::string full_name(std::string_view name) const;
+
   Graph& graph_;
   bool training_;
   std::string path_;
-  std::vector<ParameterSpec> parameters_;
+  std::vector<ParameterSpec> parameters_, states_;
 };
 
 class Module {
@@ -86,10 +102,20 @@ class Module {
   virtual Value forward(Scope& scope, Value x) const = 0;
 };
 
+// A module by value or already shared, as a shared one.
+template <class M>
+std::shared_ptr<const Module> share(M&& module) {
+  if constexpr (std::is_base_of_v<Module, std::decay_t<M>>) {
+    return std::make_shared<std::decay_t<M>>(std::forward<M>(module));
+  } else {
+    return std::forward<M>(module);
+  }
+}
+
 // y = x W^T + b: x f32 [n, in], W [out, in], b [out].
 class Linear final : public Module {
  public:
-  // Default initialisation: U(-1/sqrt(in), 1/sqrt(in)) for both, as PyTorch.
+  // Default initialisation: pytorch_default.
   Linear(std::int64_t in, std::int64_t out, bool bias = true);
   Linear(std::int64_t in, std::int64_t out, bool bias, Init weight_init, Init bias_init);
   Value forward(Scope& scope, Value x) const override;
@@ -115,6 +141,9 @@ struct Tanh final : Function {
 struct ReLU final : Function {
   ReLU();
 };
+struct ReLU6 final : Function {  // min(max(x, 0), 6)
+  ReLU6();
+};
 struct Sigmoid final : Function {
   Sigmoid();
 };
@@ -136,7 +165,8 @@ class Dropout final : public Module {
   double p_;
 };
 
-// Modules one after another; names become part of the parameters' paths (default: "0", "1", ...).
+// Modules one after another; names become part of the parameters' paths (default: "0", "1", ...;
+// "" adds nothing to the path).
 class Sequential final : public Module {
  public:
   Sequential() = default;
@@ -147,8 +177,41 @@ class Sequential final : public Module {
   }
   template <class M>
   Sequential& add(std::string name, M&& module) {
-    items_.emplace_back(std::move(name),
-                        std::make_shared<std::decay_t<M>>(std::forward<M>(module)));
+    items_.emplace_back(std::move(name), share(std::forward<M>(module)));
+    return *this;
+  }
+  std::size_t size() const { return items_.size(); }
+  Value forward(Scope& scope, Value x) const override;
+
+ private:
+  std::vector<std::pair<std::string, std::shared_ptr<const Module>>> items_;
+};
+
+// y = body(x) + shortcut(x) (He et al. 2016). The body adds nothing to the path of names, so its
+// parts stand beside the shortcut; a null shortcut is the identity.
+class Residual final : public Module {
+ public:
+  template <class Body>
+  explicit Residual(Body&& body) : body_(share(std::forward<Body>(body))) {}
+  template <class Body, class Shortcut>
+  Residual(Body&& body, std::string name, Shortcut&& shortcut)
+      : body_(share(std::forward<Body>(body))),
+        name_(std::move(name)),
+        shortcut_(share(std::forward<Shortcut>(shortcut))) {}
+  Value forward(Scope& scope, Value x) const override;
+
+ private:
+  std::shared_ptr<const Module> body_;
+  std::string name_;
+  std::shared_ptr<const Module> shortcut_;
+};
+
+// Several modules of one input, their results side by side along axis 1 (channels).
+class Concat final : public Module {
+ public:
+  template <class M>
+  Concat& add(std::string name, M&& module) {
+    items_.emplace_back(std::move(name), share(std::forward<M>(module)));
     return *this;
   }
   Value forward(Scope& scope, Value x) const override;
@@ -157,7 +220,7 @@ class Sequential final : public Module {
   std::vector<std::pair<std::string, std::shared_ptr<const Module>>> items_;
 };
 
-// Gives every parameter its initial value.
+// Gives every parameter or state its initial value.
 void initialize(State& state, const std::vector<ParameterSpec>& parameters, std::uint64_t seed);
 
 }  // namespace tessera::nn

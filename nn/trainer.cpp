@@ -6,7 +6,6 @@
 
 #include "core/autodiff.h"
 #include "core/interrupt.h"
-#include "ops/build.h"
 #include "ops/op_list.h"
 
 namespace tessera::nn {
@@ -37,7 +36,28 @@ std::int64_t rank_of(const float* row, std::int64_t classes, std::int32_t label)
          std::count_if(row + label + 1, row + classes, [&](float v) { return !(v <= own); });
 }
 
+// The factor that brings the gradients' common norm to at most `limit`; a NaN stays one.
+Value clip_factor(const std::vector<Value>& gradients, double limit) {
+  Value squares;
+  for (const Value g : gradients) {
+    const Value s = ops::sum(ops::square(g));
+    squares = squares ? squares + s : s;
+  }
+  return limit / ops::maximum(ops::sqrt(squares), limit);
+}
+
 }  // namespace
+
+ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter) {
+  ParameterGroup group;
+  if (options.group) group = options.group(parameter.name);
+  if (!group.weight_decay) group.weight_decay = is_weight(parameter) ? options.weight_decay : 0.0;
+  check(std::isfinite(group.lr_scale) && group.lr_scale >= 0, "the learning rate scale of '",
+        parameter.name, "' must be 0 or more, got ", group.lr_scale);
+  check(std::isfinite(*group.weight_decay) && *group.weight_decay >= 0, "the weight decay of '",
+        parameter.name, "' must be 0 or more, got ", *group.weight_decay);
+  return group;
+}
 
 Graph inference_graph(const Module& model, const Shape& sample) {
   Graph graph(ops::standard_ops());
@@ -50,6 +70,28 @@ Graph inference_graph(const Module& model, const Shape& sample) {
 std::int64_t evaluation_batch(const Shape& sample) {
   constexpr std::int64_t kValues = std::int64_t{1} << 20;
   return std::clamp<std::int64_t>(kValues / std::max<std::int64_t>(1, sample.numel()), 16, 1000);
+}
+
+Model inference_model(const Trainer& trainer) {
+  Model model{inference_graph(trainer.model(), trainer.sample()), {}, {}};
+  for (const Node* node : model.graph.states()) {
+    model.state.set(node->name(), trainer.state().get(node->name()).clone());
+  }
+  return model;
+}
+
+void set_weights(Trainer& trainer, const State& weights) {
+  for (const auto* specs : {&trainer.parameters(), &trainer.states()}) {
+    for (const auto& p : *specs) {
+      check(weights.has(p.name), "the weights lack '", p.name, "'");
+      const Tensor& tensor = weights.get(p.name);
+      check(tensor.dtype() == p.type.dtype && tensor.shape() == p.type.shape, "'", p.name,
+            "' must be ", p.type.text(), ", the weights have ", tensor.text_type());
+    }
+  }
+  for (const auto* specs : {&trainer.parameters(), &trainer.states()}) {
+    for (const auto& p : *specs) trainer.state().set(p.name, weights.get(p.name).clone());
+  }
 }
 
 Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int64_t batch) {
@@ -129,7 +171,9 @@ Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t
   check(logits.shape() == Shape({kBatch, classes_}), "the model gives ", logits.type().text(),
         ", expected logits f32[batch,", classes_, "]");
   parameters_ = scope.parameters();
+  states_ = scope.states();
   initialize(*state_, parameters_, options_.seed);
+  initialize(*state_, states_, options_.seed);
   reset_optimizer();
 }
 
@@ -178,6 +222,10 @@ void Trainer::build() {
   const std::vector<Value> gradients = grad(loss, weights);
   const Value lr = graph.input("lr", f32({}));
   const OptimizerOptions& optimizer = options_.optimizer;
+  check(std::isfinite(optimizer.clip_norm) && optimizer.clip_norm >= 0,
+        "clip_norm must be 0 or more, got ", optimizer.clip_norm);
+  Value clip;
+  if (optimizer.clip_norm > 0) clip = clip_factor(gradients, optimizer.clip_norm);
   Value updates;  // since the moments were last zero, this one included
   if (optimizer.kind == OptimizerOptions::Kind::adam) {
     const Value before = graph.state(kUpdates, f32({}));
@@ -185,21 +233,23 @@ void Trainer::build() {
     graph.set_update(before, updates);
   }
   for (std::size_t i = 0; i < trained.size(); ++i) {
-    Value g = gradients[i];
+    Value g = clip ? gradients[i] * clip : gradients[i];
     for (const auto& objective : objectives_) {
       if (const Value extra = objective->gradient(graph, trained[i].name, weights[i]))
         g = g + extra;
     }
-    const double decay = is_weight(trained[i]) ? optimizer.weight_decay : 0.0;
+    const ParameterGroup group = group_of(optimizer, trained[i]);
+    const Value rate = group.lr_scale == 1 ? lr : lr * group.lr_scale;
     const Value momentum = graph.state(trained[i].name + ".momentum", trained[i].type);
     if (optimizer.kind == OptimizerOptions::Kind::sgd) {
-      const auto next = ops::sgd_update(weights[i], g, momentum, lr, optimizer.momentum,
-                                        optimizer.nesterov, decay);
+      const auto next = ops::sgd_update(weights[i], g, momentum, rate, optimizer.momentum,
+                                        optimizer.nesterov, *group.weight_decay);
       graph.set_update(weights[i], next.param);
       graph.set_update(momentum, next.momentum);
     } else {
       const Value variance = graph.state(trained[i].name + ".variance", trained[i].type);
-      const auto next = ops::adam_update(weights[i], g, momentum, variance, updates, lr, decay);
+      const auto next = ops::adam_update(weights[i], g, momentum, variance, updates, rate,
+                                         *group.weight_decay, optimizer.adam);
       graph.set_update(weights[i], next.param);
       graph.set_update(momentum, next.mean);
       graph.set_update(variance, next.variance);

@@ -11,7 +11,9 @@
 
 #include "core/batch_source.h"
 #include "core/compile.h"
+#include "core/model.h"
 #include "nn/module.h"
+#include "ops/build.h"
 
 namespace tessera::nn {
 
@@ -25,17 +27,33 @@ class WeightObjective {
   virtual Value gradient(Graph& graph, const std::string& name, Value weight) const = 0;
 };
 
+// How a parameter departs from the others.
+struct ParameterGroup {
+  double lr_scale = 1;                      // times the learning rate
+  std::optional<double> weight_decay = {};  // default: OptimizerOptions::weight_decay on weights
+};
+
 struct OptimizerOptions {
   enum class Kind { sgd, adam };
   Kind kind = Kind::sgd;
   double momentum = 0.9;
   bool nesterov = true;
-  double weight_decay = 0;  // on weights (rank >= 2), not on biases and scales
+  double weight_decay = 0;  // on weights (rank >= 2), not on biases, scales and batch-norm
+  ops::AdamOptions adam = {};
+  // Scales the gradient of the loss down to this norm over all parameters (Pascanu et al. 2013);
+  // 0: no limit. Objectives of the weights are added afterwards.
+  double clip_norm = 0;
+  // By the parameter's name; null: one group.
+  std::function<ParameterGroup(const std::string&)> group = nullptr;
 };
+
+// What training does with one parameter under these options. Throws Error for a scale or a decay
+// that is negative or not finite.
+ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter);
 
 struct TrainerOptions {
   std::int64_t batch = 256;
-  OptimizerOptions optimizer;
+  OptimizerOptions optimizer = {};
   double label_smoothing = 0;
   std::uint64_t seed = 1;
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed.
@@ -73,6 +91,13 @@ class Evaluator {
 // x [batch, sample...] -> logits, with the modules in inference form.
 Graph inference_graph(const Module& model, const Shape& sample);
 
+class Trainer;
+// The trained network: its inference graph and a copy of the parameters and states that it reads.
+Model inference_model(const Trainer& trainer);
+// Takes over the parameters and states of a dense model of the same network. Throws Error naming
+// what the model lacks, or has with another type.
+void set_weights(Trainer& trainer, const State& weights);
+
 // Where in an epoch training stands; a checkpoint stores it.
 struct Position {
   std::int64_t epoch = 0, step = 0;
@@ -94,7 +119,7 @@ struct EpochReport {
 
 class Trainer {
  public:
-  // Builds the model on samples of this shape and initialises its parameters.
+  // Builds the model on samples of this shape and initialises its parameters and states.
   Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t classes,
           TrainerOptions options = {});
 
@@ -102,6 +127,8 @@ class Trainer {
   const State& state() const { return *state_; }
   // Trainable parameters by name, in the order of the model.
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
+  // What the model keeps besides, such as running statistics; training updates them.
+  const std::vector<ParameterSpec>& states() const { return states_; }
   const TrainerOptions& options() const { return options_; }
   const Module& model() const { return *model_; }
   const Shape& sample() const { return sample_; }
@@ -139,7 +166,7 @@ class Trainer {
   std::int64_t classes_;
   TrainerOptions options_;
   std::unique_ptr<State> state_ = std::make_unique<State>();  // contexts point to it
-  std::vector<ParameterSpec> parameters_;
+  std::vector<ParameterSpec> parameters_, states_;
   std::vector<std::shared_ptr<const WeightObjective>> objectives_;
   std::map<std::string, double> scalars_;
   std::optional<Graph> train_graph_;

@@ -55,9 +55,7 @@ void remove_checkpoint(const fs::path& path) {
 nn::Trainer trainer_at(const Task& task, const Reference& reference,
                        const nn::TrainerOptions& options) {
   nn::Trainer trainer = make_trainer(task, options);
-  for (const auto& p : trainer.parameters()) {
-    trainer.state().set(p.name, reference.model.state.get(p.name).clone());
-  }
+  nn::set_weights(trainer, reference.model.state);
   return trainer;
 }
 
@@ -136,8 +134,8 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
                    << task.data << std::endl;
   if (!nn::fit(trainer, *task.train(seed), fit).finished) return std::nullopt;
 
-  Model model{nn::inference_graph(*task.network, task.sample), {}, config};
-  for (const auto& p : trainer.parameters()) model.state.set(p.name, trainer.state().get(p.name));
+  Model model = nn::inference_model(trainer);
+  model.settings = config;
   const SavedModel saved = save(model, file);
   Reference out = load_reference(task, saved.json);
   const Json result = {{"test_error", out.test.error_percent()},

@@ -170,9 +170,7 @@ void bench_inference(Session& session, const Task& task, const std::string& file
   } else {
     const CompressRecipe recipe = default_compression();
     nn::Trainer trainer(task.network, task.sample, task.classes, recipe.trainer(kSeed));
-    Model dense{nn::inference_graph(*task.network, task.sample), {}, {}};
-    for (const auto& p : trainer.parameters()) dense.state.set(p.name, trainer.state().get(p.name));
-    bench_model(session, table, "f32", dense, false, repeat);
+    bench_model(session, table, "f32", nn::inference_model(trainer), false, repeat);
     for (const auto& codebook : codebooks) {
       quant::DirectCompression direct;
       direct.begin(

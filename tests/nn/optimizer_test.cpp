@@ -1,0 +1,194 @@
+// Parameter groups, clipping and the optimizers' settings, seen from one step of training.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "nn/fit.h"
+#include "nn/schedule.h"
+#include "ops/op_list.h"
+#include "tests/nn/spirals.h"
+
+namespace tessera::nn {
+namespace {
+
+using Kind = OptimizerOptions::Kind;
+
+Trainer trainer(const OptimizerOptions& optimizer) {
+  TrainerOptions options;
+  options.batch = 32;
+  options.optimizer = optimizer;
+  return Trainer(testing::network(), {2}, 2, options);
+}
+
+void one_step(Trainer& t, double lr) {
+  Position position;
+  t.train_epoch(testing::Spirals(32), position, constant(lr));
+}
+
+// Squares of the changes of one step, summed over all parameters.
+double moved(const Trainer& t, const State& before) {
+  double sum = 0;
+  for (const auto& p : t.parameters()) {
+    for (std::int64_t i = 0; i < p.type.shape.numel(); ++i) {
+      const double d = element(t.state().get(p.name), i) - element(before.get(p.name), i);
+      sum += d * d;
+    }
+  }
+  return std::sqrt(sum);
+}
+
+TEST(ParameterGroups, ScaleTheLearningRate) {
+  Trainer plain = trainer({}),
+          scaled = trainer({.group = [](const std::string&name) {
+            return ParameterGroup{.lr_scale = name == "fc2.weight" ? 0.0 : 2.0};
+          }});
+  const State before = plain.state().clone();
+  one_step(plain, 0.1);
+  one_step(scaled, 0.05);
+  for (const auto& p : plain.parameters()) {
+    EXPECT_TRUE(equal_bits(scaled.state().get(p.name),
+                           p.name == "fc2.weight" ? before.get(p.name) : plain.state().get(p.name)))
+        << p.name;
+  }
+}
+
+TEST(ParameterGroups, SetTheWeightDecay) {
+  // Without momentum, a step differs by lr * decay * w where the group says so and nowhere else.
+  const double decay = 0.5, lr = 0.1;
+  Trainer plain = trainer({.momentum = 0, .nesterov = false});
+  Trainer decayed = trainer({.momentum = 0,
+                             .nesterov = false,
+                             .weight_decay = decay,
+                             .group = [](const std::string& name) -> ParameterGroup {
+                               if (name == "fc1.weight") return {.weight_decay = 0};
+                               if (name == "fc1.bias") return {.weight_decay = 0.5};
+                               return {};
+                             }});
+  const State before = plain.state().clone();
+  one_step(plain, lr);
+  one_step(decayed, lr);
+  for (const auto& p : plain.parameters()) {
+    const bool decays = p.name.ends_with("weight") != p.name.starts_with("fc1");
+    for (std::int64_t i = 0; i < p.type.shape.numel(); ++i) {
+      const double expected = element(plain.state().get(p.name), i) -
+                              (decays ? lr * decay * element(before.get(p.name), i) : 0);
+      EXPECT_NEAR(element(decayed.state().get(p.name), i), expected, 1e-6) << p.name;
+    }
+  }
+}
+
+TEST(ParameterGroups, ArePartOfWhatAResumeMustAgreeWith) {
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("tessera-groups-" + std::to_string(getpid()) + ".ckpt");
+  const auto train = [&](double scale) {
+    Trainer t = trainer({.group = [=](const std::string&) { return ParameterGroup{scale}; }});
+    FitOptions options;
+    options.epochs = 1;
+    options.lr = constant(0.1);
+    options.checkpoint = path;
+    options.checkpoint_seconds = 0;
+    options.resume = true;
+    fit(t, testing::Spirals(32), options);
+  };
+  train(1);
+  train(1);
+  EXPECT_THROW(train(2), Error);
+  std::filesystem::remove(path);
+}
+
+TEST(ParameterGroups, NonsenseNamesTheParameter) {
+  for (const ParameterGroup& bad : {ParameterGroup{-1}, ParameterGroup{1, std::nan("")}}) {
+    Trainer t = trainer({.group = [=](const std::string&) { return bad; }});
+    try {
+      one_step(t, 0.1);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("'fc1.weight'"), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(ClipNorm, BoundsTheStepOverAllParameters) {
+  Trainer plain = trainer({.momentum = 0, .nesterov = false});
+  const State before = plain.state().clone();
+  one_step(plain, 1);
+  const double norm = moved(plain, before);
+  ASSERT_GT(norm, 0.02);
+  for (const double limit : {0.01, 100.0}) {
+    Trainer clipped = trainer({.momentum = 0, .nesterov = false, .clip_norm = limit});
+    one_step(clipped, 1);
+    EXPECT_NEAR(moved(clipped, before), std::min(limit, norm), 1e-4 * norm);
+  }
+  Trainer bad = trainer({.clip_norm = -1});
+  EXPECT_THROW(one_step(bad, 1), Error);
+}
+
+TEST(Adam, UsesItsSettings) {
+  // Without memory every element moves by lr, whatever its gradient.
+  Trainer t = trainer({.kind = Kind::adam, .adam = {.beta1 = 0, .beta2 = 0}});
+  const State before = t.state().clone();
+  one_step(t, 0.01);
+  for (std::int64_t i = 0; i < 32; ++i) {
+    const double d = element(t.state().get("fc1.bias"), i) - element(before.get("fc1.bias"), i);
+    EXPECT_NEAR(std::abs(d), 0.01, 1e-4) << i;
+  }
+  // Decoupled decay multiplies the weight and stays out of the moments.
+  const OptimizerOptions adamw = {
+      .kind = Kind::adam, .weight_decay = 0.5, .adam = {.decoupled_decay = true}};
+  Trainer decayed = trainer(adamw), usual = trainer({.kind = Kind::adam});
+  one_step(decayed, 0.01);
+  one_step(usual, 0.01);
+  EXPECT_TRUE(equal_bits(decayed.state().get("fc1.weight.momentum"),
+                         usual.state().get("fc1.weight.momentum")));
+  for (std::int64_t i = 0; i < 64; ++i) {
+    EXPECT_NEAR(element(decayed.state().get("fc1.weight"), i),
+                element(usual.state().get("fc1.weight"), i) -
+                    0.01 * 0.5 * element(before.get("fc1.weight"), i),
+                1e-6);
+  }
+}
+
+// Keeps half of the old and half of the batch's mean of its input.
+class Watch final : public Module {
+ public:
+  Value forward(Scope& scope, Value x) const override {
+    const Value seen = scope.state("seen", {}, Init::constant(4));
+    if (scope.training()) scope.update(seen, seen * 0.5 + ops::mean(x) * 0.5);
+    return scope.training() ? x : x + seen * 0.0;
+  }
+};
+
+TEST(States, StartAsTheirInitSaysAndAreUpdatedByTheStep) {
+  auto net = std::make_shared<Sequential>();
+  net->add("watch", Watch()).add("fc", Linear(2, 2));
+  Trainer t(net, {2}, 2, {.batch = 32});
+  ASSERT_EQ(t.states().size(), 1u);
+  EXPECT_EQ(t.states()[0].name, "watch.seen");
+  EXPECT_EQ(t.parameters().size(), 2u);
+  EXPECT_EQ(t.state().get("watch.seen").item(), 4);
+  const testing::Spirals data(32);
+  Tensor x(DType::f32, {32, 2}), y(DType::s32, {32});
+  data.fill(0, 0, x, y);
+  double mean = 0;
+  for (const float v : x.span<float>()) mean += v / 64;
+  one_step(t, 0.1);
+  EXPECT_NEAR(t.state().get("watch.seen").item(), 2 + mean / 2, 1e-6);
+
+  const Model model = inference_model(t);
+  EXPECT_TRUE(equal_bits(model.state.get("watch.seen"), t.state().get("watch.seen")));
+  EXPECT_EQ(model.state.size(), 3u);
+  Trainer other(net, {2}, 2, {.batch = 32, .seed = 2});
+  set_weights(other, model.state);
+  EXPECT_TRUE(equal_bits(other.state().get("watch.seen"), t.state().get("watch.seen")));
+  State lacking = model.state.clone();
+  lacking.erase("watch.seen");
+  EXPECT_THROW(set_weights(other, lacking), Error);
+
+  Graph graph(ops::standard_ops());
+  Scope scope(graph);
+  EXPECT_THROW(scope.update(scope.state("s", {}, Init::constant(0)), graph.constant(1)), Error);
+}
+
+}  // namespace
+}  // namespace tessera::nn
