@@ -1,0 +1,14 @@
+// Residual networks of He et al. 2016 for ImageNet, as torchvision builds and names them: conv1,
+// bn1, layer1.0.conv1, ..., layer2.0.downsample.0, ..., fc. ResNet-18 has 11,689,512 parameters.
+#pragma once
+
+#include "models/blocks.h"
+
+namespace tessera::models {
+
+// Depth 18 or 34 (blocks of two 3x3 convolutions) or 50 (bottlenecks, stride in the 3x3). The CIFAR
+// stem is one 3x3 convolution without pooling.
+nn::Sequential resnet(std::int64_t depth, std::int64_t classes = 1000, Stem stem = Stem::imagenet,
+                      std::int64_t channels = 3);
+
+}  // namespace tessera::models

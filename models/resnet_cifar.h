@@ -1,0 +1,14 @@
+// Residual networks for CIFAR (He et al. 2016, section 4.2): depth 6n + 2, three stages of 16, 32
+// and 64 channels, shortcuts without parameters (option A). ResNet-20: 269,722 parameters.
+#pragma once
+
+#include "nn/module.h"
+
+namespace tessera::models {
+
+// `width` multiplies the channels: 2 is the "double width" of the quantization papers. Names:
+// conv1, bn1, layer1.0.conv1, layer1.0.bn1, ..., linear.
+nn::Sequential resnet_cifar(std::int64_t depth, std::int64_t classes = 10, double width = 1,
+                            std::int64_t channels = 3);
+
+}  // namespace tessera::models
