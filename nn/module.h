@@ -102,10 +102,15 @@ class Module {
   virtual Value forward(Scope& scope, Value x) const = 0;
 };
 
+template <class M>
+concept IsModule = std::is_base_of_v<Module, std::decay_t<M>>;
+template <class A, class B>
+concept IsSame = std::is_same_v<std::decay_t<A>, B>;
+
 // A module by value or already shared, as a shared one.
 template <class M>
 std::shared_ptr<const Module> share(M&& module) {
-  if constexpr (std::is_base_of_v<Module, std::decay_t<M>>) {
+  if constexpr (IsModule<M>) {
     return std::make_shared<std::decay_t<M>>(std::forward<M>(module));
   } else {
     return std::forward<M>(module);
@@ -170,10 +175,11 @@ class Dropout final : public Module {
 class Sequential final : public Module {
  public:
   Sequential() = default;
-  template <class... Modules>
-  requires(sizeof...(Modules) > 0 && (std::is_base_of_v<Module, std::decay_t<Modules>> &&
-                                      ...)) explicit Sequential(Modules&&... modules) {
-    (add(std::to_string(items_.size()), std::forward<Modules>(modules)), ...);
+  template <IsModule First, IsModule... Rest>
+  requires(sizeof...(Rest) > 0 || !IsSame<First, Sequential>)  // a copy is no sequence of one
+      explicit Sequential(First&& first, Rest&&... rest) {
+    add("0", std::forward<First>(first));
+    (add(std::to_string(items_.size()), std::forward<Rest>(rest)), ...);
   }
   template <class M>
   Sequential& add(std::string name, M&& module) {
@@ -192,7 +198,8 @@ class Sequential final : public Module {
 class Residual final : public Module {
  public:
   template <class Body>
-  explicit Residual(Body&& body) : body_(share(std::forward<Body>(body))) {}
+  requires(!IsSame<Body, Residual>) explicit Residual(Body&& body)
+      : body_(share(std::forward<Body>(body))) {}
   template <class Body, class Shortcut>
   Residual(Body&& body, std::string name, Shortcut&& shortcut)
       : body_(share(std::forward<Body>(body))),
