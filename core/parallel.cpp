@@ -43,17 +43,6 @@ std::atomic<int>& thread_count() {
 
 thread_local bool inside_region = false;
 
-class RegionGuard {
- public:
-  RegionGuard() : outer_(inside_region) { inside_region = true; }
-  ~RegionGuard() { inside_region = outer_; }
-  RegionGuard(const RegionGuard&) = delete;
-  RegionGuard& operator=(const RegionGuard&) = delete;
-
- private:
-  bool outer_;
-};
-
 // Keeps the exception of the lowest part, so that which one is seen does not depend on timing.
 class FirstError {
  public:
@@ -119,7 +108,7 @@ class Pool {
     }
     wake_.notify_all();
     {
-      const RegionGuard guard;
+      const SerialScope inside;
       run_range(0, parts / threads, function, context, error);
     }
     std::unique_lock lock(mutex_);
@@ -129,7 +118,7 @@ class Pool {
 
  private:
   void work(int w, int64_t seen) {
-    const RegionGuard guard;
+    const SerialScope inside;
     std::unique_lock lock(mutex_);
     while (true) {
       wake_.wait(lock, [&] { return stop_ || job_ != seen; });
@@ -174,7 +163,7 @@ bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, v
   {
     // The runtime may give fewer threads than asked for.
     const int64_t given = omp_get_num_threads(), me = omp_get_thread_num();
-    const RegionGuard guard;
+    const SerialScope inside;
     run_range(parts * me / given, parts * (me + 1) / given, function, context, error);
   }
   return true;
@@ -183,6 +172,13 @@ bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, v
 #endif
 
 }  // namespace
+
+SerialScope::SerialScope() : outer_(inside_region) {
+  inside_region = true;
+}
+SerialScope::~SerialScope() {
+  inside_region = outer_;
+}
 
 int num_threads() {
   return thread_count().load(std::memory_order_relaxed);

@@ -16,6 +16,19 @@ int num_threads();
 // Sets num_threads() for the process; n in [1, kMaxThreads], otherwise Error.
 void set_num_threads(int n);
 
+// While it lives, parallel work of the calling thread runs inline: for a thread that works beside
+// those of a parallel region, which would otherwise start a second team on the same cores.
+class SerialScope {
+ public:
+  SerialScope();
+  ~SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+
+ private:
+  bool outer_;
+};
+
 namespace detail {
 using PartFunction = void (*)(void* context, int64_t part);
 void run_parts(int64_t parts, PartFunction function, void* context);

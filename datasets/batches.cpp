@@ -11,6 +11,12 @@
 namespace tessera::datasets {
 namespace {
 
+// [n, h, w] -> [h, w]
+Shape image_shape(const Dataset& data) {
+  const auto& dims = data.images.shape().dims();
+  return dims.empty() ? Shape{} : Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
+}
+
 std::vector<std::int32_t> identity(std::int64_t n) {
   std::vector<std::int32_t> out(static_cast<std::size_t>(n));
   std::iota(out.begin(), out.end(), 0);
@@ -29,7 +35,10 @@ std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::i
 }
 
 Batches::Batches(Dataset data, Preprocess preprocess, BatchOptions options)
-    : data_(std::move(data)), preprocess_(std::move(preprocess)), options_(options) {
+    : data_(std::move(data)),
+      preprocess_(std::move(preprocess)),
+      options_(options),
+      augmenter_(options.augment, image_shape(data_), options.seed) {
   const std::int64_t n = data_.size(), batch = options_.batch;
   check(n > 0 && data_.images.shape().rank() > 0 && data_.images.shape()[0] == Dim(n), "[batches] ",
         data_.name, ": expected as many images as labels and at least one, got ",
@@ -42,7 +51,10 @@ Batches::Batches(Dataset data, Preprocess preprocess, BatchOptions options)
   check(batch >= 1, "[batches] expected a batch of at least 1, got ", batch);
   check(!options_.drop_last || batch <= n, "[batches] ", data_.name, ": a batch of ", batch,
         " with drop_last leaves nothing of ", n, " samples");
-  if (options_.sample.rank() == 0) options_.sample = {data_.pixels()};
+  if (options_.sample.rank() == 0) {
+    const Shape image = image_shape(data_);
+    options_.sample = image.rank() == 3 ? image : Shape{data_.pixels()};
+  }
   check(!options_.sample.is_symbolic() && options_.sample.numel() == data_.pixels(), "[batches] ",
         data_.name, ": expected a sample shape of ", data_.pixels(), " values, got ",
         options_.sample.text());
@@ -81,6 +93,7 @@ void Batches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y)
   const auto rows = std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
                                                                 static_cast<std::size_t>(n));
   preprocess_.gather(data_.images, rows, values);
+  if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, values);
   const auto stored = data_.labels.span<std::int32_t>();
   std::transform(rows.begin(), rows.end(), labels.begin(),
                  [&](std::int32_t row) { return stored[static_cast<std::size_t>(row)]; });

@@ -9,6 +9,7 @@
 
 #include "core/batch_source.h"
 #include "core/tensor.h"
+#include "datasets/augment.h"
 #include "datasets/dataset.h"
 #include "datasets/preprocess.h"
 
@@ -23,7 +24,11 @@ struct BatchOptions {
   std::uint64_t seed = 1;
   bool shuffle = true;     // false: samples in the order of the set, every epoch
   bool drop_last = false;  // true: next() leaves out the samples of an incomplete last batch
-  Shape sample = {};       // of as many values as an image, [1,28,28] say; by default [pixels]
+  // Of as many values as an image, [1,28,28] say; by default [pixels] for images [n,h,w] and
+  // [c,h,w] for images [n,c,h,w].
+  Shape sample = {};
+  // For sources to train on. Epoch -1, the stored order, is what evaluation sees: always as it is.
+  Augment augment = {};
 };
 
 // Views into buffers of Batches: the next call of next() overwrites them.
@@ -39,14 +44,13 @@ struct Batch {
 // batch holds is a function of (data, options, epoch, first sample) alone, so a run that resumes
 // with seek() sees the bits it would have seen, for any number of threads.
 //
-// Batches are made when asked for, not ahead by a thread of their own: on two cores 256 x 784
-// values take about 20 us and the training step of LeNet-300-100 that they feed about 2 ms. A
-// producer could win that hundredth at most, and with as many threads as cores takes its time from
-// the step.
+// Batches are made when asked for: on two cores 256 x 784 values take about 20 us and the training
+// step of LeNet-300-100 that they feed about 2 ms. Where making them takes longer than that,
+// datasets/prefetch.h makes them ahead, in a thread of its own.
 class Batches final : public BatchSource {
  public:
-  // Shares the tensors of `data`. Throws Error when sizes do not fit, the set is empty, or
-  // drop_last leaves no batch.
+  // Shares the tensors of `data`. Throws Error when sizes do not fit, the set is empty, an
+  // option is out of range, or drop_last leaves no batch.
   Batches(Dataset data, Preprocess preprocess, BatchOptions options = {});
 
   std::string name() const override { return data_.name; }
@@ -77,6 +81,7 @@ class Batches final : public BatchSource {
   Dataset data_;
   Preprocess preprocess_;
   BatchOptions options_;
+  Augmenter augmenter_;
   std::int64_t steps_ = 0, epoch_ = 0, step_ = 0;
   Batch full_, last_;  // last_: the shorter final batch, sharing the buffers of full_
 

@@ -26,6 +26,51 @@ void prefetch(const std::uint8_t* x, std::int64_t n) {
 
 }  // namespace
 
+ChannelMoments channel_moments(const Dataset& data) {
+  const Shape& shape = data.images.shape();
+  check(data.size() > 0 && shape.rank() >= 3, "[preprocess] ", data.name,
+        ": expected images u8[n,h,w] or u8[n,c,h,w] and at least one, got ",
+        data.images.text_type());
+  const std::int64_t channels = shape.rank() == 4 ? shape[1].value() : 1;
+  const std::int64_t rows = data.size() * channels, plane = data.pixels() / channels;
+  const auto images = data.images.span<std::uint8_t>();
+  struct Sums {
+    std::uint64_t values = 0, squares = 0;
+  };
+  const std::int64_t parts = std::min<std::int64_t>(data.size(), 64);
+  std::vector<Sums> sums(static_cast<std::size_t>(parts * channels));
+  parallel_parts(parts, [&](std::int64_t part) {
+    const std::int64_t begin = data.size() * part / parts * channels;
+    const std::int64_t end = data.size() * (part + 1) / parts * channels;
+    for (std::int64_t row = begin; row < end; ++row) {
+      Sums of_row;
+      for (const std::uint32_t x :
+           images.subspan(static_cast<std::size_t>(row * plane), static_cast<std::size_t>(plane))) {
+        of_row.values += x;
+        of_row.squares += x * x;
+      }
+      Sums& sum = sums[static_cast<std::size_t>(part * channels + row % channels)];
+      sum.values += of_row.values;
+      sum.squares += of_row.squares;
+    }
+  });
+  ChannelMoments out;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    Sums sum;
+    for (std::size_t i = static_cast<std::size_t>(c); i < sums.size();
+         i += static_cast<std::size_t>(channels)) {
+      sum.values += sums[i].values;
+      sum.squares += sums[i].squares;
+    }
+    const double n = 255.0 * static_cast<double>(rows / channels * plane);
+    const double mean = static_cast<double>(sum.values) / n;
+    const double variance = static_cast<double>(sum.squares) / (255.0 * n) - mean * mean;
+    out.mean.push_back(static_cast<float>(mean));
+    out.std.push_back(static_cast<float>(std::sqrt(std::max(0.0, variance))));
+  }
+  return out;
+}
+
 Preprocess::Preprocess(Tensor scale, Tensor shift)
     : scale_(std::move(scale)), shift_(std::move(shift)) {
   for (const Tensor* t : {&scale_, &shift_}) {
@@ -80,6 +125,11 @@ Preprocess Preprocess::standard(std::int64_t pixels, std::span<const float> mean
     shift.span<float>()[static_cast<std::size_t>(j)] = mean[c] / std[c];
   }
   return {std::move(scale), std::move(shift)};
+}
+
+Preprocess Preprocess::standard(const Dataset& train) {
+  const ChannelMoments moments = channel_moments(train);
+  return standard(train.pixels(), moments.mean, moments.std);
 }
 
 void Preprocess::gather(const Tensor& images, std::span<const std::int32_t> rows,

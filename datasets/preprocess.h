@@ -3,11 +3,20 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/tensor.h"
 #include "datasets/dataset.h"
 
 namespace tessera::datasets {
+
+// Mean and standard deviation of x / 255 over each channel of a set, from sums of integers: the
+// same bits for any thread count. Images [n, c, h, w] have c channels, [n, h, w] have one. Throws
+// Error when the set is empty.
+struct ChannelMoments {
+  std::vector<float> mean, std;
+};
+ChannelMoments channel_moments(const Dataset& data);
 
 // y[j] = x[j] * scale[j] - shift[j] for byte x[j] of an image; x in 0..255. The two vectors are all
 // there is, so a model file can carry them. Rounds after the product and after the difference (no
@@ -23,6 +32,8 @@ class Preprocess {
   // mean.size() values each; MNIST's usual pair is 0.1307, 0.3081.
   static Preprocess standard(std::int64_t pixels, std::span<const float> mean,
                              std::span<const float> std);
+  // The same with the moments of `train`: what convolutional networks of CIFAR and ImageNet use.
+  static Preprocess standard(const Dataset& train);
   // From stored vectors, f32 [pixels] each. Throws Error when they are not that, or not finite.
   Preprocess(Tensor scale, Tensor shift);
 

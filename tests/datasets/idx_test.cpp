@@ -3,13 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <boost/iostreams/copy.hpp>
-#include <boost/iostreams/filter/gzip.hpp>
-#include <boost/iostreams/filtering_streambuf.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/datasets/packed.h"
 #include "tests/datasets/temp_dir.h"
 
 namespace tessera::datasets {
@@ -19,16 +16,6 @@ using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-std::string gzip(const std::string& bytes) {
-  std::istringstream in(bytes);
-  std::ostringstream out;
-  boost::iostreams::filtering_streambuf<boost::iostreams::input> source;
-  source.push(boost::iostreams::gzip_compressor());
-  source.push(in);
-  boost::iostreams::copy(source, out);
-  return out.str();
-}
 
 std::string labels_file() {
   return big_endian(0x801) + big_endian(4) + std::string("\1\2\3\4");
@@ -52,8 +39,8 @@ class Idx : public ::testing::Test {
   TempDir dir_;
 };
 
-TEST_F(Idx, ReadsPlainAndGzipWhateverTheName) {
-  for (const std::string& bytes : {images_file(), gzip(images_file())}) {
+TEST_F(Idx, ReadsPlainAndPackedWhateverTheName) {
+  for (const std::string& bytes : {images_file(), gzip(images_file()), xz(images_file())}) {
     for (const char* name : {"a", "a.gz"}) {
       const Tensor t = read_idx(dir_.write(name, bytes));
       EXPECT_EQ(t.text_type(), "u8[2,3,4]");

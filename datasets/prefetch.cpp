@@ -1,0 +1,162 @@
+#include "datasets/prefetch.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "core/parallel.h"
+
+namespace tessera::datasets {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t microseconds_since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
+}
+
+void copy_rows(const Tensor& from, Tensor& to) {
+  std::memcpy(to.data(), from.data(), static_cast<std::size_t>(to.bytes()));
+}
+
+}  // namespace
+
+Prefetch::Prefetch(std::shared_ptr<const BatchSource> source, PrefetchOptions options)
+    : source_(std::move(source)), options_(options) {
+  check(source_ != nullptr, "[prefetch] expected a source of batches");
+  check(options.ahead >= 1 && options.workers >= 1,
+        "[prefetch] expected at least 1 batch ahead and 1 worker, got ", options.ahead, " and ",
+        options.workers);
+  for (int i = 0; i < std::min(options.workers, options.ahead); ++i)
+    workers_.emplace_back([this] { work(); });
+}
+
+Prefetch::~Prefetch() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  work_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+PrefetchCounts Prefetch::counts() const {
+  const std::lock_guard lock(mutex_);
+  return counts_;
+}
+
+std::shared_ptr<Prefetch::Slot> Prefetch::waiting() const {
+  const auto found = std::find_if(slots_.begin(), slots_.end(),
+                                  [](const auto& slot) { return slot->stage == Stage::waiting; });
+  return found == slots_.end() ? nullptr : *found;
+}
+
+void Prefetch::work() {
+  const SerialScope serial;  // the cores belong to the training step
+  Lock lock(mutex_);
+  while (true) {
+    std::shared_ptr<Slot> slot;
+    work_.wait(lock, [&] { return stop_ || (slot = waiting()); });
+    if (stop_) return;
+    slot->stage = Stage::making;
+    ++making_;
+    lock.unlock();
+    make(*slot);
+    lock.lock();
+    slot->stage = Stage::ready;
+    --making_;
+    done_.notify_all();
+  }
+}
+
+void Prefetch::make(Slot& slot) const {
+  try {
+    const std::int64_t n = slot.range.n;
+    if (!slot.y.defined() || slot.y.numel() < n) {
+      const Shape sample = source_->sample_shape();
+      Shape shape{n};
+      for (const Dim dim : sample.dims()) shape.push_back(dim);
+      slot.x = Tensor(DType::f32, shape);
+      slot.y = Tensor(DType::s32, {n});
+    }
+    Tensor x = slot.x.slice(0, n), y = slot.y.slice(0, n);
+    source_->fill(slot.range.epoch, slot.range.first, x, y);
+  } catch (...) {
+    slot.error = std::current_exception();
+  }
+}
+
+void Prefetch::foresee(Range last) const {
+  const std::int64_t samples = source_->samples();
+  if (!slots_.empty()) last = slots_.back()->range;
+  while (static_cast<int>(slots_.size()) < options_.ahead) {
+    last.first += last.n;
+    if (last.first >= samples) {
+      if (last.epoch < 0) break;
+      last.first = 0;
+      ++last.epoch;
+    }
+    last.n = std::min(batch_, samples - last.first);
+    if (spare_.empty()) spare_.push_back(std::make_shared<Slot>());
+    const std::shared_ptr<Slot> slot = std::move(spare_.back());
+    spare_.pop_back();
+    slot->range = last;
+    slot->stage = Stage::waiting;
+    slot->error = nullptr;
+    slots_.push_back(slot);
+  }
+  work_.notify_all();
+}
+
+void Prefetch::take(Lock& lock, Tensor& x, Tensor& y) const {
+  const std::shared_ptr<Slot> slot = slots_.front();
+  if (slot->stage != Stage::ready) {
+    const auto start = Clock::now();
+    done_.wait(lock, [&] { return slot->stage == Stage::ready; });
+    ++counts_.waits;
+    counts_.wait_us += microseconds_since(start);
+  }
+  slots_.pop_front();
+  if (slot->error) {
+    slots_.clear();
+    std::rethrow_exception(slot->error);
+  }
+  lock.unlock();
+  copy_rows(slot->x, x);
+  copy_rows(slot->y, y);
+  lock.lock();
+  spare_.push_back(slot);
+  foresee(slot->range);
+}
+
+void Prefetch::fill_directly(Lock& lock, const Range& range, Tensor& x, Tensor& y) const {
+  const auto start = Clock::now();
+  slots_.clear();
+  done_.wait(lock, [&] { return making_ == 0; });
+  lock.unlock();
+  source_->fill(range.epoch, range.first, x, y);
+  lock.lock();
+  ++counts_.direct;
+  counts_.direct_us += microseconds_since(start);
+  if (range.n < 1) return;
+  batch_ = range.n;
+  foresee(range);
+}
+
+void Prefetch::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
+  const std::lock_guard turn(caller_);
+  const bool usual = x.defined() && y.defined() && x.dtype() == DType::f32 &&
+                     y.dtype() == DType::s32 &&
+                     x.numel() == y.numel() * source_->sample_shape().numel();
+  const Range range{epoch, first, y.defined() ? y.numel() : 0};
+  Lock lock(mutex_);
+  ++counts_.fills;
+  if (usual && !slots_.empty() && slots_.front()->range == range) {
+    take(lock, x, y);
+  } else {
+    fill_directly(lock, range, x, y);
+  }
+}
+
+}  // namespace tessera::datasets

@@ -1,0 +1,188 @@
+#include "datasets/prefetch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "datasets/batches.h"
+#include "datasets/synthetic_digits.h"
+#include "tests/datasets/temp_dir.h"
+
+namespace tessera::datasets {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Sample i of epoch e is {e, i}; takes its time, and fails where it is told to.
+class SlowSource final : public BatchSource {
+ public:
+  explicit SlowSource(int milliseconds = 0) : milliseconds_(milliseconds) {}
+  std::string name() const override { return "slow"; }
+  std::int64_t samples() const override { return 10; }
+  std::int64_t classes() const override { return 2; }
+  Shape sample_shape() const override { return {2}; }
+  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+    most_at_once = std::max(most_at_once.load(), ++at_once_);
+    ++fills;
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds_));
+    const std::int64_t n = y.numel();
+    --at_once_;
+    check(first >= 0 && first + n <= samples(), "[slow] range ", first, " to ", first + n);
+    check(!(epoch == fail_epoch && first == fail_first), "[slow] fails at ", first);
+    for (std::int64_t i = 0; i < n; ++i) {
+      x.span<float>()[static_cast<std::size_t>(2 * i)] = static_cast<float>(epoch);
+      x.span<float>()[static_cast<std::size_t>(2 * i + 1)] = static_cast<float>(first + i);
+      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(first + i);
+    }
+  }
+  mutable std::atomic<int> fills = 0, most_at_once = 0;
+  std::atomic<std::int64_t> fail_epoch = -2, fail_first = 0;
+
+ private:
+  int milliseconds_;
+  mutable std::atomic<int> at_once_ = 0;
+};
+
+// Asks for a range and expects its samples.
+void expect_range(const BatchSource& source, std::int64_t epoch, std::int64_t first,
+                  std::int64_t n) {
+  Tensor x = Tensor::full({n, 2}, -5.0f), y(DType::s32, {n});
+  source.fill(epoch, first, x, y);
+  for (std::int64_t i = 0; i < n; ++i) {
+    ASSERT_EQ(x.span<float>()[static_cast<std::size_t>(2 * i)], static_cast<float>(epoch));
+    ASSERT_EQ(x.span<float>()[static_cast<std::size_t>(2 * i + 1)], static_cast<float>(first + i));
+    ASSERT_EQ(y.span<std::int32_t>()[static_cast<std::size_t>(i)], first + i);
+  }
+}
+
+void walk(const BatchSource& source, std::int64_t epoch, std::int64_t first = 0) {
+  for (; first < 10; first += 4)
+    expect_range(source, epoch, first, std::min<std::int64_t>(4, 10 - first));
+}
+
+TEST(PrefetchTest, GivesTheBytesOfItsSourceAheadOfTime) {
+  const Dataset data = synthetic_digits({.train = 70, .test = 1}).train;
+  const auto source = std::make_shared<Batches>(
+      data, Preprocess::unit(784),
+      BatchOptions{.sample = {1, 28, 28}, .augment = {.pad = 2, .flip = 0.5}});
+  for (const PrefetchOptions& options : {PrefetchOptions{1, 1}, {2, 1}, {3, 3}}) {
+    const Prefetch ahead(source, options);
+    EXPECT_EQ(ahead.name(), source->name());
+    EXPECT_EQ(ahead.samples(), 70);
+    EXPECT_EQ(ahead.classes(), 10);
+    EXPECT_EQ(ahead.sample_shape(), Shape({1, 28, 28}));
+    for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
+      for (std::int64_t first = 0; first < 70; first += 16) {
+        const std::int64_t n = std::min<std::int64_t>(16, 70 - first);
+        Tensor x(DType::f32, {n, 1, 28, 28}), y(DType::s32, {n}), x2 = x.clone(), y2 = y.clone();
+        ahead.fill(epoch, first, x, y);
+        source->fill(epoch, first, x2, y2);
+        ASSERT_TRUE(equal_bits(x, x2));
+        ASSERT_TRUE(equal_bits(y, y2));
+      }
+    }
+    EXPECT_EQ(ahead.counts().fills, 20);
+    EXPECT_EQ(ahead.counts().direct, 1);
+  }
+}
+
+TEST(PrefetchTest, ASlowStepHidesASlowSource) {
+  const auto source = std::make_shared<SlowSource>(5);
+  const Prefetch ahead(source);
+  expect_range(ahead, 0, 0, 2);
+  for (std::int64_t first = 2; first < 10; first += 2) {
+    while (source->fills < 2 + first / 2) std::this_thread::yield();  // a step that takes long
+    expect_range(ahead, 0, first, 2);
+  }
+  EXPECT_EQ(ahead.counts().direct, 1);
+  EXPECT_GE(ahead.counts().direct_us, 5000);
+}
+
+TEST(PrefetchTest, CountsTheWaitsOfAFastStep) {
+  const auto source = std::make_shared<SlowSource>(5);
+  const Prefetch ahead(source);
+  walk(ahead, 0);
+  const PrefetchCounts counts = ahead.counts();
+  EXPECT_EQ(counts.fills, 3);
+  EXPECT_EQ(counts.direct, 1);
+  EXPECT_EQ(counts.waits, 2);
+  EXPECT_GE(counts.wait_us, 5000);
+}
+
+TEST(PrefetchTest, SeeksGoToTheSourceAndStartAnew) {
+  const auto source = std::make_shared<SlowSource>(1);
+  const Prefetch ahead(source);
+  walk(ahead, 0);
+  walk(ahead, 1);
+  EXPECT_EQ(ahead.counts().direct, 1);
+  walk(ahead, -1);  // an evaluation between epochs
+  walk(ahead, 2);
+  EXPECT_EQ(ahead.counts().direct, 3);
+  walk(ahead, 7, 4);  // a resume
+  walk(ahead, 8);
+  EXPECT_EQ(ahead.counts().direct, 4);
+  expect_range(ahead, 8, 0, 10);  // another size, again and again
+  expect_range(ahead, 8, 0, 3);
+  expect_range(ahead, 8, 3, 5);
+  expect_range(ahead, 8, 8, 2);
+  EXPECT_EQ(ahead.counts().direct, 7);
+  walk(ahead, 0);
+  EXPECT_EQ(source->most_at_once, 1);
+}
+
+TEST(PrefetchTest, ErrorsAreThrownByTheFillThatMeetsThem) {
+  const auto source = std::make_shared<SlowSource>();
+  source->fail_epoch = 0;
+  source->fail_first = 8;
+  for (const int workers : {1, 3}) {
+    const Prefetch ahead(source, {3, workers});
+    expect_range(ahead, 0, 0, 4);
+    expect_range(ahead, 0, 4, 4);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(error_of([&] { expect_range(ahead, 0, 8, 2); }), HasSubstr("fails at 8"));
+    }
+    walk(ahead, 1);
+    EXPECT_THAT(error_of([&] { expect_range(ahead, 2, 9, 2); }), HasSubstr("range 9 to 11"));
+    walk(ahead, 2);
+  }
+}
+
+TEST(PrefetchTest, EndsWhileBatchesAreBeingMade) {
+  const auto source = std::make_shared<SlowSource>(2);
+  for (int fills = 0; fills < 4; ++fills) {
+    const Prefetch ahead(source, {3, 2});
+    for (int i = 0; i < fills; ++i) expect_range(ahead, 0, 2 * i, 2);
+  }
+  source->fail_epoch = 0;
+  source->fail_first = 2;
+  const Prefetch ahead(source);
+  expect_range(ahead, 0, 0, 2);  // and nobody asks for the one that fails
+}
+
+TEST(PrefetchTest, CallersTakeTurns) {
+  const Prefetch ahead(std::make_shared<SlowSource>());
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      for (int epoch = 0; epoch < 30; ++epoch) walk(ahead, epoch);
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(ahead.counts().fills, 270);
+}
+
+TEST(PrefetchTest, WrongTensorsAndOptions) {
+  const auto source = std::make_shared<SlowSource>();
+  EXPECT_THAT(error_of([&] { Prefetch(source, {0, 1}); }), HasSubstr("got 0 and 1"));
+  EXPECT_THAT(error_of([&] { Prefetch(source, {1, 0}); }), HasSubstr("got 1 and 0"));
+  EXPECT_THAT(error_of([&] { Prefetch(nullptr); }), HasSubstr("expected a source"));
+  const Prefetch ahead(source);
+  Tensor x(DType::u8, {2, 2}), y(DType::s32, {2});
+  EXPECT_THAT(error_of([&] { ahead.fill(0, 0, x, y); }), HasSubstr("f32"));
+}
+
+}  // namespace
+}  // namespace tessera::datasets
