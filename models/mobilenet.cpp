@@ -49,11 +49,12 @@ nn::Sequential mobilenet_v1(std::int64_t classes, Stem stem, double width, std::
   const Layer layers[] = {{64, 1},  {128, 2}, {128, 1}, {256, 2}, {256, 1},  {512, 2}, {512, 1},
                           {512, 1}, {512, 1}, {512, 1}, {512, 1}, {1024, 2}, {1024, 1}};
   std::int64_t in = scaled(32);
-  nn::Sequential model(conv_norm<nn::ReLU>({.in = channels,
-                                            .out = in,
-                                            .kernel = 3,
-                                            .stride = stem == Stem::imagenet ? 2 : 1,
-                                            .padding = 1}));
+  nn::Sequential model;
+  model.add("0", conv_norm<nn::ReLU>({.in = channels,
+                                      .out = in,
+                                      .kernel = 3,
+                                      .stride = stem == Stem::imagenet ? 2 : 1,
+                                      .padding = 1}));
   for (const Layer& layer : layers) {
     const std::int64_t out = scaled(layer.out);
     model.add(std::to_string(model.size()),
@@ -77,11 +78,12 @@ nn::Sequential mobilenet_v2(std::int64_t classes, Stem stem, double width, std::
   const Stage stages[] = {{1, 16, 1, 1}, {6, 24, 2, first}, {6, 32, 3, 2}, {6, 64, 4, 2},
                           {6, 96, 3, 1}, {6, 160, 3, 2},    {6, 320, 1, 1}};
   std::int64_t in = scaled(32);
-  nn::Sequential features(conv_norm<nn::ReLU6>(
-      {.in = channels, .out = in, .kernel = 3, .stride = first, .padding = 1}));
+  nn::Sequential features;
   const auto add = [&](auto module) {
     features.add(std::to_string(features.size()), std::move(module));
   };
+  add(conv_norm<nn::ReLU6>(
+      {.in = channels, .out = in, .kernel = 3, .stride = first, .padding = 1}));
   for (const Stage& stage : stages) {
     const std::int64_t out = scaled(stage.out);
     for (std::int64_t i = 0; i < stage.blocks; ++i) {

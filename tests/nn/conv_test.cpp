@@ -15,7 +15,7 @@
 #include "nn/schedule.h"
 #include "ops/op_list.h"
 #include "quant/harden.h"
-#include "tests/nn/golden.h"
+#include "tests/golden/golden.h"
 
 namespace tessera::nn {
 namespace {
