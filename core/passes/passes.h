@@ -22,8 +22,8 @@ struct Pass {
   Graph (*run)(const Graph&, PassContext&);
 };
 
-// lower, simplify, fold, fuse. Common subexpressions and dead code need no pass of their own: nodes are
-// hash-consed and every pass copies the live part only.
+// lower, simplify, fold, fuse. Common subexpressions and dead code need no pass of their own: nodes
+// are hash-consed and every pass copies the live part only.
 std::span<const Pass> graph_passes();
 
 Graph simplify(const Graph& graph, PassContext& context);

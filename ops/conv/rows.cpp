@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "ops/conv/dnnl_rows.h"
+#include "ops/conv/gemm_rows.h"
 #include "ops/ref_row.h"
 
 namespace tessera {
@@ -11,9 +12,10 @@ namespace {
 
 using Rows = std::span<const KernelRow>;
 
-std::vector<KernelRow> joined(std::initializer_list<Rows> tables) {
+std::vector<KernelRow> joined(const ConvRows& own, Rows blocked) {
   std::vector<KernelRow> out;
-  for (const Rows rows : tables) out.insert(out.end(), rows.begin(), rows.end());
+  for (const Rows rows : {own.narrow, blocked, own.any})
+    out.insert(out.end(), rows.begin(), rows.end());
   out.push_back(kRefRow);
   return out;
 }
@@ -21,15 +23,15 @@ std::vector<KernelRow> joined(std::initializer_list<Rows> tables) {
 }  // namespace
 
 Rows conv2d_rows() {
-  static const auto rows = joined({conv2d_dnnl_rows()});
+  static const auto rows = joined(conv2d_gemm_rows(), conv2d_dnnl_rows());
   return rows;
 }
 Rows conv2d_grad_input_rows() {
-  static const auto rows = joined({conv2d_grad_input_dnnl_rows()});
+  static const auto rows = joined(conv2d_grad_input_gemm_rows(), conv2d_grad_input_dnnl_rows());
   return rows;
 }
 Rows conv2d_grad_weight_rows() {
-  static const auto rows = joined({conv2d_grad_weight_dnnl_rows()});
+  static const auto rows = joined(conv2d_grad_weight_gemm_rows(), conv2d_grad_weight_dnnl_rows());
   return rows;
 }
 

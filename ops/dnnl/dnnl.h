@@ -21,7 +21,8 @@ class DnnlPrimitive {
   DnnlPrimitive() = default;
   // `pd` is a primitive descriptor made with dnnl_attr().
   template <class Descriptor>
-  explicit DnnlPrimitive(const Descriptor& pd) : primitive_(pd.get()), scratch_(pd.scratchpad_desc()) {}
+  explicit DnnlPrimitive(const Descriptor& pd)
+      : primitive_(pd.get()), scratch_(pd.scratchpad_desc()) {}
 
   std::int64_t scratch_bytes() const { return static_cast<std::int64_t>(scratch_.get_size()); }
   struct Argument {

@@ -29,9 +29,9 @@ inline float window_share(const PoolPlane& p, const Window& v) {
   return 1.0f / static_cast<float>(n > 0 ? n : 1);
 }
 
-// The first of equal values wins, and the first NaN.
-inline bool beats(float v, float best) {
-  return v > best || (v != v && best == best);
+// NaN wins.
+inline float larger(float v, float best) {
+  return v <= best ? best : v;
 }
 
 inline bool is_halving(const PoolPlane& p) {
@@ -41,16 +41,16 @@ inline bool is_halving(const PoolPlane& p) {
 
 template <int64_t L>
 void max_forward(const PoolPlane& p, const float* x, float* y) {
-  if (L == 1 && is_halving(p)) {
+  if (is_halving(p)) {
     for (int64_t i = 0; i < p.oh; ++i) {
-      const float* a = x + 2 * i * p.w;
-      const float* b = a + p.w;
+      const float* a = x + 2 * i * p.w * L;
+      const float* b = a + p.w * L;
+      float* out = y + i * p.ow * L;
       for (int64_t j = 0; j < p.ow; ++j) {
-        float best = a[2 * j];
-        best = beats(a[2 * j + 1], best) ? a[2 * j + 1] : best;
-        best = beats(b[2 * j], best) ? b[2 * j] : best;
-        best = beats(b[2 * j + 1], best) ? b[2 * j + 1] : best;
-        y[i * p.ow + j] = best;
+        for (int64_t l = 0; l < L; ++l) {
+          const int64_t at = 2 * j * L + l;
+          out[j * L + l] = larger(larger(b[at + L], b[at]), larger(a[at + L], a[at]));
+        }
       }
     }
     return;
@@ -63,7 +63,7 @@ void max_forward(const PoolPlane& p, const float* x, float* y) {
       for (int64_t r = v.row0; r < v.row1; ++r) {
         for (int64_t c = v.col0; c < v.col1; ++c) {
           const float* at = x + (r * p.w + c) * L;
-          for (int64_t l = 0; l < L; ++l) best[l] = beats(at[l], best[l]) ? at[l] : best[l];
+          for (int64_t l = 0; l < L; ++l) best[l] = larger(at[l], best[l]);
         }
       }
       for (int64_t l = 0; l < L; ++l) y[(i * p.ow + j) * L + l] = best[l];
@@ -71,29 +71,28 @@ void max_forward(const PoolPlane& p, const float* x, float* y) {
   }
 }
 
+// The first element that equals the maximum takes the gradient; nobody where that is NaN.
 template <int64_t L>
 void max_backward(const PoolPlane& p, const float* x, const float* dy, float* dx) {
-  if (L == 1 && is_halving(p)) {
+  if (is_halving(p)) {
     for (int64_t i = 0; i < p.oh; ++i) {
-      const float* a = x + 2 * i * p.w;
-      const float* b = a + p.w;
-      float* da = dx + 2 * i * p.w;
-      float* db = da + p.w;
+      const float* a = x + 2 * i * p.w * L;
+      const float* b = a + p.w * L;
+      float* da = dx + 2 * i * p.w * L;
+      float* db = da + p.w * L;
+      const float* in = dy + i * p.ow * L;
       for (int64_t j = 0; j < p.ow; ++j) {
-        const float g = dy[i * p.ow + j];
-        float best = a[2 * j];
-        int32_t k = 0;
-        const bool one = beats(a[2 * j + 1], best);
-        best = one ? a[2 * j + 1] : best;
-        k = one ? 1 : k;
-        const bool two = beats(b[2 * j], best);
-        best = two ? b[2 * j] : best;
-        k = two ? 2 : k;
-        k = beats(b[2 * j + 1], best) ? 3 : k;
-        da[2 * j] = k == 0 ? g : 0.0f;
-        da[2 * j + 1] = k == 1 ? g : 0.0f;
-        db[2 * j] = k == 2 ? g : 0.0f;
-        db[2 * j + 1] = k == 3 ? g : 0.0f;
+        for (int64_t l = 0; l < L; ++l) {
+          const int64_t at = 2 * j * L + l;
+          const float a0 = a[at], a1 = a[at + L], b0 = b[at], b1 = b[at + L];
+          const float best = larger(larger(b1, b0), larger(a1, a0));
+          const float g0 = in[j * L + l], g1 = a0 == best ? 0.0f : g0;
+          const float g2 = a1 == best ? 0.0f : g1, g3 = b0 == best ? 0.0f : g2;
+          da[at] = a0 == best ? g0 : 0.0f;
+          da[at + L] = a1 == best ? g1 : 0.0f;
+          db[at] = b0 == best ? g2 : 0.0f;
+          db[at + L] = b1 == best ? g3 : 0.0f;
+        }
       }
     }
     return;
@@ -102,29 +101,25 @@ void max_backward(const PoolPlane& p, const float* x, const float* dy, float* dx
   for (int64_t i = 0; i < p.oh; ++i) {
     for (int64_t j = 0; j < p.ow; ++j) {
       const Window v = window_at(p, i, j);
-      float best[L];
-      int32_t where[L];
+      float best[L], g[L];
       for (int64_t l = 0; l < L; ++l) {
         best[l] = -__builtin_inff();
-        where[l] = 0;  // of all -inf: the first
+        g[l] = dy[(i * p.ow + j) * L + l];
       }
-      int32_t k = 0;
       for (int64_t r = v.row0; r < v.row1; ++r) {
-        for (int64_t c = v.col0; c < v.col1; ++c, ++k) {
+        for (int64_t c = v.col0; c < v.col1; ++c) {
           const float* at = x + (r * p.w + c) * L;
-          for (int64_t l = 0; l < L; ++l) {
-            const bool wins = beats(at[l], best[l]);
-            best[l] = wins ? at[l] : best[l];
-            where[l] = wins ? k : where[l];
-          }
+          for (int64_t l = 0; l < L; ++l) best[l] = larger(at[l], best[l]);
         }
       }
-      k = 0;
-      const float* g = dy + (i * p.ow + j) * L;
       for (int64_t r = v.row0; r < v.row1; ++r) {
-        for (int64_t c = v.col0; c < v.col1; ++c, ++k) {
+        for (int64_t c = v.col0; c < v.col1; ++c) {
+          const float* at = x + (r * p.w + c) * L;
           float* to = dx + (r * p.w + c) * L;
-          for (int64_t l = 0; l < L; ++l) to[l] += where[l] == k ? g[l] : 0.0f;
+          for (int64_t l = 0; l < L; ++l) {
+            to[l] += at[l] == best[l] ? g[l] : 0.0f;
+            g[l] = at[l] == best[l] ? 0.0f : g[l];
+          }
         }
       }
     }
