@@ -14,6 +14,30 @@ inline void copy_run(const float* from, std::int64_t n, float* to) {
   for (; i < n; ++i) to[i] = from[i];
 }
 
+// Whole lines of a fixed width.
+template <std::int64_t kWidth>
+void copy_lines(const float* from, std::int64_t from_ld, std::int64_t lines, float* to) {
+  for (std::int64_t i = 0; i < lines; ++i, from += from_ld, to += kWidth)
+    std::memcpy(to, from, kWidth * sizeof(float));
+}
+void copy_lines(const float* from, std::int64_t from_ld, std::int64_t lines, std::int64_t width,
+                float* to) {
+  switch (width) {
+    case 4:
+      return copy_lines<4>(from, from_ld, lines, to);
+    case 8:
+      return copy_lines<8>(from, from_ld, lines, to);
+    case 16:
+      return copy_lines<16>(from, from_ld, lines, to);
+    case 24:
+      return copy_lines<24>(from, from_ld, lines, to);
+    case 32:
+      return copy_lines<32>(from, from_ld, lines, to);
+    default:
+      for (std::int64_t i = 0; i < lines; ++i) copy_run(from + i * from_ld, width, to + i * width);
+  }
+}
+
 // Output columns [begin, end) whose source column lies inside the image, for tap q.
 struct Inside {
   std::int64_t begin, end, first;  // first: source column of output column 0
@@ -30,13 +54,21 @@ Inside inside(std::int64_t size, std::int64_t count, std::int64_t stride, std::i
 void im2col(const ConvGeometry& g, const float* x, std::int64_t row0, std::int64_t rows,
             std::int64_t col0, std::int64_t cols, float* dst, std::int64_t ld) {
   const std::int64_t taps = g.kh * g.kw;
+  // Without borders and steps the patches are whole lines of the image.
+  const bool plain = g.stride_h == 1 && g.stride_w == 1 && g.top + g.bottom == 0 &&
+                     g.left + g.right == 0 && col0 % g.ow == 0 && cols % g.ow == 0;
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t c = (row0 + r) / taps, p = (row0 + r) % taps / g.kw, q = (row0 + r) % g.kw;
     const float* plane = x + c * g.h * g.w;
     const Inside span = inside(g.w, g.ow, g.stride_w, q * g.dilation_w - g.left);
     float* out = dst + r * ld;
-    for (std::int64_t done = 0; done < cols;) {
-      const std::int64_t i = (col0 + done) / g.ow, j0 = (col0 + done) % g.ow;
+    if (plain) {
+      const float* first = plane + (col0 / g.ow + p * g.dilation_h) * g.w + q * g.dilation_w;
+      copy_lines(first, g.w, cols / g.ow, g.ow, out);
+      continue;
+    }
+    std::int64_t i = col0 / g.ow, j0 = col0 % g.ow;
+    for (std::int64_t done = 0; done < cols; ++i, j0 = 0) {
       const std::int64_t j1 = std::min(g.ow, j0 + cols - done);
       const std::int64_t source = i * g.stride_h + p * g.dilation_h - g.top;
       float* to = out + done - j0;  // of output column 0

@@ -43,9 +43,9 @@ template <int64_t L>
 void max_forward(const PoolPlane& p, const float* x, float* y) {
   if (is_halving(p)) {
     for (int64_t i = 0; i < p.oh; ++i) {
-      const float* a = x + 2 * i * p.w * L;
-      const float* b = a + p.w * L;
-      float* out = y + i * p.ow * L;
+      const float* __restrict a = x + 2 * i * p.w * L;
+      const float* __restrict b = a + p.w * L;
+      float* __restrict out = y + i * p.ow * L;
       for (int64_t j = 0; j < p.ow; ++j) {
         for (int64_t l = 0; l < L; ++l) {
           const int64_t at = 2 * j * L + l;
@@ -62,7 +62,7 @@ void max_forward(const PoolPlane& p, const float* x, float* y) {
       for (int64_t l = 0; l < L; ++l) best[l] = -__builtin_inff();
       for (int64_t r = v.row0; r < v.row1; ++r) {
         for (int64_t c = v.col0; c < v.col1; ++c) {
-          const float* at = x + (r * p.w + c) * L;
+          const float* __restrict at = x + (r * p.w + c) * L;
           for (int64_t l = 0; l < L; ++l) best[l] = larger(at[l], best[l]);
         }
       }
@@ -71,28 +71,46 @@ void max_forward(const PoolPlane& p, const float* x, float* y) {
   }
 }
 
+// Four neighbouring windows of two by two on one channel.
+using V = float __attribute__((vector_size(16)));
+
+inline V load(const float* p) {
+  V out;
+  __builtin_memcpy(&out, p, sizeof(V));
+  return out;
+}
+inline void store_pairs(float* p, V even, V odd) {
+  const V low = __builtin_shufflevector(even, odd, 0, 4, 1, 5);
+  const V high = __builtin_shufflevector(even, odd, 2, 6, 3, 7);
+  __builtin_memcpy(p, &low, sizeof(V));
+  __builtin_memcpy(p + 4, &high, sizeof(V));
+}
+inline V larger(V v, V best) {
+  return v <= best ? best : v;
+}
+
+inline void halve_backward(const float* a, const float* b, const float* dy, float* da, float* db) {
+  const V al = load(a), ah = load(a + 4), bl = load(b), bh = load(b + 4), zero = {};
+  const V a0 = __builtin_shufflevector(al, ah, 0, 2, 4, 6);
+  const V a1 = __builtin_shufflevector(al, ah, 1, 3, 5, 7);
+  const V b0 = __builtin_shufflevector(bl, bh, 0, 2, 4, 6);
+  const V b1 = __builtin_shufflevector(bl, bh, 1, 3, 5, 7);
+  const V best = larger(larger(b1, b0), larger(a1, a0));
+  const V g0 = load(dy), g1 = a0 == best ? zero : g0;
+  const V g2 = a1 == best ? zero : g1, g3 = b0 == best ? zero : g2;
+  store_pairs(da, a0 == best ? g0 : zero, a1 == best ? g1 : zero);
+  store_pairs(db, b0 == best ? g2 : zero, b1 == best ? g3 : zero);
+}
+
 // The first element that equals the maximum takes the gradient; nobody where that is NaN.
 template <int64_t L>
 void max_backward(const PoolPlane& p, const float* x, const float* dy, float* dx) {
-  if (is_halving(p)) {
+  if (L == 1 && is_halving(p) && p.ow % 4 == 0) {
     for (int64_t i = 0; i < p.oh; ++i) {
-      const float* a = x + 2 * i * p.w * L;
-      const float* b = a + p.w * L;
-      float* da = dx + 2 * i * p.w * L;
-      float* db = da + p.w * L;
-      const float* in = dy + i * p.ow * L;
-      for (int64_t j = 0; j < p.ow; ++j) {
-        for (int64_t l = 0; l < L; ++l) {
-          const int64_t at = 2 * j * L + l;
-          const float a0 = a[at], a1 = a[at + L], b0 = b[at], b1 = b[at + L];
-          const float best = larger(larger(b1, b0), larger(a1, a0));
-          const float g0 = in[j * L + l], g1 = a0 == best ? 0.0f : g0;
-          const float g2 = a1 == best ? 0.0f : g1, g3 = b0 == best ? 0.0f : g2;
-          da[at] = a0 == best ? g0 : 0.0f;
-          da[at + L] = a1 == best ? g1 : 0.0f;
-          db[at] = b0 == best ? g2 : 0.0f;
-          db[at + L] = b1 == best ? g3 : 0.0f;
-        }
+      const int64_t top = 2 * i * p.w, below = top + p.w;
+      for (int64_t j = 0; j < p.ow; j += 4) {
+        halve_backward(x + top + 2 * j, x + below + 2 * j, dy + i * p.ow + j, dx + top + 2 * j,
+                       dx + below + 2 * j);
       }
     }
     return;
@@ -116,10 +134,10 @@ void max_backward(const PoolPlane& p, const float* x, const float* dy, float* dx
         for (int64_t c = v.col0; c < v.col1; ++c) {
           const float* at = x + (r * p.w + c) * L;
           float* to = dx + (r * p.w + c) * L;
-          for (int64_t l = 0; l < L; ++l) {
-            to[l] += at[l] == best[l] ? g[l] : 0.0f;
-            g[l] = at[l] == best[l] ? 0.0f : g[l];
-          }
+          float take[L];
+          for (int64_t l = 0; l < L; ++l) take[l] = at[l] == best[l] ? g[l] : 0.0f;
+          for (int64_t l = 0; l < L; ++l) g[l] -= take[l];
+          for (int64_t l = 0; l < L; ++l) to[l] += take[l];
         }
       }
     }
@@ -135,7 +153,7 @@ void average_forward(const PoolPlane& p, const float* x, float* y) {
       for (int64_t l = 0; l < L; ++l) sum[l] = 0;
       for (int64_t r = v.row0; r < v.row1; ++r) {
         for (int64_t c = v.col0; c < v.col1; ++c) {
-          const float* at = x + (r * p.w + c) * L;
+          const float* __restrict at = x + (r * p.w + c) * L;
           for (int64_t l = 0; l < L; ++l) sum[l] += at[l];
         }
       }
@@ -155,7 +173,7 @@ void average_backward(const PoolPlane& p, const float* dy, float* dx) {
       const float* g = dy + (i * p.ow + j) * L;
       for (int64_t r = v.row0; r < v.row1; ++r) {
         for (int64_t c = v.col0; c < v.col1; ++c) {
-          float* to = dx + (r * p.w + c) * L;
+          float* __restrict to = dx + (r * p.w + c) * L;
           for (int64_t l = 0; l < L; ++l) to[l] += g[l] * share;
         }
       }
