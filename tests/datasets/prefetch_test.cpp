@@ -99,16 +99,17 @@ TEST(PrefetchTest, ASlowStepHidesASlowSource) {
   }
   EXPECT_EQ(ahead.counts().direct, 1);
   EXPECT_GE(ahead.counts().direct_us, 5000);
+  EXPECT_EQ(ahead.counts().waits, 0);
 }
 
 TEST(PrefetchTest, CountsTheWaitsOfAFastStep) {
-  const auto source = std::make_shared<SlowSource>(5);
+  const auto source = std::make_shared<SlowSource>(40);
   const Prefetch ahead(source);
   walk(ahead, 0);
   const PrefetchCounts counts = ahead.counts();
   EXPECT_EQ(counts.fills, 3);
   EXPECT_EQ(counts.direct, 1);
-  EXPECT_EQ(counts.waits, 2);
+  EXPECT_GE(counts.waits, 1);
   EXPECT_GE(counts.wait_us, 5000);
 }
 
