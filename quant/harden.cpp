@@ -111,13 +111,19 @@ double SizeReport::ratio() const {
 }
 
 std::string SizeReport::text() const {
+  int name_width = 16, shape_width = 14;
+  for (const auto& t : tensors) {
+    name_width = std::max(name_width, static_cast<int>(t.name.size()) + 2);
+    shape_width = std::max(shape_width, static_cast<int>(t.shape.text().size()) + 2);
+  }
   std::ostringstream out;
   const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
                        const auto& indices, const auto& codebook, const auto& scale,
                        const auto& dense, const auto& entropy) {
-    out << std::left << std::setw(16) << name << std::setw(14) << shape << std::setw(10) << encoding
-        << std::right << std::setw(10) << indices << std::setw(10) << codebook << std::setw(8)
-        << scale << std::setw(10) << dense << std::setw(10) << entropy << "\n";
+    out << std::left << std::setw(name_width) << name << std::setw(shape_width) << shape
+        << std::setw(10) << encoding << std::right << std::setw(10) << indices << std::setw(10)
+        << codebook << std::setw(8) << scale << std::setw(10) << dense << std::setw(10) << entropy
+        << "\n";
   };
   row("tensor", "shape", "encoding", "indices", "codebook", "scale", "dense", "entropy");
   out << std::fixed << std::setprecision(3);

@@ -1,5 +1,6 @@
 #include "quant/policy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <regex>
@@ -25,7 +26,64 @@ std::regex compile_pattern(const std::string& pattern) {
   }
 }
 
+constexpr int kEntriesOf8Bits = 256;
+// Below this many weights an entry a codebook takes a large part of what the indices save.
+constexpr std::int64_t kWeightsPerEntry = 2;
+
+std::int64_t rows_of(const nn::ParameterSpec& p) {
+  return p.type.shape[0].value();
+}
+
+bool is_weight(const nn::ParameterSpec& p) {
+  return p.type.shape.rank() >= 2;
+}
+
+// What the policy says of a weight that no rule names, and why if it is not the default.
+void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, bool first,
+            bool last) {
+  item.choice = policy.weights;
+  const Shape& shape = p.type.shape;
+  if (policy.first_last_8 && (first || last)) {
+    item.reason = first ? "first layer" : "last layer";
+    item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0};
+    if (shape.numel() < kWeightsPerEntry * kEntriesOf8Bits) {
+      item.choice.reset();
+      item.reason += cat(", too small for ", kEntriesOf8Bits, " entries");
+    }
+  } else if (policy.depthwise_per_channel && !first && shape.rank() == 4 && shape[1].is_one()) {
+    item.reason = "depthwise";
+    const std::int64_t row = CodebookFormat::row_length(shape),
+                       needed = kWeightsPerEntry * policy.weights.spec.size();
+    item.choice->group_rows = (needed + row - 1) / row;
+  }
+}
+
+void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const State& state) {
+  check(is_weight(p), "'", p.name, "' is a vector ", p.type.shape.text(),
+        ": only weights of rank 2 or more are compressed; narrow the rule");
+  check(item.choice->group_rows >= 0, "'", p.name, "': a group of ", item.choice->group_rows,
+        " rows");
+  const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows_of(p);
+  const std::int64_t weights = group * CodebookFormat::row_length(p.type.shape);
+  const std::int64_t k = item.choice->spec.size();
+  check(k <= weights, "'", p.name, "': ", k, " entries for ", weights, " weights",
+        item.choice->group_rows ? " of a group" : "");
+  check(state.has(p.name), "the state has no '", p.name, "'");
+  require_finite(p.name, state.get(p.name));
+}
+
 }  // namespace
+
+void Policy::use(std::string_view preset) {
+  if (preset == "first-last-8") {
+    first_last_8 = true;
+  } else if (preset == "depthwise-per-channel") {
+    depthwise_per_channel = true;
+  } else {
+    check(preset == "all", "policy '", preset,
+          "' is unknown; there are all, first-last-8 and depthwise-per-channel");
+  }
+}
 
 CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameters,
                                  const State& state, const Policy& policy) {
@@ -33,35 +91,26 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   std::vector<std::regex> patterns;
   for (const auto& rule : policy.rules) patterns.push_back(compile_pattern(rule.pattern));
   std::vector<int> hits(patterns.size());
+  const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
+  const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
   bool any = false;
   for (const auto& p : parameters) {
-    TensorPlan item{p.name, p.type.shape, std::nullopt, {}};
-    if (p.type.shape.rank() >= 2) {
-      item.choice = policy.weights;
-    } else {
-      item.reason = "bias or scale, kept f32";
+    TensorPlan item{p.name, p.type.shape, std::nullopt, "bias or scale, kept f32"};
+    if (is_weight(p)) {
+      item.reason.clear();
+      choose(item, p, policy, &p == &*first, &p == &*last);
     }
     for (std::size_t r = 0; r < patterns.size(); ++r) {
       if (!std::regex_match(p.name, patterns[r])) continue;
       ++hits[r];
       item.choice = policy.rules[r].choice;
-      item.reason = item.choice ? "" : cat("rule '", policy.rules[r].pattern, "'");
+      item.reason = cat("rule '", policy.rules[r].pattern, "'");
       break;
     }
     if (item.choice) {
       any = true;
-      check(p.type.shape.rank() >= 2, "'", p.name, "' is a vector ", p.type.shape.text(),
-            ": only weights of rank 2 or more are compressed; narrow the rule");
-      const std::int64_t rows = p.type.shape[0].value();
-      check(item.choice->group_rows >= 0 && item.choice->group_rows <= rows, "'", p.name,
-            "': a group of ", item.choice->group_rows, " rows does not fit ", rows, " rows");
-      const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows;
-      const std::int64_t weights = group * CodebookFormat::row_length(p.type.shape);
-      const std::int64_t k = item.choice->spec.size();
-      check(k <= weights, "'", p.name, "': ", k, " entries for ", weights, " weights",
-            item.choice->group_rows ? " of a group" : "");
-      check(state.has(p.name), "the state has no '", p.name, "'");
-      require_finite(p.name, state.get(p.name));
+      if (is_weight(p) && item.choice->group_rows >= rows_of(p)) item.choice->group_rows = 0;
+      check_choice(item, p, state);
     }
     plan.tensors.push_back(std::move(item));
   }
@@ -73,16 +122,21 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
 }
 
 std::string CompressionPlan::text() const {
+  std::size_t name_width = 16, shape_width = 14;
+  for (const auto& item : tensors) {
+    name_width = std::max(name_width, item.name.size() + 2);
+    shape_width = std::max(shape_width, item.shape.text().size() + 2);
+  }
   std::ostringstream out;
   for (const auto& item : tensors) {
-    out << "  " << std::left << std::setw(16) << item.name << std::setw(14) << item.shape.text();
+    out << "  " << std::left << std::setw(static_cast<int>(name_width)) << item.name
+        << std::setw(static_cast<int>(shape_width)) << item.shape.text();
     if (item.choice) {
-      out << item.choice->spec.text() << ", " << item.choice->spec.bits() << " bits a weight, ";
-      if (item.choice->group_rows) {
-        out << "one codebook per " << item.choice->group_rows << " rows\n";
-      } else {
-        out << "one codebook\n";
-      }
+      const auto rows = item.choice->group_rows;
+      out << item.choice->spec.text() << ", " << item.choice->spec.bits() << " bits a weight, "
+          << (rows == 0 ? "one codebook"
+                        : cat("one codebook per ", rows, rows == 1 ? " row" : " rows"))
+          << (item.reason.empty() ? "" : " (" + item.reason + ")") << "\n";
     } else {
       out << "dense: " << item.reason << "\n";
     }

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "nn/module.h"
@@ -13,7 +14,9 @@ namespace tessera::quant {
 
 struct TensorChoice {
   CodebookSpec spec = CodebookSpec::adaptive(2);
-  std::int64_t group_rows = 0;  // one codebook per this many rows; 0: one per tensor
+  // One codebook per this many rows (axis 0: outputs, or filters of a convolution); the last group
+  // may be shorter. 0, or as many as there are: one for the tensor.
+  std::int64_t group_rows = 0;
 };
 
 struct PolicyRule {
@@ -22,15 +25,24 @@ struct PolicyRule {
 };
 
 struct Policy {
-  TensorChoice weights;           // for every parameter of rank 2 or more
-  std::vector<PolicyRule> rules;  // first match wins over the default
+  TensorChoice weights = {};           // for every parameter of rank 2 or more
+  std::vector<PolicyRule> rules = {};  // first match wins over everything else
+  // The first and the last weight of the model, which quantize worst, get 256 adaptive entries;
+  // one too small for that to pay stays dense.
+  bool first_last_8 = false;
+  // Depthwise filters differ most between channels: one codebook for as few rows as hold two
+  // weights an entry. Depthwise is a weight [n, 1, kh, kw] that is not the model's first.
+  bool depthwise_per_channel = false;
+
+  // Turns on "all" (nothing more), "first-last-8" or "depthwise-per-channel". Throws Error.
+  void use(std::string_view preset);
 };
 
 struct TensorPlan {
   std::string name;
   Shape shape;
   std::optional<TensorChoice> choice;
-  std::string reason;  // why it stays dense, "" when compressed
+  std::string reason;  // why it stays dense, or is treated unlike the others; else ""
 };
 
 struct CompressionPlan {

@@ -3,24 +3,31 @@
 namespace tessera::apps {
 
 Json Compression::json() const {
-  return {{"method", method},
-          {"codebook", codebook},
+  return {{"method", variant.method},
+          {"codebook", variant.codebook},
+          {"group_rows", variant.group_rows},
           {"file", file},
           {"kernel", kernel},
           {"seed", seed},
           {"error_before", error_before},
           {"error_dc", error_dc},
-          {"error_after", error_after},
-          {"loss_after", loss_after},
-          {"correct", correct},
-          {"samples", samples},
+          {"error_after", after.all.error_percent()},
+          {"loss_after", after.all.loss},
+          {"correct", after.all.correct},
+          {"samples", after.all.samples},
+          {"after", after.json()},
           {"weights_bytes", weights_bytes},
           {"json_bytes", json_bytes},
+          {"index_bytes", index_bytes},
+          {"codebook_bytes", codebook_bytes},
+          {"dense_bytes", dense_bytes},
           {"bits_per_weight", bits_per_weight},
           {"entropy_bits", entropy_bits},
+          {"effective_bits", effective_bits},
           {"ratio", ratio},
           {"dense_us", dense_us},
           {"packed_us", packed_us},
+          {"decoded", decoded},
           {"distance", distance},
           {"seconds", seconds}};
 }
@@ -28,24 +35,25 @@ Json Compression::json() const {
 Compression Compression::parse(const Json& json, const std::string& file) {
   const JsonAt at(json, file);
   Compression out;
-  out.method = at.at("method").text();
-  out.codebook = at.at("codebook").text();
+  out.variant = {at.at("method").text(), at.at("codebook").text(), at.at("group_rows").integer(0)};
   out.file = at.at("file").text();
   out.kernel = at.at("kernel").text();
   out.seed = at.at("seed").integer(0);
   out.error_before = at.at("error_before").number();
   out.error_dc = at.at("error_dc").number();
-  out.error_after = at.at("error_after").number();
-  out.loss_after = at.at("loss_after").number();
-  out.correct = at.at("correct").integer(0);
-  out.samples = at.at("samples").integer(0);
+  out.after = Measured::parse(at.at("after"));
   out.weights_bytes = at.at("weights_bytes").integer(0);
   out.json_bytes = at.at("json_bytes").integer(0);
+  out.index_bytes = at.at("index_bytes").integer(0);
+  out.codebook_bytes = at.at("codebook_bytes").integer(0);
+  out.dense_bytes = at.at("dense_bytes").integer(0);
   out.bits_per_weight = at.at("bits_per_weight").number();
   out.entropy_bits = at.at("entropy_bits").number();
+  out.effective_bits = at.at("effective_bits").number();
   out.ratio = at.at("ratio").number();
   out.dense_us = at.at("dense_us").number();
   out.packed_us = at.at("packed_us").number();
+  for (const JsonAt& line : at.at("decoded").items()) out.decoded.push_back(line.text());
   out.distance = at.at("distance").number();
   out.seconds = at.at("seconds").number();
   return out;

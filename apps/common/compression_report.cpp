@@ -1,6 +1,7 @@
 #include "apps/common/compression_report.h"
 
 #include <algorithm>
+#include <map>
 
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
@@ -11,7 +12,7 @@ namespace {
 
 // All seeds of one method and codebook.
 struct Group {
-  std::string method, codebook;
+  Variant variant;
   std::vector<double> before, dc, after, rise;
   std::vector<double> bits, entropy, ratio, seconds;
 };
@@ -19,16 +20,15 @@ struct Group {
 std::vector<Group> group(const std::vector<Compression>& rows) {
   std::vector<Group> groups;
   for (const Compression& row : rows) {
-    auto at = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
-      return g.method == row.method && g.codebook == row.codebook;
-    });
-    if (at == groups.end())
-      at = groups.insert(groups.end(),
-                         Group{row.method, row.codebook, {}, {}, {}, {}, {}, {}, {}, {}});
+    auto at = std::find_if(groups.begin(), groups.end(),
+                           [&](const Group& g) { return g.variant == row.variant; });
+    if (at == groups.end()) {
+      at = groups.insert(groups.end(), Group{row.variant, {}, {}, {}, {}, {}, {}, {}, {}});
+    }
     at->before.push_back(row.error_before);
     at->dc.push_back(row.error_dc);
-    at->after.push_back(row.error_after);
-    at->rise.push_back(row.error_after - row.error_before);
+    at->after.push_back(row.after.all.error_percent());
+    at->rise.push_back(row.after.all.error_percent() - row.error_before);
     at->bits.push_back(row.bits_per_weight);
     at->entropy.push_back(row.entropy_bits);
     at->ratio.push_back(row.ratio);
@@ -46,28 +46,64 @@ Json figure(const std::vector<double>& values) {
   return {{"mean", mean(values)}, {"standard_error", standard_error(values)}, {"n", values.size()}};
 }
 
+// Each op that reads a codebook weight decoded whole, and in which of the models.
+void print_decoded(std::ostream& out, const std::vector<Compression>& rows) {
+  std::map<std::string, std::int64_t> lines;
+  for (const Compression& row : rows) {
+    for (const std::string& line : row.decoded) ++lines[line];
+  }
+  if (lines.empty()) return;
+  out << "\nDecoded whole, for want of a kernel that reads codebook storage:\n";
+  for (const auto& [line, models] : lines) {
+    out << "  " << line;
+    if (rows.size() > 1) out << " (" << models << " of " << rows.size() << " models)";
+    out << "\n";
+  }
+}
+
 }  // namespace
 
 void print_compressions(std::ostream& out, const std::vector<Compression>& rows) {
-  Table table({"method", "codebook", "seed", "before %", "DC %", "after %", "weights B", "JSON B",
-               "bits/w", "entropy", "ratio", "dense us", "packed us", "kernel"});
-  for (const Compression& row : rows) {
-    table.add({row.method, row.codebook, std::to_string(row.seed), fixed(row.error_before, 2),
-               fixed(row.error_dc, 2), fixed(row.error_after, 2), std::to_string(row.weights_bytes),
-               std::to_string(row.json_bytes), fixed(row.bits_per_weight, 3),
-               fixed(row.entropy_bits, 3), fixed(row.ratio, 2), fixed(row.dense_us, 1),
-               fixed(row.packed_us, 1), row.kernel});
+  if (rows.empty()) return;
+  std::vector<std::string> header = {"method",   "codebook", "scope",  "seed",
+                                     "before %", "DC %",     "after %"};
+  for (auto& name : extra_columns(rows.front().after)) header.push_back(std::move(name));
+  for (const char* name : {"weights B", "JSON B", "bits/w", "entropy", "effective", "ratio",
+                           "dense us", "packed us", "decoded", "kernel"}) {
+    header.push_back(name);
   }
-  out << "Test errors in percent; latency at batch 1, median.\n";
+  Table table(std::move(header));
+  for (const Compression& row : rows) {
+    std::vector<std::string> cells = {row.variant.method,
+                                      row.variant.codebook,
+                                      row.variant.scope(),
+                                      std::to_string(row.seed),
+                                      fixed(row.error_before, 2),
+                                      fixed(row.error_dc, 2),
+                                      fixed(row.after.all.error_percent(), 2)};
+    for (auto& cell : extra_cells(row.after)) cells.push_back(std::move(cell));
+    for (auto& cell : {std::to_string(row.weights_bytes), std::to_string(row.json_bytes),
+                       fixed(row.bits_per_weight, 3), fixed(row.entropy_bits, 3),
+                       fixed(row.effective_bits, 3), fixed(row.ratio, 2), fixed(row.dense_us, 1),
+                       fixed(row.packed_us, 1), std::to_string(row.decoded.size()), row.kernel}) {
+      cells.push_back(cell);
+    }
+    table.add(std::move(cells));
+  }
+  out << "Test errors in percent; weights B: the file with every weight, bias and statistic; bits "
+         "a coded weight (as\nstored, by entropy) and effective: the file's bits by all numbers of "
+         "the network; latency at batch 1, median.\n";
   table.print(out);
+  print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;
-  Table summary({"method", "codebook", "seeds", "before %", "DC %", "after %", "rise", "bits/w",
-                 "ratio", "seconds"});
+  Table summary({"method", "codebook", "scope", "seeds", "before %", "DC %", "after %", "rise",
+                 "bits/w", "ratio", "seconds"});
   for (const Group& g : groups) {
-    summary.add({g.method, g.codebook, std::to_string(g.after.size()), mean_text(g.before, 3),
-                 mean_text(g.dc, 3), mean_text(g.after, 3), mean_text(g.rise, 3),
-                 fixed(mean(g.bits), 3), fixed(mean(g.ratio), 2), fixed(mean(g.seconds), 1)});
+    summary.add({g.variant.method, g.variant.codebook, g.variant.scope(),
+                 std::to_string(g.after.size()), mean_text(g.before, 3), mean_text(g.dc, 3),
+                 mean_text(g.after, 3), mean_text(g.rise, 3), fixed(mean(g.bits), 3),
+                 fixed(mean(g.ratio), 2), fixed(mean(g.seconds), 1)});
   }
   out << "\nMeans over seeds +- standard error.\n";
   summary.print(out);
@@ -77,8 +113,9 @@ Json compressions_json(const std::vector<Compression>& rows) {
   Json out = {{"rows", Json::array()}, {"summary", Json::array()}};
   for (const Compression& row : rows) out["rows"].push_back(row.json());
   for (const Group& g : group(rows)) {
-    out["summary"].push_back({{"method", g.method},
-                              {"codebook", g.codebook},
+    out["summary"].push_back({{"method", g.variant.method},
+                              {"codebook", g.variant.codebook},
+                              {"group_rows", g.variant.group_rows},
                               {"error_before", figure(g.before)},
                               {"error_dc", figure(g.dc)},
                               {"error_after", figure(g.after)},

@@ -1,7 +1,5 @@
 #include "apps/common/experiment.h"
 
-#include <chrono>
-
 #include "apps/common/latency.h"
 #include "apps/common/table.h"
 #include "core/files/model.h"
@@ -18,14 +16,11 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kReferenceEvaluations = 10;  // of the test set, on the way
 
 nn::Trainer make_trainer(const Task& task, const nn::TrainerOptions& options) {
-  return nn::Trainer(task.network, task.sample, task.classes, options);
+  return nn::Trainer(task.network.module, task.network.sample, task.data.classes, options);
 }
 
-nn::Evaluation evaluate(const Graph& graph, State& state, const BatchSource& data,
-                        bool packed_only = false) {
-  CompileOptions options;
-  options.packed_only = packed_only;
-  return nn::Evaluator(clone(graph), options)(state, data);
+Graph inference_graph(const Task& task) {
+  return nn::inference_graph(*task.network.module, task.network.sample);
 }
 
 std::string weights_sha256(const Model& model) {
@@ -33,7 +28,7 @@ std::string weights_sha256(const Model& model) {
 }
 
 // "adaptive:2" -> "adaptive2"
-std::string slug(const std::string& text) {
+std::string file_word(const std::string& text) {
   std::string out;
   for (const char c : text) {
     if (c == ':') continue;
@@ -51,7 +46,7 @@ void remove_checkpoint(const fs::path& path) {
   fs::remove(path, ignored);
 }
 
-// The reference's weights in a trainer for the method.
+// The reference's weights (and whatever else its network keeps) in a trainer for the method.
 nn::Trainer trainer_at(const Task& task, const Reference& reference,
                        const nn::TrainerOptions& options) {
   nn::Trainer trainer = make_trainer(task, options);
@@ -59,47 +54,59 @@ nn::Trainer trainer_at(const Task& task, const Reference& reference,
   return trainer;
 }
 
-// Test error in percent of quantizing the reference once, without training.
-double direct_error(const Task& task, const Reference& reference, const CompressRecipe& recipe,
-                    const std::string& codebook, std::uint64_t seed) {
-  nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
-  const auto plan =
-      quant::plan_compression(trainer.parameters(), trainer.state(), recipe.policy(codebook));
-  quant::DirectCompression direct;
-  direct.begin(trainer, plan, false);
-  Model model = quant::harden(trainer, direct.codebooks(trainer));
-  return evaluate(model.graph, model.state, *task.test).error_percent();
+quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights,
+                                const CompressRecipe& recipe, const Variant& variant) {
+  return quant::plan_compression(trainer.parameters(), weights,
+                                 recipe.policy(variant.codebook, variant.group_rows));
 }
 
-void measure(const Task& task, const Reference& reference, const SavedModel& saved,
-             Compression& out) {
+// Test error in percent of quantizing the reference once, without training.
+double direct_error(const Task& task, const Reference& reference, const CompressRecipe& recipe,
+                    const Variant& variant, std::uint64_t seed) {
+  nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
+  quant::DirectCompression direct;
+  direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
+  Model model = quant::harden(trainer, direct.codebooks(trainer));
+  return measure(model.graph, model.state, task.data.tests).all.error_percent();
+}
+
+// Everything is measured on the saved file.
+void measure_file(const Task& task, const Reference& reference, const SavedModel& saved,
+                  Compression& out) {
   Model model = load(saved.json, ops::standard_ops());
-  const auto test = evaluate(model.graph, model.state, *task.test, /*packed_only=*/true);
-  out.error_after = test.error_percent();
-  out.loss_after = test.loss;
-  out.correct = test.correct;
-  out.samples = test.samples;
+  out.after = measure(model.graph, model.state, task.data.tests);
   out.weights_bytes = saved.weights_bytes;
   out.json_bytes = saved.json_bytes;
   const auto size = quant::size_report(model);
   out.bits_per_weight = size.bits_per_weight();
   out.entropy_bits = size.entropy_bits_per_weight();
   out.ratio = size.ratio();
-  const Latency packed = measure_latency(model, 1, /*packed_only=*/true);
+  double numbers = 0;
+  for (const auto& tensor : size.tensors) {
+    out.index_bytes += tensor.index_bytes;
+    out.codebook_bytes += tensor.codebook_bytes + tensor.scale_bytes;
+    out.dense_bytes += tensor.dense_bytes;
+    numbers += static_cast<double>(tensor.weights);
+  }
+  out.effective_bits = 8 * static_cast<double>(saved.weights_bytes) / numbers;
+  const Latency packed = measure_latency(model, 1, /*packed_only=*/false);
   out.packed_us = packed.median_us;
   out.kernel = packed.kernels;
+  out.decoded = packed.decoded;
   out.dense_us = measure_latency(reference.model, 1, false).median_us;
 }
 
 }  // namespace
 
-void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
-                           const Config& task) {
-  for (const auto& [key, value] : task) {
-    const auto found = model.find(key);
-    check(found == model.end() || found->second == value, file, " was made with ", key, " ",
-          found == model.end() ? "" : found->second, ", this run has ", value);
-  }
+std::string Variant::scope() const {
+  return group_rows == 0 ? "tensor" : cat(group_rows, group_rows == 1 ? " row" : " rows");
+}
+std::string Variant::text() const {
+  return cat(method, ", ", codebook, group_rows == 0 ? "" : ", " + scope());
+}
+std::string Variant::slug() const {
+  return cat(file_word(method), "-", file_word(codebook),
+             group_rows == 0 ? "" : cat("-g", group_rows));
 }
 
 std::optional<Reference> train_reference(Session& session, const Task& task,
@@ -113,8 +120,8 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
                  checkpoint = session.path(name + ".checkpoint");
   if (results.find(name, config) && fs::exists(file)) {
     Reference done = load_reference(task, file);
-    session.detail() << "reference, seed " << seed << ": already in " << file.string()
-                     << ", test error " << fixed(done.test.error_percent(), 2) << " %\n";
+    session.detail() << "reference, seed " << seed << ": already in " << file.string() << ", "
+                     << done.test.text() << "\n";
     return done;
   }
   session.set_run({{"seed", seed}, {"run", name}});
@@ -131,20 +138,18 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
   fit.config = config;
   fit.observer = session.observer();
   session.detail() << "reference, seed " << seed << ": training " << recipe.epochs << " epochs on "
-                   << task.data << std::endl;
-  if (!nn::fit(trainer, *task.train(seed), fit).finished) return std::nullopt;
-
+                   << task.data.text << std::endl;
+  if (!nn::fit(trainer, *training_data(task, seed, recipe.augment), fit).finished) {
+    return std::nullopt;
+  }
   Model model = nn::inference_model(trainer);
   model.settings = config;
   const SavedModel saved = save(model, file);
   Reference out = load_reference(task, saved.json);
-  const Json result = {{"test_error", out.test.error_percent()},
-                       {"test_loss", out.test.loss},
-                       {"correct", out.test.correct},
-                       {"samples", out.test.samples},
-                       {"weights_bytes", saved.weights_bytes},
-                       {"json_bytes", saved.json_bytes},
-                       {"file", saved.json.filename().string()}};
+  Json result = out.test.json();
+  result["weights_bytes"] = saved.weights_bytes;
+  result["json_bytes"] = saved.json_bytes;
+  result["file"] = saved.json.filename().string();
   results.store(name, config, result);
   session.log("reference", result);
   remove_checkpoint(checkpoint);
@@ -154,7 +159,7 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
 Reference load_reference(const Task& task, const fs::path& file) {
   Reference out{load(file, ops::standard_ops()), {}, {}, file};
   require_same_settings(file.string(), out.model.settings, task.settings);
-  Graph graph = nn::inference_graph(*task.network, task.sample);
+  Graph graph = inference_graph(task);
   for (const Node* node : graph.states()) {
     const std::string& name = node->name();
     check(out.model.state.has(name), file.string(), ": has no '", name,
@@ -166,47 +171,52 @@ Reference load_reference(const Task& task, const fs::path& file) {
   }
   out.model.graph = std::move(graph);
   out.weights_sha256 = weights_sha256(out.model);
-  out.test = evaluate(out.model.graph, out.model.state, *task.test);
+  out.test = measure(out.model.graph, out.model.state, task.data.tests);
   return out;
 }
 
-std::string plan_text(const Task& task, const CompressRecipe& recipe, const std::string& codebook,
+std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
                       const State* weights) {
   const nn::Trainer trainer = make_trainer(task, recipe.trainer(0));
-  return quant::plan_compression(trainer.parameters(), weights ? *weights : trainer.state(),
-                                 recipe.policy(codebook))
-      .text();
+  return plan_for(trainer, weights ? *weights : trainer.state(), recipe, variant).text();
 }
 
 std::optional<Compression> compress_reference(Session& session, const Task& task,
                                               const Reference& reference,
-                                              const CompressRecipe& recipe,
-                                              const std::string& method_name,
-                                              const std::string& codebook, std::uint64_t seed) {
+                                              const CompressRecipe& recipe, const Variant& variant,
+                                              std::uint64_t seed) {
   Config config = reference.model.settings;
   for (const auto& [key, value] : task.settings) config[key] = value;
-  for (const auto& [key, value] : recipe.config(method_name, codebook)) config[key] = value;
+  for (const auto& [key, value] : recipe.config(variant.method, variant.codebook)) {
+    config[key] = value;
+  }
+  config["group_rows"] = std::to_string(variant.group_rows);
   config["reference.seed"] = config.contains("seed") ? config["seed"] : "none";
   config["seed"] = std::to_string(seed);
   config["reference.weights_sha256"] = reference.weights_sha256;
-  const std::string name =
-      with_prefix(session, cat(slug(method_name), "-", slug(codebook), "-s", seed));
+  const std::string name = with_prefix(session, cat(variant.slug(), "-s", seed));
   const Results results(session.flags().out, session.flags().resume);
   const fs::path file = session.path(name + ".json"),
                  checkpoint = session.path(name + ".checkpoint");
   if (const auto found = results.find(name, config); found && fs::exists(file)) {
-    session.detail() << method_name << ", " << codebook << ", seed " << seed << ": already done, "
-                     << file.string() << "\n";
+    session.detail() << variant.text() << ", seed " << seed << ": already done, " << file.string()
+                     << "\n";
     return Compression::parse(*found, session.path(name + ".result").string());
   }
-  session.set_run({{"seed", seed}, {"run", name}, {"method", method_name}, {"codebook", codebook}});
-  session.detail() << method_name << ", " << codebook << ", seed " << seed << ", reference "
-                   << fixed(reference.test.error_percent(), 2) << " %" << std::endl;
+  session.set_run({{"seed", seed},
+                   {"run", name},
+                   {"method", variant.method},
+                   {"codebook", variant.codebook},
+                   {"group_rows", variant.group_rows}});
+  Compression out;
+  out.variant = variant;
+  out.error_before = reference.test.all.error_percent();
+  session.detail() << variant.text() << ", seed " << seed << ", reference "
+                   << fixed(out.error_before, 2) << " %" << std::endl;
 
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
-  const auto plan =
-      quant::plan_compression(trainer.parameters(), trainer.state(), recipe.policy(codebook));
-  const auto method = recipe.method(method_name);
+  const auto plan = plan_for(trainer, trainer.state(), recipe, variant);
+  const auto method = recipe.method(variant.method);
   quant::CompressOptions options;
   options.checkpoint = checkpoint;
   options.checkpoint_seconds = session.flags().checkpoint_seconds;
@@ -214,27 +224,24 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   options.config = config;
   options.test = task.test.get();
   options.observer = session.observer();
-  const auto done = quant::compress(trainer, *task.train(seed), plan, *method, options);
+  // A method that does not train needs no training set.
+  const auto data = method->epochs() > 0 ? training_data(task, seed, recipe.augment) : task.test;
+  const auto done = quant::compress(trainer, *data, plan, *method, options);
   if (!done.finished) return std::nullopt;
 
   Model model = quant::harden(trainer, done.codebooks);
   model.settings = config;
   const SavedModel saved = save(model, file);
-  Compression out;
-  out.method = method_name;
-  out.codebook = codebook;
   out.file = saved.json.filename().string();
   out.seed = static_cast<std::int64_t>(seed);
-  out.error_before = reference.test.error_percent();
   out.seconds = done.seconds;
   if (!done.c_steps.empty()) out.distance = done.c_steps.back().distance;
-  measure(task, reference, saved, out);
-  out.error_dc =
-      method_name == "dc" ? out.error_after : direct_error(task, reference, recipe, codebook, seed);
-  session.detail() << "  " << out.file << ": test error " << fixed(out.error_after, 2)
-                   << " % (reference " << fixed(out.error_before, 2) << ", DC "
-                   << fixed(out.error_dc, 2) << "), " << out.weights_bytes << " + "
-                   << out.json_bytes << " bytes" << std::endl;
+  measure_file(task, reference, saved, out);
+  out.error_dc = variant.method == "dc" ? out.after.all.error_percent()
+                                        : direct_error(task, reference, recipe, variant, seed);
+  session.detail() << "  " << out.file << ": " << out.after.text() << "; reference "
+                   << fixed(out.error_before, 2) << " %, DC " << fixed(out.error_dc, 2) << " %; "
+                   << out.weights_bytes << " + " << out.json_bytes << " bytes" << std::endl;
   results.store(name, config, out.json());
   session.log("result", out.json());
   remove_checkpoint(checkpoint);

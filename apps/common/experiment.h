@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/recipe.h"
+#include "apps/common/measure.h"
 #include "apps/common/results.h"
 #include "apps/common/session.h"
 #include "apps/common/task.h"
@@ -18,7 +18,7 @@ namespace tessera::apps {
 struct Reference {
   Model model;
   std::string weights_sha256;
-  nn::Evaluation test;
+  Measured test;
   std::filesystem::path file;
 };
 
@@ -29,20 +29,32 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
 // A model file as the reference. Throws Error when it is not this task's dense network.
 Reference load_reference(const Task& task, const std::filesystem::path& file);
 
-// Throws Error when a model was made for other data: settings that both name must be equal.
-void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
-                           const Config& task);
+// What a compression makes of a network: how, and to which codebooks.
+struct Variant {
+  std::string method;           // "lc"
+  std::string codebook;         // "adaptive:4"
+  std::int64_t group_rows = 0;  // one codebook per this many rows; 0: one per tensor
+
+  std::string text() const;   // "lc, adaptive:4, 8 rows"
+  std::string scope() const;  // "tensor" or "8 rows"
+  std::string slug() const;   // "lc-adaptive4-g8", of file names
+  friend bool operator==(const Variant&, const Variant&) = default;
+};
 
 // One finished compression, as measured.
 struct Compression {
-  std::string method, codebook, file, kernel;
+  Variant variant;
+  std::string file, kernel;
   std::int64_t seed = 0;
-  double error_before = 0, error_dc = 0, error_after = 0;  // percent of the test set
-  double loss_after = 0;
-  std::int64_t correct = 0, samples = 0;
-  std::int64_t weights_bytes = 0, json_bytes = 0;  // of the files
-  double bits_per_weight = 0, entropy_bits = 0, ratio = 0;
+  double error_before = 0, error_dc = 0;  // percent of the test set
+  Measured after;
+  std::int64_t weights_bytes = 0, json_bytes = 0;                     // of the files
+  std::int64_t index_bytes = 0, codebook_bytes = 0, dense_bytes = 0;  // dense: whatever is no code
+  // Of a coded weight; by entropy; of any number of the network, batch norm and biases included.
+  double bits_per_weight = 0, entropy_bits = 0, effective_bits = 0;
+  double ratio = 0;
   double dense_us = 0, packed_us = 0;  // latency at batch 1, median
+  std::vector<std::string> decoded;    // weights that a kernel needs decoded whole
   double distance = 0;                 // ||w - Delta||/||w|| of the last C step
   double seconds = 0;                  // of the method
 
@@ -52,15 +64,14 @@ struct Compression {
 
 // The plan for `weights`, or for a freshly initialised network: what compress prints before any
 // work. Throws Error for what cannot work.
-std::string plan_text(const Task& task, const CompressRecipe& recipe, const std::string& codebook,
+std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
                       const State* weights);
 
 // Compresses, hardens, saves NAME-METHOD-CODEBOOK-sSEED, loads that file and measures it. None when
 // interrupted.
 std::optional<Compression> compress_reference(Session& session, const Task& task,
                                               const Reference& reference,
-                                              const CompressRecipe& recipe,
-                                              const std::string& method,
-                                              const std::string& codebook, std::uint64_t seed);
+                                              const CompressRecipe& recipe, const Variant& variant,
+                                              std::uint64_t seed);
 
 }  // namespace tessera::apps

@@ -6,6 +6,13 @@
 
 namespace tessera::apps {
 
+namespace {
+
+namespace style = po::command_line_style;
+constexpr int kStyle = style::default_style & ~style::allow_guessing;
+
+}  // namespace
+
 po::typed_value<std::string>* text_flag(std::string& variable, const char* placeholder) {
   auto* value = po::value<std::string>(&variable)->value_name(placeholder);
   return variable.empty() ? value : value->default_value(variable);
@@ -22,32 +29,40 @@ po::typed_value<std::vector<std::string>>* repeated_flag(std::vector<std::string
   return po::value<std::vector<std::string>>(&variable)->composing()->value_name(placeholder);
 }
 
-bool parse_flags(const std::vector<std::string>& args, const VerbUsage& usage,
-                 po::options_description& options, std::vector<std::string>& positional,
-                 int positional_max) {
+std::optional<std::vector<std::string>> parse_flags(const std::vector<std::string>& args,
+                                                    const Usage& usage,
+                                                    po::options_description& options) {
+  std::vector<std::string> words;
   options.add_options()("help,h", "this text");
   po::options_description hidden;
-  hidden.add_options()("argument", po::value<std::vector<std::string>>(&positional));
+  hidden.add_options()("argument", po::value<std::vector<std::string>>(&words));
   po::options_description all;
   all.add(options).add(hidden);
   po::positional_options_description places;
-  places.add("argument", positional_max > 0 ? positional_max : -1);
-  // An abbreviation that is unique today may not be tomorrow: flags are spelled out.
-  namespace style = po::command_line_style;
-  const int spelled_out = style::default_style & ~style::allow_guessing;
+  places.add("argument", -1);
   po::variables_map variables;
-  po::store(po::command_line_parser(args).options(all).positional(places).style(spelled_out).run(),
+  po::store(po::command_line_parser(args).options(all).positional(places).style(kStyle).run(),
             variables);
   if (variables.contains("help")) {
     std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << options;
-    return false;
+    return std::nullopt;
   }
   po::notify(variables);
-  if (positional_max == 0) {
-    check(positional.empty(), "unexpected argument '", positional.empty() ? "" : positional[0],
-          "'; usage: ", usage.line);
+  const int given = static_cast<int>(words.size());
+  check(usage.most > 0 || given == 0, "unexpected argument '", given == 0 ? "" : words[0],
+        "'; usage: ", usage.line);
+  check(given >= usage.least && given <= usage.most, "expected ", usage.expected,
+        "; usage: ", usage.line);
+  return words;
+}
+
+std::string peek_flag(const std::vector<std::string>& args, const std::string& name) {
+  const std::string flag = "--" + name;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    if (args[i].starts_with(flag + "=")) return args[i].substr(flag.size() + 1);
+    if (args[i] == flag && i + 1 < args.size()) return args[i + 1];
   }
-  return true;
+  return "";
 }
 
 std::vector<std::string> word_list(const std::string& text, const std::string& what) {

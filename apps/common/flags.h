@@ -1,8 +1,9 @@
-// Command lines: flags of one verb, parsed with Boost.Program_options.
+// Command lines: flags of one verb or command, parsed with Boost.Program_options.
 #pragma once
 
 #include <boost/program_options.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,17 +26,24 @@ po::typed_value<bool>* switch_flag(bool& variable);
 po::typed_value<std::vector<std::string>>* repeated_flag(std::vector<std::string>& variable,
                                                          const char* placeholder);
 
-struct VerbUsage {
+struct Usage {
   std::string line;   // "mnist eval MODEL.json [flags]"
-  std::string about;  // what the verb does
+  std::string about;  // what it does
+  // Arguments without a flag.
+  int least = 0, most = 0;
+  std::string expected = {};  // "one model file"
 };
 
-// Parses the arguments of a verb into the variables its flags are bound to; `positional` receives
-// up to `positional_max` arguments without a flag. Returns false when --help was given, after
-// printing it. Unknown flags and bad values throw (boost::program_options::error or Error).
-bool parse_flags(const std::vector<std::string>& args, const VerbUsage& usage,
-                 po::options_description& options, std::vector<std::string>& positional,
-                 int positional_max);
+// Parses the arguments of a verb into the variables its flags are bound to and returns those
+// without a flag; nothing when --help was given, after printing it. Flags are spelled out: an
+// abbreviation that is unique today may not be tomorrow. What is unknown or bad throws
+// (boost::program_options::error or Error).
+std::optional<std::vector<std::string>> parse_flags(const std::vector<std::string>& args,
+                                                    const Usage& usage,
+                                                    po::options_description& options);
+
+// The value that `args` give to --NAME, whatever else they hold; "" when they do not.
+std::string peek_flag(const std::vector<std::string>& args, const std::string& name);
 
 // "1,2,4" as integers; `what` names the flag in messages.
 std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,

@@ -76,6 +76,7 @@ Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only
   }
   out.weight_bytes = plan.memory().persistent + plan.memory().states;
   out.kernels = main_kernels(plan.steps(), out.flops);
+  out.decoded = plan.decoded();
   return out;
 }
 

@@ -16,7 +16,8 @@ struct Latency {
   std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
   std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
   double flops = 0;
-  std::string kernels;  // of the steps that do the arithmetic, "a+b"
+  std::string kernels;               // of the steps that do the arithmetic, "a+b"
+  std::vector<std::string> decoded;  // whole-tensor decodes of the plan
 };
 
 // Runs a frozen plan for about `seconds` on one input, caches hot, after a warm-up.

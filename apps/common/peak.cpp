@@ -4,9 +4,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "core/cpu.h"
+#include "core/error.h"
 #include "core/parallel.h"
 
 #if defined(__x86_64__)
@@ -97,6 +100,15 @@ double measure_peak_gflops() {
     best = std::max(best, total / seconds.count() / 1e9);
   }
   return best;
+}
+
+std::int64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  fail("--peak-memory: /proc/self/status names no VmHWM on this system");
 }
 
 }  // namespace tessera::apps

@@ -40,6 +40,13 @@ void check_sgd(const std::string& prefix, std::int64_t batch, double lr, double 
   check_range(prefix + "weight-decay", weight_decay, 0, kMost);
 }
 
+constexpr const char* kNoAugmentation = "none";
+
+// Whether the words are known is for the data to say.
+void check_augment(const std::string& flag, const std::string& augment) {
+  word_list(augment, flag);
+}
+
 // 'regex=codebook', 'regex=codebook/gROWS' or 'regex=skip'.
 quant::PolicyRule parse_rule(const std::string& text) {
   const std::size_t equals = text.rfind('=');
@@ -80,6 +87,8 @@ void TrainRecipe::add_flags(po::options_description& options, const std::string&
   add(name("nesterov").c_str(), switch_flag(nesterov), "Nesterov's momentum");
   add(name("weight-decay").c_str(), flag(weight_decay, "X"), "decay of weights, not of biases");
   add(name("label-smoothing").c_str(), flag(label_smoothing, "X"), "share given to all classes");
+  add(name("warmup").c_str(), flag(warmup, "EPOCHS"), "in which the learning rate rises from 0");
+  add(name("augment").c_str(), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
 }
 
 void TrainRecipe::validate(const std::string& prefix) const {
@@ -87,26 +96,31 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
   check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
+  check_range(p + "warmup", warmup, 0, static_cast<double>(epochs));
+  check_augment(p + "augment", augment);
 }
 
 Config TrainRecipe::config() const {
-  return {{"reference.epochs", std::to_string(epochs)},
-          {"reference.batch", std::to_string(batch)},
-          {"reference.lr", exact(lr)},
-          {"reference.lr_decay", exact(lr_decay)},
-          {"reference.lr_final", exact(lr_final)},
-          {"reference.momentum", exact(momentum)},
-          {"reference.nesterov", on_off(nesterov)},
-          {"reference.weight_decay", exact(weight_decay)},
-          {"reference.label_smoothing", exact(label_smoothing)}};
+  Config out = {{"reference.epochs", std::to_string(epochs)},
+                {"reference.batch", std::to_string(batch)},
+                {"reference.lr", exact(lr)},
+                {"reference.lr_decay", exact(lr_decay)},
+                {"reference.lr_final", exact(lr_final)},
+                {"reference.momentum", exact(momentum)},
+                {"reference.nesterov", on_off(nesterov)},
+                {"reference.weight_decay", exact(weight_decay)},
+                {"reference.label_smoothing", exact(label_smoothing)}};
+  if (warmup > 0) out["reference.warmup"] = exact(warmup);
+  if (augment != kNoAugmentation) out["reference.augment"] = augment;
+  return out;
 }
 
 nn::Schedule TrainRecipe::schedule() const {
-  return [*this](double epoch) {
-    const double half_cosine =
-        0.5 * (1 + std::cos(std::numbers::pi * epoch / static_cast<double>(epochs)));
+  return nn::with_warmup(warmup, [*this](double epoch) {
+    const double span = std::max(static_cast<double>(epochs) - warmup, 1e-9);
+    const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * (epoch - warmup) / span));
     return lr * std::pow(lr_decay, std::floor(epoch)) * (lr_final + (1 - lr_final) * half_cosine);
-  };
+  });
 }
 
 nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
@@ -118,9 +132,12 @@ nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
 void CompressRecipe::add_flags(po::options_description& options) {
   auto& steps = lc.alternation;
   auto add = options.add_options();
-  add("group-rows", flag(group_rows), "one codebook per this many rows; 0: one per tensor");
+  add("policy", text_flag(policies, "LIST"),
+      "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
+      "in small groups)");
   add("rule", repeated_flag(rules, "RULE"),
-      "'regex=adaptive:16', 'regex=adaptive:16/g10' or 'regex=skip'; may be repeated");
+      "'regex=adaptive:16', 'regex=adaptive:16/g10' or 'regex=skip'; wins over --policy; may be "
+      "repeated");
   add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
   add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
   add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
@@ -136,23 +153,24 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("momentum", flag(momentum, "X"), "momentum of SGD");
   add("nesterov", switch_flag(nesterov), "Nesterov's momentum");
   add("weight-decay", flag(weight_decay, "X"), "decay of weights, not of biases");
+  add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
 }
 
 void CompressRecipe::validate() const {
   const auto& steps = lc.alternation;
   check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
-  check_range("--group-rows", static_cast<double>(group_rows), 0, 1 << 30);
   check_positive("--mu", lc.mu);
   check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
   check_range("--lc-steps", steps.steps, 1, 1e5);
   check_range("--lc-epochs", steps.epochs, 1, 1e5);
   check_range("--first-epochs", steps.first_epochs, 1, 1e5);
-  for (const std::string& rule : rules) parse_rule(rule);
+  check_augment("--augment", augment);
+  policy("adaptive:2", 0);  // presets and rules are known, or Error
 }
 
 Config CompressRecipe::config(const std::string& name, const std::string& codebook) const {
   Config out = {{"method", name}, {"codebook", codebook}};
-  out["group_rows"] = std::to_string(group_rows);
+  if (policies != "all") out["policy"] = policies;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   if (name == "dc") return out;
   const auto& steps = lc.alternation;
@@ -167,6 +185,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   out["momentum"] = exact(momentum);
   out["nesterov"] = on_off(nesterov);
   out["weight_decay"] = exact(weight_decay);
+  if (augment != kNoAugmentation) out["augment"] = augment;
   if (name == "idc") return out;
   out["mu"] = exact(lc.mu);
   out["mu_growth"] = exact(lc.mu_growth);
@@ -187,8 +206,9 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) c
   return std::make_unique<quant::LearningCompression>(options);
 }
 
-quant::Policy CompressRecipe::policy(const std::string& codebook) const {
-  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows}, {}};
+quant::Policy CompressRecipe::policy(const std::string& codebook, std::int64_t group_rows) const {
+  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows}};
+  for (const std::string& preset : word_list(policies, "--policy")) out.use(preset);
   for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule));
   return out;
 }

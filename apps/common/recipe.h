@@ -28,6 +28,8 @@ struct TrainRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   double label_smoothing = 0;
+  double warmup = 0;             // epochs in which the rate rises from 0; the cosine follows
+  std::string augment = "none";  // list of what the data offers: "crop,flip,cutout"
 
   // Flags --PREFIXepochs, --PREFIXlr, ...
   void add_flags(po::options_description& options, const std::string& prefix);
@@ -43,7 +45,8 @@ struct CompressRecipe {
   double momentum = 0.9;
   bool nesterov = true;
   double weight_decay = 0;
-  std::int64_t group_rows = 0;
+  std::string augment = "none";
+  std::string policies = "all";    // list of presets of quant::Policy
   std::vector<std::string> rules;  // 'regex=codebook' or 'regex=skip'
 
   void add_flags(po::options_description& options);
@@ -53,7 +56,7 @@ struct CompressRecipe {
   nn::TrainerOptions trainer(std::uint64_t seed) const;
   // "dc", "idc", "lc", "lc-qp".
   std::unique_ptr<quant::Method> method(const std::string& name) const;
-  quant::Policy policy(const std::string& codebook) const;
+  quant::Policy policy(const std::string& codebook, std::int64_t group_rows) const;
 };
 
 // The codebooks that --codebook, --bits and --k ask for, one for each number of bits.

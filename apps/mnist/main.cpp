@@ -1,61 +1,114 @@
-// mnist: LeNet-300-100 on handwritten digits, trained, compressed, and run from its codebooks.
-#include <array>
-#include <iostream>
+// mnist: LeNet-300-100 and LeNet-5 on handwritten digits, trained, compressed, and run from their
+// codebooks.
+#include "apps/common/image_data.h"
+#include "apps/common/zoo_network.h"
+#include "core/files/sha256.h"
+#include "datasets/mnist.h"
+#include "datasets/synthetic_digits.h"
 
-#include "apps/common/cli.h"
-#include "apps/mnist/verbs.h"
+namespace tessera::apps {
 
 namespace {
 
-using tessera::apps::kExitDone;
-
-struct Verb {
-  std::string_view name, about;
-  int (*run)(const std::vector<std::string>&);
-};
-
-constexpr std::array kVerbs = {
-    Verb{"train", "train a dense reference", tessera::apps::mnist_train},
-    Verb{"compress", "compress a reference and measure the result", tessera::apps::mnist_compress},
-    Verb{"eval", "test error, sizes and latency of a model file", tessera::apps::mnist_eval},
-    Verb{"bench", "times of training steps and of inference", tessera::apps::mnist_bench},
-    Verb{"export", "write a model for other programs, or under another name",
-         tessera::apps::mnist_export},
-    Verb{"import", "a model from another program's weights", tessera::apps::mnist_import},
-};
-
-void print_help() {
-  std::cout << "usage: mnist [VERB] [flags]\n\n"
-               "LeNet-300-100 on handwritten digits. Without a verb: trains a reference on the\n"
-               "built-in digits, compresses it to 1 and 2 bits a weight by three methods, saves,\n"
-               "loads in a fresh process, and prints what came out.\n\n";
-  for (const Verb& verb : kVerbs) {
-    std::cout << "  " << verb.name << std::string(12 - verb.name.size(), ' ') << verb.about << "\n";
-  }
-  std::cout
-      << "\nmnist VERB --help lists the flags of a verb, mnist --help-story those without a verb.\n"
-         "Exit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
+// The network sees x / 255 minus the mean training image. Model files name the mean by its SHA-256
+// rather than carry it.
+Data digits(const DataRequest& request) {
+  const auto synthetic = built_in(request.from);
+  datasets::SyntheticDigits options;
+  if (synthetic && synthetic->train > 0) options.train = synthetic->train;
+  if (synthetic && synthetic->test > 0) options.test = synthetic->test;
+  datasets::Split split =
+      synthetic ? datasets::synthetic_digits(options) : datasets::mnist(request.from);
+  auto preprocess = datasets::Preprocess::minus_mean(split.train);
+  const Tensor& shift = preprocess.shift();
+  Config settings = {
+      {"preprocess", "unit-minus-train-mean"},
+      {"preprocess_sha256", sha256_hex({shift.data(), static_cast<std::size_t>(shift.bytes())})}};
+  return image_data(
+      {.source = synthetic ? "the built-in synthetic digits" : "MNIST in " + request.from,
+       .split = std::move(split),
+       .preprocess = std::move(preprocess),
+       .settings = std::move(settings),
+       .augment = {.pad = 2}},
+      request.sample);
 }
 
-int run(const std::vector<std::string>& args) {
-  if (args.empty()) return tessera::apps::mnist_story(args);
-  const std::string& first = args[0];
-  if (first == "--help" || first == "-h" || first == "help") {
-    print_help();
-    return kExitDone;
+Network network(const std::string& name, std::int64_t classes, const Config& choices) {
+  if (name != "lenet300") return zoo_network(name, classes, {});
+  const std::string& activation = choices.at("activation");
+  Network out = zoo_network(activation == "relu" ? "lenet300_relu" : name, classes, {});
+  out.settings = {{"network", name}, {"activation", activation}};
+  return out;
+}
+
+Recipes recipes(const std::string& name) {
+  Recipes out;
+  TrainRecipe& train = out.train;
+  train.epochs = 30;
+  train.batch = 256;
+  train.lr = 0.1;
+  train.lr_final = 0.01;
+  CompressRecipe& compress = out.compress;
+  compress.lc.mu = 9e-5;
+  compress.lc.mu_growth = 1.1;
+  compress.lc.alternation = {
+      .steps = 30, .epochs = 10, .first_epochs = 20, .lr = 0.09, .lr_decay = 0.98, .lr_final = 1};
+  compress.batch = 256;
+  if (name == "lenet5") {
+    train.epochs = 10;
+    train.batch = compress.batch = 128;
+    train.lr = 0.05;
+    train.weight_decay = compress.weight_decay = 5e-4;
+    compress.lc.mu = 1e-3;
+    compress.lc.mu_growth = 1.3;
+    compress.lc.alternation = {
+        .steps = 20, .epochs = 2, .first_epochs = 4, .lr = 0.02, .lr_decay = 0.95, .lr_final = 1};
   }
-  if (first == "--help-story") return tessera::apps::mnist_story({"--help"});
-  if (first.starts_with("-")) return tessera::apps::mnist_story(args);
-  for (const Verb& verb : kVerbs) {
-    if (verb.name == first) return verb.run({args.begin() + 1, args.end()});
-  }
-  std::string known;
-  for (const Verb& verb : kVerbs) known += (known.empty() ? "" : ", ") + std::string(verb.name);
-  tessera::fail("unknown verb '", first, "'; known are ", known);
+  return out;
+}
+
+// Sized for two minutes on two cores.
+Story story() {
+  Story out;
+  out.about =
+      "trains a reference on the\nbuilt-in digits, compresses it to 1 and 2 bits a weight by DC, "
+      "iDC and LC, saves, loads in a\nfresh process, and prints what came out";
+  out.network = "lenet300";
+  out.recipes = recipes(out.network);
+  out.recipes.train.epochs = 20;
+  out.recipes.train.batch = 128;
+  // Fewer and shorter steps, so mu starts higher and grows faster to the same end.
+  CompressRecipe& compress = out.recipes.compress;
+  compress.lc.mu = 1e-3;
+  compress.lc.mu_growth = 1.25;
+  compress.lc.alternation = {
+      .steps = 20, .epochs = 4, .first_epochs = 8, .lr = 0.05, .lr_decay = 0.95, .lr_final = 1};
+  compress.batch = 128;
+  return out;
+}
+
+Benchmark mnist() {
+  Benchmark out;
+  out.name = "mnist";
+  out.about = "LeNet-300-100 and LeNet-5 on handwritten digits";
+  out.data_help =
+      "folder with the four MNIST files; synthetic[:TRAIN[:TEST]]: the built-in digits (default: "
+      "TESSERA_DATA, or the built-in digits)";
+  out.networks = {"lenet300", "lenet5"};
+  out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}}};
+  out.classes = 10;
+  out.network = network;
+  out.sample = zoo_sample;
+  out.data = digits;
+  out.recipes = recipes;
+  out.story = story();
+  return out;
 }
 
 }  // namespace
 
+}  // namespace tessera::apps
+
 int main(int argc, char** argv) {
-  return tessera::apps::run_main(argc, argv, run);
+  return tessera::apps::run_benchmark(argc, argv, tessera::apps::mnist());
 }

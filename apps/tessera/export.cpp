@@ -3,7 +3,7 @@
 #include <iostream>
 
 #include "apps/common/cli.h"
-#include "apps/common/options.h"
+#include "apps/common/flags.h"
 #include "apps/tessera/commands.h"
 #include "core/error.h"
 #include "core/files/atomic_file.h"
@@ -14,36 +14,41 @@
 
 namespace tessera::apps {
 
-namespace po = boost::program_options;
-
 int export_command(const std::vector<std::string>& args) {
+  bool text = false, json = false;
+  std::optional<std::int64_t> batch;
+  std::string out;
   po::options_description options("options");
-  options.add_options()("file", po::value<std::string>()->required(), "the model, NAME.json")(
-      "text", "the text form, one node per line (the default)")(
-      "json", "the JSON form, without weights and settings")(
-      "batch", po::value<std::int64_t>(), "with this number in place of the symbol")(
-      "out", po::value<std::string>(), "write to this file");
-  const auto values =
-      parse_options("tessera export FILE.json [--text | --json] [options]", options, args, "file");
-  if (!values) return kExitDone;
-  check(!(values->count("text") && values->count("json")), "--text and --json exclude each other");
-  Model model = load((*values)["file"].as<std::string>());
-  if (values->count("batch")) {
-    model.graph = specialize(model.graph, (*values)["batch"].as<std::int64_t>());
-  }
-  const std::string out =
-      values->count("json") ? graph_to_json(model.graph) : graph_text(model.graph);
-  if (values->count("out")) {
-    write_file((*values)["out"].as<std::string>(), out);
+  auto add = options.add_options();
+  add("text", po::bool_switch(&text), "the text form, one node per line (the default)");
+  add("json", po::bool_switch(&json), "the JSON form, without weights and settings");
+  add("batch",
+      po::value<std::int64_t>()->value_name("N")->notifier([&](std::int64_t n) { batch = n; }),
+      "with this number in place of the symbol");
+  add("out", text_flag(out, "FILE"), "write to this file");
+  const auto files = parse_flags(args,
+                                 {"tessera export FILE.json [--text | --json] [options]",
+                                  "The graph of a model as text or JSON.", 1, 1, "one model file"},
+                                 options);
+  if (!files) return kExitDone;
+  check(!(text && json), "--text and --json exclude each other");
+  Model model = load(files->front());
+  if (batch) model.graph = specialize(model.graph, *batch);
+  const std::string form = json ? graph_to_json(model.graph) : graph_text(model.graph);
+  if (!out.empty()) {
+    write_file(out, form);
   } else {
-    std::cout << out;
+    std::cout << form;
   }
   return kExitDone;
 }
 
 int ops_command(const std::vector<std::string>& args) {
-  const auto values = parse_options("tessera ops", po::options_description("options"), args);
-  if (!values) return kExitDone;
+  po::options_description options("options");
+  if (!parse_flags(args, {"tessera ops", "Every operator, its inputs, attributes and kernels."},
+                   options)) {
+    return kExitDone;
+  }
   for (const OpDef* op : ops::standard_ops().all()) {
     std::cout << std::left << std::setw(22) << op->name << op->doc << "\n";
     std::string inputs, attrs;

@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include "apps/common/cli.h"
-#include "apps/common/options.h"
+#include "apps/common/flags.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
@@ -16,8 +16,6 @@
 #include "quant/harden.h"
 
 namespace tessera::apps {
-
-namespace po = boost::program_options;
 
 namespace {
 
@@ -126,20 +124,25 @@ Json plan_json(const Plan& plan, const CompileOptions& options) {
 }  // namespace
 
 int inspect_command(const std::vector<std::string>& args) {
+  CompileOptions compile_options;
+  std::string json;
+  bool why = false;
   po::options_description options("options");
-  options.add_options()("file", po::value<std::string>()->required(), "the model, NAME.json")(
-      "batch", po::value<std::int64_t>()->default_value(1), "samples at once in the plan")(
-      "threads", po::value<int>()->default_value(0), "threads of the plan; 0: as the machine has")(
-      "why", "also why better kernels were refused")(
-      "packed-only", "decoding a whole tensor is an error")("json", po::value<std::string>(),
-                                                            "write the same as JSON to this file");
-  const auto values = parse_options("tessera inspect FILE.json [options]", options, args, "file");
-  if (!values) return kExitDone;
-  const std::filesystem::path path = (*values)["file"].as<std::string>();
+  auto add = options.add_options();
+  add("batch", flag(compile_options.batch), "samples at once in the plan");
+  add("threads", flag(compile_options.threads), "threads of the plan; 0: as the machine has");
+  add("why", po::bool_switch(&why), "also why better kernels were refused");
+  add("packed-only", po::bool_switch(&compile_options.packed_only),
+      "decoding a whole tensor is an error");
+  add("json", text_flag(json, "FILE"), "write the same as JSON");
+  const auto files = parse_flags(
+      args,
+      {"tessera inspect FILE.json [options]",
+       "What a model is, what it takes on disk, how it would run here.", 1, 1, "one model file"},
+      options);
+  if (!files) return kExitDone;
+  const std::filesystem::path path = files->front();
   const Model model = load(path);
-  CompileOptions compile_options{.batch = (*values)["batch"].as<std::int64_t>(),
-                                 .threads = (*values)["threads"].as<int>(),
-                                 .packed_only = values->count("packed-only") > 0};
   const Plan plan = model.graph.updates().empty() ? compile(model, compile_options)
                                                   : compile(model.graph, compile_options);
   const quant::SizeReport report = quant::size_report(model);
@@ -154,15 +157,15 @@ int inspect_command(const std::vector<std::string>& args) {
   }
   std::cout << "graph\n" << graph_text(model.graph);
   print_parameters(report);
-  print_plan(plan, compile_options, values->count("why") > 0);
-  if (values->count("json")) {
+  print_plan(plan, compile_options, why);
+  if (!json.empty()) {
     const Json all = {{"file_bytes", json_bytes},
                       {"weights_bytes", weights_bytes},
                       {"settings", model.settings},
                       {"graph", graph_text(model.graph)},
                       {"parameters", parameters_json(report)},
                       {"plan", plan_json(plan, compile_options)}};
-    write_file((*values)["json"].as<std::string>(), json_text(all, 1) + "\n");
+    write_file(json, json_text(all, 1) + "\n");
   }
   return kExitDone;
 }

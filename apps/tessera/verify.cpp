@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "apps/common/cli.h"
-#include "apps/common/options.h"
+#include "apps/common/flags.h"
 #include "apps/common/packed_check.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
@@ -12,8 +12,6 @@
 #include "ops/load.h"
 
 namespace tessera::apps {
-
-namespace po = boost::program_options;
 
 namespace {
 
@@ -54,32 +52,36 @@ Json json_of(const std::vector<PackedDifference>& list) {
 }  // namespace
 
 int verify_command(const std::vector<std::string>& args) {
+  PackedCheckOptions check_options;
+  double tolerance = 1e-4;
+  std::string json;
   po::options_description options("options");
-  options.add_options()("file", po::value<std::string>()->required(), "the model, NAME.json")(
-      "batch", po::value<std::int64_t>()->default_value(1), "samples at once")(
-      "threads", po::value<int>()->default_value(0), "threads of the plan; 0: as the machine has")(
-      "seed", po::value<std::uint64_t>()->default_value(1), "of the inputs, uniform in [-1, 1)")(
-      "tolerance", po::value<double>()->default_value(1e-4), "largest absolute difference allowed")(
-      "packed-only", "decoding a whole tensor is an error")("json", po::value<std::string>(),
-                                                            "write the same as JSON to this file");
-  const auto values = parse_options("tessera verify FILE.json [options]", options, args, "file");
-  if (!values) return kExitDone;
-  const std::string file = (*values)["file"].as<std::string>();
-  const double tolerance = (*values)["tolerance"].as<double>();
+  auto add = options.add_options();
+  add("batch", flag(check_options.batch), "samples at once");
+  add("threads", flag(check_options.threads), "threads of the plan; 0: as the machine has");
+  add("seed", flag(check_options.seed), "of the inputs, uniform in [-1, 1)");
+  add("tolerance", flag(tolerance, "X"), "largest absolute difference allowed");
+  add("packed-only", po::bool_switch(&check_options.packed_only),
+      "decoding a whole tensor is an error");
+  add("json", text_flag(json, "FILE"), "write the same as JSON");
+  const auto files = parse_flags(
+      args,
+      {"tessera verify FILE.json [options]",
+       "Runs a model packed and decoded and compares, layer by layer.", 1, 1, "one model file"},
+      options);
+  if (!files) return kExitDone;
+  const std::string& file = files->front();
   const Model model = load(file);
-  const PackedCheck result = check_packed(model, {.batch = (*values)["batch"].as<std::int64_t>(),
-                                                  .threads = (*values)["threads"].as<int>(),
-                                                  .packed_only = values->count("packed-only") > 0,
-                                                  .seed = (*values)["seed"].as<std::uint64_t>()});
+  const PackedCheck result = check_packed(model, check_options);
   print(result);
   const bool good = result.worst() <= tolerance;
-  if (values->count("json")) {
+  if (!json.empty()) {
     const Json all = {{"layers", json_of(result.layers)},
                       {"outputs", json_of(result.outputs)},
                       {"decoded", result.decoded},
                       {"tolerance", tolerance},
                       {"good", good}};
-    write_file((*values)["json"].as<std::string>(), json_text(all, 1) + "\n");
+    write_file(json, json_text(all, 1) + "\n");
   }
   check(good, file, ": the packed run differs from the reference by ", result.worst(),
         ", more than ", tolerance);

@@ -1,0 +1,86 @@
+// What makes one application differ from another: its networks, its data, and the settings that
+// runs start from. The verbs (verbs/verbs.h) work on nothing else.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/common/recipe.h"
+#include "core/batch_source.h"
+#include "nn/module.h"
+
+namespace tessera::apps {
+
+// A flag that takes one of a few words, of which the first is the default; with no words listed,
+// any text, by default none.
+struct Choice {
+  std::string name, about;
+  std::vector<std::string> values;
+};
+
+struct Network {
+  std::shared_ptr<const nn::Module> module;
+  Shape sample;     // what it takes
+  Config settings;  // what it is; goes into model files
+};
+
+// A set of images that is measured on.
+struct TestSet {
+  std::string name;
+  std::shared_ptr<const BatchSource> source;
+};
+
+struct DataRequest {
+  std::string from;  // a folder, or "synthetic...": the built-in set
+  Shape sample;      // as the network takes it
+  Config choices;    // value of each of Benchmark::data_choices
+};
+
+struct Data {
+  std::string text;  // for people: "MNIST from data/mnist (60000 training and 10000 test images)"
+  std::int64_t classes = 0;
+  // What data and preprocessing are; goes into model files, and must be the same where a model is
+  // measured.
+  Config settings;
+  // Training batches in the order of a seed, with these augmentations (none when empty). Not set
+  // where there is nothing to train on. Throws Error for an augmentation it does not know.
+  std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment)>
+      train;
+  std::vector<TestSet> tests;  // at least one
+};
+
+struct Recipes {
+  TrainRecipe train;
+  CompressRecipe compress;
+};
+
+// What the application does without a verb.
+struct Story {
+  std::string about, network;
+  Recipes recipes;
+  std::vector<std::string> codebooks = {"adaptive:2", "adaptive:4"}, methods = {"dc", "idc", "lc"};
+};
+
+struct Benchmark {
+  std::string name;                   // of the program and of its output folder
+  std::string about;                  // one sentence for --help
+  std::string data_help;              // what --data takes
+  std::vector<std::string> networks;  // offered by --net; the first is the default
+  std::vector<Choice> network_choices, data_choices;
+  std::int64_t classes = 0;  // where no data says
+
+  std::function<Network(const std::string& name, std::int64_t classes, const Config& choices)>
+      network;
+  std::function<Shape(const std::string& network)> sample;
+  std::function<Data(const DataRequest& request)> data;
+  std::function<Recipes(const std::string& network)> recipes;
+  std::optional<Story> story;
+};
+
+// main() of an application.
+int run_benchmark(int argc, char** argv, const Benchmark& benchmark);
+
+}  // namespace tessera::apps

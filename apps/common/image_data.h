@@ -1,0 +1,40 @@
+// Data of image sets that are held in memory, and the words of the flags that choose them.
+#pragma once
+
+#include <utility>
+
+#include "apps/common/benchmark.h"
+#include "datasets/augment.h"
+#include "datasets/dataset.h"
+#include "datasets/preprocess.h"
+
+namespace tessera::apps {
+
+// Numbers of built-in images that --data asks for; 0 where it does not say.
+struct BuiltIn {
+  std::int64_t train = 0, test = 0;
+};
+// Whether `from` asks for the built-in set: "", "synthetic", "synthetic:TRAIN",
+// "synthetic:TRAIN:TEST". Throws Error for one that is malformed.
+std::optional<BuiltIn> built_in(const std::string& from);
+
+struct ImageSet {
+  std::string source;  // for people: "CIFAR-10 in data/cifar10"
+  datasets::Split split;
+  datasets::Preprocess preprocess;
+  Config settings;  // of the preprocessing
+  // Sets of which the test images consist, in order, with their sizes; none: one set "test".
+  std::vector<std::pair<std::string, std::int64_t>> parts = {};
+  datasets::Augment augment = {};  // what "crop", "flip" and "cutout" mean for these images
+};
+
+Data image_data(ImageSet set, const Shape& sample);
+
+// "none" or a list of crop, flip, cutout, of which each takes its value from `full`. Throws Error
+// for other words, and for those that `full` does not have.
+datasets::Augment parse_augment(const std::string& text, const datasets::Augment& full);
+
+// Floats as text that reads back to them: "0.4914,0.4822".
+std::string exact_list(const std::vector<float>& values);
+
+}  // namespace tessera::apps

@@ -1,0 +1,116 @@
+#include "apps/common/measure.h"
+
+#include "apps/common/table.h"
+
+namespace tessera::apps {
+
+namespace {
+
+double share(std::int64_t n, std::int64_t of) {
+  return static_cast<double>(n) / static_cast<double>(of);
+}
+
+std::string counts(const nn::Evaluation& e) {
+  return cat(fixed(e.error_percent(), 2), " % (", e.correct, " of ", e.samples, " correct)");
+}
+
+bool several(const Measured& measured) {
+  return measured.parts.size() > 1;
+}
+
+Json evaluation_json(const nn::Evaluation& e) {
+  return {{"test_error", e.error_percent()},
+          {"test_loss", e.loss},
+          {"correct", e.correct},
+          {"correct5", e.correct5},
+          {"samples", e.samples}};
+}
+
+nn::Evaluation parse_evaluation(const JsonAt& at) {
+  nn::Evaluation out;
+  out.loss = at.at("test_loss").number();
+  out.samples = at.at("samples").integer(1);
+  out.correct = at.at("correct").integer(0, out.samples);
+  out.correct5 = at.at("correct5").integer(0, out.samples);
+  out.accuracy = share(out.correct, out.samples);
+  return out;
+}
+
+}  // namespace
+
+double Measured::top5_error() const {
+  return 100 * (1 - share(all.correct5, all.samples));
+}
+
+std::string Measured::text() const {
+  std::string out = "test error " + counts(all);
+  if (top5()) out += cat(", top-5 error ", fixed(top5_error(), 2), " % (", all.correct5, ")");
+  if (several(*this)) {
+    for (const Part& part : parts) {
+      out += cat(&part == &parts.front() ? ": " : ", ", part.name, " ", counts(part.result));
+    }
+  }
+  return out;
+}
+
+Json Measured::json() const {
+  Json out = evaluation_json(all);
+  out["classes"] = classes;
+  out["parts"] = Json::array();
+  if (top5()) out["top5_error"] = top5_error();
+  for (const Part& part : parts) {
+    out["parts"].push_back(evaluation_json(part.result));
+    out["parts"].back()["name"] = part.name;
+  }
+  return out;
+}
+
+Measured Measured::parse(const JsonAt& at) {
+  Measured out{parse_evaluation(at), {}, at.at("classes").integer(1)};
+  for (const JsonAt& part : at.at("parts").items()) {
+    out.parts.push_back({part.at("name").text(), parse_evaluation(part)});
+  }
+  return out;
+}
+
+Measured measure(const Graph& graph, State& state, const std::vector<TestSet>& tests,
+                 bool packed_only, std::int64_t batch) {
+  CompileOptions options;
+  options.packed_only = packed_only;
+  nn::Evaluator evaluate(clone(graph), options);
+  Measured out;
+  out.classes = tests.front().source->classes();
+  for (const TestSet& test : tests) {
+    const nn::Evaluation part = evaluate(state, *test.source, batch);
+    out.parts.push_back({test.name, part});
+    out.all.correct += part.correct;
+    out.all.correct5 += part.correct5;
+    out.all.samples += part.samples;
+    out.all.loss += part.loss * static_cast<double>(part.samples);
+  }
+  out.all.loss /= static_cast<double>(out.all.samples);
+  out.all.accuracy = share(out.all.correct, out.all.samples);
+  return out;
+}
+
+std::vector<std::string> extra_columns(const Measured& measured) {
+  std::vector<std::string> out;
+  if (measured.top5()) out.push_back("top-5 %");
+  if (several(measured)) {
+    for (const Part& part : measured.parts) out.push_back(part.name + " %");
+  }
+  return out;
+}
+
+std::vector<std::string> extra_cells(const Measured& measured) {
+  std::vector<std::string> out;
+  if (measured.top5()) out.push_back(fixed(measured.top5_error(), 2));
+  if (several(measured)) {
+    for (const Part& part : measured.parts) {
+      out.push_back(fixed(part.result.error_percent(), 2));
+    }
+  }
+  return out;
+}
+
+}  // namespace tessera::apps

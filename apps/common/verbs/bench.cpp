@@ -1,0 +1,73 @@
+// bench: times of training steps and of inference, dense and packed.
+#include "apps/common/verbs/bench.h"
+
+#include "apps/common/cli.h"
+#include "apps/common/random_images.h"
+#include "apps/common/verbs/verbs.h"
+#include "core/files/model.h"
+#include "core/parallel.h"
+#include "ops/op_list.h"
+
+namespace tessera::apps {
+
+int bench_verb(const Benchmark& benchmark, const Args& args) {
+  const std::string net = NetworkFlags::peek(benchmark, args);
+  const Recipes recipes = benchmark.recipes(net);
+  NetworkFlags network(benchmark);
+  DataFlags data(benchmark);
+  RunFlags run;
+  CodebookFlags codebooks;
+  codebooks.bits = "1,2,4";
+  TrainBench training;
+  training.batch = recipes.train.batch;
+  bool train = false, infer = false;
+  po::options_description options("Flags");
+  data.add_flags(options);
+  network.add_flags(options);
+  auto add = options.add_options();
+  add("train", po::bool_switch(&train), "training steps only");
+  add("infer", po::bool_switch(&infer), "inference only");
+  add("batch", flag(training.batch), "samples of a training step");
+  add("repeat", flag(training.repeat), "rounds; figures are medians over all");
+  add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
+  add("lc", switch_flag(training.lc), "also training steps with LC's penalty");
+  add("peak-memory", po::bool_switch(&training.peak_memory),
+      "also the most memory this process held (VmHWM)");
+  add("trace", text_flag(training.trace, "FILE"), "write one training step for chrome://tracing");
+  codebooks.add_flags(options);
+  run.add_reading_flags(options);
+  const auto files = parse_flags(
+      args,
+      {benchmark.name + " bench [MODEL.json] [flags]",
+       "Measures training steps, and inference of MODEL.json or of untrained networks at several "
+       "codebooks. --data random: no data set, but its shapes.",
+       0, 1, "at most one model file"},
+      options);
+  if (!files) return kExitDone;
+  check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
+  check_range("--repeat", training.repeat, 1, 1000);
+  check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
+  if (codebooks.codebook != "adaptive" || codebooks.k) codebooks.bits.clear();
+  const auto kinds = codebooks.codebooks();
+  network.validate();
+  data.validate();
+  Session session(run);
+  const std::string file = files->empty() ? "" : files->front();
+  Data loaded = data.from == kRandomData
+                    ? random_data(network.sample(), benchmark.classes, training.batch)
+                    : data.load(network.sample());
+  const Task task = make_task(loaded, network.build(loaded.classes));
+  session.open_outputs();
+  session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;
+  session.json() = {{"verb", "bench"},
+                    {"threads", num_threads()},
+                    {"data", task.data.text},
+                    {"features", text(active_features())}};
+  session.json().update(task.network.settings);
+  if (train || !infer) bench_training(session, task, recipes, training);
+  if (infer || !train) bench_inference(session, task, recipes, file, kinds, training.repeat);
+  session.finish();
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

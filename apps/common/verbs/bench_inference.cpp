@@ -1,0 +1,77 @@
+// Times of inference, dense and packed.
+#include <algorithm>
+
+#include "apps/common/decoded.h"
+#include "apps/common/latency.h"
+#include "apps/common/statistics.h"
+#include "apps/common/table.h"
+#include "apps/common/verbs/bench.h"
+#include "core/files/model.h"
+#include "ops/op_list.h"
+#include "quant/compress.h"
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr std::uint64_t kSeed = 1;
+
+void bench_model(Session& session, Table& table, const std::string& name, const Model& model,
+                 int repeat) {
+  for (const std::int64_t batch : {1, 8, 32, 256}) {
+    std::vector<double> medians, minima;
+    Latency last;
+    for (int r = 0; r < repeat; ++r) {
+      last = measure_latency(model, batch, false);
+      medians.push_back(last.median_us);
+      minima.push_back(last.min_us);
+    }
+    const double us = median(medians), least = *std::min_element(minima.begin(), minima.end());
+    table.add({name, std::to_string(batch), fixed(us, 2), fixed(least, 2),
+               fixed(1e6 * static_cast<double>(batch) / us, 0), std::to_string(last.bytes),
+               std::to_string(last.weight_bytes), fixed(last.flops / us / 1e3, 1), last.kernels,
+               std::to_string(last.decoded.size())});
+    session.json()["inference"].push_back({{"model", name},
+                                           {"batch", batch},
+                                           {"median_us", us},
+                                           {"min_us", least},
+                                           {"bytes", last.bytes},
+                                           {"weight_bytes", last.weight_bytes},
+                                           {"flops", last.flops},
+                                           {"kernel", last.kernels},
+                                           {"decoded", last.decoded}});
+  }
+}
+
+}  // namespace
+
+void bench_inference(Session& session, const Task& task, const Recipes& recipes,
+                     const std::string& file, const std::vector<std::string>& codebooks,
+                     int repeat) {
+  Table table({"model", "batch", "median us", "min us", "images/s", "bytes moved", "weight bytes",
+               "GFLOP/s", "kernel", "decoded"});
+  if (!file.empty()) {
+    const Model model = load(file, ops::standard_ops());
+    bench_model(session, table, "decoded", decoded(model), repeat);
+    bench_model(session, table, "packed", model, repeat);
+  } else {
+    const CompressRecipe& recipe = recipes.compress;
+    nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
+                        recipe.trainer(kSeed));
+    bench_model(session, table, "f32", nn::inference_model(trainer), repeat);
+    for (const auto& codebook : codebooks) {
+      quant::DirectCompression direct;
+      direct.begin(trainer,
+                   quant::plan_compression(trainer.parameters(), trainer.state(),
+                                           recipe.policy(codebook, 0)),
+                   false);
+      bench_model(session, table, codebook, quant::harden(trainer, direct.codebooks(trainer)),
+                  repeat);
+    }
+  }
+  session.text() << "\nInference, caches hot; bytes moved: operands of all steps, each once; "
+                    "decoded: weights that a kernel needs whole\n";
+  table.print(session.text());
+}
+
+}  // namespace tessera::apps

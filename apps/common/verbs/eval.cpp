@@ -1,0 +1,120 @@
+// eval: what a model file is and does.
+#include "apps/common/cli.h"
+#include "apps/common/latency.h"
+#include "apps/common/measure.h"
+#include "apps/common/table.h"
+#include "apps/common/task.h"
+#include "apps/common/verbs/verbs.h"
+#include "core/files/model.h"
+#include "core/files/safetensors.h"
+#include "ops/op_list.h"
+#include "quant/harden.h"
+
+namespace tessera::apps {
+
+namespace {
+
+// Logits of everything measured, for comparison with other programs or batch sizes.
+Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batch,
+                  bool packed_only) {
+  Tensor out;
+  const auto run = [&](std::int64_t begin, std::int64_t end, std::int64_t n) {
+    if (begin == end) return;
+    CompileOptions options;
+    options.batch = n;
+    options.packed_only = packed_only;
+    const Plan plan = compile(model, options);
+    RunContext context = plan.context();
+    const Shape sample = data.sample_shape();
+    Shape shape{n};
+    for (const Dim d : sample.dims()) shape.push_back(d);
+    Tensor x(DType::f32, shape), y(DType::s32, Shape{n});
+    context.bind("x", x);
+    for (std::int64_t first = begin; first < end; first += n) {
+      data.fill(-1, first, x, y);
+      context.run();
+      const Tensor& logits = context.output("logits");
+      if (!out.defined()) out = Tensor(DType::f32, Shape{data.samples(), logits.shape()[1]});
+      out.slice(first, first + n).copy_from(logits.span<float>());
+    }
+  };
+  const std::int64_t rest = data.samples() % batch, full = data.samples() - rest;
+  run(0, full, batch);
+  run(full, data.samples(), rest);
+  return out;
+}
+
+// Shape of one sample of the graph's input "x".
+Shape sample_of(const Model& model, const std::string& file) {
+  for (const Node* node : model.graph.inputs()) {
+    if (node->name() != "x" || node->types()[0].shape.rank() < 2) continue;
+    const auto& dims = node->types()[0].shape.dims();
+    return Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
+  }
+  fail(file, ": has no input 'x' of a batch of samples: no classifier");
+}
+
+}  // namespace
+
+int eval_verb(const Benchmark& benchmark, const Args& args) {
+  DataFlags data(benchmark);
+  RunFlags run;
+  std::string logits;
+  std::int64_t batch = 0;
+  bool packed_only = false;
+  po::options_description options("Flags");
+  data.add_flags(options);
+  auto add = options.add_options();
+  add("batch", flag(batch), "images at once; 0: by their size");
+  add("packed-only", po::bool_switch(&packed_only),
+      "fail if a kernel needs a whole codebook weight decoded");
+  add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all test images");
+  run.add_reading_flags(options);
+  const auto files =
+      parse_flags(args,
+                  {benchmark.name + " eval MODEL.json [flags]",
+                   "Loads a model and measures it on the test images.", 1, 1, "one model file"},
+                  options);
+  if (!files) return kExitDone;
+  const std::string& file = files->front();
+  check_range("--batch", static_cast<double>(batch), 0, 1 << 20);
+  data.validate();
+  Session session(run);
+  const Model model = load(file, ops::standard_ops());
+  data.take(model.settings);
+  const Data images = data.load(sample_of(model, file));
+  require_same_settings(file, model.settings, images.settings);
+  session.open_outputs();
+  session.detail() << "Data: " << images.text << std::endl;
+
+  State state = model.state.clone();
+  const Measured test = measure(model.graph, state, images.tests, packed_only, batch);
+  const auto size = quant::size_report(model);
+  const Latency latency = measure_latency(model, 1, packed_only);
+  if (!logits.empty()) {
+    const auto source = joined(images.tests);
+    if (batch == 0) batch = nn::evaluation_batch(source->sample_shape());
+    write_safetensors(logits, {{"logits", all_logits(model, *source, batch, packed_only)}});
+  }
+  session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss, 4) << "\n"
+                 << size.text() << "batch 1: " << fixed(latency.median_us, 1) << " us (median of "
+                 << latency.runs << " runs), kernels " << latency.kernels
+                 << ", weights in the plan " << latency.weight_bytes << " bytes\n";
+  for (const std::string& line : latency.decoded) session.text() << "DECODED " << line << "\n";
+  Json& json = session.json() = test.json();
+  json["verb"] = "eval";
+  json["file"] = file;
+  json["data"] = images.text;
+  json["bytes"] = size.bytes();
+  json["bits_per_weight"] = size.bits_per_weight();
+  json["entropy_bits"] = size.entropy_bits_per_weight();
+  json["ratio"] = size.ratio();
+  json["latency_us"] = latency.median_us;
+  json["kernel"] = latency.kernels;
+  json["plan_weight_bytes"] = latency.weight_bytes;
+  json["decoded"] = latency.decoded;
+  session.finish();
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

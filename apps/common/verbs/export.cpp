@@ -1,0 +1,50 @@
+// export: weights for other programs, or a model under another name.
+#include "apps/common/cli.h"
+#include "apps/common/decoded.h"
+#include "apps/common/verbs/verbs.h"
+#include "core/files/model.h"
+#include "core/files/safetensors.h"
+#include "ops/op_list.h"
+
+namespace tessera::apps {
+
+int export_verb(const Benchmark& benchmark, const Args& args) {
+  RunFlags run;
+  bool dense = false;
+  po::options_description options("Flags");
+  options.add_options()("dense", po::bool_switch(&dense),
+                        "decode codebooks (always so for .safetensors)");
+  run.add_reading_flags(options);
+  const Usage usage{
+      benchmark.name + " export MODEL.json TO [flags]",
+      "TO ends in .json: the model under another name, beside it its weights. TO ends in\n"
+      ".safetensors: the decoded f32 weights by name (fc1.weight, ...), for other programs.",
+      2, 2, "a model and a target"};
+  const auto files = parse_flags(args, usage, options);
+  if (!files) return kExitDone;
+  const std::filesystem::path from = files->at(0), to = files->at(1);
+  const bool tensors = to.extension() == ".safetensors";
+  check(tensors || to.extension() == ".json", "'", to.string(),
+        "': expected a name that ends in .json or .safetensors");
+  Session session(run);
+  Model model = load(from, ops::standard_ops());
+  if (dense || tensors) model = decoded(model);
+  session.open_outputs();
+  std::int64_t bytes = 0;
+  if (tensors) {
+    const SafetensorsImage image = make_safetensors(model.state.tensors());
+    image.write(to);
+    bytes = image.bytes();
+    session.text() << to.string() << ": " << bytes << " bytes\n";
+  } else {
+    const SavedModel saved = save(model, to);
+    bytes = saved.weights_bytes;
+    session.text() << saved.json.string() << ": " << saved.json_bytes << " bytes, "
+                   << saved.weights.filename().string() << ": " << bytes << " bytes\n";
+  }
+  session.json() = {{"verb", "export"}, {"file", to.string()}, {"bytes", bytes}};
+  session.finish();
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,65 @@
+// import: a model from another program's weights.
+#include "core/files/import.h"
+#include "apps/common/cli.h"
+#include "apps/common/experiment.h"
+#include "apps/common/verbs/verbs.h"
+#include "core/files/model.h"
+#include "core/files/safetensors.h"
+
+namespace tessera::apps {
+
+int import_verb(const Benchmark& benchmark, const Args& args) {
+  NetworkFlags network(benchmark);
+  DataFlags data(benchmark);
+  RunFlags run = default_run(benchmark, "");
+  run.name = "imported";
+  ImportOptions import;
+  import.strict = false;  // the report is worth more than the first problem
+  po::options_description options("Flags");
+  data.add_flags(options);
+  network.add_flags(options);
+  options.add_options()(
+      "map", repeated_flag(import.rules, "theirs=ours"),
+      "a tensor's name in the file and here (fc1.weight, fc1.bias, fc2.weight, ...); "
+      "'/regex/=ours' for several, ':t' at the end transposes; may be repeated");
+  run.add_writing_flags(options);
+  const auto files =
+      parse_flags(args,
+                  {benchmark.name + " import FILE.safetensors [flags]",
+                   "Reads trained weights, measures them, and saves a model that compress "
+                   "--from takes.",
+                   1, 1, "one .safetensors file"},
+                  options);
+  if (!files) return kExitDone;
+  const std::string& file = files->front();
+  network.validate();
+  data.validate();
+  Session session(run);
+  Data loaded = data.load(network.sample());
+  const Task task = make_task(loaded, network.build(loaded.classes));
+  Model model{nn::inference_graph(*task.network.module, task.network.sample), {}, task.settings};
+  for (const Node* node : model.graph.states()) {
+    model.state.set(node->name(), Tensor(node->types()[0].dtype, node->types()[0].shape));
+  }
+  const ImportReport report = import_safetensors(file, model.state, import);
+  session.text() << report.text();
+  check(report.complete(), file, ": ", report.missing.size(), " tensors missing, ",
+        report.unused.size(), " unused, ", report.mismatched.size(),
+        " mismatched (listed above); --map says which is which");
+  model.settings["imported"] = make_safetensors(read_safetensors(file).tensors).sha256();
+  session.open_outputs();
+  const SavedModel saved = save(model, session.path(run.name + ".json"));
+  const Measured test = load_reference(task, saved.json).test;
+  session.text() << "Data: " << task.data.text << "\n"
+                 << saved.json.string() << ": " << test.text() << "\n";
+  Json& json = session.json() = test.json();
+  json["verb"] = "import";
+  json["file"] = saved.json.string();
+  json["data"] = task.data.text;
+  json["imported"] = report.matched.size();
+  json.update(task.network.settings);
+  session.finish();
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,75 @@
+// train: a dense reference for each seed.
+#include "apps/common/cli.h"
+#include "apps/common/experiment.h"
+#include "apps/common/statistics.h"
+#include "apps/common/table.h"
+#include "apps/common/verbs/verbs.h"
+
+namespace tessera::apps {
+
+int train_verb(const Benchmark& benchmark, const Args& args) {
+  const std::string net = NetworkFlags::peek(benchmark, args);
+  NetworkFlags network(benchmark);
+  DataFlags data(benchmark);
+  RunFlags run = default_run(benchmark, net);
+  TrainRecipe recipe = benchmark.recipes(net).train;
+  std::string seeds = "1";
+  po::options_description options("Flags");
+  data.add_flags(options);
+  network.add_flags(options);
+  options.add_options()("seed", text_flag(seeds, "N"),
+                        "seed of initial weights and batch order, or several: 1,2,3");
+  recipe.add_flags(options, "");
+  run.add_writing_flags(options);
+  const Usage usage{benchmark.name + " train [flags]", "Trains a network and saves it."};
+  if (!parse_flags(args, usage, options)) return kExitDone;
+  recipe.validate("");
+  network.validate();
+  data.validate();
+  const auto seed_list = integer_list(seeds, "--seed", 0, 1'000'000'000);
+  Session session(run);
+  Data loaded = data.load(network.sample());
+  const Task task = make_task(loaded, network.build(loaded.classes));
+  training_data(task, 0, recipe.augment);  // there is some, or Error before any work
+  session.open_outputs();
+  session.detail() << "Data: " << task.data.text << std::endl;
+
+  std::optional<Table> table;
+  std::vector<double> errors;
+  Json& json =
+      session.json() = {{"verb", "train"}, {"data", task.data.text}, {"rows", Json::array()}};
+  json.update(task.network.settings);
+  for (const std::int64_t seed : seed_list) {
+    const auto reference = train_reference(session, task, recipe, static_cast<std::uint64_t>(seed));
+    if (!reference) return session.interrupted_exit();
+    const nn::Evaluation& test = reference->test.all;
+    errors.push_back(test.error_percent());
+    if (!table) {
+      std::vector<std::string> header = {"seed", "test error %", "correct", "of"};
+      for (auto& name : extra_columns(reference->test)) header.push_back(std::move(name));
+      header.push_back("file");
+      table.emplace(std::move(header));
+    }
+    std::vector<std::string> cells = {std::to_string(seed), fixed(test.error_percent(), 2),
+                                      std::to_string(test.correct), std::to_string(test.samples)};
+    for (auto& cell : extra_cells(reference->test)) cells.push_back(std::move(cell));
+    cells.push_back(reference->file.string());
+    table->add(std::move(cells));
+    Json row = reference->test.json();
+    row["seed"] = seed;
+    row["weights_sha256"] = reference->weights_sha256;
+    row["file"] = reference->file.string();
+    json["rows"].push_back(std::move(row));
+  }
+  table->print(session.text());
+  if (errors.size() > 1) {
+    session.text() << "mean " << mean_text(errors, 3) << " % (standard error over " << errors.size()
+                   << " seeds)\n";
+  }
+  json["mean_test_error"] = mean(errors);
+  json["standard_error"] = standard_error(errors);
+  session.finish();
+  return kExitDone;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,45 @@
+#include "apps/common/zoo_network.h"
+
+#include <charconv>
+
+#include "models/zoo.h"
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr const char* kWidth = "width";
+
+double parse_width(const std::string& text) {
+  double width = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, width);
+  check(error == std::errc() && stop == end && width > 0 && width <= 64,
+        "--width must be a number above 0 and at most 64, got '", text, "'");
+  return width;
+}
+
+}  // namespace
+
+Choice width_choice() {
+  return {kWidth, "multiplier of the channels (resnet20, mobilenet_v1, ...)", {}};
+}
+
+Network zoo_network(const std::string& name, std::int64_t classes, const Config& choices) {
+  models::BuildOptions options;
+  options.classes = classes;
+  Config settings = {{"network", name}};
+  const auto width = choices.find(kWidth);
+  if (width != choices.end() && !width->second.empty()) {
+    options.width = parse_width(width->second);
+    settings[kWidth] = width->second;
+  }
+  models::Built built = models::build(name, options);
+  return {std::move(built.network), std::move(built.sample), std::move(settings)};
+}
+
+Shape zoo_sample(const std::string& name) {
+  return models::entry(name).sample;
+}
+
+}  // namespace tessera::apps

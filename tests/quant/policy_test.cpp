@@ -1,0 +1,98 @@
+// Plans for weights of any rank: presets, rules over them, groups of rows.
+#include "quant/policy.h"
+
+#include <gtest/gtest.h>
+
+#include "core/rng.h"
+
+namespace tessera::quant {
+namespace {
+
+// The shapes of a small convolutional network with a depthwise layer.
+struct Net {
+  std::vector<nn::ParameterSpec> parameters;
+  State state;
+
+  Net() {
+    add("conv1.weight", {32, 3, 3, 3});
+    add("bn1.weight", {32});
+    add("bn1.bias", {32});
+    add("dw.weight", {32, 1, 3, 3});
+    add("pw.weight", {64, 32, 1, 1});
+    add("fc.weight", {10, 64});
+    add("fc.bias", {10});
+  }
+  void add(const std::string& name, const Shape& shape) {
+    parameters.push_back({name, {DType::f32, shape, {}}, nn::Init::normal(1)});
+    state.set(name, nn::Init::normal(1)(shape, 1, name));
+  }
+  CompressionPlan plan(const Policy& policy) const {
+    return plan_compression(parameters, state, policy);
+  }
+};
+
+Policy policy(int k, std::int64_t group_rows, std::initializer_list<std::string_view> presets) {
+  Policy out{{CodebookSpec::adaptive(k), group_rows}};
+  for (const auto preset : presets) out.use(preset);
+  return out;
+}
+
+// "K/ROWS" for each tensor, "-" where it stays dense.
+std::vector<std::string> choices(const CompressionPlan& plan) {
+  std::vector<std::string> out;
+  for (const auto& t : plan.tensors) {
+    out.push_back(t.choice ? cat(t.choice->spec.size(), "/", t.choice->group_rows) : "-");
+  }
+  return out;
+}
+
+using Texts = std::vector<std::string>;
+
+TEST(Policy, AllCodesEveryWeightOfAnyRank) {
+  EXPECT_EQ(choices(Net().plan(policy(4, 0, {"all"}))),
+            (Texts{"4/0", "-", "-", "4/0", "4/0", "4/0", "-"}));
+}
+
+TEST(Policy, GroupsAsLargeAsTheTensorAreOne) {
+  EXPECT_EQ(choices(Net().plan(policy(4, 16, {}))),
+            (Texts{"4/16", "-", "-", "4/16", "4/16", "4/0", "-"}));
+}
+
+TEST(Policy, FirstAndLastGet8Bits) {
+  const auto plan = Net().plan(policy(4, 8, {"first-last-8"}));
+  EXPECT_EQ(choices(plan), (Texts{"256/0", "-", "-", "4/8", "4/8", "256/0", "-"}));
+  EXPECT_EQ(plan.tensors[0].reason, "first layer");
+  EXPECT_EQ(plan.tensors[5].reason, "last layer");
+
+  Net tiny;  // a first layer of 150 weights, as LeNet-5's
+  tiny.parameters[0].type.shape = {6, 1, 5, 5};
+  tiny.state.set("conv1.weight", nn::Init::normal(1)({6, 1, 5, 5}, 1, "w"));
+  const auto dense = tiny.plan(policy(4, 0, {"first-last-8", "depthwise-per-channel"}));
+  EXPECT_EQ(choices(dense)[0], "-");
+  EXPECT_NE(dense.text().find("dense: first layer, too small"), std::string::npos) << dense.text();
+  // One input channel does not make a first layer depthwise.
+  EXPECT_EQ(choices(tiny.plan(policy(4, 0, {"depthwise-per-channel"})))[0], "4/0");
+}
+
+TEST(Policy, DepthwiseGroupsHoldTwoWeightsAnEntry) {
+  EXPECT_EQ(choices(Net().plan(policy(4, 0, {"depthwise-per-channel"})))[3], "4/1");
+  EXPECT_EQ(choices(Net().plan(policy(16, 0, {"depthwise-per-channel"})))[3], "16/4");
+  EXPECT_EQ(choices(Net().plan(policy(256, 0, {"depthwise-per-channel"})))[3], "256/0");
+}
+
+TEST(Policy, RulesWinOverPresets) {
+  Policy p = policy(4, 0, {"first-last-8", "depthwise-per-channel"});
+  p.rules.push_back({"conv1.*", std::nullopt});
+  p.rules.push_back({"dw.*", TensorChoice{CodebookSpec::adaptive(2), 3}});
+  const auto plan = Net().plan(p);
+  EXPECT_EQ(choices(plan), (Texts{"-", "-", "-", "2/3", "4/0", "256/0", "-"}));
+  EXPECT_NE(plan.text().find("one codebook per 3 rows (rule 'dw.*')"), std::string::npos)
+      << plan.text();
+}
+
+TEST(Policy, UnknownPreset) {
+  EXPECT_THROW(policy(4, 0, {"some"}), Error);
+}
+
+}  // namespace
+}  // namespace tessera::quant
