@@ -71,5 +71,7 @@ struct DTypeOf<std::int64_t> {
 // Round-to-nearest-even conversion between f32 and the bits of bf16; NaN stays NaN.
 std::uint16_t bf16_from_f32(float value);
 float f32_from_bf16(std::uint16_t bits);
+// The exact value of IEEE half-precision bits.
+float f32_from_f16(std::uint16_t bits);
 
 }  // namespace tessera

@@ -72,6 +72,16 @@ std::int64_t evaluation_batch(const Shape& sample) {
   return std::clamp<std::int64_t>(kValues / std::max<std::int64_t>(1, sample.numel()), 16, 1000);
 }
 
+Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed) {
+  Model out{Graph(ops::standard_ops()), {}, {}};
+  Scope scope(out.graph);
+  const Value x = out.graph.input("x", {DType::f32, batched(sample), {}});
+  out.graph.set_output("logits", model.forward(scope, x));
+  initialize(out.state, scope.parameters(), seed);
+  initialize(out.state, scope.states(), seed);
+  return out;
+}
+
 Model inference_model(const Trainer& trainer) {
   Model model{inference_graph(trainer.model(), trainer.sample()), {}, {}};
   for (const Node* node : model.graph.states()) {

@@ -98,6 +98,9 @@ Model inference_model(const Trainer& trainer);
 // what the model lacks, or has with another type.
 void set_weights(Trainer& trainer, const State& weights);
 
+// The untrained network.
+Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed = 1);
+
 // Where in an epoch training stands; a checkpoint stores it.
 struct Position {
   std::int64_t epoch = 0, step = 0;

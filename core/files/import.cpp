@@ -4,12 +4,49 @@
 #include <optional>
 #include <regex>
 
+#include "core/files/atomic_file.h"
 #include "core/files/json_io.h"
-#include "core/files/safetensors.h"
+#include "core/files/npz.h"
+#include "core/files/unpack.h"
 
 namespace tessera {
 
 namespace {
+
+constexpr std::int64_t kMaxUnpacked = std::int64_t{1} << 34;  // bytes of a file inside .xz
+
+std::regex parse_regex(const std::string& text, const std::string& what) {
+  try {
+    return std::regex(text);
+  } catch (const std::regex_error& error) {
+    fail(what, ": ", error.what());
+  }
+}
+
+// std::regex recurses per character: names that no program gives are matched by no pattern.
+bool matches(const std::string& name, const std::regex& pattern, std::smatch& found) {
+  constexpr std::size_t kMaxName = 1000;
+  return name.size() <= kMaxName && std::regex_match(name, found, pattern);
+}
+
+// Names that whole-match one of several patterns.
+class Patterns {
+ public:
+  Patterns(const std::vector<std::string>& texts, const char* what) {
+    for (const auto& text : texts) {
+      patterns_.push_back(parse_regex(text, cat("import: ", what, " ", quote(text))));
+    }
+  }
+  bool match(const std::string& name) const {
+    for (const auto& pattern : patterns_) {
+      if (std::smatch found; matches(name, pattern, found)) return true;
+    }
+    return false;
+  }
+
+ private:
+  std::vector<std::regex> patterns_;
+};
 
 struct Target {
   std::string ours;
@@ -31,18 +68,13 @@ class Rule {
     }
     check(!ours_.empty(), "import rule ", quote(text), ": the name after '=' is empty");
     theirs_ = is_regex ? text.substr(1, equals - 2) : text.substr(0, equals);
-    if (!is_regex) return;
-    try {
-      regex_ = std::regex(theirs_);
-    } catch (const std::regex_error& error) {
-      fail("import rule ", quote(text), ": ", error.what());
-    }
+    if (is_regex) regex_ = parse_regex(theirs_, cat("import rule ", quote(text)));
   }
 
   std::optional<Target> match(const std::string& theirs) const {
     if (!regex_) return theirs == theirs_ ? std::optional(Target{ours_, transpose_}) : std::nullopt;
     std::smatch found;
-    if (!std::regex_match(theirs, found, *regex_)) return std::nullopt;
+    if (!matches(theirs, *regex_, found)) return std::nullopt;
     return Target{found.format(ours_), transpose_};
   }
 
@@ -113,19 +145,34 @@ std::string ImportReport::text() const {
   for (const auto& m : mismatched) {
     out += cat("  mismatch: ", m.ours, " from ", printable(m.theirs), ": ", m.cause, "\n");
   }
+  for (const auto& name : ignored) out += cat("  ignored: ", printable(name), "\n");
+  for (const auto& name : kept) out += cat("  kept as it was: ", name, "\n");
   return out;
 }
 
-ImportReport import_safetensors(const std::filesystem::path& path, State& state,
-                                const ImportOptions& options) {
+TensorMap read_weights(const std::filesystem::path& path) {
+  std::string bytes = read_file(path);
+  if (bytes.starts_with(kXzMagic)) bytes = unpack_xz(bytes, kMaxUnpacked, path.string());
+  if (bytes.starts_with(kZipMagic) || bytes.starts_with(kEmptyZipMagic))
+    return parse_npz(bytes, path.string());
+  return parse_safetensors(bytes, path.string()).tensors;
+}
+
+ImportReport import_weights(const std::filesystem::path& path, State& state,
+                            const ImportOptions& options) {
   std::vector<Rule> rules;
   for (const std::string& text : options.rules) rules.emplace_back(text);
-  const Safetensors read = read_safetensors(path);
+  const Patterns ignored(options.ignored, "ignored"), optional(options.optional, "optional");
+  const TensorMap tensors = read_weights(path);
   ImportReport report;
   report.file = path.string();
   std::map<std::string, std::string> sources;  // ours -> theirs
   TensorMap values;
-  for (const auto& [theirs, tensor] : read.tensors) {
+  for (const auto& [theirs, tensor] : tensors) {
+    if (ignored.match(theirs)) {
+      report.ignored.push_back(theirs);
+      continue;
+    }
     const Target target = target_of(theirs, rules);
     if (!state.has(target.ours)) {
       report.unused.push_back(theirs);
@@ -146,7 +193,8 @@ ImportReport import_safetensors(const std::filesystem::path& path, State& state,
     values[target.ours] = std::move(value);
   }
   for (const auto& [ours, entry] : state.entries()) {
-    if (!sources.contains(ours)) report.missing.push_back(ours);
+    if (sources.contains(ours)) continue;
+    (optional.match(ours) ? report.kept : report.missing).push_back(ours);
   }
   if (options.strict && !report.complete()) {
     std::string lines = report.text();

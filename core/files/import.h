@@ -1,10 +1,11 @@
-// Weights of other programs: tensors of a safetensors file into a State, by a map of names.
+// Weights of other programs: tensors of a file into a State, by a map of names.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "core/files/safetensors.h"
 #include "core/state.h"
 
 namespace tessera {
@@ -15,7 +16,10 @@ struct ImportOptions {
   // name counts; a name that none matches keeps its name. Examples:
   //   "dense_1.kernel=fc1.weight:t"   "/net\\.(\\d+)\\.w/=fc$1.weight"
   std::vector<std::string> rules = {};
-  // Anything missing, unused or of the wrong type is an Error.
+  // Whole names (regex) that need no partner: tensors of the file that are not wanted (in theirs),
+  // and ours that stay as they are when the file lacks them.
+  std::vector<std::string> ignored = {}, optional = {};
+  // Anything else missing, unused or of the wrong type is an Error.
   bool strict = true;
 };
 
@@ -31,21 +35,26 @@ struct ImportReport {
   };
   std::string file;
   std::vector<Match> matched;
-  std::vector<std::string> missing;  // ours, not in the file: kept as they were
-  std::vector<std::string> unused;   // theirs, without a place in the state
-  std::vector<Mismatch> mismatched;  // not imported
+  std::vector<std::string> missing;        // ours, not in the file: kept as they were
+  std::vector<std::string> unused;         // theirs, without a place in the state
+  std::vector<Mismatch> mismatched;        // not imported
+  std::vector<std::string> ignored, kept;  // theirs and ours, as the options allow
 
   bool complete() const { return missing.empty() && unused.empty() && mismatched.empty(); }
   // A summary line, then a line per tensor that needs attention.
   std::string text() const;
 };
 
+// Everything in a file of weights: safetensors, or numpy's .npz (core/files/npz.h), either of them
+// possibly inside .xz. The content decides, not the name. Throws Error when it cannot be read.
+TensorMap read_weights(const std::filesystem::path& path);
+
 // Replaces the tensors of `state` (which says what is wanted: names, dtypes, shapes) by those of
 // the file. Floating-point tensors are converted to the dtype wanted; shapes must be equal, after
 // the transposition that a rule asks for. Throws Error when the file cannot be read, a rule is
 // malformed, two tensors claim one name, a value is NaN, or, when strict, the report is not
 // complete; the state is then unchanged.
-ImportReport import_safetensors(const std::filesystem::path& path, State& state,
-                                const ImportOptions& options = {});
+ImportReport import_weights(const std::filesystem::path& path, State& state,
+                            const ImportOptions& options = {});
 
 }  // namespace tessera

@@ -26,17 +26,6 @@ struct Foreign {
 };
 constexpr Foreign kF16{"F16", 2}, kF64{"F64", 8};
 
-float f32_from_f16(std::uint16_t bits) {
-  const int exponent = (bits >> 10) & 31;
-  const auto fraction = static_cast<std::uint32_t>(bits & 1023);
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
-  const float magnitude = exponent == 0
-                              ? std::ldexp(static_cast<float>(fraction), -24)
-                              : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
-  return sign ? -magnitude : magnitude;
-}
-
 template <class T>
 T load(const char* at) {
   T value;

@@ -38,7 +38,7 @@ TEST(ImportData, Lenet300OfTheAuthors) {
   const auto file = *nets / "lenet300_mnist.safetensors";
   if (!std::filesystem::exists(file)) GTEST_SKIP() << file << " is not here";
   Model model = dense_lenet();
-  const ImportReport report = import_safetensors(file, model.state);
+  const ImportReport report = import_weights(file, model.state);
   EXPECT_TRUE(report.complete()) << report.text();
   EXPECT_EQ(report.matched.size(), 6u);
 

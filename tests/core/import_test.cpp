@@ -20,7 +20,7 @@ class Import : public ::testing::Test {
   }
   ImportReport import(const TensorMap& tensors, const ImportOptions& options) {
     write_safetensors(folder / "theirs.safetensors", tensors);
-    return import_safetensors(folder / "theirs.safetensors", state, options);
+    return import_weights(folder / "theirs.safetensors", state, options);
   }
   std::string message_of(const TensorMap& tensors, const ImportOptions& options) {
     const State before = state.clone();
@@ -115,7 +115,7 @@ TEST_F(Import, Errors) {
         << rule << ": " << message_of({}, {.rules = {rule}});
   }
   EXPECT_TRUE(message_of({}, {.rules = {"/(/=b"}}).starts_with("import rule '/(/=b': "));
-  EXPECT_THROW(import_safetensors(folder / "none.safetensors", state), Error);
+  EXPECT_THROW(import_weights(folder / "none.safetensors", state), Error);
 }
 
 }  // namespace

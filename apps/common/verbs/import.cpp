@@ -21,14 +21,17 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   options.add_options()(
       "map", repeated_flag(import.rules, "theirs=ours"),
       "a tensor's name in the file and here (fc1.weight, fc1.bias, fc2.weight, ...); "
-      "'/regex/=ours' for several, ':t' at the end transposes; may be repeated");
+      "'/regex/=ours' for several, ':t' at the end transposes; may be repeated")(
+      "ignore", repeated_flag(import.ignored, "REGEX"), "tensors of the file that are not wanted")(
+      "optional", repeated_flag(import.optional, "REGEX"),
+      "tensors of the network that the file may lack, such as running statistics");
   run.add_writing_flags(options);
   const auto files =
       parse_flags(args,
-                  {benchmark.name + " import FILE.safetensors [flags]",
-                   "Reads trained weights, measures them, and saves a model that compress "
-                   "--from takes.",
-                   1, 1, "one .safetensors file"},
+                  {benchmark.name + " import FILE [flags]",
+                   "Reads trained weights (.safetensors or .npz), measures them, and saves a model "
+                   "that compress --from takes.",
+                   1, 1, "one file of weights"},
                   options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
@@ -37,16 +40,14 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   Session session(run);
   Data loaded = data.load(network.sample());
   const Task task = make_task(loaded, network.build(loaded.classes));
-  Model model{nn::inference_graph(*task.network.module, task.network.sample), {}, task.settings};
-  for (const Node* node : model.graph.states()) {
-    model.state.set(node->name(), Tensor(node->types()[0].dtype, node->types()[0].shape));
-  }
-  const ImportReport report = import_safetensors(file, model.state, import);
+  Model model = nn::initial_model(*task.network.module, task.network.sample);
+  model.settings = task.settings;
+  const ImportReport report = import_weights(file, model.state, import);
   session.text() << report.text();
   check(report.complete(), file, ": ", report.missing.size(), " tensors missing, ",
         report.unused.size(), " unused, ", report.mismatched.size(),
         " mismatched (listed above); --map says which is which");
-  model.settings["imported"] = make_safetensors(read_safetensors(file).tensors).sha256();
+  model.settings["imported"] = make_safetensors(read_weights(file)).sha256();
   session.open_outputs();
   const SavedModel saved = save(model, session.path(run.name + ".json"));
   const Measured test = load_reference(task, saved.json).test;
