@@ -87,7 +87,8 @@ void TrainRecipe::add_flags(po::options_description& options, const std::string&
   add(name("nesterov").c_str(), switch_flag(nesterov), "Nesterov's momentum");
   add(name("weight-decay").c_str(), flag(weight_decay, "X"), "decay of weights, not of biases");
   add(name("label-smoothing").c_str(), flag(label_smoothing, "X"), "share given to all classes");
-  add(name("warmup").c_str(), flag(warmup, "EPOCHS"), "in which the learning rate rises from 0");
+  add(name("warmup").c_str(), flag(warmup, "X"),
+      "share of the epochs in which the learning rate rises from 0");
   add(name("augment").c_str(), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
 }
 
@@ -96,7 +97,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
   check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
-  check_range(p + "warmup", warmup, 0, static_cast<double>(epochs));
+  check_range(p + "warmup", warmup, 0, 0.999);
   check_augment(p + "augment", augment);
 }
 
@@ -116,9 +117,10 @@ Config TrainRecipe::config() const {
 }
 
 nn::Schedule TrainRecipe::schedule() const {
-  return nn::with_warmup(warmup, [*this](double epoch) {
-    const double span = std::max(static_cast<double>(epochs) - warmup, 1e-9);
-    const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * (epoch - warmup) / span));
+  const double rise = warmup * static_cast<double>(epochs);
+  return nn::with_warmup(rise, [=, *this](double epoch) {
+    const double fall = static_cast<double>(epochs) - rise;
+    const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * (epoch - rise) / fall));
     return lr * std::pow(lr_decay, std::floor(epoch)) * (lr_final + (1 - lr_final) * half_cosine);
   });
 }

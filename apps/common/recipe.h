@@ -28,7 +28,7 @@ struct TrainRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   double label_smoothing = 0;
-  double warmup = 0;             // epochs in which the rate rises from 0; the cosine follows
+  double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
   std::string augment = "none";  // list of what the data offers: "crop,flip,cutout"
 
   // Flags --PREFIXepochs, --PREFIXlr, ...

@@ -4,7 +4,7 @@
 
 #include "core/files/safetensors.h"
 #include "core/files/sha256.h"
-#include "tests/apps/mnist_app.h"
+#include "tests/apps/app.h"
 
 namespace tessera::testing {
 namespace {

@@ -1,5 +1,5 @@
 // A network that others trained, on the real test images.
-#include "tests/apps/mnist_app.h"
+#include "tests/apps/app.h"
 #include "tests/data_dir.h"
 
 namespace tessera::testing {

@@ -2,7 +2,7 @@
 #include <sstream>
 
 #include "core/files/safetensors.h"
-#include "tests/apps/mnist_app.h"
+#include "tests/apps/app.h"
 
 namespace tessera::testing {
 namespace {
@@ -100,6 +100,18 @@ TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
   const Json again = json({"compress", "--data", kTiny, "--from", path("out/imported.json"),
                            "--method", "dc", "--out", path("out")});
   EXPECT_EQ(again["rows"][0]["correct"], row["correct"]);  // already two values per layer
+}
+
+TEST_F(Mnist, LeNet5TakesImages) {
+  const Json row = json({"compress", "--net", "lenet5", "--data", "synthetic:64:20", "--out",
+                         path("out"), "--ref-epochs", "1", "--ref-batch", "32", "--method", "dc",
+                         "--bits", "4", "--group-rows", "10"})["rows"][0];
+  EXPECT_EQ(row["file"], "lenet5-dc-adaptive16-g10-s1.json");
+  const std::string file = path("out/" + row["file"].get<std::string>());
+  const Json eval = json({"eval", file, "--data", "synthetic:64:20"});
+  EXPECT_EQ(eval["correct"], row["correct"]);
+  EXPECT_TRUE(refused({"compress", "--net", "lenet300", "--from", file}).find("'lenet5'") !=
+              std::string::npos);
 }
 
 TEST_F(Mnist, BenchReportsBothSteps) {

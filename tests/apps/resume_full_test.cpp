@@ -3,7 +3,7 @@
 #include <csignal>
 #include <random>
 
-#include "tests/apps/mnist_app.h"
+#include "tests/apps/app.h"
 
 namespace tessera::testing {
 namespace {

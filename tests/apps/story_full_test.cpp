@@ -1,5 +1,5 @@
 // mnist without a verb, shortened: six files that give the same answers in fresh processes.
-#include "tests/apps/mnist_app.h"
+#include "tests/apps/app.h"
 
 namespace tessera::testing {
 namespace {

@@ -108,9 +108,11 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   const Task task = make_task(loaded, flags.network.build(loaded.classes));
   std::optional<Reference> given;
   if (!flags.from.empty()) given = load_reference(task, flags.from);
-  session.text() << "Data: " << task.data.text << "\n"
-                 << plans_text(task, recipe, variants, given ? &given->model.state : nullptr)
-                 << std::flush;
+  // Made before any work, so that what cannot work ends here.
+  const std::string plans =
+      plans_text(task, recipe, variants, given ? &given->model.state : nullptr);
+  (flags.plan_only ? session.text() : session.detail()) << "Data: " << task.data.text << "\n"
+                                                        << plans << std::flush;
   if (flags.plan_only) return kExitDone;
   session.open_outputs();
 

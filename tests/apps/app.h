@@ -1,4 +1,4 @@
-// The mnist application in a folder of its own.
+// Applications under test, each test in a folder of its own.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,19 +12,21 @@
 
 namespace tessera::testing {
 
-class MnistApp : public ::testing::Test {
+class App : public ::testing::Test {
  protected:
   using Args = std::vector<std::string>;
+
+  explicit App(const std::string& name) : app(program(name)), name_(name) {}
 
   void SetUp() override {
     if (!std::filesystem::exists(app)) GTEST_SKIP() << app << " is not built";
   }
 
   std::string path(const std::string& name) const { return (folder.path() / name).string(); }
-  Result mnist(const Args& args) const { return run(app, args, folder.path()); }
+  Result result_of(const Args& args) const { return run(app, args, folder.path()); }
   // Exit code 0, or the test fails with what the program said.
   Result must(const Args& args) const {
-    Result result = mnist(args);
+    Result result = result_of(args);
     EXPECT_EQ(result.code, 0) << result.error << result.out;
     return result;
   }
@@ -33,11 +35,11 @@ class MnistApp : public ::testing::Test {
     args.insert(args.end(), {"--json", "-", "--quiet"});
     return parse_json(must(args).out, "stdout");
   }
-  // Exit code 2 and one line on stderr, returned without "mnist: error: ".
+  // Exit code 2 and one line on stderr, returned without "NAME: error: ".
   std::string refused(const Args& args) const {
-    const Result result = mnist(args);
+    const Result result = result_of(args);
     EXPECT_EQ(result.code, 2) << result.error << result.out;
-    const std::string start = "mnist: error: ";
+    const std::string start = name_ + ": error: ";
     EXPECT_TRUE(result.error.starts_with(start)) << result.error;
     EXPECT_EQ(result.error.find('\n'), result.error.size() - 1) << result.error;
     return result.error.substr(std::min(start.size(), result.error.size()));
@@ -53,8 +55,16 @@ class MnistApp : public ::testing::Test {
     return files;
   }
 
-  std::filesystem::path app = program("mnist");
+  std::filesystem::path app;
   datasets::TempDir folder;
+
+ private:
+  std::string name_;
+};
+
+class MnistApp : public App {
+ protected:
+  MnistApp() : App("mnist") {}
 };
 
 // A training set for tests that need no accuracy.
