@@ -27,6 +27,7 @@ enum Trait : std::uint32_t {
   kRandom = 1u << 5,    // value depends on (seed, step, id): merge only when all three agree
   kView = 1u << 6,      // output shares the buffer of input 0 (reshape) or binds planes (codebook)
   kEpilogue = 1u << 7,  // may carry a Program applied to its output while it is hot
+  kPrologue = 1u << 9,  // may carry a Program that makes its first operand, `prologue`
   kStorage = 1u << 8,   // changes how a value is kept, not what it is: codebook, decode, repack
 };
 

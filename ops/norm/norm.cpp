@@ -1,7 +1,9 @@
 // Batch normalization (Ioffe & Szegedy 2015). Normalizing is elementwise, so it fuses with what
 // follows (activation, residual); only the sums over a channel are ops of their own:
 //   channel_stats(x)              -> mean[c], variance[c] (mean squared deviation)
-//   channel_products(dy, x, mean) -> sum dy, sum dy (x - mean), per channel
+//   channel_products(dy, x, mean) -> sum dy, sum dy (x - mean), per channel; with a prologue dy is
+//   what
+//     that Program makes of operand 0 and the operands behind the mean, and is never stored
 //   batch_norm_train(x, gamma, beta) -> y, mean, variance; made of channel_stats and elementwise
 //   ops
 // x f32[n, c, ...] of rank 2 to 4; channels are axis 1. Accumulators: f32 within the plane of an
@@ -11,7 +13,10 @@
 #include <memory>
 
 #include "core/parallel.h"
+#include "core/program.h"
 #include "ops/build.h"
+#include "ops/elementwise/elementwise.h"
+#include "ops/elementwise/program_runner.h"
 #include "ops/layout/layout.h"
 #include "ops/norm/kernels.h"
 #include "ops/op_common.h"
@@ -55,6 +60,19 @@ std::vector<TensorType> infer_products(const InferArgs& args) {
   const TensorType channel{DType::f32, Shape{args.shape(1)[1]}, {}};
   args.require(args.in(2) == channel, "expected the mean as ", channel.text(), ", got ",
                args.in(2).text());
+  const std::string& prologue = args.attrs.string("prologue");
+  args.require(args.inputs.size() == 3 || !prologue.empty(), "extra operands need a prologue");
+  if (prologue.empty()) return {channel, channel};
+  const Program program = parse_program(args.ops, prologue);
+  const int operands = static_cast<int>(args.inputs.size()) - 2;
+  args.require(
+      program.inputs <= operands && operands <= kMaxProgramOperands && program.outputs.size() == 1,
+      "a prologue reads at most ", operands, " values and has one result");
+  for (int i = 3; i < static_cast<int>(args.inputs.size()); ++i) {
+    args.require_dtype(i, DType::f32);
+    args.require(broadcasts_to(args.shape(i), args.shape(1)), "prologue operand ",
+                 args.in(i).text(), " does not broadcast to ", args.in(1).text());
+  }
   return {channel, channel};
 }
 std::vector<TensorType> infer_train(const InferArgs& args) {
@@ -92,10 +110,19 @@ void ref_stats(const RefArgs& args) {
   d.each([&](auto e, auto c) { variance[c] += (x[e] - mean[c]) * (x[e] - mean[c]) / count; });
 }
 void ref_products(const RefArgs& args) {
-  const Channels d(args.in(1).type.shape);
-  d.each([&](auto e, auto c) {
-    args.out(0).v[c] += args.in(0).v[e];
-    args.out(1).v[c] += args.in(0).v[e] * (args.in(1).v[e] - args.in(2).v[c]);
+  const Shape& shape = args.in(1).type.shape;
+  std::vector<double> dy = args.in(0).v;
+  if (const std::string& text = args.node.attrs().string("prologue"); !text.empty()) {
+    const Program program = parse_program(args.node.graph().ops(), text);
+    std::vector<const RefTensor*> operands = {args.inputs[0]};
+    operands.insert(operands.end(), args.inputs.begin() + 3, args.inputs.end());
+    for_each_element({args.node, operands, {}}, shape, [&](std::int64_t e, const double* values) {
+      evaluate(program, values, &dy[static_cast<std::size_t>(e)]);
+    });
+  }
+  Channels(shape).each([&](auto e, auto c) {
+    args.out(0).v[c] += dy[e];
+    args.out(1).v[c] += dy[e] * (args.in(1).v[e] - args.in(2).v[c]);
   });
 }
 
@@ -117,6 +144,8 @@ std::vector<Value> grad_stats(const GradArgs& args) {
   return {dx};
 }
 std::vector<Value> grad_products(const GradArgs& args) {
+  check(args.node.attrs().string("prologue").empty(),
+        "[channel_products] has no gradient after fusion");
   const Value dy = args.in(0), x = args.in(1);
   const Value mean = along_channels(args.in(2), x.shape());
   std::vector<Value> out(3);
@@ -275,26 +304,129 @@ KernelPlan prepare_stats(const KernelQuery& query, CpuFeatures features) {
   return plan;
 }
 
+// Makes dy block by block, beside what it is multiplied with. Operands are images like x, channel
+// vectors or scalars.
+class Prologue {
+ public:
+  Prologue(const Node& node, const PlaneSums& sums, bool blocked, CpuFeatures features)
+      : blocked_(blocked),
+        runner_(parse_program(node.graph().ops(), node.attrs().string("prologue")),
+                kinds_of(node, blocked), features),
+        pixels_(blocked ? kPixels : kPixels * kLayoutBlock),
+        channels_(sums.c) {}
+
+  static std::string refuses(const Node& node) {
+    if (node.attrs().string("prologue").empty()) return {};
+    const Shape& x = node.input(1).shape();
+    if (x.rank() != 4) return "a prologue needs images";
+    for (std::size_t i = 3; i < node.inputs().size(); ++i) {
+      const Shape& s = node.inputs()[i].shape();
+      const auto strides = broadcast_strides(s, x);
+      if (!(s == x) && (strides[0] != 0 || strides[2] != 0 || strides[3] != 0))
+        return "a prologue operand is neither an image, a channel vector nor a scalar";
+    }
+    return {};
+  }
+
+  std::int64_t pixels() const { return pixels_; }  // made at once
+
+  // dy of pixels [first, first + count) of the plane at `at`, whose channels start at `channel`.
+  void run(const KernelArgs& args, std::int64_t at, std::int64_t channel, std::int64_t first,
+           std::int64_t count, float* dy) const {
+    ProgramInput in[kMaxProgramOperands];
+    float padded[kMaxProgramOperands][kLayoutBlock];
+    const std::int64_t lanes = blocked_ ? kLayoutBlock : 1, offset = at + first * lanes;
+    const auto& kinds = runner_.kinds();
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      const float* data = args.inputs[i == 0 ? 0 : i + 2].as<const float>();
+      if (kinds[i] == OperandKind::full) {
+        in[i] = {data + offset, lanes};
+      } else if (kinds[i] == OperandKind::row) {
+        // Lanes past the last channel are zero.
+        for (std::int64_t l = 0; l < lanes; ++l)
+          padded[i][l] = channel + l < channels_ ? data[channel + l] : 0.0f;
+        in[i] = {padded[i], 0};
+      } else {
+        in[i] = {data + (kinds[i] == OperandKind::column ? channel : 0), 0};
+      }
+    }
+    const ProgramOutput out[] = {{dy, lanes}};
+    if (blocked_) {
+      runner_.run(count, kLayoutBlock, in, out);
+    } else {
+      runner_.run(1, count, in, out);
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kPixels = 128;
+  static std::vector<OperandKind> kinds_of(const Node& node, bool blocked) {
+    const Shape& x = node.input(1).shape();
+    std::vector<OperandKind> kinds = {OperandKind::full};
+    for (std::size_t i = 3; i < node.inputs().size(); ++i) {
+      const Shape& s = node.inputs()[i].shape();
+      const bool channel = broadcast_strides(s, x)[1] != 0;
+      kinds.push_back(s == x     ? OperandKind::full
+                      : !channel ? OperandKind::scalar
+                      : blocked  ? OperandKind::row
+                                 : OperandKind::column);
+    }
+    return kinds;
+  }
+
+  bool blocked_;
+  ProgramRunner runner_;
+  std::int64_t pixels_, channels_;
+};
+
+std::string refuses_products(const KernelQuery& query) {
+  if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
+  return Prologue::refuses(query.node);
+}
+
 KernelPlan prepare_products(const KernelQuery& query, CpuFeatures features) {
-  const TensorType& type = query.node.input(1).type();
-  const bool blocked = is_blocked(type) || is_blocked(query.node.input(0).type());
+  const Node& node = query.node;
+  const TensorType& type = node.input(1).type();
+  bool blocked = false;
+  for (const Value v : node.inputs()) blocked = blocked || is_blocked(v.type());
   const PlaneSums sums(type.shape, blocked, &norm_kernels(features));
   KernelPlan plan;
   plan.scratch_bytes = sums.scratch_bytes();
   plan.flops = 4.0 * static_cast<double>(type.shape.numel());
-  for (const int i : {0, 1}) {
-    const TensorType& t = query.node.input(i).type();
-    plan.packs.push_back(blocked && !is_blocked(t) ? std::optional(to_blocked(t)) : std::nullopt);
+  for (const Value v : node.inputs()) {
+    const bool image = v.shape() == type.shape;
+    plan.packs.push_back(blocked && image && !is_blocked(v.type())
+                             ? std::optional(to_blocked(v.type()))
+                             : std::nullopt);
   }
-  plan.run = [sums, blocked](const KernelArgs& args) {
-    const float* dy = args.in(0).as<const float>();
+  std::shared_ptr<const Prologue> prologue;
+  if (!node.attrs().string("prologue").empty())
+    prologue = std::make_shared<const Prologue>(node, sums, blocked, features);
+  plan.run = [sums, blocked, prologue](const KernelArgs& args) {
     const float* x = args.in(1).as<const float>();
     const float* mean = args.in(2).as<const float>();
     auto* scratch = reinterpret_cast<float*>(args.scratch);
     sums.run(scratch, [&](std::int64_t at, std::int64_t first, float* sum, float* dot) {
       float padded[kLayoutBlock];
-      sums.kernels->products[blocked](dy + at, x + at, sums.pixels,
-                                      sums.channel(mean, first, padded), sum, dot);
+      const float* shift = sums.channel(mean, first, padded);
+      const auto products = sums.kernels->products[blocked];
+      if (!prologue) {
+        products(args.in(0).as<const float>() + at, x + at, sums.pixels, shift, sum, dot);
+        return;
+      }
+      alignas(64) float dy[2048];
+      std::fill_n(sum, sums.lanes, 0.0f);
+      std::fill_n(dot, sums.lanes, 0.0f);
+      for (std::int64_t p = 0; p < sums.pixels; p += prologue->pixels()) {
+        const std::int64_t count = std::min(prologue->pixels(), sums.pixels - p);
+        prologue->run(args, at, first, p, count, dy);
+        float part_sum[kLayoutBlock], part_dot[kLayoutBlock];
+        products(dy, x + at + p * sums.lanes, count, shift, part_sum, part_dot);
+        for (std::int64_t l = 0; l < sums.lanes; ++l) {
+          sum[l] += part_sum[l];
+          dot[l] += part_dot[l];
+        }
+      }
     });
     float* sum = args.out(0).as<float>();
     float* dot = args.out(1).as<float>();
@@ -307,16 +439,14 @@ KernelPlan prepare_products(const KernelQuery& query, CpuFeatures features) {
 }
 
 using Prepare = KernelPlan (*)(const KernelQuery&, CpuFeatures);
-template <Prepare prepare>
+using Refuses = std::string (*)(const KernelQuery&);
+template <Prepare prepare, Refuses refuses>
 constexpr KernelRow kRows[] = {
 #if defined(__x86_64__)
-    {"channel_avx512", kAvx512, refuses_other_layouts,
-     [](const KernelQuery& q) { return prepare(q, kAvx512); }},
-    {"channel_avx2", kAvx2, refuses_other_layouts,
-     [](const KernelQuery& q) { return prepare(q, kAvx2); }},
+    {"channel_avx512", kAvx512, refuses, [](const KernelQuery& q) { return prepare(q, kAvx512); }},
+    {"channel_avx2", kAvx2, refuses, [](const KernelQuery& q) { return prepare(q, kAvx2); }},
 #endif
-    {"channel_plain", kScalar, refuses_other_layouts,
-     [](const KernelQuery& q) { return prepare(q, kScalar); }},
+    {"channel_plain", kScalar, refuses, [](const KernelQuery& q) { return prepare(q, kScalar); }},
     kRefRow,
 };
 
@@ -334,10 +464,20 @@ std::optional<Sample> sample_stats(Rng&, int index) {
   return Sample{{{{DType::f32, *x, {}}, index % 2 ? -1.0 : 2.0, index % 2 ? 1.0 : 4.0}}, {}};
 }
 std::optional<Sample> sample_products(Rng&, int index) {
-  const auto x = sample_image(index);
-  if (!x) return std::nullopt;
+  constexpr int kPlain = 8;
+  const auto x = sample_image(index < kPlain ? index : 2 * (index - kPlain) + 2);
+  if (!x || index >= kPlain + 3) return std::nullopt;
   const TensorType type{DType::f32, *x, {}};
-  return Sample{{{type}, {type}, {{DType::f32, Shape{(*x)[1]}, {}}}}, {}};
+  Sample out{{{type}, {type}, {{DType::f32, Shape{(*x)[1]}, {}}}}, {}};
+  if (index >= kPlain) {
+    // Behind an activation; not differentiable.
+    out.attrs.set("prologue", std::string("t0=mul(a1,a2);t1=add(t0,a3);t2=greater(t1,0);"
+                                          "t3=where(t2,a0,0)->t3"));
+    out.inputs.push_back({type});
+    out.inputs.push_back({{DType::f32, Shape{(*x)[1], 1, 1}, {}}});
+    out.inputs.push_back({{DType::f32, {}, {}}});
+  }
+  return out;
 }
 std::optional<Sample> sample_train(Rng&, int index) {
   const auto x = sample_image(index);
@@ -357,17 +497,21 @@ const OpDef kChannelStats{.name = "channel_stats",
                           .grad = grad_stats,
                           .ref = ref_stats,
                           .sample = sample_stats,
-                          .rows = kRows<prepare_stats>};
+                          .rows = kRows<prepare_stats, refuses_other_layouts>};
 const OpDef kChannelProducts{
     .name = "channel_products",
     .doc = "sum dy and sum dy (x - mean) of each channel (axis 1)",
-    .inputs = {{.name = "dy", .image = true}, {.name = "x", .image = true}, {.name = "mean"}},
-    .traits = kReduction,
+    .inputs = {{.name = "dy", .image = true},
+               {.name = "x", .image = true},
+               {.name = "mean"},
+               {.name = "prologue operand", .optional = true, .image = true, .variadic = true}},
+    .attrs = {{"prologue", AttrKind::string, std::string()}},
+    .traits = kReduction | kPrologue,
     .infer = infer_products,
     .grad = grad_products,
     .ref = ref_products,
     .sample = sample_products,
-    .rows = kRows<prepare_products>};
+    .rows = kRows<prepare_products, refuses_products>};
 const OpDef kBatchNormTrain{
     .name = "batch_norm_train",
     .doc =
