@@ -46,12 +46,13 @@ std::string refuses_other_layouts(const KernelQuery& query) {
   return {};
 }
 
-TensorType in_layout(const InferArgs& args, const Shape& shape) {
+TensorType in_layout(const InferArgs& args, const Shape& shape, DType dtype) {
   const std::string& layout = args.attrs.string("layout");
-  if (layout.empty()) return {DType::f32, shape, {}};
-  args.require(layout == kBlocked && shape.rank() == 4 && !shape.is_symbolic(),
-               "cannot be kept in layout '", layout, "' with shape ", shape.text());
-  return {DType::f32, shape, blocked_encoding(shape)};
+  if (layout.empty()) return {dtype, shape, {}};
+  args.require(
+      layout == kBlocked && dtype == DType::f32 && shape.rank() == 4 && !shape.is_symbolic(),
+      "cannot be kept in layout '", layout, "' with shape ", shape.text());
+  return {dtype, shape, blocked_encoding(shape)};
 }
 
 OperandPack to_blocked(const TensorType& dense) {

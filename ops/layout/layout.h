@@ -31,8 +31,8 @@ inline bool is_blocked(const TensorType& type) {
 // "" or why an operand other than dense or blocked cannot be read.
 std::string refuses_other_layouts(const KernelQuery& query);
 
-// f32 of this shape in the layout that the attribute `layout` names.
-TensorType in_layout(const InferArgs& args, const Shape& shape);
+// A result of this shape in the layout that the attribute `layout` names; only f32 images have one.
+TensorType in_layout(const InferArgs& args, const Shape& shape, DType dtype = DType::f32);
 // The same type blocked; its repack from dense.
 OperandPack to_blocked(const TensorType& dense);
 

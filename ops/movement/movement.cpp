@@ -6,6 +6,8 @@
 //   place {axis, begin, size, step} zeros of `size` along axis with x at begin, begin + step, ...;
 //                                   the gradient of slice, whose gradient is slice
 // All but reshape are strided copies (copy.h).
+#include "ops/layout/layout.h"
+#include "ops/movement/blocked.h"
 #include "ops/movement/copy.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
@@ -156,7 +158,7 @@ std::vector<TensorType> infer_slice(const InferArgs& args) {
                ") is outside axis ", axis, " of ", args.in(0).text());
   Shape out = args.shape(0);
   out[axis] = (end - begin + step - 1) / step;
-  return {{args.in(0).dtype, out, {}}};
+  return {in_layout(args, out, args.in(0).dtype)};
 }
 
 std::vector<TensorType> infer_place(const InferArgs& args) {
@@ -172,7 +174,7 @@ std::vector<TensorType> infer_place(const InferArgs& args) {
                axis);
   Shape out = args.shape(0);
   out[axis] = size;
-  return {{args.in(0).dtype, out, {}}};
+  return {in_layout(args, out, args.in(0).dtype)};
 }
 
 std::vector<Value> grad_slice(const GradArgs& args) {
@@ -216,7 +218,21 @@ void ref_place(const RefArgs& args) {
                   [&](std::size_t e, std::size_t at) { args.out().v[at] = args.in(0).v[e]; });
 }
 
+// Images whose channels do not fill their last block, and steps across pixels.
+constexpr int kImages = 2;
+Shape sample_image() {
+  return {2, 20, 6, 5};
+}
+
 std::optional<Sample> sample_slice(Rng& rng, int index) {
+  if (index >= kSamples && index < kSamples + kImages) {
+    const bool channels = index == kSamples;
+    return Sample{{sample_x(DType::f32, sample_image())},
+                  {{"axis", std::int64_t{channels ? 1 : 3}},
+                   {"begin", std::int64_t{channels ? 7 : 1}},
+                   {"end", std::int64_t{channels ? 19 : 5}},
+                   {"step", std::int64_t{channels ? 1 : 2}}}};
+  }
   const auto dtype = sample_dtype(index);
   if (!dtype) return std::nullopt;
   const Shape shape = sample_shape(rng, index);
@@ -230,6 +246,14 @@ std::optional<Sample> sample_slice(Rng& rng, int index) {
 }
 
 std::optional<Sample> sample_place(Rng& rng, int index) {
+  if (index >= kSamples && index < kSamples + kImages) {
+    const bool channels = index == kSamples;
+    return Sample{{sample_x(DType::f32, sample_image())},
+                  {{"axis", std::int64_t{channels ? 1 : 2}},
+                   {"begin", std::int64_t{channels ? 9 : 1}},
+                   {"size", std::int64_t{channels ? 37 : 13}},
+                   {"step", std::int64_t{channels ? 1 : 2}}}};
+  }
   const auto dtype = sample_dtype(index);
   if (!dtype) return std::nullopt;
   const Shape shape = sample_shape(rng, index);
@@ -270,10 +294,40 @@ KernelPlan prepare_place(const KernelQuery& query) {
   return plan_copies({placed_copy(node, node.input(0).shape(), out.shape, true)},
                      out.shape.numel() * size_of(out.dtype));
 }
-constexpr KernelRow kSliceRows[] = {{"strided_copy", kScalar, refuses_encoded, prepare_slice},
-                                    kRefRow};
-constexpr KernelRow kPlaceRows[] = {{"strided_copy", kScalar, refuses_encoded, prepare_place},
-                                    kRefRow};
+// A blocked operand stays so; in a concatenation the others follow.
+std::string refuses_unblocked(const KernelQuery& query) {
+  bool any = false;
+  for (const Value v : query.node.inputs()) any = any || is_blocked(v.type());
+  return any ? refuses_other_layouts(query) : "no operand is blocked";
+}
+KernelPlan plan_blocked(const Shape& out, std::vector<StridedCopy> copies, bool clear) {
+  KernelPlan plan = plan_copies(std::move(copies), clear ? blocked_numel(out) * 4 : 0);
+  plan.layout = kBlocked;
+  return plan;
+}
+bool has_tail(const Shape& image) {
+  return image[1].value() % kLayoutBlock != 0;
+}
+
+template <bool kToLarge>
+KernelPlan prepare_blocked(const KernelQuery& query) {
+  const Node& node = query.node;
+  const Shape &in = node.input(0).shape(), &out = node.types()[0].shape;
+  const int axis = axis_of(node.attrs(), in, node.op().name);
+  auto copies =
+      blocked_copies(kToLarge ? in : out, kToLarge ? out : in, axis, node.attrs().integer("begin"),
+                     node.attrs().integer("step"), kToLarge);
+  return plan_blocked(out, std::move(copies), kToLarge || has_tail(out));
+}
+
+constexpr KernelRow kSliceRows[] = {
+    {"blocked_copy", kScalar, refuses_unblocked, prepare_blocked<false>},
+    {"strided_copy", kScalar, refuses_encoded, prepare_slice},
+    kRefRow};
+constexpr KernelRow kPlaceRows[] = {
+    {"blocked_copy", kScalar, refuses_unblocked, prepare_blocked<true>},
+    {"strided_copy", kScalar, refuses_encoded, prepare_place},
+    kRefRow};
 
 // ---- concat ----
 
@@ -294,7 +348,7 @@ std::vector<TensorType> infer_concat(const InferArgs& args) {
     total += args.shape(i)[axis].value();
   }
   out[axis] = total;
-  return {{args.in(0).dtype, out, {}}};
+  return {in_layout(args, out, args.in(0).dtype)};
 }
 
 std::vector<Value> grad_concat(const GradArgs& args) {
@@ -322,6 +376,11 @@ void ref_concat(const RefArgs& args) {
 }
 
 std::optional<Sample> sample_concat(Rng& rng, int index) {
+  if (index >= kSamples && index < kSamples + kImages) {
+    const std::int64_t axis = index == kSamples ? 1 : 2;
+    return Sample{{sample_x(DType::f32, sample_image()), sample_x(DType::f32, sample_image())},
+                  {{"axis", axis}}};
+  }
   const auto dtype = sample_dtype(index);
   if (!dtype) return std::nullopt;
   const Shape shape = sample_shape(rng, index);
@@ -348,8 +407,29 @@ KernelPlan prepare_concat(const KernelQuery& query) {
   }
   return plan_copies(std::move(copies));
 }
-constexpr KernelRow kConcatRows[] = {{"strided_copy", kScalar, refuses_encoded, prepare_concat},
-                                     kRefRow};
+KernelPlan prepare_blocked_concat(const KernelQuery& query) {
+  const Shape& out = query.node.types()[0].shape;
+  const int axis = axis_of(query.node.attrs(), out, "concat");
+  std::vector<StridedCopy> copies;
+  std::vector<std::optional<OperandPack>> packs;
+  std::int64_t begin = 0;
+  for (int i = 0; i < static_cast<int>(query.node.inputs().size()); ++i) {
+    const TensorType& type = query.node.input(i).type();
+    packs.push_back(is_blocked(type) ? std::nullopt : std::optional(to_blocked(type)));
+    for (StridedCopy& copy : blocked_copies(type.shape, out, axis, begin, 1, true)) {
+      copy.input = i;
+      copies.push_back(std::move(copy));
+    }
+    begin += type.shape[axis].value();
+  }
+  KernelPlan plan = plan_blocked(out, std::move(copies), has_tail(out));
+  plan.packs = std::move(packs);
+  return plan;
+}
+constexpr KernelRow kConcatRows[] = {
+    {"blocked_copy", kScalar, refuses_unblocked, prepare_blocked_concat},
+    {"strided_copy", kScalar, refuses_encoded, prepare_concat},
+    kRefRow};
 
 }  // namespace
 
@@ -375,11 +455,12 @@ const OpDef kTranspose{.name = "transpose",
                        .rows = kTransposeRows};
 const OpDef kSlice{.name = "slice",
                    .doc = "x[begin:end:step] along axis",
-                   .inputs = {{"x"}},
+                   .inputs = {{.name = "x", .image = true}},
                    .attrs = {{"axis", AttrKind::integer, {}},
                              {"begin", AttrKind::integer, {}},
                              {"end", AttrKind::integer, {}},
-                             {"step", AttrKind::integer, std::int64_t{1}}},
+                             {"step", AttrKind::integer, std::int64_t{1}},
+                             layout_attr()},
                    .traits = kMovement,
                    .infer = infer_slice,
                    .grad = grad_slice,
@@ -388,11 +469,12 @@ const OpDef kSlice{.name = "slice",
                    .rows = kSliceRows};
 const OpDef kPlace{.name = "place",
                    .doc = "zeros of size along axis, x at begin, begin + step, ...",
-                   .inputs = {{"x"}},
+                   .inputs = {{.name = "x", .image = true}},
                    .attrs = {{"axis", AttrKind::integer, {}},
                              {"begin", AttrKind::integer, {}},
                              {"size", AttrKind::integer, {}},
-                             {"step", AttrKind::integer, std::int64_t{1}}},
+                             {"step", AttrKind::integer, std::int64_t{1}},
+                             layout_attr()},
                    .traits = kMovement,
                    .infer = infer_place,
                    .grad = grad_place,
@@ -401,8 +483,8 @@ const OpDef kPlace{.name = "place",
                    .rows = kPlaceRows};
 const OpDef kConcat{.name = "concat",
                     .doc = "inputs one after the other along axis",
-                    .inputs = {{.name = "xs", .variadic = true}},
-                    .attrs = {{"axis", AttrKind::integer, {}}},
+                    .inputs = {{.name = "xs", .image = true, .variadic = true}},
+                    .attrs = {{"axis", AttrKind::integer, {}}, layout_attr()},
                     .traits = kMovement,
                     .infer = infer_concat,
                     .grad = grad_concat,

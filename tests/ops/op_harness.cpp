@@ -177,7 +177,10 @@ std::vector<Sample> encoded_variants(const OpDef& op, const Sample& sample) {
     std::size_t count = 0;
     for (std::size_t i = 0; i < variant.inputs.size() && count < most; ++i) {
       TensorType& type = variant.inputs[i].type;
-      if (!op.input_def(i).image || variant.inputs[i].absent || type.shape.rank() != 4) continue;
+      if (!op.input_def(i).image || variant.inputs[i].absent || type.shape.rank() != 4 ||
+          type.dtype != DType::f32) {
+        continue;
+      }
       type.encoding = blocked_encoding(type.shape);
       ++count;
     }
