@@ -52,6 +52,13 @@ struct ParameterSpec {
   Init init;
 };
 
+// A batch-norm that was left out because the convolution before it has taken over its scale.
+struct FoldedNorm {
+  std::string weight;  // of the convolution
+  std::string norm;    // path of the batch-norm
+  double epsilon;
+};
+
 // What a module's forward works in: the graph being built, and the path of names above it.
 class Scope {
  public:
@@ -74,6 +81,12 @@ class Scope {
   const std::vector<ParameterSpec>& states() const { return states_; }
   void update(Value state, Value value);  // throws Error outside training
 
+  // While set, a batch-norm right after a convolution becomes its bias alone (nn/fold.h).
+  void set_folding(bool on) { folding_ = on; }
+  bool folding() const { return folding_; }
+  void add_folded(FoldedNorm norm) { folded_.push_back(std::move(norm)); }
+  const std::vector<FoldedNorm>& folded() const { return folded_; }
+
   // Runs fn with `name` appended to the path; "" leaves the path as it is.
   template <class Fn>
   auto in(std::string_view name, Fn&& fn) {
@@ -91,9 +104,10 @@ class Scope {
   std::string full_name(std::string_view name) const;
 
   Graph& graph_;
-  bool training_;
+  bool training_, folding_ = false;
   std::string path_;
   std::vector<ParameterSpec> parameters_, states_;
+  std::vector<FoldedNorm> folded_;
 };
 
 class Module {

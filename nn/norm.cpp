@@ -1,6 +1,7 @@
 #include "nn/norm.h"
 
 #include "ops/build.h"
+#include "ops/conv/conv.h"
 
 namespace tessera::nn {
 
@@ -16,6 +17,10 @@ Value BatchNorm2d::forward(Scope& scope, Value x) const {
   check(x.shape().rank() >= 2 && x.shape()[1] == Dim(channels_), "[BatchNorm2d ", scope.path(),
         "] expected x f32[n,", channels_, ",...], got ", x.type().text());
   const Shape shape{channels_};
+  if (scope.folding() && &x.node->op() == &kConv2d && &x.node->input(1).node->op() == &kParam) {
+    scope.add_folded({x.node->input(1).node->name(), scope.path(), options_.epsilon});
+    return x + ops::reshape(scope.param("bias", shape, Init::constant(0)), {1, channels_, 1, 1});
+  }
   const Value weight = scope.param("weight", shape, options_.weight_init);
   const Value bias = scope.param("bias", shape, Init::constant(0));
   const Value mean = scope.state("running_mean", shape, Init::constant(0));

@@ -30,6 +30,7 @@
 #include "models/zoo.h"
 #include "nn/conv.h"
 #include "nn/fit.h"
+#include "nn/fold.h"
 #include "nn/module.h"
 #include "nn/norm.h"
 #include "nn/schedule.h"
