@@ -6,6 +6,7 @@ endif()
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(OpenSSL 3 REQUIRED COMPONENTS Crypto)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options iostreams)
+find_package(JPEG REQUIRED)
 
 # Debian's dnnl-config.cmake asks for OpenCL, which nothing here uses: take the library itself.
 find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
