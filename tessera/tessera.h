@@ -22,6 +22,7 @@
 #include "core/tensor.h"
 #include "datasets/batches.h"
 #include "datasets/cifar.h"
+#include "datasets/imagenet.h"
 #include "datasets/mnist.h"
 #include "datasets/prefetch.h"
 #include "datasets/synthetic_digits.h"
