@@ -222,10 +222,32 @@ def describe(make, classes, sample):
     return {"parameters": count, "sample": sample, "logits": [float(f"{v:.7g}") for v in logits]}
 
 
+def train(steps=4):
+    """ResNet-8 on four images of noise: losses of some steps of SGD, then what they left."""
+    net = fill(resnet_cifar(8, 1)(5)).train()
+    x, y = noise("x", (4, 3, 16, 16)).float(), torch.tensor([0, 1, 2, 3])
+    groups = [{"params": [p for p in net.parameters() if p.dim() >= 2], "weight_decay": 1e-2},
+              {"params": [p for p in net.parameters() if p.dim() < 2]}]
+    optimizer = torch.optim.SGD(groups, lr=0.02, momentum=0.9, nesterov=True)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    state = net.eval().state_dict()
+    kept = {name: [float(f"{v:.7g}") for v in state[name].flatten()[:6].tolist()]
+            for name in ("conv1.weight", "layer2.0.conv1.weight", "layer3.0.bn2.weight",
+                         "layer3.0.bn2.running_var", "bn1.running_mean", "linear.bias")}
+    return {"losses": losses, "state": kept, "logits": net(x)[0].tolist()}
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     out = {name: describe(*net) for name, net in NETS.items()}
     out["mobilenet_v2 0.5"] = describe(mobilenet_v2(True, 0.5), 10, SMALL)
+    out["training"] = train()
     lines = ",\n".join(f'  "{name}": {json.dumps(value)}' for name, value in out.items())
     with open(os.path.join(os.path.dirname(__file__), "models.json"), "w") as f:
         f.write("{\n" + lines + "\n}\n")

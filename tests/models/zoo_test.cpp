@@ -7,6 +7,8 @@
 #include <cmath>
 
 #include "core/autodiff.h"
+#include "models/resnet_cifar.h"
+#include "nn/schedule.h"
 #include "nn/trainer.h"
 #include "ops/op_list.h"
 #include "tests/golden/golden.h"
@@ -106,6 +108,50 @@ TEST_P(EveryNetwork, HasATrainingStep) {
 
 INSTANTIATE_TEST_SUITE_P(Zoo, EveryNetwork, ::testing::ValuesIn(names()),
                          [](const auto& info) { return info.param; });
+
+// Four images of noise, one of each class.
+class Noise final : public BatchSource {
+ public:
+  std::string name() const override { return "noise"; }
+  std::int64_t samples() const override { return 4; }
+  std::int64_t classes() const override { return 5; }
+  Shape sample_shape() const override { return {3, 16, 16}; }
+  void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
+    x.copy_from<float>(noise("x", {4, 3, 16, 16}).span<float>());
+    y.copy_from<std::int32_t>(std::vector<std::int32_t>{0, 1, 2, 3});
+  }
+};
+
+TEST(Zoo, TrainsAsPyTorch) {
+  const Json expected = testing::golden("models.json")["training"];
+  const Shape sample{3, 16, 16};
+  const auto network = nn::share(resnet_cifar(8, 5));
+  nn::TrainerOptions options;
+  options.batch = 4;
+  options.optimizer.weight_decay = 1e-2;
+  nn::Trainer trainer(network, sample, 5, options);
+  nn::set_weights(trainer, noise_state({network, sample, 5}));
+  nn::Position position;
+  for (const auto& loss : expected["losses"]) {
+    const auto report = trainer.train_epoch(Noise(), position, nn::constant(0.02));
+    EXPECT_NEAR(report.loss, loss.get<double>(), 1e-3 * loss.get<double>());
+  }
+  const auto near = [](const Tensor& actual, const Json& values, const std::string& what) {
+    double most = 0;
+    for (const auto& v : values) most = std::max(most, std::abs(v.get<double>()));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_NEAR(element(actual, static_cast<std::int64_t>(i)), values[i].get<double>(),
+                  1e-3 * most)
+          << what << " " << i;
+    }
+  };
+  for (const auto& [name, values] : expected["state"].items()) {
+    near(trainer.state().get(name), values, name);
+  }
+  const auto out =
+      compile(nn::inference_model(trainer), {.batch = 4}).run({{"x", noise("x", {4, 3, 16, 16})}});
+  near(out.at("logits"), expected["logits"], "logits");
+}
 
 TEST(Zoo, WidthMultiplies) {
   const Json expected = testing::golden("models.json")["mobilenet_v2 0.5"];
