@@ -364,7 +364,8 @@ std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& option
   if (kDebug) verify(bound, Level::bound, "specialize");
   bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
   SelectOptions select{options.features.value_or(active_features()),
-                       options.threads > 0 ? options.threads : num_threads(), options.packed_only};
+                       options.threads > 0 ? options.threads : num_threads(), options.packed_only,
+                       options.bf16};
   Selection selection = select_kernels(bound, select);
   if (kDebug || check_requested("verify")) verify(selection.graph, Level::selected, "select");
   dump_after("select", selection.graph);

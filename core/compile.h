@@ -23,6 +23,9 @@ struct CompileOptions {
   int threads = 0;                           // 0: num_threads()
   std::optional<CpuFeatures> features = {};  // default: active_features()
   bool packed_only = false;  // a whole-tensor decode of codebook storage is an error
+  // Convolutions round their operands to bf16 where the machine multiplies it (AVX512-BF16) and sum
+  // in f32; weights, activations, statistics and losses stay f32. No effect on other machines.
+  bool bf16 = false;
   bool check_nan = false;    // also TESSERA_CHECK=nan: stop at the first node that makes one
 };
 

@@ -131,6 +131,7 @@ struct KernelQuery {
   int threads = 1;
   // Whether input i is fixed between steps (a parameter of an inference plan): packing it is free.
   std::span<const bool> fixed;
+  bool bf16 = false;  // products may round their operands to bf16 (CompileOptions::bf16)
   bool is_fixed(int i) const { return fixed[static_cast<std::size_t>(i)]; }
 };
 

@@ -147,7 +147,8 @@ class Selector {
     for (const Value v : node.inputs()) flags.push_back(v && fixed_(*v.node));
     const KernelQuery query{
         node, options_.features, options_.threads,
-        std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size())};
+        std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
+        options_.bf16};
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
       const std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;

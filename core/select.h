@@ -23,6 +23,7 @@ struct SelectOptions {
   CpuFeatures features;
   int threads = 1;
   bool packed_only = false;  // a whole-tensor decode is an error
+  bool bf16 = false;         // convolutions may compute in bf16
 };
 
 struct Selection {

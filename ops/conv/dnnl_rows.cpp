@@ -34,10 +34,11 @@ Dims weight_dims(const ConvGeometry& g) {
   if (g.groups == 1) return {g.out, g.c, g.kh, g.kw};
   return {g.groups, g.group_outputs(), g.group_channels(), g.kh, g.kw};
 }
-Desc weight_desc(const ConvGeometry& g, bool any) {
+using Type = dnnl::memory::data_type;
+Desc weight_desc(const ConvGeometry& g, bool any, Type type = Type::f32) {
   using Tag = dnnl::memory::format_tag;
   const Tag dense = g.groups == 1 ? Tag::oihw : Tag::goihw;
-  return {weight_dims(g), dnnl::memory::data_type::f32, any ? Tag::any : dense};
+  return {weight_dims(g), type, any ? Tag::any : dense};
 }
 
 struct Geometry {
@@ -45,11 +46,12 @@ struct Geometry {
   Desc x, w, y;
   Dims stride, dilation, before, after;
 
-  explicit Geometry(const ConvGeometry& geometry)
+  // Types of x, the weight and y, or of their gradients.
+  Geometry(const ConvGeometry& geometry, Type tx, Type tw, Type ty)
       : g(geometry),
-        x(dnnl_image({g.n, g.c, g.h, g.w}, !reads_dense(g))),
-        w(weight_desc(g, true)),
-        y(dnnl_image({g.n, g.out, g.oh, g.ow}, true)),
+        x(dnnl_image({g.n, g.c, g.h, g.w}, !reads_dense(g), tx)),
+        w(weight_desc(g, true, tw)),
+        y(dnnl_image({g.n, g.out, g.oh, g.ow}, true, ty)),
         stride{g.stride_h, g.stride_w},
         dilation{g.dilation_h - 1, g.dilation_w - 1},
         before{g.top, g.left},
@@ -62,11 +64,17 @@ struct Geometry {
   }
   auto backward_data(algorithm a) const {
     return convolution_backward_data::primitive_desc({a, x, w, y, stride, dilation, before, after},
-                                                     dnnl_attr(), dnnl_engine(), forward(a));
+                                                     dnnl_attr(), dnnl_engine(), forward_hint(a));
   }
   auto backward_weights(algorithm a) const {
     return convolution_backward_weights::primitive_desc(
-        {a, x, w, y, stride, dilation, before, after}, dnnl_attr(), dnnl_engine(), forward(a));
+        {a, x, w, y, stride, dilation, before, after}, dnnl_attr(), dnnl_engine(), forward_hint(a));
+  }
+  // A forward pass of the types that go together.
+  convolution_forward::primitive_desc forward_hint(algorithm a) const {
+    const bool bf16 = y.data_type() == Type::bf16;
+    const Type type = bf16 ? Type::bf16 : Type::f32;
+    return Geometry(g, type, type, Type::f32).forward(a);
   }
 };
 
@@ -113,12 +121,28 @@ std::string refuses_winograd(const KernelQuery& query) {
   return {};
 }
 
-std::optional<OperandPack> pack_image(Value v, bool dense) {
-  if (dense || is_blocked(v.type())) return std::nullopt;
+// An operand as the primitive reads it: dense, blocked, or blocked and rounded to bf16.
+std::optional<OperandPack> pack_image(Value v, bool dense, Type type) {
+  const bool blocked = is_blocked(v.type());
+  if (type == Type::bf16) {
+    return dnnl_pack(dnnl_image(v.shape(), blocked), dnnl_image(v.shape(), true, type));
+  }
+  if (dense || blocked) return std::nullopt;
   return to_blocked(v.type());
 }
 
-template <algorithm kAlgorithm>
+// bf16 doubles the peak of direct convolution; the weights' gradient gains less than by Winograd.
+template <std::string (*base)(const KernelQuery&)>
+std::string refuses_bf16(const KernelQuery& query) {
+  if (!query.bf16) return "computes in f32";
+  if (auto reason = base(query); !reason.empty()) return reason;
+  const ConvGeometry g = conv_geometry(query.node);
+  if (reads_dense(g) || g.depthwise()) return "few channels";
+  if (&query.node.op() == &kConv2dGradWeight && winograd_pays(g)) return "Winograd pays";
+  return {};
+}
+
+template <algorithm kAlgorithm, Type kType>
 KernelPlan prepare_forward(const KernelQuery& query) {
   const Node& node = query.node;
   struct State {
@@ -126,12 +150,12 @@ KernelPlan prepare_forward(const KernelQuery& query) {
     DnnlPrimitive conv;
     std::unique_ptr<ProgramLoop> epilogue;
   };
-  const Geometry geometry(conv_geometry(node));
+  const Geometry geometry(conv_geometry(node), kType, kType, Type::f32);
   const auto pd = geometry.forward(kAlgorithm);
   auto state = std::make_shared<State>(
       State{pd.src_desc(), pd.weights_desc(), pd.dst_desc(), DnnlPrimitive(pd), nullptr});
   KernelPlan plan;
-  plan.packs = {pack_image(node.input(0), reads_dense(geometry.g)),
+  plan.packs = {pack_image(node.input(0), reads_dense(geometry.g), kType),
                 dnnl_pack(weight_desc(geometry.g, false), state->w)};
   plan.layout = kBlocked;
   plan.note = pd.impl_info_str();
@@ -164,19 +188,19 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   return plan;
 }
 
-template <algorithm kAlgorithm>
+template <algorithm kAlgorithm, Type kType>
 KernelPlan prepare_grad_input(const KernelQuery& query) {
   const Node& node = query.node;
   struct State {
     Desc x, w, y;
     DnnlPrimitive conv;
   };
-  const Geometry geometry(conv_geometry(node));
+  const Geometry geometry(conv_geometry(node), Type::f32, kType, kType);
   const auto pd = geometry.backward_data(kAlgorithm);
   auto state = std::make_shared<const State>(
       State{pd.diff_src_desc(), pd.weights_desc(), pd.diff_dst_desc(), DnnlPrimitive(pd)});
   KernelPlan plan;
-  plan.packs = {pack_image(node.input(0), false),
+  plan.packs = {pack_image(node.input(0), false, kType),
                 dnnl_pack(weight_desc(geometry.g, false), state->w)};
   plan.layout = kBlocked;
   plan.note = pd.impl_info_str();
@@ -191,7 +215,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
   return plan;
 }
 
-template <algorithm kAlgorithm>
+template <algorithm kAlgorithm, Type kType>
 KernelPlan prepare_grad_weight(const KernelQuery& query) {
   const Node& node = query.node;
   struct State {
@@ -199,7 +223,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
     DnnlPrimitive conv, reorder;
     std::int64_t weight_bytes;  // of dw as oneDNN makes it, at the start of the scratch
   };
-  const Geometry geometry(conv_geometry(node));
+  const Geometry geometry(conv_geometry(node), kType, Type::f32, kType);
   const auto pd = geometry.backward_weights(kAlgorithm);
   const Desc w = pd.diff_weights_desc(), dense = weight_desc(geometry.g, false);
   const auto bytes = static_cast<std::int64_t>((w.get_size() + 63) / 64 * 64);
@@ -207,8 +231,8 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
       std::make_shared<const State>(State{pd.src_desc(), w, pd.diff_dst_desc(), dense,
                                           DnnlPrimitive(pd), dnnl_reorder(w, dense), bytes});
   KernelPlan plan;
-  plan.packs = {pack_image(node.input(0), false),
-                pack_image(node.input(1), reads_dense(geometry.g))};
+  plan.packs = {pack_image(node.input(0), false, kType),
+                pack_image(node.input(1), reads_dense(geometry.g), kType)};
   plan.note = pd.impl_info_str();
   plan.flops = geometry.g.flops();
   plan.scratch_bytes =
@@ -229,18 +253,28 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 constexpr auto kDirect = algorithm::convolution_direct;
 constexpr auto kWinograd = algorithm::convolution_winograd;
 
+constexpr CpuFeatures kBf16Products{(kAvx512 | kBf16).bits};
+
 constexpr KernelRow kForward[] = {
+    {"conv2d_onednn_bf16", kBf16Products, refuses_bf16<refuses_forward>,
+     prepare_forward<kDirect, Type::bf16>},
     {"conv2d_onednn_winograd", kAvx512, refuses_winograd<refuses_forward>,
-     prepare_forward<kWinograd>},
-    {"conv2d_onednn_direct", kAvx512, refuses_forward, prepare_forward<kDirect>}};
+     prepare_forward<kWinograd, Type::f32>},
+    {"conv2d_onednn_direct", kAvx512, refuses_forward, prepare_forward<kDirect, Type::f32>}};
 constexpr KernelRow kGradInput[] = {
+    {"conv2d_grad_input_onednn_bf16", kBf16Products, refuses_bf16<refuses_grad_input>,
+     prepare_grad_input<kDirect, Type::bf16>},
     {"conv2d_grad_input_onednn_winograd", kAvx512, refuses_winograd<refuses_grad_input>,
-     prepare_grad_input<kWinograd>},
-    {"conv2d_grad_input_onednn_direct", kAvx512, refuses_grad_input, prepare_grad_input<kDirect>}};
+     prepare_grad_input<kWinograd, Type::f32>},
+    {"conv2d_grad_input_onednn_direct", kAvx512, refuses_grad_input,
+     prepare_grad_input<kDirect, Type::f32>}};
 constexpr KernelRow kGradWeight[] = {
+    {"conv2d_grad_weight_onednn_bf16", kBf16Products, refuses_bf16<refuses>,
+     prepare_grad_weight<kDirect, Type::bf16>},
     {"conv2d_grad_weight_onednn_winograd", kAvx512, refuses_winograd<refuses>,
-     prepare_grad_weight<kWinograd>},
-    {"conv2d_grad_weight_onednn_direct", kAvx512, refuses, prepare_grad_weight<kDirect>}};
+     prepare_grad_weight<kWinograd, Type::f32>},
+    {"conv2d_grad_weight_onednn_direct", kAvx512, refuses,
+     prepare_grad_weight<kDirect, Type::f32>}};
 
 }  // namespace
 

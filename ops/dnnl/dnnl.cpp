@@ -33,9 +33,9 @@ const dnnl::engine& dnnl_engine() {
   return engine;
 }
 
-dnnl::memory::desc dnnl_image(const Shape& shape, bool blocked) {
+dnnl::memory::desc dnnl_image(const Shape& shape, bool blocked, dnnl::memory::data_type type) {
   using Tag = dnnl::memory::format_tag;
-  return {shape.values(), dnnl::memory::data_type::f32, blocked ? Tag::nChw16c : Tag::nchw};
+  return {shape.values(), type, blocked ? Tag::nChw16c : Tag::nchw};
 }
 
 void DnnlPrimitive::run(std::initializer_list<Argument> arguments, std::byte* scratch) const {

@@ -12,8 +12,9 @@ namespace tessera {
 
 const dnnl::engine& dnnl_engine();
 
-// f32 of an image [n, c, h, w]: dense, or blocked (ops/layout/layout.h).
-dnnl::memory::desc dnnl_image(const Shape& shape, bool blocked);
+// An image [n, c, h, w]: dense, or blocked (ops/layout/layout.h).
+dnnl::memory::desc dnnl_image(const Shape& shape, bool blocked,
+                              dnnl::memory::data_type type = dnnl::memory::data_type::f32);
 
 // A primitive with the caller's scratch. Immutable: runs may be concurrent.
 class DnnlPrimitive {

@@ -14,6 +14,9 @@ struct Bound {
 // Ops that are not listed round once or only move values.
 inline constexpr Bound kDefaultBound = {"", 1e-9, 1.5e-7};
 
+// Operands in [-1, 1] rounded to bf16: each product is off by up to 2^-8, sums of a few hundred.
+inline constexpr Bound kBf16Bound = {"", 0.08, 0.01};
+
 inline constexpr Bound kBounds[] = {
     {"rsqrt", 1e-9, 3e-7},
     {"pow", 1e-9, 3e-7},

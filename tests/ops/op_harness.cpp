@@ -206,7 +206,8 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   const KernelQuery query{*c.node,
                           active_features(),
                           num_threads(),
-                          {reinterpret_cast<const bool*>(fixed.data()), fixed.size()}};
+                          {reinterpret_cast<const bool*>(fixed.data()), fixed.size()},
+                          options.bf16};
   run.refusal = row.refuses(query);
   if (!run.refusal.empty()) return run;
   run.plan = row.prepare(query);

@@ -35,6 +35,7 @@ struct RowOptions {
   // Output o uses the buffer of (a copy of) input alias[o], where that is not -1.
   std::vector<int> alias = {};
   bool fixed = false;  // what the query says of all inputs
+  bool bf16 = false;   // what the query says of rounding operands
 };
 
 // Prepares and runs the row.
