@@ -78,6 +78,31 @@ struct Geometry {
   }
 };
 
+// The forward, backward data or backward weights primitive that a node asks for.
+template <algorithm kAlgorithm, Type kType>
+auto forward_primitive(const ConvGeometry& g) {
+  return Geometry(g, kType, kType, Type::f32).forward(kAlgorithm);
+}
+template <algorithm kAlgorithm, Type kType>
+auto grad_input_primitive(const ConvGeometry& g) {
+  return Geometry(g, Type::f32, kType, kType).backward_data(kAlgorithm);
+}
+template <algorithm kAlgorithm, Type kType>
+auto grad_weight_primitive(const ConvGeometry& g) {
+  return Geometry(g, kType, Type::f32, kType).backward_weights(kAlgorithm);
+}
+
+// "" when oneDNN has a kernel of its own and not just plain loops (as for padded pointwise layers).
+template <auto make>
+std::string refuses_reference(const ConvGeometry& g) {
+  try {
+    const std::string name = make(g).impl_info_str();
+    return name.find("ref") == std::string::npos ? "" : "oneDNN has only " + name;
+  } catch (const dnnl::error& e) {
+    return std::string("oneDNN: ") + e.message;
+  }
+}
+
 bool winograd_pays(const ConvGeometry& g) {
   return g.kh == 3 && g.kw == 3 && g.stride_h == 1 && g.stride_w == 1 && g.dilation_h == 1 &&
          g.dilation_w == 1 && g.groups == 1 && g.c >= 32 && g.out >= 32 &&
@@ -150,16 +175,16 @@ KernelPlan prepare_forward(const KernelQuery& query) {
     DnnlPrimitive conv;
     std::unique_ptr<ProgramLoop> epilogue;
   };
-  const Geometry geometry(conv_geometry(node), kType, kType, Type::f32);
-  const auto pd = geometry.forward(kAlgorithm);
+  const ConvGeometry g = conv_geometry(node);
+  const auto pd = forward_primitive<kAlgorithm, kType>(g);
   auto state = std::make_shared<State>(
       State{pd.src_desc(), pd.weights_desc(), pd.dst_desc(), DnnlPrimitive(pd), nullptr});
   KernelPlan plan;
-  plan.packs = {pack_image(node.input(0), reads_dense(geometry.g), kType),
-                dnnl_pack(weight_desc(geometry.g, false), state->w)};
+  plan.packs = {pack_image(node.input(0), reads_dense(g), kType),
+                dnnl_pack(weight_desc(g, false), state->w)};
   plan.layout = kBlocked;
   plan.note = pd.impl_info_str();
-  plan.flops = geometry.g.flops();
+  plan.flops = g.flops();
   plan.scratch_bytes = state->conv.scratch_bytes();
   const Shape& shape = node.types()[0].shape;
   if (const std::string& text = node.attrs().string("epilogue"); !text.empty()) {
@@ -195,16 +220,16 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
     Desc x, w, y;
     DnnlPrimitive conv;
   };
-  const Geometry geometry(conv_geometry(node), Type::f32, kType, kType);
-  const auto pd = geometry.backward_data(kAlgorithm);
+  const ConvGeometry g = conv_geometry(node);
+  const auto pd = grad_input_primitive<kAlgorithm, kType>(g);
   auto state = std::make_shared<const State>(
       State{pd.diff_src_desc(), pd.weights_desc(), pd.diff_dst_desc(), DnnlPrimitive(pd)});
   KernelPlan plan;
   plan.packs = {pack_image(node.input(0), false, kType),
-                dnnl_pack(weight_desc(geometry.g, false), state->w)};
+                dnnl_pack(weight_desc(g, false), state->w)};
   plan.layout = kBlocked;
   plan.note = pd.impl_info_str();
-  plan.flops = geometry.g.flops();
+  plan.flops = g.flops();
   plan.scratch_bytes = state->conv.scratch_bytes();
   plan.run = [state](const KernelArgs& args) {
     state->conv.run({{DNNL_ARG_DIFF_DST, state->y, args.in(0).plane[0]},
@@ -223,18 +248,18 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
     DnnlPrimitive conv, reorder;
     std::int64_t weight_bytes;  // of dw as oneDNN makes it, at the start of the scratch
   };
-  const Geometry geometry(conv_geometry(node), kType, Type::f32, kType);
-  const auto pd = geometry.backward_weights(kAlgorithm);
-  const Desc w = pd.diff_weights_desc(), dense = weight_desc(geometry.g, false);
+  const ConvGeometry g = conv_geometry(node);
+  const auto pd = grad_weight_primitive<kAlgorithm, kType>(g);
+  const Desc w = pd.diff_weights_desc(), dense = weight_desc(g, false);
   const auto bytes = static_cast<std::int64_t>((w.get_size() + 63) / 64 * 64);
   auto state =
       std::make_shared<const State>(State{pd.src_desc(), w, pd.diff_dst_desc(), dense,
                                           DnnlPrimitive(pd), dnnl_reorder(w, dense), bytes});
   KernelPlan plan;
   plan.packs = {pack_image(node.input(0), false, kType),
-                pack_image(node.input(1), reads_dense(geometry.g), kType)};
+                pack_image(node.input(1), reads_dense(g), kType)};
   plan.note = pd.impl_info_str();
-  plan.flops = geometry.g.flops();
+  plan.flops = g.flops();
   plan.scratch_bytes =
       bytes + std::max(state->conv.scratch_bytes(), state->reorder.scratch_bytes());
   plan.run = [state](const KernelArgs& args) {
@@ -252,28 +277,45 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 
 constexpr auto kDirect = algorithm::convolution_direct;
 constexpr auto kWinograd = algorithm::convolution_winograd;
-
 constexpr CpuFeatures kBf16Products{(kAvx512 | kBf16).bits};
 
+// Rows of one op: bf16, Winograd, direct.
+using Refuses = std::string (*)(const KernelQuery&);
+template <Refuses base, auto make>
+std::string refuses_with(const KernelQuery& query) {
+  if (auto reason = base(query); !reason.empty()) return reason;
+  return refuses_reference<make>(conv_geometry(query.node));
+}
+
 constexpr KernelRow kForward[] = {
-    {"conv2d_onednn_bf16", kBf16Products, refuses_bf16<refuses_forward>,
+    {"conv2d_onednn_bf16", kBf16Products,
+     refuses_with<refuses_bf16<refuses_forward>, forward_primitive<kDirect, Type::bf16>>,
      prepare_forward<kDirect, Type::bf16>},
-    {"conv2d_onednn_winograd", kAvx512, refuses_winograd<refuses_forward>,
+    {"conv2d_onednn_winograd", kAvx512,
+     refuses_with<refuses_winograd<refuses_forward>, forward_primitive<kWinograd, Type::f32>>,
      prepare_forward<kWinograd, Type::f32>},
-    {"conv2d_onednn_direct", kAvx512, refuses_forward, prepare_forward<kDirect, Type::f32>}};
+    {"conv2d_onednn_direct", kAvx512,
+     refuses_with<refuses_forward, forward_primitive<kDirect, Type::f32>>,
+     prepare_forward<kDirect, Type::f32>}};
 constexpr KernelRow kGradInput[] = {
-    {"conv2d_grad_input_onednn_bf16", kBf16Products, refuses_bf16<refuses_grad_input>,
+    {"conv2d_grad_input_onednn_bf16", kBf16Products,
+     refuses_with<refuses_bf16<refuses_grad_input>, grad_input_primitive<kDirect, Type::bf16>>,
      prepare_grad_input<kDirect, Type::bf16>},
-    {"conv2d_grad_input_onednn_winograd", kAvx512, refuses_winograd<refuses_grad_input>,
+    {"conv2d_grad_input_onednn_winograd", kAvx512,
+     refuses_with<refuses_winograd<refuses_grad_input>, grad_input_primitive<kWinograd, Type::f32>>,
      prepare_grad_input<kWinograd, Type::f32>},
-    {"conv2d_grad_input_onednn_direct", kAvx512, refuses_grad_input,
+    {"conv2d_grad_input_onednn_direct", kAvx512,
+     refuses_with<refuses_grad_input, grad_input_primitive<kDirect, Type::f32>>,
      prepare_grad_input<kDirect, Type::f32>}};
 constexpr KernelRow kGradWeight[] = {
-    {"conv2d_grad_weight_onednn_bf16", kBf16Products, refuses_bf16<refuses>,
+    {"conv2d_grad_weight_onednn_bf16", kBf16Products,
+     refuses_with<refuses_bf16<refuses>, grad_weight_primitive<kDirect, Type::bf16>>,
      prepare_grad_weight<kDirect, Type::bf16>},
-    {"conv2d_grad_weight_onednn_winograd", kAvx512, refuses_winograd<refuses>,
+    {"conv2d_grad_weight_onednn_winograd", kAvx512,
+     refuses_with<refuses_winograd<refuses>, grad_weight_primitive<kWinograd, Type::f32>>,
      prepare_grad_weight<kWinograd, Type::f32>},
-    {"conv2d_grad_weight_onednn_direct", kAvx512, refuses,
+    {"conv2d_grad_weight_onednn_direct", kAvx512,
+     refuses_with<refuses, grad_weight_primitive<kDirect, Type::f32>>,
      prepare_grad_weight<kDirect, Type::f32>}};
 
 }  // namespace
