@@ -5,6 +5,7 @@
 // and fewer channels direct wins.
 #include "ops/conv/dnnl_rows.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "core/program.h"
@@ -120,6 +121,11 @@ std::string refuses(const KernelQuery& query) {
     if (g.group_channels() % kLayoutBlock != 0 || g.group_outputs() % kLayoutBlock != 0)
       return "groups are no multiples of 16 channels";
   }
+  // oneDNN has plain loops only where padding is as wide as the kernel: hundreds of times slower.
+  const auto beyond = [](std::int64_t kernel, std::int64_t dilation, std::int64_t a,
+                         std::int64_t b) { return std::max(a, b) > (kernel - 1) * dilation; };
+  if (beyond(g.kh, g.dilation_h, g.top, g.bottom) || beyond(g.kw, g.dilation_w, g.left, g.right))
+    return "padding as wide as the kernel";
   if (reads_dense(g) && is_blocked(query.node.input(&query.node.op() == &kConv2dGradWeight).type()))
     return "few channels, but blocked";
   return {};

@@ -8,6 +8,7 @@
 
 #include "core/files/import.h"
 #include "datasets/cifar.h"
+#include "datasets/imagenet.h"
 #include "datasets/preprocess.h"
 #include "models/zoo.h"
 #include "nn/trainer.h"
@@ -86,12 +87,43 @@ void expect_golden(const char* network, const Model& model, const Shape& sample,
   }
 }
 
+// Counts what is right among the 250 pictures, and compares the logit of the predicted class where
+// the same class is predicted: pictures are decoded and cut as they were when it was stored.
+void expect_pictures(const char* expected_name, const Model& model, std::int64_t crop,
+                     const datasets::PixelFormat& format) {
+  const auto pictures = testing::data_dir("imagenet-sample");
+  const auto nets = testing::data_dir("nets");
+  if (!pictures) GTEST_SKIP() << "needs the imagenet sample";
+  const std::string path = (*nets / "expected.json").string();
+  const Json expected = parse_json(read_file(path), path)[expected_name];
+  const datasets::ImageBatches data(datasets::imagenet_val(*pictures),
+                                    {.crop = crop, .format = format, .shuffle = false});
+  ASSERT_EQ(data.samples(), 250);
+  State state = model.state.clone();
+  const auto result = nn::Evaluator(clone(model.graph))(state, data);
+  EXPECT_NEAR(static_cast<double>(result.correct), expected["top1"].get<double>(), 2);
+  EXPECT_NEAR(static_cast<double>(result.correct5), expected["top5"].get<double>(), 2);
+
+  constexpr std::int64_t kSome = 10;
+  Tensor x(DType::f32, {kSome, 3, crop, crop}), y(DType::s32, {kSome});
+  data.fill(-1, 0, x, y);
+  const Tensor logits = compile(model, {.batch = kSome}).run({{"x", x}}).at("logits");
+  for (std::int64_t i = 0; i < kSome; ++i) {
+    const Json& picture = expected["images"][static_cast<std::size_t>(i)];
+    EXPECT_EQ(element(y, i), picture[1].get<double>());
+    EXPECT_NEAR(element(logits, i * 1000 + picture[2].get<std::int64_t>()),
+                picture[3].get<double>(), 0.02 * std::abs(picture[3].get<double>()))
+        << picture[0];
+  }
+}
+
 TEST(Pretrained, ResNet18OfImageNet) {
   const auto file = net_file("resnet18_imagenet_pq.safetensors.xz");
   if (!file) GTEST_SKIP() << "needs the real nets";
   // Its batch-norm is a scale and a bias: mean 0 and variance 1 are where the states start.
   const Model model = imported("resnet18", *file, {.optional = {R"(.*running_(mean|var))"}});
   expect_golden("resnet18", model, {3, 224, 224}, 2);
+  expect_pictures("resnet18_imagenet_pq", model, 224, {});
 }
 
 TEST(Pretrained, SqueezeNetOfImageNet) {
@@ -103,6 +135,7 @@ TEST(Pretrained, SqueezeNetOfImageNet) {
                           R"(/(fire\d)\/conv(.x.)_2\.(.*)/=$1.expand$2.$3)",
                           "conv_final.weight=conv10.weight", "conv_final.bias=conv10.bias"}});
   expect_golden("squeezenet", model, {3, 227, 227}, 100);
+  expect_pictures("squeezenet_v1.0_imagenet", model, 227, datasets::PixelFormat::caffe());
 }
 
 }  // namespace
