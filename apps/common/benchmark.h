@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +51,8 @@ struct Data {
   std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment)>
       train;
   std::vector<TestSet> tests;  // at least one
+  // What was wrong with the data read until now and passed over, a line each. May be unset.
+  std::function<std::vector<std::string>()> problems;
 };
 
 struct Recipes {
@@ -77,6 +80,8 @@ struct Benchmark {
   std::function<Shape(const std::string& network)> sample;
   std::function<Data(const DataRequest& request)> data;
   std::function<Recipes(const std::string& network)> recipes;
+  // Names of others for the tensors of a network, as rules of core/files/import.h; by network.
+  std::map<std::string, std::vector<std::string>> import_rules = {};
   std::optional<Story> story;
 };
 

@@ -94,6 +94,11 @@ void Session::log(const std::string& event, const Json& fields) {
   if (log_) log_->write(event, fields);
 }
 
+void Session::report_problems(const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) text() << "PROBLEM " << line << "\n";
+  if (!lines.empty()) json_["problems"] = lines;
+}
+
 void Session::finish() {
   if (flags_.json.empty()) return;
   const std::string content = json_text(json_, 2) + "\n";

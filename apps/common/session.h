@@ -55,6 +55,9 @@ class Session {
   void set_run(const Json& fields);
   void log(const std::string& event, const Json& fields);
 
+  // Things passed over that the results should be read with; "problems" of the JSON.
+  void report_problems(const std::vector<std::string>& lines);
+
   // Writes the JSON.
   void finish();
   // Says how to go on after Ctrl-C, and returns its exit code.

@@ -197,6 +197,15 @@ std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts) {
   return parts.size() == 1 ? parts.front().source : std::make_shared<const Joined>(parts);
 }
 
+Shape sample_of(const Graph& graph, const std::string& file) {
+  for (const Node* node : graph.inputs()) {
+    if (node->name() != "x" || node->types()[0].shape.rank() < 2) continue;
+    const auto& dims = node->types()[0].shape.dims();
+    return Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
+  }
+  fail(file, ": has no input 'x' of a batch of samples: no classifier");
+}
+
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
                            const Config& task) {
   for (const auto& [key, value] : task) {

@@ -64,9 +64,17 @@ struct Task {
 
 Task make_task(Data data, Network network);
 
+// What was passed over in the data until now.
+inline std::vector<std::string> problems(const Data& data) {
+  return data.problems ? data.problems() : std::vector<std::string>{};
+}
+
 // The training batches. Throws Error when the data has none.
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
                                                  const std::string& augment);
+
+// Shape of one sample of the graph's input "x". Throws Error naming `file` where there is none.
+Shape sample_of(const Graph& graph, const std::string& file);
 
 // The parts one after another, in stored order. They must agree in sample and classes.
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts);

@@ -5,6 +5,7 @@
 #include "apps/common/latency.h"
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
+#include "apps/common/task.h"
 #include "apps/common/verbs/bench.h"
 #include "core/files/model.h"
 #include "ops/op_list.h"
@@ -15,10 +16,12 @@ namespace tessera::apps {
 namespace {
 
 constexpr std::uint64_t kSeed = 1;
+constexpr std::int64_t kMostValues = std::int64_t{1} << 23;  // of an input; activations are more
 
 void bench_model(Session& session, Table& table, const std::string& name, const Model& model,
                  int repeat) {
   for (const std::int64_t batch : {1, 8, 32, 256}) {
+    if (batch * sample_of(model.graph, name).numel() > kMostValues) break;
     std::vector<double> medians, minima;
     Latency last;
     for (int r = 0; r < repeat; ++r) {

@@ -137,6 +137,7 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   session.json()["verb"] = "compress";
   session.json()["data"] = task.data.text;
   session.json().update(task.network.settings);
+  session.report_problems(problems(task.data));
   session.finish();
   return kExitDone;
 }

@@ -44,16 +44,6 @@ Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batc
   return out;
 }
 
-// Shape of one sample of the graph's input "x".
-Shape sample_of(const Model& model, const std::string& file) {
-  for (const Node* node : model.graph.inputs()) {
-    if (node->name() != "x" || node->types()[0].shape.rank() < 2) continue;
-    const auto& dims = node->types()[0].shape.dims();
-    return Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
-  }
-  fail(file, ": has no input 'x' of a batch of samples: no classifier");
-}
-
 }  // namespace
 
 int eval_verb(const Benchmark& benchmark, const Args& args) {
@@ -82,7 +72,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   Session session(run);
   const Model model = load(file, ops::standard_ops());
   data.take(model.settings);
-  const Data images = data.load(sample_of(model, file));
+  const Data images = data.load(sample_of(model.graph, file));
   require_same_settings(file, model.settings, images.settings);
   session.open_outputs();
   session.detail() << "Data: " << images.text << std::endl;
@@ -113,6 +103,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   json["kernel"] = latency.kernels;
   json["plan_weight_bytes"] = latency.weight_bytes;
   json["decoded"] = latency.decoded;
+  session.report_problems(problems(images));
   session.finish();
   return kExitDone;
 }

@@ -35,6 +35,10 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
                   options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
+  if (const auto known = benchmark.import_rules.find(network.name());
+      known != benchmark.import_rules.end()) {
+    import.rules.insert(import.rules.end(), known->second.begin(), known->second.end());
+  }
   network.validate();
   data.validate();
   Session session(run);
@@ -59,6 +63,7 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   json["data"] = task.data.text;
   json["imported"] = report.matched.size();
   json.update(task.network.settings);
+  session.report_problems(problems(task.data));
   session.finish();
   return kExitDone;
 }

@@ -68,6 +68,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   }
   json["mean_test_error"] = mean(errors);
   json["standard_error"] = standard_error(errors);
+  session.report_problems(problems(task.data));
   session.finish();
   return kExitDone;
 }

@@ -1,0 +1,146 @@
+// imagenet: convolutional networks on ImageNet and sets kept like it, trained, compressed, and run
+// from their codebooks.
+#include "apps/common/benchmark.h"
+#include "apps/common/zoo_network.h"
+#include "datasets/imagenet.h"
+#include "datasets/prefetch.h"
+
+namespace tessera::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+using datasets::ImageBatches;
+using Sources = std::vector<std::shared_ptr<const ImageBatches>>;
+
+// Pictures passed over by --on-bad-image skip.
+std::vector<std::string> bad_images(const Sources& sources) {
+  std::vector<std::string> out;
+  for (const auto& source : sources) {
+    for (const auto& bad : source->bad_images()) {
+      out.push_back(cat(source->name(), ": ", bad.file, " left out: ", bad.reason));
+    }
+  }
+  return out;
+}
+
+// "crop" is a random part of the picture, of random size and shape.
+std::optional<datasets::PhotoAugment> photo_augment(const std::string& text) {
+  if (text == "none") return std::nullopt;
+  datasets::PhotoAugment out;
+  out.min_area = 1;
+  out.flip = 0;
+  for (const std::string& word : word_list(text, "--augment")) {
+    check(word == "crop" || word == "flip",
+          "--augment: expected none, or a list of crop and flip; got '", word, "'");
+    if (word == "crop") out.min_area = datasets::PhotoAugment().min_area;
+    if (word == "flip") out.flip = datasets::PhotoAugment().flip;
+  }
+  return out;
+}
+
+Data pictures(const DataRequest& request) {
+  check(!request.from.empty(),
+        "--data: expected a folder of pictures, or TESSERA_DATA=DIR; there "
+        "is no built-in set (bench takes --data random)");
+  const fs::path dir = request.from;
+  datasets::ImageOptions options;
+  options.crop = request.sample[-1].value();
+  if (request.choices.at("preprocess") == "caffe") options.format = datasets::PixelFormat::caffe();
+  if (request.choices.at("on-bad-image") == "skip") {
+    options.on_bad_image = datasets::OnBadImage::skip;
+  }
+  Data out;
+  auto sources = std::make_shared<Sources>();
+  const auto source = [options, sources](const datasets::ImageFiles& files, std::uint64_t seed,
+                                         std::optional<datasets::PhotoAugment> augment) {
+    datasets::ImageOptions own = options;
+    own.seed = seed;
+    own.augment = augment;
+    sources->push_back(std::make_shared<ImageBatches>(files, own));
+    return std::make_shared<datasets::Prefetch>(sources->back());
+  };
+  datasets::ImageFiles val;
+  out.text = "pictures in " + dir.string();
+  if (fs::is_directory(dir / "train")) {
+    datasets::ImageSplit split = datasets::imagenet(dir);
+    out.text += cat(" (", split.train.size(), " training and ", split.val.size(), " test pictures");
+    val = std::move(split.val);
+    out.train = [source, train = std::move(split.train)](std::uint64_t seed,
+                                                         const std::string& augment) {
+      return source(train, seed, photo_augment(augment));
+    };
+  } else {
+    val = datasets::imagenet_val(dir);
+    out.text += cat(" (", val.size(), " test pictures, none to train on");
+  }
+  out.text += cat(", ", val.classes(), " classes)");
+  out.classes = val.classes();
+  out.settings = {{"preprocess", request.choices.at("preprocess")}};
+  out.tests = {{"test", source(val, 0, std::nullopt)}};
+  out.problems = [sources] { return bad_images(*sources); };
+  return out;
+}
+
+// Half the usual 256 pictures a step at half the rate: what two cores hold.
+Recipes recipes(const std::string& name) {
+  const bool mobile = name.starts_with("mobilenet") || name == "squeezenet";
+  Recipes out;
+  TrainRecipe& train = out.train;
+  train.epochs = 30;
+  train.batch = 128;
+  train.lr = name == "squeezenet" ? 0.02 : 0.1;
+  train.lr_final = 0;
+  train.warmup = 0.15;
+  train.weight_decay = mobile ? 4e-5 : 1e-4;
+  train.label_smoothing = 0.1;
+  train.augment = "crop,flip";
+  CompressRecipe& compress = out.compress;
+  compress.batch = 128;
+  compress.weight_decay = train.weight_decay;
+  compress.augment = "crop,flip";
+  compress.lc.mu = 1e-3;
+  compress.lc.mu_growth = 1.7;
+  compress.lc.alternation = {.steps = 12,
+                             .epochs = 1,
+                             .first_epochs = 1,
+                             .lr = train.lr / 20,
+                             .lr_decay = 0.85,
+                             .lr_final = 1,
+                             .reset_momentum = false};
+  return out;
+}
+
+Benchmark imagenet() {
+  Benchmark out;
+  out.name = "imagenet";
+  out.about = "Convolutional networks on ImageNet and sets kept like it";
+  out.data_help =
+      "folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG; to measure only also CLASS/*.jpg, or "
+      "pictures with labels.txt (default: TESSERA_DATA)";
+  out.networks = {"resnet18", "resnet34", "resnet50", "mobilenet_v1", "mobilenet_v2", "squeezenet"};
+  out.network_choices = {width_choice()};
+  out.data_choices = {{"preprocess",
+                       "RGB by the moments of ImageNet, or BGR from 0 to 255 minus the mean colour",
+                       {"imagenet", "caffe"}},
+                      {"on-bad-image",
+                       "a picture that cannot be decoded ends the run, or is left out and reported",
+                       {"stop", "skip"}}};
+  out.classes = 1000;
+  out.network = zoo_network;
+  out.sample = zoo_sample;
+  out.data = pictures;
+  out.recipes = recipes;
+  out.import_rules["squeezenet"] = {R"(/(fire\d)\/conv1x1_1\.(.*)/=$1.squeeze1x1.$2)",
+                                    R"(/(fire\d)\/conv(.x.)_2\.(.*)/=$1.expand$2.$3)",
+                                    R"(/conv_final\.(.*)/=conv10.$1)"};
+  return out;
+}
+
+}  // namespace
+
+}  // namespace tessera::apps
+
+int main(int argc, char** argv) {
+  return tessera::apps::run_benchmark(argc, argv, tessera::apps::imagenet());
+}
