@@ -8,10 +8,9 @@
 #include <algorithm>
 #include <memory>
 
-#include "core/program.h"
 #include "ops/conv/conv.h"
+#include "ops/conv/image_epilogue.h"
 #include "ops/dnnl/dnnl.h"
-#include "ops/elementwise/program_loop.h"
 #include "ops/layout/layout.h"
 
 namespace tessera {
@@ -132,11 +131,7 @@ std::string refuses(const KernelQuery& query) {
 }
 std::string refuses_forward(const KernelQuery& query) {
   if (auto reason = refuses(query); !reason.empty()) return reason;
-  const Node& node = query.node;
-  std::vector<TensorType> operands;
-  for (std::size_t i = 2; i < node.inputs().size(); ++i)
-    operands.push_back(node.inputs()[i].type());
-  return ProgramLoop::refuses_blocked(node.types()[0].shape, operands);
+  return ImageEpilogue::refuses(query.node);
 }
 std::string refuses_grad_input(const KernelQuery& query) {
   if (reads_dense(conv_geometry(query.node))) return "fewer than 16 channels";
@@ -179,7 +174,7 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   struct State {
     Desc x, w, y;
     DnnlPrimitive conv;
-    std::unique_ptr<ProgramLoop> epilogue;
+    std::unique_ptr<ImageEpilogue> epilogue;
   };
   const ConvGeometry g = conv_geometry(node);
   const auto pd = forward_primitive<kAlgorithm, kType>(g);
@@ -188,33 +183,16 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   KernelPlan plan;
   plan.packs = {pack_image(node.input(0), reads_dense(g), kType),
                 dnnl_pack(weight_desc(g, false), state->w)};
-  plan.layout = kBlocked;
   plan.note = pd.impl_info_str();
   plan.flops = g.flops();
   plan.scratch_bytes = state->conv.scratch_bytes();
-  const Shape& shape = node.types()[0].shape;
-  if (const std::string& text = node.attrs().string("epilogue"); !text.empty()) {
-    std::vector<TensorType> operands = {{DType::f32, shape, blocked_encoding(shape)}};
-    for (std::size_t i = 2; i < node.inputs().size(); ++i)
-      operands.push_back(node.inputs()[i].type());
-    auto packs = ProgramLoop::agree(shape, operands, true, plan.layout);
-    plan.packs.insert(plan.packs.end(), packs.begin() + 1, packs.end());
-    state->epilogue = std::make_unique<ProgramLoop>(parse_program(node.graph().ops(), text), shape,
-                                                    operands, true, query.features);
-    plan.scratch_bytes = std::max(plan.scratch_bytes, state->epilogue->scratch_bytes());
-  }
+  state->epilogue = std::make_unique<ImageEpilogue>(node, query.features, plan);
   plan.run = [state](const KernelArgs& args) {
     state->conv.run({{DNNL_ARG_SRC, state->x, args.in(0).plane[0]},
                      {DNNL_ARG_WEIGHTS, state->w, args.in(1).plane[0]},
                      {DNNL_ARG_DST, state->y, args.out().plane[0]}},
                     args.scratch);
-    if (!state->epilogue) return;
-    const float* in[kMaxProgramOperands] = {args.out().as<const float>()};
-    float* out[kMaxProgramOperands];
-    for (std::size_t i = 2; i < args.inputs.size(); ++i)
-      in[i - 1] = args.inputs[i].as<const float>();
-    for (std::size_t o = 0; o < args.outputs.size(); ++o) out[o] = args.outputs[o].as<float>();
-    state->epilogue->run(in, out, args.scratch);
+    state->epilogue->run(args);
   };
   return plan;
 }
