@@ -26,7 +26,7 @@ struct CompileOptions {
   // Convolutions round their operands to bf16 where the machine multiplies it (AVX512-BF16) and sum
   // in f32; weights, activations, statistics and losses stay f32. No effect on other machines.
   bool bf16 = false;
-  bool check_nan = false;    // also TESSERA_CHECK=nan: stop at the first node that makes one
+  bool check_nan = false;  // also TESSERA_CHECK=nan: stop at the first node that makes one
 };
 
 struct StepInfo {

@@ -22,9 +22,9 @@ struct SyntheticImages {
 // every class is the same grey: no template of pixels tells classes apart, edges and their
 // arrangement do. Softmax regression on the normalized pixels of the default sets gets 11 % of the
 // test images right with 10 classes and 1.7 % with 100, at 20 epochs and the best learning rate of
-// 1e-4, 1e-3 and 1e-2. Image i is a function of (seed, classes, split, i) alone, so a larger set begins
-// with the smaller one and the bits do not depend on threads. Throws Error when classes is neither
-// 10 nor 100 or a size is below 1 or above 10 million.
+// 1e-4, 1e-3 and 1e-2. Image i is a function of (seed, classes, split, i) alone, so a larger set
+// begins with the smaller one and the bits do not depend on threads. Throws Error when classes is
+// neither 10 nor 100 or a size is below 1 or above 10 million.
 Split synthetic_images(const SyntheticImages& options = {});
 
 }  // namespace tessera::datasets
