@@ -31,11 +31,45 @@ Strides blocked_dims(const Shape& image) {
           kLayoutBlock};
 }
 
-// An operand that varies over channels, whose last block is short, and that is kept dense: it is
-// copied with zeros behind the last channel.
+// Pixels that a line of a loop over a blocked image takes together: one pixel is one vector, too
+// little work between two lines. A divisor of the pixels of an image.
+std::int64_t pixels_of_line(const Shape& image) {
+  constexpr std::int64_t kMost = 16;
+  const std::int64_t pixels = image[2].value() * image[3].value();
+  for (std::int64_t n = std::min(kMost, pixels); n > 1; --n) {
+    if (pixels % n == 0) return n;
+  }
+  return 1;
+}
+
+// A dense operand that varies over channels, and perhaps images, but not over pixels is copied:
+// block by block, each block once for every pixel of a line, with zeros behind the last channel.
+bool is_copied(const TensorType& type, const Shape& shape) {
+  if (is_blocked(type)) return false;
+  const auto s = broadcast_strides(type.shape, shape);
+  return s[1] != 0 && s[2] == 0 && s[3] == 0;
+}
+// What can only be read through such a copy.
 bool needs_padding(const TensorType& type, const Shape& shape) {
   if (is_blocked(type) || shape[1].value() % kLayoutBlock == 0) return false;
   return broadcast_strides(type.shape, shape)[1] != 0;
+}
+
+// Along n, blocks, lines, pixels of a line, lanes. Operands that vary over one side of the image
+// only have no such form.
+std::optional<Strides> line_strides(const TensorType& type, const Shape& shape,
+                                    std::int64_t pixels) {
+  const std::int64_t lines = shape[2].value() * shape[3].value() / pixels;
+  const std::int64_t line = pixels * kLayoutBlock, blocks = channel_blocks(shape);
+  const auto s = broadcast_strides(type.shape, shape);
+  if (is_blocked(type)) {
+    if (!(type.shape == shape)) return std::nullopt;
+    return Strides{blocks * lines * line, lines * line, line, kLayoutBlock, 1};
+  }
+  if (is_copied(type, shape))
+    return Strides{s[0] == 0 ? 0 : blocks * line, line, 0, kLayoutBlock, 1};
+  if (s[1] == 0 && s[2] == 0 && s[3] == 0) return Strides{s[0], 0, 0, 0, 0};
+  return std::nullopt;
 }
 
 Strides blocked_strides(const TensorType& type, const Shape& shape) {
@@ -62,10 +96,14 @@ struct ProgramLoop::Impl {
   Strides row_strides;
   std::optional<ProgramRunner> runner;
   std::size_t results = 1;
-  // Operand i is copied to scratch as `count` lines of `channels` padded to `width`.
+  // Operand i is copied to scratch as `count` lines of `channels` padded to whole blocks, each
+  // block `repeat` times.
   struct Padded {
     std::size_t operand;
-    std::int64_t count, channels, width, offset;
+    std::int64_t count, channels, repeat, offset;
+    std::int64_t width() const {
+      return (channels + kLayoutBlock - 1) / kLayoutBlock * kLayoutBlock * repeat;
+    }
   };
   std::vector<Padded> padded;
   std::int64_t scratch_floats = 0;
@@ -152,15 +190,24 @@ ProgramLoop::ProgramLoop(const Program& program, const Shape& shape,
                          std::span<const TensorType> operands, bool blocked, CpuFeatures features) {
   auto impl = std::make_unique<Impl>();
   StridedLoop all{blocked ? blocked_dims(shape) : shape.values(), {}};
+  const std::int64_t pixels = blocked ? pixels_of_line(shape) : 1;
+  bool lines = blocked && pixels > 1;
+  for (const TensorType& type : operands) lines = lines && line_strides(type, shape, pixels);
+  if (lines) {
+    all.dims = {shape[0].value(), channel_blocks(shape),
+                shape[2].value() * shape[3].value() / pixels, pixels, kLayoutBlock};
+  }
   for (std::size_t i = 0; i < operands.size(); ++i) {
     const TensorType& type = operands[i];
-    all.strides.push_back(blocked ? blocked_strides(type, shape)
-                                  : broadcast_strides(type.shape, shape));
-    if (!blocked || !needs_padding(type, shape)) continue;
-    const std::int64_t channels = shape[1].value(), width = channel_blocks(shape) * kLayoutBlock;
-    const std::int64_t count = type.shape.numel() / channels;
-    impl->padded.push_back({i, count, channels, width, impl->scratch_floats});
-    impl->scratch_floats += count * width;
+    all.strides.push_back(lines     ? *line_strides(type, shape, pixels)
+                          : blocked ? blocked_strides(type, shape)
+                                    : broadcast_strides(type.shape, shape));
+    if (!blocked || !(lines ? is_copied(type, shape) : needs_padding(type, shape))) continue;
+    const std::int64_t channels = shape[1].value();
+    const Impl::Padded copy{i, type.shape.numel() / channels, channels, lines ? pixels : 1,
+                            impl->scratch_floats};
+    impl->scratch_floats += copy.count * copy.width();
+    impl->padded.push_back(copy);
   }
   all.strides.push_back(strides_of(all.dims));
   impl->strided = collapse(all);
@@ -227,8 +274,14 @@ void ProgramLoop::run(const float* const* in, float* const* out, std::byte* scra
   for (const auto& p : impl_->padded) {
     float* to = reinterpret_cast<float*>(scratch) + p.offset;
     for (std::int64_t i = 0; i < p.count; ++i) {
-      std::copy_n(in[p.operand] + i * p.channels, p.channels, to + i * p.width);
-      std::fill(to + i * p.width + p.channels, to + (i + 1) * p.width, 0.0f);
+      for (std::int64_t c = 0; c < p.channels; c += kLayoutBlock) {
+        const std::int64_t lanes = std::min(kLayoutBlock, p.channels - c);
+        const float* from = in[p.operand] + i * p.channels + c;
+        float* block = to + i * p.width() + c * p.repeat;
+        std::fill(std::copy_n(from, lanes, block), block + kLayoutBlock, 0.0f);
+        for (std::int64_t r = 1; r < p.repeat; ++r)
+          std::copy_n(block, kLayoutBlock, block + r * kLayoutBlock);
+      }
     }
     inputs[p.operand] = to;
   }

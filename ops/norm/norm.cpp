@@ -308,6 +308,8 @@ KernelPlan prepare_stats(const KernelQuery& query, CpuFeatures features) {
 // vectors or scalars.
 class Prologue {
  public:
+  static constexpr std::int64_t kPixels = 32;  // of a block of channels, made at once
+
   Prologue(const Node& node, const PlaneSums& sums, bool blocked, CpuFeatures features)
       : blocked_(blocked),
         runner_(parse_program(node.graph().ops(), node.attrs().string("prologue")),
@@ -330,36 +332,47 @@ class Prologue {
 
   std::int64_t pixels() const { return pixels_; }  // made at once
 
-  // dy of pixels [first, first + count) of the plane at `at`, whose channels start at `channel`.
-  void run(const KernelArgs& args, std::int64_t at, std::int64_t channel, std::int64_t first,
-           std::int64_t count, float* dy) const {
+  // The channel operands of a plane, whose channels start at `channel`: each repeated for the
+  // pixels made at once, with zeros behind the last channel.
+  struct Plane {
+    alignas(64) float channels[kMaxProgramOperands][kPixels * kLayoutBlock];
+  };
+  void bind(const KernelArgs& args, std::int64_t channel, std::int64_t pixels, Plane& plane) const {
+    if (!blocked_) return;
+    const auto& kinds = runner_.kinds();
+    const std::int64_t lanes = std::min(kLayoutBlock, channels_ - channel);
+    const std::int64_t repeat = std::min(pixels, kPixels);
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      if (kinds[i] != OperandKind::row) continue;
+      float* to = plane.channels[i];
+      std::fill(std::copy_n(args.inputs[i + 2].as<const float>() + channel, lanes, to),
+                to + kLayoutBlock, 0.0f);
+      for (std::int64_t r = 1; r < repeat; ++r)
+        std::copy_n(to, kLayoutBlock, to + r * kLayoutBlock);
+    }
+  }
+
+  // dy of pixels [first, first + count) of the plane at `at`.
+  void run(const KernelArgs& args, const Plane& plane, std::int64_t at, std::int64_t channel,
+           std::int64_t first, std::int64_t count, float* dy) const {
     ProgramInput in[kMaxProgramOperands];
-    float padded[kMaxProgramOperands][kLayoutBlock];
     const std::int64_t lanes = blocked_ ? kLayoutBlock : 1, offset = at + first * lanes;
     const auto& kinds = runner_.kinds();
     for (std::size_t i = 0; i < kinds.size(); ++i) {
       const float* data = args.inputs[i == 0 ? 0 : i + 2].as<const float>();
       if (kinds[i] == OperandKind::full) {
-        in[i] = {data + offset, lanes};
+        in[i] = {data + offset, 0};
       } else if (kinds[i] == OperandKind::row) {
-        // Lanes past the last channel are zero.
-        for (std::int64_t l = 0; l < lanes; ++l)
-          padded[i][l] = channel + l < channels_ ? data[channel + l] : 0.0f;
-        in[i] = {padded[i], 0};
+        in[i] = {plane.channels[i], 0};
       } else {
         in[i] = {data + (kinds[i] == OperandKind::column ? channel : 0), 0};
       }
     }
-    const ProgramOutput out[] = {{dy, lanes}};
-    if (blocked_) {
-      runner_.run(count, kLayoutBlock, in, out);
-    } else {
-      runner_.run(1, count, in, out);
-    }
+    const ProgramOutput out[] = {{dy, 0}};
+    runner_.run(1, count * lanes, in, out);
   }
 
  private:
-  static constexpr std::int64_t kPixels = 128;
   static std::vector<OperandKind> kinds_of(const Node& node, bool blocked) {
     const Shape& x = node.input(1).shape();
     std::vector<OperandKind> kinds = {OperandKind::full};
@@ -414,12 +427,14 @@ KernelPlan prepare_products(const KernelQuery& query, CpuFeatures features) {
         products(args.in(0).as<const float>() + at, x + at, sums.pixels, shift, sum, dot);
         return;
       }
-      alignas(64) float dy[2048];
+      alignas(64) float dy[Prologue::kPixels * kLayoutBlock];
+      Prologue::Plane plane;
+      prologue->bind(args, first, sums.pixels, plane);
       std::fill_n(sum, sums.lanes, 0.0f);
       std::fill_n(dot, sums.lanes, 0.0f);
       for (std::int64_t p = 0; p < sums.pixels; p += prologue->pixels()) {
         const std::int64_t count = std::min(prologue->pixels(), sums.pixels - p);
-        prologue->run(args, at, first, p, count, dy);
+        prologue->run(args, plane, at, first, p, count, dy);
         float part_sum[kLayoutBlock], part_dot[kLayoutBlock];
         products(dy, x + at + p * sums.lanes, count, shift, part_sum, part_dot);
         for (std::int64_t l = 0; l < sums.lanes; ++l) {
