@@ -248,6 +248,7 @@ const std::vector<SampleConv>& sample_convs() {
       {{1, 3, 11, 11}, {16, 3, 7, 7}, {2, 2}, {3, 3, 3, 3}},
       {{2, 24, 6, 6}, {24, 1, 3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 24},
       {{1, 20, 12, 12}, {50, 20, 5, 5}},
+      {{17, 70, 2, 2}, {65, 70, 3, 3}, {1, 1}, {1, 1, 1, 1}},
   };
   return cases;
 }
@@ -266,7 +267,7 @@ Shape sample_y(const SampleConv& s) {
 }
 
 std::optional<Sample> sample_conv(Rng&, int index) {
-  constexpr int kPlain = 10;
+  constexpr int kPlain = 11;
   const bool fused = index >= kPlain;
   const auto s = sample_at(fused ? (index - kPlain) * 2 + 1 : index);
   if (!s || index >= kPlain + 4) return std::nullopt;

@@ -12,13 +12,12 @@
 
 #include <memory>
 
-#include "core/parallel.h"
 #include "core/program.h"
 #include "ops/build.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/elementwise/program_runner.h"
 #include "ops/layout/layout.h"
-#include "ops/norm/kernels.h"
+#include "ops/norm/plane_sums.h"
 #include "ops/op_common.h"
 #include "ops/ref_row.h"
 
@@ -213,68 +212,6 @@ std::vector<Value> grad_train(const GradArgs& args) {
 }
 
 // ---- kernels ----
-
-const NormKernels& norm_kernels([[maybe_unused]] CpuFeatures features) {
-#if defined(__x86_64__)
-  if (features.includes(kAvx512)) return tessera_norm_avx512;
-  if (features.includes(kAvx2)) return tessera_norm_avx2;
-#endif
-  return tessera_norm_ref;
-}
-
-constexpr std::int64_t kGrain = 16384;  // elements that are worth another thread
-
-// Two sums for each channel: per plane (image and channel, or block of channels) in f32, then over
-// images in f64.
-struct PlaneSums {
-  std::int64_t n, c, pixels, blocks, lanes;
-  const NormKernels* kernels;
-
-  PlaneSums(const Shape& x, bool blocked, const NormKernels* kernels)
-      : n(x[0].value()),
-        c(x[1].value()),
-        pixels(product(x, 2, x.rank())),
-        blocks(blocked ? channel_blocks(x) : c),
-        lanes(blocked ? kLayoutBlock : 1),
-        kernels(kernels) {}
-
-  std::int64_t plane() const { return pixels * lanes; }
-  std::int64_t scratch_bytes() const { return 2 * n * blocks * lanes * 4; }
-
-  // fn(plane offset, first channel, sums, squares) for every plane.
-  template <class Fn>
-  void run(float* scratch, Fn&& fn) const {
-    float* second = scratch + n * blocks * lanes;
-    parallel_for(n * blocks, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(plane(), 1)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t i = begin; i < end; ++i)
-                     fn(i * plane(), i % blocks * lanes, scratch + i * lanes, second + i * lanes);
-                 });
-  }
-  // finish(channel, first total, second total)
-  template <class Fn>
-  void total(const float* scratch, Fn&& finish) const {
-    const std::int64_t width = blocks * lanes;
-    const float* second = scratch + n * width;
-    parallel_for(c, 1 + kGrain / std::max<std::int64_t>(n, 1),
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t ch = begin; ch < end; ++ch) {
-                     double a = 0, b = 0;
-                     for (std::int64_t i = 0; i < n; ++i) {
-                       a += scratch[i * width + ch];
-                       b += second[i * width + ch];
-                     }
-                     finish(ch, a, b);
-                   }
-                 });
-  }
-  // The per-channel operand of a plane; zeros past the last channel.
-  const float* channel(const float* values, std::int64_t first, float* padded) const {
-    if (first + lanes <= c) return values + first;
-    for (std::int64_t l = 0; l < lanes; ++l) padded[l] = first + l < c ? values[first + l] : 0.0f;
-    return padded;
-  }
-};
 
 KernelPlan prepare_stats(const KernelQuery& query, CpuFeatures features) {
   const TensorType& type = query.node.input(0).type();

@@ -7,7 +7,9 @@
 #include <limits>
 
 #include "ops/elementwise/elementwise.h"
+#include "ops/layout/layout.h"
 #include "ops/movement/copy.h"
+#include "ops/norm/plane_sums.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
 #include "ops/reduce/reduce_rows.h"
@@ -103,7 +105,11 @@ std::vector<Value> grad_max(const GradArgs& args) {
 }
 
 std::optional<Sample> sample_reduce(Rng& rng, int index) {
-  if (index >= kSamples + 3) return std::nullopt;
+  if (index >= kSamples + 4) return std::nullopt;
+  if (index == kSamples + 3) {
+    return Sample{{{{DType::f32, Shape{2, 19, 5, 3}, {}}}},
+                  {{"axes", Ints{0, 2, 3}}, {"keep", true}}};
+  }
   const Shape shape = index < kSamples        ? sample_shape(rng, index)
                       : index == kSamples     ? Shape{20000}
                       : index == kSamples + 1 ? Shape{600, 5}
@@ -130,6 +136,19 @@ template <ReduceKind kind>
 KernelPlan prepare_axes(const KernelQuery& query, CpuFeatures features) {
   return plan_reduce(query, axes_of(query.node), kind, reduce_kernels(features));
 }
+// Sums over everything but the channels of an image: bias gradients.
+std::string refuses_channel_sum(const KernelQuery& query) {
+  if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
+  const Shape& x = query.node.input(0).shape();
+  if (x.rank() != 4) return "x is no image";
+  const Shape& out = query.node.types()[0].shape;
+  const Ints axes = &query.node.op() == &kSumTo ? shrunk_axes(x, out) : axes_of(query.node);
+  for (const int axis : {0, 2, 3}) {
+    if (!contains(axes, axis) && !x[axis].is_one()) return "not over images and pixels";
+  }
+  return contains(axes, 1) ? "over channels too" : "";
+}
+
 KernelPlan prepare_sum_to(const KernelQuery& query, CpuFeatures features) {
   const Ints axes = shrunk_axes(query.node.input(0).shape(), query.node.types()[0].shape);
   return plan_reduce(query, axes, ReduceKind::sum, reduce_kernels(features));
@@ -138,6 +157,27 @@ KernelPlan prepare_sum_to(const KernelQuery& query, CpuFeatures features) {
 using Prepare = KernelPlan (*)(const KernelQuery&, CpuFeatures);
 template <Prepare prepare>
 constexpr KernelRow kRows[] = {
+#if defined(__x86_64__)
+    {"reduce_avx512", kAvx512, refuses_encoded,
+     [](const KernelQuery& q) { return prepare(q, kAvx512); }},
+    {"reduce_avx2", kAvx2, refuses_encoded, [](const KernelQuery& q) { return prepare(q, kAvx2); }},
+#endif
+    {"reduce_plain", kScalar, refuses_encoded,
+     [](const KernelQuery& q) { return prepare(q, kScalar); }},
+    kRefRow,
+};
+
+// Sums: the channels of an image first.
+template <Prepare prepare>
+constexpr KernelRow kSumRows[] = {
+#if defined(__x86_64__)
+    {"channel_sums_avx512", kAvx512, refuses_channel_sum,
+     [](const KernelQuery& q) { return plan_channel_sums(q, kAvx512); }},
+    {"channel_sums_avx2", kAvx2, refuses_channel_sum,
+     [](const KernelQuery& q) { return plan_channel_sums(q, kAvx2); }},
+#endif
+    {"channel_sums_plain", kScalar, refuses_channel_sum,
+     [](const KernelQuery& q) { return plan_channel_sums(q, kScalar); }},
 #if defined(__x86_64__)
     {"reduce_avx512", kAvx512, refuses_encoded,
      [](const KernelQuery& q) { return prepare(q, kAvx512); }},
@@ -187,10 +227,16 @@ struct ShapePair {
   Shape small, large;
 };
 std::optional<ShapePair> sample_pair(int index) {
-  static const ShapePair pairs[] = {
-      {{}, {5}},         {{1}, {3, 4}},          {{7}, {9, 7}},
-      {{9, 1}, {9, 70}}, {{2, 1, 5}, {2, 3, 5}}, {{3, 1}, {2, 3, 8}},
-      {{4, 4}, {4, 4}},  {{}, {600, 33}},        {{1, 6, 1}, {5, 6, 40}}};
+  static const ShapePair pairs[] = {{{}, {5}},
+                                    {{1}, {3, 4}},
+                                    {{7}, {9, 7}},
+                                    {{9, 1}, {9, 70}},
+                                    {{2, 1, 5}, {2, 3, 5}},
+                                    {{3, 1}, {2, 3, 8}},
+                                    {{4, 4}, {4, 4}},
+                                    {{}, {600, 33}},
+                                    {{1, 6, 1}, {5, 6, 40}},
+                                    {{19, 1, 1}, {2, 19, 5, 3}}};
   if (index >= static_cast<int>(std::size(pairs))) return std::nullopt;
   return pairs[index];
 }
@@ -318,14 +364,14 @@ const std::vector<AttrDef>& axes_attrs() {
 
 const OpDef kSum{.name = "sum",
                  .doc = "sum over axes",
-                 .inputs = {{"x"}},
+                 .inputs = {{.name = "x", .image = true}},
                  .attrs = axes_attrs(),
                  .traits = kReduction,
                  .infer = infer_reduce,
                  .grad = grad_sum,
                  .ref = ref_sum,
                  .sample = sample_reduce,
-                 .rows = kRows<prepare_axes<ReduceKind::sum>>};
+                 .rows = kSumRows<prepare_axes<ReduceKind::sum>>};
 const OpDef kMax{.name = "max",
                  .doc = "largest element over axes; NaN wins",
                  .inputs = {{"x"}},
@@ -338,14 +384,14 @@ const OpDef kMax{.name = "max",
                  .rows = kRows<prepare_axes<ReduceKind::max>>};
 const OpDef kSumTo{.name = "sum_to",
                    .doc = "sums x down to a shape that broadcasts to x's",
-                   .inputs = {{"x"}},
+                   .inputs = {{.name = "x", .image = true}},
                    .attrs = {{"shape", AttrKind::shape, {}}},
                    .traits = kReduction,
                    .infer = infer_sum_to,
                    .grad = grad_sum_to,
                    .ref = ref_sum_to,
                    .sample = sample_sum_to,
-                   .rows = kRows<prepare_sum_to>};
+                   .rows = kSumRows<prepare_sum_to>};
 const OpDef kBroadcastTo{.name = "broadcast_to",
                          .doc = "x repeated to a larger shape",
                          .inputs = {{"x"}},

@@ -111,6 +111,7 @@ TEST(Reduce, BigTensorsAndThreads) {
         for (const int threads : {1, 2, 3}) {
           set_num_threads(threads);
           auto run = run_row(c, row);
+          if (!run.refusal.empty()) continue;
           // Every instruction set runs the same additions.
           if (first.empty()) first = run.outputs;
           EXPECT_TRUE(equal_bits(first[0], run.outputs[0])) << row.name << " threads " << threads;
