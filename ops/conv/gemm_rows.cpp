@@ -100,13 +100,15 @@ class Epilogue {
 
 // What the fill callback of one image needs.
 struct Patches {
+  const LineKernels* lines;
   const ConvGeometry* g;
   const float* x;  // of the group
 };
 void fill_patches(const void* context, const GemmPanel& panel, void*) {
   const auto& patches = *static_cast<const Patches*>(context);
   TESSERA_ASSERT(panel.vs == kGemmLanes);
-  im2col(*patches.g, patches.x, panel.k0, panel.k, panel.col0, panel.cols, panel.dst, panel.ks);
+  im2col(*patches.lines, *patches.g, patches.x, panel.k0, panel.k, panel.col0, panel.cols,
+         panel.dst, panel.ks);
   const std::int64_t width = (panel.cols + kGemmLanes - 1) / kGemmLanes * kGemmLanes;
   if (width == panel.cols) return;
   for (std::int64_t i = 0; i < panel.k; ++i)
@@ -193,7 +195,8 @@ KernelPlan prepare_forward(const KernelQuery& query) {
       const std::int64_t n = item / g.groups, group = item % g.groups;
       const std::int64_t first = group * g.group_outputs();
       const Patches patches{
-          &g, args.in(0).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w};
+          &line_kernels(features), &g,
+          args.in(0).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w};
       GemmArgs gemm;
       gemm.a = args.in(1).as<const float>() + first * g.patch();
       gemm.a_rs = g.patch();
@@ -256,7 +259,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
       run_gemm(state->plan, gemm, scratch);
       if (is_pointwise(g)) return;
       std::fill_n(dx, g.group_channels() * g.h * g.w, 0.0f);
-      col2im_add(g, patches, dx);
+      col2im_add(line_kernels(features), g, patches, dx);
     });
   };
   return out;
@@ -310,7 +313,9 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
           const std::int64_t first = group * g.group_outputs();
           const float* x =
               args.in(1).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w;
-          if (!is_pointwise(g)) im2col(g, x, 0, g.patch(), 0, g.oh * g.ow, patches, g.oh * g.ow);
+          if (!is_pointwise(g))
+            im2col(line_kernels(features), g, x, 0, g.patch(), 0, g.oh * g.ow, patches,
+                   g.oh * g.ow);
           GemmArgs gemm;
           gemm.a = args.in(0).as<const float>() + (n * g.out + first) * g.oh * g.ow;
           gemm.a_rs = g.oh * g.ow;
@@ -406,7 +411,8 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
       decode_rows(view, first, first + plan.problem.m, rows, g.patch(), features);
       for (std::int64_t n = 0; n < g.n; ++n) {
         const Patches patches{
-            &g, args.in(0).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w};
+            &line_kernels(features), &g,
+            args.in(0).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w};
         GemmArgs gemm;
         gemm.a = rows;
         gemm.a_rs = g.patch();

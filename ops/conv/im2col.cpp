@@ -1,42 +1,10 @@
 #include "ops/conv/im2col.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace tessera {
 
 namespace {
-
-// A short run of floats; eights are copied inline.
-inline void copy_run(const float* from, std::int64_t n, float* to) {
-  std::int64_t i = 0;
-  for (; i + 8 <= n; i += 8) std::memcpy(to + i, from + i, 8 * sizeof(float));
-  for (; i < n; ++i) to[i] = from[i];
-}
-
-// Whole lines of a fixed width.
-template <std::int64_t kWidth>
-void copy_lines(const float* from, std::int64_t from_ld, std::int64_t lines, float* to) {
-  for (std::int64_t i = 0; i < lines; ++i, from += from_ld, to += kWidth)
-    std::memcpy(to, from, kWidth * sizeof(float));
-}
-void copy_lines(const float* from, std::int64_t from_ld, std::int64_t lines, std::int64_t width,
-                float* to) {
-  switch (width) {
-    case 4:
-      return copy_lines<4>(from, from_ld, lines, to);
-    case 8:
-      return copy_lines<8>(from, from_ld, lines, to);
-    case 16:
-      return copy_lines<16>(from, from_ld, lines, to);
-    case 24:
-      return copy_lines<24>(from, from_ld, lines, to);
-    case 32:
-      return copy_lines<32>(from, from_ld, lines, to);
-    default:
-      for (std::int64_t i = 0; i < lines; ++i) copy_run(from + i * from_ld, width, to + i * width);
-  }
-}
 
 // Output columns [begin, end) whose source column lies inside the image, for tap q.
 struct Inside {
@@ -51,8 +19,16 @@ Inside inside(std::int64_t size, std::int64_t count, std::int64_t stride, std::i
 
 }  // namespace
 
-void im2col(const ConvGeometry& g, const float* x, std::int64_t row0, std::int64_t rows,
-            std::int64_t col0, std::int64_t cols, float* dst, std::int64_t ld) {
+const LineKernels& line_kernels([[maybe_unused]] CpuFeatures features) {
+#if defined(__x86_64__)
+  if (features.includes(kAvx512)) return tessera_line_avx512;
+  if (features.includes(kAvx2)) return tessera_line_avx2;
+#endif
+  return tessera_line_ref;
+}
+
+void im2col(const LineKernels& lines, const ConvGeometry& g, const float* x, std::int64_t row0,
+            std::int64_t rows, std::int64_t col0, std::int64_t cols, float* dst, std::int64_t ld) {
   const std::int64_t taps = g.kh * g.kw;
   // Without borders and steps the patches are whole lines of the image.
   const bool plain = g.stride_h == 1 && g.stride_w == 1 && g.top + g.bottom == 0 &&
@@ -64,7 +40,7 @@ void im2col(const ConvGeometry& g, const float* x, std::int64_t row0, std::int64
     float* out = dst + r * ld;
     if (plain) {
       const float* first = plane + (col0 / g.ow + p * g.dilation_h) * g.w + q * g.dilation_w;
-      copy_lines(first, g.w, cols / g.ow, g.ow, out);
+      lines.gather(first, g.w, cols / g.ow, g.ow, out);
       continue;
     }
     std::int64_t i = col0 / g.ow, j0 = col0 % g.ow;
@@ -82,7 +58,7 @@ void im2col(const ConvGeometry& g, const float* x, std::int64_t row0, std::int64
                          end = std::clamp(span.end, begin, j1);
       for (std::int64_t j = j0; j < begin; ++j) to[j] = 0;
       if (g.stride_w == 1) {
-        copy_run(line + begin, end - begin, to + begin);
+        lines.gather(line + begin, 0, 1, end - begin, to + begin);
       } else {
         for (std::int64_t j = begin; j < end; ++j) to[j] = line[j * g.stride_w];
       }
@@ -91,10 +67,17 @@ void im2col(const ConvGeometry& g, const float* x, std::int64_t row0, std::int64
   }
 }
 
-void col2im_add(const ConvGeometry& g, const float* patches, float* x) {
+void col2im_add(const LineKernels& lines, const ConvGeometry& g, const float* patches, float* x) {
+  const bool plain =
+      g.stride_h == 1 && g.stride_w == 1 && g.top + g.bottom == 0 && g.left + g.right == 0;
   for (std::int64_t c = 0; c < g.group_channels(); ++c) {
     for (std::int64_t p = 0; p < g.kh; ++p) {
       for (std::int64_t q = 0; q < g.kw; ++q, patches += g.oh * g.ow) {
+        if (plain) {
+          float* first = x + (c * g.h + p * g.dilation_h) * g.w + q * g.dilation_w;
+          lines.scatter_add(patches, g.oh, g.ow, first, g.w);
+          continue;
+        }
         const Inside span = inside(g.w, g.ow, g.stride_w, q * g.dilation_w - g.left);
         for (std::int64_t i = 0; i < g.oh; ++i) {
           const std::int64_t source = i * g.stride_h + p * g.dilation_h - g.top;
