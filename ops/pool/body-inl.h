@@ -39,6 +39,22 @@ inline bool is_halving(const PoolPlane& p) {
          p.h == 2 * p.oh && p.w == 2 * p.ow;
 }
 
+// Sixteen channels of a pixel. In memory only: no function takes or returns one, as instruction
+// sets differ in how.
+using W = float __attribute__((vector_size(64), aligned(4), may_alias));
+
+// The largest of a window of blocks.
+inline void window_max(const PoolPlane& p, const Window& v, const float* x, float* best) {
+  W out = W{} - __builtin_inff();
+  for (int64_t r = v.row0; r < v.row1; ++r) {
+    for (int64_t c = v.col0; c < v.col1; ++c) {
+      const W at = *reinterpret_cast<const W*>(x + (r * p.w + c) * 16);
+      out = at <= out ? out : at;
+    }
+  }
+  *reinterpret_cast<W*>(best) = out;
+}
+
 template <int64_t L>
 void max_forward(const PoolPlane& p, const float* x, float* y) {
   if (is_halving(p)) {
@@ -58,6 +74,10 @@ void max_forward(const PoolPlane& p, const float* x, float* y) {
   for (int64_t i = 0; i < p.oh; ++i) {
     for (int64_t j = 0; j < p.ow; ++j) {
       const Window v = window_at(p, i, j);
+      if constexpr (L == 16) {
+        window_max(p, v, x, y + (i * p.ow + j) * L);
+        continue;
+      }
       float best[L];
       for (int64_t l = 0; l < L; ++l) best[l] = -__builtin_inff();
       for (int64_t r = v.row0; r < v.row1; ++r) {
@@ -102,10 +122,7 @@ inline void halve_backward(const float* a, const float* b, const float* dy, floa
   store_pairs(db, b0 == best ? g2 : zero, b1 == best ? g3 : zero);
 }
 
-// The same on sixteen channels at once; memory vectors, so that no argument is passed in registers
-// that the instruction set lacks.
-using W = float __attribute__((vector_size(64), aligned(4), may_alias));
-
+// The same on sixteen channels at once.
 inline void halve_backward_block(const float* a, const float* b, const float* dy, float* da,
                                  float* db) {
   const W* at = reinterpret_cast<const W*>(a);
@@ -149,6 +166,20 @@ void max_backward(const PoolPlane& p, const float* x, const float* dy, float* dx
   for (int64_t i = 0; i < p.oh; ++i) {
     for (int64_t j = 0; j < p.ow; ++j) {
       const Window v = window_at(p, i, j);
+      if constexpr (L == 16) {
+        alignas(64) float largest[16];
+        window_max(p, v, x, largest);
+        const W best = *reinterpret_cast<const W*>(largest), zero = {};
+        W left = *reinterpret_cast<const W*>(dy + (i * p.ow + j) * L);
+        for (int64_t r = v.row0; r < v.row1; ++r) {
+          for (int64_t c = v.col0; c < v.col1; ++c) {
+            const auto hit = *reinterpret_cast<const W*>(x + (r * p.w + c) * L) == best;
+            *reinterpret_cast<W*>(dx + (r * p.w + c) * L) += hit ? left : zero;
+            left = hit ? zero : left;
+          }
+        }
+        continue;
+      }
       float best[L], g[L];
       for (int64_t l = 0; l < L; ++l) {
         best[l] = -__builtin_inff();
