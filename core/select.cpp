@@ -42,7 +42,7 @@ class Selector {
     const Node& node = *outputs[0].node;
     if (node.op().has(kView)) {
       // A view of codebook storage is a view of its planes; a reshape needs the elements.
-      const Node* dense = with_decoded(node, /*even_encoded=*/true);
+      const Node* dense = with_decoded(node, Decode::all);
       return dense ? outputs_of(*dense) : outputs;
     }
     if (!is_computed(node)) return outputs;
@@ -60,10 +60,12 @@ class Selector {
     std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
     // An operand that no row of the op reads as codebook storage is decoded first; one that some
     // row may read, only when they all refuse.
-    if (const Node* dense = with_decoded(node, /*even_encoded=*/false)) return choose(*dense);
+    if (const Node* dense = with_decoded(node, Decode::unread)) return choose(*dense);
     if (auto found = first_row(node, refusals))
       return with_packs(node, *found, std::move(refusals));
-    if (const Node* dense = with_decoded(node, /*even_encoded=*/true)) return choose(*dense);
+    // Better an image out of its layout than a weight out of its codebook.
+    if (const Node* dense = with_decoded(node, Decode::images)) return choose(*dense);
+    if (const Node* dense = with_decoded(node, Decode::all)) return choose(*dense);
     if (node.op().decompose != nullptr) {
       std::vector<Value> parts = node.op().decompose(node, inputs);
       std::vector<Value> outputs;
@@ -76,8 +78,13 @@ class Selector {
          node.types()[0].text(), reasons);
   }
 
+  enum class Decode {
+    unread,  // what no row of the op reads as it is kept
+    images,  // and images in a layout
+    all,     // and codebook storage
+  };
   // The node on decoded operands, or nullptr when there is none to decode.
-  const Node* with_decoded(const Node& node, bool even_encoded) {
+  const Node* with_decoded(const Node& node, Decode which) {
     if (node.op().has(kStorage)) return nullptr;
     std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
     bool changed = false;
@@ -85,7 +92,8 @@ class Selector {
       if (!inputs[i] || inputs[i].type().encoding.is_dense()) continue;
       const InputDef& def = node.op().input_def(i);
       const bool stored = inputs[i].type().encoding.codebook_format() != nullptr;
-      if (!even_encoded && (stored ? def.encoded : def.image)) continue;
+      const bool read = stored ? def.encoded : def.image;
+      if (read && (which == Decode::unread || (which == Decode::images && stored))) continue;
       inputs[i] = decode(node, inputs[i]);
       changed = true;
     }

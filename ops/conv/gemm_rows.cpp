@@ -350,9 +350,8 @@ std::string refuses_codebook(const KernelQuery& query) {
   return Epilogue::refuses(query.node);
 }
 
-// Rows of the weight that are decoded at once: they stay in the second-level cache beside the
-// panel of patches.
-constexpr std::int64_t kDecodedBytes = 256 << 10;
+// Rows of the weight that are decoded at once: they stay in the second-level cache.
+constexpr std::int64_t kDecodedBytes = 768 << 10;
 
 // Tile by tile of output channels: decode the tile's rows, multiply all images by them.
 template <std::uint32_t kBits>
@@ -362,56 +361,50 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
     ConvGeometry g;
     CodebookView view;
     std::int64_t tile, tiles;  // rows of a tile; tiles of a group
+    Split split;               // of the images
     GemmPlan plan, last;       // of whole tiles, and of the shorter last one
     std::unique_ptr<Epilogue> epilogue;
-    Split split;
     std::int64_t tile_bytes, part_bytes;
   };
   const ConvGeometry g = conv_geometry(query.node);
-  auto state = std::make_shared<State>(
-      State{g, view_of(query.node.input(1)), 0, 0, {}, {}, nullptr, Split(1, 1), 0, 0});
-  if (!query.node.attrs().string("epilogue").empty())
-    state->epilogue = std::make_unique<Epilogue>(query.node, g, features);
   const std::int64_t outputs = g.group_outputs();
-  const std::int64_t fit = std::max<std::int64_t>(1, kDecodedBytes / (4 * g.patch()) / 8 * 8);
-  // Enough tiles for the threads.
-  const std::int64_t share = (outputs * g.groups + query.threads - 1) / query.threads;
-  state->tile = std::clamp<std::int64_t>(std::min(fit, (share + 7) / 8 * 8), 1, outputs);
-  state->tiles = (outputs + state->tile - 1) / state->tile;
-  state->split = Split(state->tiles * g.groups, query.threads);
-  GemmProblem problem{.m = state->tile,
+  const std::int64_t fit = std::max<std::int64_t>(8, kDecodedBytes / (4 * g.patch()) / 8 * 8);
+  const std::int64_t tile = std::min(fit, outputs), tiles = (outputs + tile - 1) / tile;
+  const Split split(g.n, query.threads);
+  std::unique_ptr<Epilogue> epilogue;
+  if (!query.node.attrs().string("epilogue").empty())
+    epilogue = std::make_unique<Epilogue>(query.node, g, features);
+  GemmProblem problem{.m = tile,
                       .n = g.oh * g.ow,
                       .k = g.patch(),
                       .b = is_pointwise(g) ? GemmB::kRows : GemmB::kFill,
-                      .epilogue = state->epilogue != nullptr};
-  state->plan = prepare_gemm(problem, features, state->split.inner_threads);
-  problem.m = outputs - (state->tiles - 1) * state->tile;
-  state->last = prepare_gemm(problem, features, state->split.inner_threads);
-  state->tile_bytes = (state->tile * g.patch() + 15) / 16 * 64;
-  state->part_bytes =
-      state->tile_bytes +
-      static_cast<std::int64_t>(
-          (std::max(state->plan.scratch_bytes, state->last.scratch_bytes) + 63) / 64 * 64);
+                      .epilogue = epilogue != nullptr};
+  const GemmPlan whole = prepare_gemm(problem, features, split.inner_threads);
+  problem.m = outputs - (tiles - 1) * tile;
+  const GemmPlan last = prepare_gemm(problem, features, split.inner_threads);
+  const auto gemm_bytes =
+      static_cast<std::int64_t>((std::max(whole.scratch_bytes, last.scratch_bytes) + 63) / 64 * 64);
+  auto state = std::make_shared<const State>(State{g, view_of(query.node.input(1)), tile, tiles,
+                                                   split, whole, last, std::move(epilogue),
+                                                   (tile * g.patch() + 15) / 16 * 64, gemm_bytes});
   KernelPlan out;
   out.flops = g.flops();
-  out.scratch_bytes = state->part_bytes * state->split.outer_threads;
+  out.scratch_bytes = state->tile_bytes + gemm_bytes * split.outer_threads;
   out.in_place = true;
-  out.note = cat("decodes ", state->tile, " rows at a time");
+  out.note = cat("decodes ", tile, " rows at a time");
   out.run = [state](const KernelArgs& args) {
     const State& s = *state;
     const ConvGeometry& g = s.g;
     const CodebookView view = bind_view(s.view, args.in(1));
-    s.split.run([&](std::int64_t item, std::int64_t part) {
+    auto* rows = reinterpret_cast<float*>(args.scratch);
+    for (std::int64_t item = 0; item < s.tiles * g.groups; ++item) {
       const std::int64_t group = item / s.tiles, tile = item % s.tiles;
       const std::int64_t first = group * g.group_outputs() + tile * s.tile;
-      const bool last = tile + 1 == s.tiles;
-      const GemmPlan& plan = last ? s.last : s.plan;
-      std::byte* scratch = args.scratch + part * s.part_bytes;
-      auto* rows = reinterpret_cast<float*>(scratch);
-      decode_rows(view, first, first + plan.problem.m, rows, g.patch(), features);
-      for (std::int64_t n = 0; n < g.n; ++n) {
+      const GemmPlan& plan = tile + 1 == s.tiles ? s.last : s.plan;
+      decode_rows(view, first, first + plan.problem.m, rows, g.patch(), CpuFeatures{kBits});
+      s.split.run([&](std::int64_t n, std::int64_t part) {
         const Patches patches{
-            &line_kernels(features), &g,
+            &line_kernels(CpuFeatures{kBits}), &g,
             args.in(0).as<const float>() + (n * g.c + group * g.group_channels()) * g.h * g.w};
         GemmArgs gemm;
         gemm.a = rows;
@@ -429,9 +422,9 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
           gemm.c = args.out().as<float>() + (n * g.out + first) * g.oh * g.ow;
           gemm.ldc = g.oh * g.ow;
         }
-        run_gemm(plan, gemm, scratch + s.tile_bytes);
-      }
-    });
+        run_gemm(plan, gemm, args.scratch + s.tile_bytes + part * s.part_bytes);
+      });
+    }
   };
   return out;
 }

@@ -10,6 +10,8 @@
 #include <memory>
 
 #include "core/parallel.h"
+#include "ops/codebook/decode.h"
+#include "ops/codebook/node_view.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/image_epilogue.h"
 #include "ops/conv/winograd_kernels.h"
@@ -181,42 +183,41 @@ std::int64_t block_of(std::int64_t channels) {
 // The transformed weights: point e of input channel c and output channel o at u[(e * in + c) * out
 // + o], channels padded to blocks. The gradient's convolution goes from y's channels to x's with
 // the taps turned over.
-OperandPack pack_weight(const ConvGeometry& g, const WinogradKernels& kernels, bool gradient) {
+void transform_weight(const ConvGeometry& g, const WinogradKernels& kernels, bool gradient,
+                      const float* w, float* u) {
   const std::int64_t in = up(gradient ? g.out : g.c, kPixel);
-  const std::int64_t out = up(gradient ? g.c : g.out, kPixel);
-  const std::int64_t floats = kPoints * in * out;
-  const auto layout = gradient ? "winograd43_grad" : "winograd43";
-  return {Encoding::packed(layout, floats * 4, {}), [=, &kernels](const KernelArgs& args) {
-            const float* w = args.in(0).as<const float>();
-            float* u = args.out().as<float>();
-            const std::int64_t blocks = out / kPixel;
-            parallel_for(in * blocks, 64, [&](std::int64_t begin, std::int64_t end) {
-              for (std::int64_t i = begin; i < end; ++i) {
-                const std::int64_t c = i / blocks, o = i % blocks * kPixel;
-                float* to = u + c * out + o;
-                // Strides of a filter over the lanes (output channels) and the input channel.
-                const std::int64_t lane = gradient ? 9 : g.c * 9, other = gradient ? g.c * 9 : 9;
-                const std::int64_t lanes = std::min(kPixel, (gradient ? g.c : g.out) - o);
-                float padded[9 * kPixel] = {};
-                if (c < (gradient ? g.out : g.c)) {
-                  for (std::int64_t l = 0; l < lanes; ++l) {
-                    const float* from = w + (o + l) * lane + c * other;
-                    for (std::int64_t q = 0; q < 9; ++q)
-                      padded[l * 9 + q] = from[gradient ? 8 - q : q];
-                  }
-                }
-                kernels.filter(padded, 9, 1, to, in * out);
-              }
-            });
+  const std::int64_t out = up(gradient ? g.c : g.out, kPixel), blocks = out / kPixel;
+  parallel_for(in * blocks, 64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t c = i / blocks, o = i % blocks * kPixel;
+      // Strides of a filter over the lanes (output channels) and the input channel.
+      const std::int64_t lane = gradient ? 9 : g.c * 9, other = gradient ? g.c * 9 : 9;
+      const std::int64_t lanes = std::min(kPixel, (gradient ? g.c : g.out) - o);
+      float padded[9 * kPixel] = {};
+      if (c < (gradient ? g.out : g.c)) {
+        for (std::int64_t l = 0; l < lanes; ++l) {
+          const float* from = w + (o + l) * lane + c * other;
+          for (std::int64_t q = 0; q < 9; ++q) padded[l * 9 + q] = from[gradient ? 8 - q : q];
+        }
+      }
+      kernels.filter(padded, 9, 1, u + c * out + o, in * out);
+    }
+  });
+}
+
+std::int64_t transformed_bytes(const ConvGeometry& g) {
+  return kPoints * up(g.c, kPixel) * up(g.out, kPixel) * 4;
+}
+
+OperandPack pack_weight(const ConvGeometry& g, const WinogradKernels& kernels, bool gradient) {
+  return {Encoding::packed(gradient ? "winograd43_grad" : "winograd43", transformed_bytes(g), {}),
+          [g, gradient, &kernels](const KernelArgs& args) {
+            transform_weight(g, kernels, gradient, args.in(0).as<const float>(),
+                             args.out().as<float>());
           }};
 }
 
-std::string refuses(const KernelQuery& query) {
-  for (const Value v : query.node.inputs()) {
-    if (v && v.type().encoding.codebook_format() != nullptr)
-      return "an operand is codebook storage";
-  }
-  if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
+std::string refuses_geometry(const KernelQuery& query) {
   if (query.bf16) return "bf16 products are faster";
   const ConvGeometry g = conv_geometry(query.node);
   if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
@@ -227,9 +228,29 @@ std::string refuses(const KernelQuery& query) {
   if (g.oh < kWinogradTile || g.ow < kWinogradTile) return "images are smaller than a tile";
   return {};
 }
+std::string refuses(const KernelQuery& query) {
+  for (const Value v : query.node.inputs()) {
+    if (v && v.type().encoding.codebook_format() != nullptr)
+      return "an operand is codebook storage";
+  }
+  if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
+  return refuses_geometry(query);
+}
 std::string refuses_forward(const KernelQuery& query) {
   if (auto reason = refuses(query); !reason.empty()) return reason;
   return ImageEpilogue::refuses(query.node);
+}
+std::string refuses_codebook(const KernelQuery& query) {
+  const Node& node = query.node;
+  if (node.input(1).type().encoding.codebook_format() == nullptr) return "the weight is dense";
+  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+    if (i == 1 || !node.inputs()[i]) continue;
+    const TensorType& type = node.inputs()[i].type();
+    if (!type.encoding.is_dense() && !is_blocked(type)) return "an operand is in another layout";
+  }
+  if (!node.input(1).type().encoding.packed_layout().empty()) return "the weight is packed";
+  if (auto reason = refuses_geometry(query); !reason.empty()) return reason;
+  return ImageEpilogue::refuses(node);
 }
 
 std::optional<OperandPack> pack_image(Value v) {
@@ -266,6 +287,41 @@ KernelPlan prepare_forward(const KernelQuery& query) {
     state->conv.run(args.in(0).as<const float>(), args.in(1).as<const float>(),
                     args.out().as<float>(), args.scratch);
     state->epilogue->run(args);
+  };
+  return plan;
+}
+
+// The weight as its indices: a layer of this size is decoded and transformed in the second-level
+// cache in every run, and forgotten.
+KernelPlan prepare_codebook(const KernelQuery& query) {
+  const ConvGeometry g = conv_geometry(query.node);
+  struct State {
+    ConvGeometry g;
+    Convolution conv;
+    CodebookView view;
+    CpuFeatures features;
+    std::int64_t decoded_bytes, transformed_bytes;
+    std::unique_ptr<ImageEpilogue> epilogue;
+  };
+  auto state = std::make_shared<State>(
+      State{g, convolution(query, g, false), view_of(query.node.input(1)), query.features,
+            up(g.out * g.patch() * 4, 64), up(transformed_bytes(g), 64), nullptr});
+  KernelPlan plan;
+  plan.packs = {pack_image(query.node.input(0)), std::nullopt};
+  plan.scratch_bytes =
+      state->decoded_bytes + state->transformed_bytes + state->conv.part_bytes() * query.threads;
+  plan.flops = g.flops();
+  plan.note = cat("decodes ", g.out, " rows at a time");
+  state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
+  plan.run = [state](const KernelArgs& args) {
+    const State& s = *state;
+    auto* rows = reinterpret_cast<float*>(args.scratch);
+    auto* u = reinterpret_cast<float*>(args.scratch + s.decoded_bytes);
+    decode_rows(bind_view(s.view, args.in(1)), 0, s.g.out, rows, s.g.patch(), s.features);
+    transform_weight(s.g, *s.conv.kernels, false, rows, u);
+    s.conv.run(args.in(0).as<const float>(), u, args.out().as<float>(),
+               args.scratch + s.decoded_bytes + s.transformed_bytes);
+    s.epilogue->run(args);
   };
   return plan;
 }
@@ -386,6 +442,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 }
 
 constexpr KernelRow kForward[] = {
+    {"conv2d_cb_winograd_avx512", kAvx2 | kAvx512, refuses_codebook, prepare_codebook},
     {"conv2d_winograd_avx512", kAvx2 | kAvx512, refuses_forward, prepare_forward}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_winograd_avx512", kAvx2 | kAvx512, refuses, prepare_grad_input}};
