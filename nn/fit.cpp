@@ -35,6 +35,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
     config["adam_epsilon"] = exact_text(adam.epsilon);
     config["decoupled_decay"] = adam.decoupled_decay ? "yes" : "no";
   }
+  if (t.bf16) config["compute"] = "bf16";
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {
     for (const auto& p : trainer.parameters()) {

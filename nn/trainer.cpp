@@ -276,8 +276,8 @@ const Graph& Trainer::train_graph() {
 Trainer::Compiled& Trainer::compiled(std::int64_t batch) {
   auto& slot = compiled_[batch];
   if (!slot) {
-    slot = std::make_shared<Compiled>(compile(train_graph(), {.batch = batch}), *state_, sample_,
-                                      batch);
+    slot = std::make_shared<Compiled>(
+        compile(train_graph(), {.batch = batch, .bf16 = options_.bf16}), *state_, sample_, batch);
     if (slot->plan.has_input("seed")) {
       Tensor seed(DType::s64, {});
       seed.span<std::int64_t>()[0] = static_cast<std::int64_t>(options_.seed);

@@ -56,6 +56,7 @@ struct TrainerOptions {
   OptimizerOptions optimizer = {};
   double label_smoothing = 0;
   std::uint64_t seed = 1;
+  bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed.
   std::function<bool(const std::string&)> frozen = nullptr;
 };

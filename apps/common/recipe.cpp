@@ -90,6 +90,12 @@ void TrainRecipe::add_flags(po::options_description& options, const std::string&
   add(name("warmup").c_str(), flag(warmup, "X"),
       "share of the epochs in which the learning rate rises from 0");
   add(name("augment").c_str(), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add(name("compute").c_str(), text_flag(compute, "f32|bf16"),
+      "bf16: convolutions round their operands; weights and sums stay f32");
+}
+
+void check_compute(const std::string& flag, const std::string& value) {
+  check(value == "f32" || value == "bf16", flag, " must be f32 or bf16, got '", value, "'");
 }
 
 void TrainRecipe::validate(const std::string& prefix) const {
@@ -98,6 +104,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
   check_range(p + "warmup", warmup, 0, 0.999);
+  check_compute(p + "compute", compute);
   check_augment(p + "augment", augment);
 }
 
@@ -111,6 +118,7 @@ Config TrainRecipe::config() const {
                 {"reference.nesterov", on_off(nesterov)},
                 {"reference.weight_decay", exact(weight_decay)},
                 {"reference.label_smoothing", exact(label_smoothing)}};
+  if (compute != "f32") out["reference.compute"] = compute;
   if (warmup > 0) out["reference.warmup"] = exact(warmup);
   if (augment != kNoAugmentation) out["reference.augment"] = augment;
   return out;
@@ -128,6 +136,7 @@ nn::Schedule TrainRecipe::schedule() const {
 nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
   auto options = trainer_options(batch, momentum, nesterov, weight_decay, seed);
   options.label_smoothing = label_smoothing;
+  options.bf16 = compute == "bf16";
   return options;
 }
 

@@ -18,6 +18,9 @@ namespace tessera::apps {
 // A double as shortest text that reads back to it.
 std::string exact(double value);
 
+// Throws Error naming the flag unless the value is f32 or bf16.
+void check_compute(const std::string& flag, const std::string& value);
+
 struct TrainRecipe {
   std::int64_t epochs = 30;
   std::int64_t batch = 256;
@@ -28,6 +31,7 @@ struct TrainRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   double label_smoothing = 0;
+  std::string compute = "f32";  // or bf16
   double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
   std::string augment = "none";  // list of what the data offers: "crop,flip,cutout"
 

@@ -30,6 +30,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("batch", flag(training.batch), "samples of a training step");
   add("repeat", flag(training.repeat), "rounds; figures are medians over all");
   add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
+  std::string compute = "f32";
+  add("compute", text_flag(compute, "f32|bf16"), "of a training step's convolutions");
   add("lc", switch_flag(training.lc), "also training steps with LC's penalty");
   add("peak-memory", po::bool_switch(&training.peak_memory),
       "also the most memory this process held (VmHWM)");
@@ -46,6 +48,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (!files) return kExitDone;
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
+  check_compute("--compute", compute);
+  training.bf16 = compute == "bf16";
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
   if (codebooks.codebook != "adaptive" || codebooks.k) codebooks.bits.clear();
   const auto kinds = codebooks.codebooks();

@@ -134,6 +134,7 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
                     const TrainBench& bench) {
   TrainRecipe recipe = recipes.train;
   recipe.batch = bench.batch;
+  recipe.compute = bench.bf16 ? "bf16" : "f32";
   const auto data = training_data(task, kSeed, recipe.augment);
   check(data->samples() >= bench.batch, "--batch ", bench.batch, ": the training set has only ",
         data->samples(), " samples");
