@@ -7,8 +7,8 @@ namespace tessera::apps {
 
 struct TrainBench {
   std::int64_t batch = 256;
-  int repeat = 3;            // rounds
-  std::int64_t steps = 0;    // timed in each round; 0: as many as fit some seconds
+  int repeat = 3;          // rounds
+  std::int64_t steps = 0;  // timed in each round; 0: as many as fit some seconds
   bool bf16 = false;
   bool lc = true;            // also steps with LC's penalty
   bool peak_memory = false;  // report the most memory this process held
