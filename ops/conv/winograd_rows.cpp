@@ -218,7 +218,6 @@ OperandPack pack_weight(const ConvGeometry& g, const WinogradKernels& kernels, b
 }
 
 std::string refuses_geometry(const KernelQuery& query) {
-  if (query.bf16) return "bf16 products are faster";
   const ConvGeometry g = conv_geometry(query.node);
   if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
       g.dilation_w != 1 || g.groups != 1 || g.top > 2 || g.left > 2 || g.bottom > 2 || g.right > 2)
