@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/error.h"
 #include "core/tensor.h"
 
 namespace tessera {
@@ -20,6 +21,11 @@ class BatchSource {
   // Fills x f32 [n, sample...] and y s32 [n] with samples [first, first + n) of an epoch's order.
   // The order is a pure function of the source's seed and the epoch; epoch -1 is the stored order.
   virtual void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const = 0;
+  // Where in the stored order the samples of fill() are: index s32 [n], in [0, samples()). Throws
+  // Error where a source does not tell.
+  virtual void positions(std::int64_t /*epoch*/, std::int64_t /*first*/, Tensor& /*index*/) const {
+    fail(name(), " does not tell the positions of its samples");
+  }
 };
 
 }  // namespace tessera

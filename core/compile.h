@@ -64,6 +64,7 @@ class Plan {
   std::map<std::string, Tensor> run(const std::map<std::string, Tensor>& inputs) const;
 
   bool has_input(std::string_view name) const;
+  bool has_output(std::string_view name) const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
   const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each

@@ -295,6 +295,10 @@ std::map<std::string, Tensor> Plan::run(const std::map<std::string, Tensor>& inp
 bool Plan::has_input(std::string_view name) const {
   return data_->inputs.contains(name);
 }
+bool Plan::has_output(std::string_view name) const {
+  return std::any_of(data_->outputs.begin(), data_->outputs.end(),
+                     [&](const auto& output) { return output.first == name; });
+}
 const std::vector<StepInfo>& Plan::steps() const {
   return data_->info;
 }

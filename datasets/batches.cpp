@@ -99,6 +99,14 @@ void Batches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y)
                  [&](std::int32_t row) { return stored[static_cast<std::size_t>(row)]; });
 }
 
+void Batches::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
+  const auto out = index.span<std::int32_t>();
+  check(epoch >= -1 && first >= 0 && index.numel() <= data_.size() - first, "[batches] ",
+        data_.name, ": expected an epoch >= -1 and samples within ", data_.size(), ", got epoch ",
+        epoch, ", samples ", first, " to ", first + index.numel());
+  std::copy_n(order(epoch)->begin() + first, out.size(), out.begin());
+}
+
 void Batches::seek(std::int64_t epoch, std::int64_t step) {
   check(epoch >= 0 && step >= 0 && step <= steps_,
         "[batches] expected an epoch >= 0 and a step of 0 to ", steps_, ", got epoch ", epoch,

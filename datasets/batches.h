@@ -60,6 +60,7 @@ class Batches final : public BatchSource {
   // Safe to call from several threads; allocates only when the epoch changes. Throws Error when the
   // tensors do not fit each other or the range leaves the set.
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
+  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
 
   const Dataset& data() const { return data_; }
   const Preprocess& preprocess() const { return preprocess_; }

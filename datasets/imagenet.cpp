@@ -108,6 +108,14 @@ void ImageBatches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tenso
   });
 }
 
+void ImageBatches::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
+  const auto out = index.span<std::int32_t>();
+  check(epoch >= -1 && first >= 0 && index.numel() <= samples() - first, "[images] ", name(),
+        ": expected an epoch >= -1 and samples within ", samples(), ", got epoch ", epoch,
+        ", samples ", first, " to ", first + index.numel());
+  std::copy_n(order(epoch)->begin() + first, out.size(), out.begin());
+}
+
 std::int32_t ImageBatches::sample(std::int64_t epoch, std::int64_t row, Scratch& scratch,
                                   std::span<float> out) const {
   // Known bad ones are tried again: a random crop may need the good part of a picture only, and

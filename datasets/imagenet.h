@@ -61,6 +61,7 @@ class ImageBatches final : public BatchSource {
   // set, or a file cannot be opened or read; when a picture is bad with `stop` (the first of the
   // batch); and when 100 pictures in a row are bad with `skip`.
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
+  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
 
   const ImageFiles& files() const { return files_; }
   const ImageOptions& options() const { return options_; }

@@ -47,6 +47,9 @@ class Prefetch final : public BatchSource {
   Shape sample_shape() const override { return source_->sample_shape(); }
   // Safe to call from several threads, which take turns.
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
+  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override {
+    source_->positions(epoch, first, index);
+  }
 
   PrefetchCounts counts() const;
 

@@ -66,7 +66,7 @@ Value Conv2d::forward(Scope& scope, Value x) const {
   conv.dilation = pair(options_.dilation);
   conv.padding = all_sides(options_.padding);
   conv.groups = options_.groups;
-  const Value y = ops::conv2d(x, weight, conv);
+  const Value y = ops::conv2d(scope.layer_input(x), weight, conv);
   if (!options_.bias) return y;
   return y + ops::reshape(scope.param("bias", {out_}, bias_init_), {1, out_, 1, 1});
 }

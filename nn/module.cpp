@@ -62,22 +62,34 @@ std::string Scope::full_name(std::string_view name) const {
   return path_.empty() ? std::string(name) : path_ + "." + std::string(name);
 }
 
-Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
-  const std::string full = full_name(name);
+Value Scope::leaf(const std::string& name, const Shape& shape, const Init& init, bool trained) {
   const TensorType type{DType::f32, shape, {}};
-  const bool known = graph_.find_leaf(full) != nullptr;
-  const Value value = graph_.param(full, type);
-  if (!known) parameters_.push_back({full, type, init});
+  const bool known = graph_.find_leaf(name) != nullptr;
+  const Value value = trained ? graph_.param(name, type) : graph_.state(name, type);
+  if (!known) (trained ? parameters_ : states_).push_back({name, type, init});
   return value;
 }
 
-Value Scope::state(std::string_view name, const Shape& shape, const Init& init) {
+Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
   const std::string full = full_name(name);
-  const TensorType type{DType::f32, shape, {}};
-  const bool known = graph_.find_leaf(full) != nullptr;
-  const Value value = graph_.state(full, type);
-  if (!known) states_.push_back({full, type, init});
-  return value;
+  const Value value = leaf(full, shape, init, true);
+  return weight_hook_ && shape.rank() >= 2 ? weight_hook_(*this, full, value) : value;
+}
+
+Value Scope::state(std::string_view name, const Shape& shape, const Init& init) {
+  return leaf(full_name(name), shape, init, false);
+}
+
+Value Scope::global_param(const std::string& name, const Shape& shape, const Init& init) {
+  return leaf(name, shape, init, true);
+}
+
+Value Scope::global_state(const std::string& name, const Shape& shape, const Init& init) {
+  return leaf(name, shape, init, false);
+}
+
+Value Scope::layer_input(Value x) {
+  return input_hook_ ? input_hook_(*this, full_name("weight"), x) : x;
 }
 
 void Scope::update(Value state, Value value) {
@@ -102,6 +114,7 @@ Value Linear::forward(Scope& scope, Value x) const {
   check(x.shape().rank() == 2 && x.shape()[1] == Dim(in_), "[Linear ", scope.path(),
         "] expected x f32[n,", in_, "], got ", x.type().text());
   const Value weight = scope.param("weight", {out_, in_}, weight_init_);
+  x = scope.layer_input(x);
   return ops::linear(x, weight, bias_ ? scope.param("bias", {out_}, bias_init_) : Value());
 }
 

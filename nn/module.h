@@ -80,6 +80,20 @@ class Scope {
   Value state(std::string_view name, const Shape& shape, const Init& init);
   const std::vector<ParameterSpec>& states() const { return states_; }
   void update(Value state, Value value);  // throws Error outside training
+  // The same under their whole names, wherever the path stands: what objectives and quantizers add
+  // beside a parameter ("fc1.weight.step").
+  Value global_param(const std::string& name, const Shape& shape, const Init& init);
+  Value global_state(const std::string& name, const Shape& shape, const Init& init);
+
+  // What stands between a layer and its weights (parameters of rank 2 or more; `name` is whole), or
+  // between a layer and the activations it multiplies them with (`name` is the weight's): a
+  // quantizer, say. Returns the value to use. Null: nothing.
+  using Hook = std::function<Value(Scope& scope, const std::string& name, Value value)>;
+  void set_weight_hook(Hook hook) { weight_hook_ = std::move(hook); }
+  void set_input_hook(Hook hook) { input_hook_ = std::move(hook); }
+  const Hook& input_hook() const { return input_hook_; }
+  // What a layer with weights calls on its input.
+  Value layer_input(Value x);
 
   // While set, a batch-norm right after a convolution becomes its bias alone (nn/fold.h).
   void set_folding(bool on) { folding_ = on; }
@@ -102,12 +116,14 @@ class Scope {
 
  private:
   std::string full_name(std::string_view name) const;
+  Value leaf(const std::string& name, const Shape& shape, const Init& init, bool trained);
 
   Graph& graph_;
   bool training_, folding_ = false;
   std::string path_;
   std::vector<ParameterSpec> parameters_, states_;
   std::vector<FoldedNorm> folded_;
+  Hook weight_hook_, input_hook_;
 };
 
 class Module {

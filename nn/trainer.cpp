@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "core/autodiff.h"
 #include "core/interrupt.h"
@@ -154,10 +155,16 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
   return out;
 }
 
+struct Trainer::Values {
+  Plan plan;
+  RunContext context;
+};
+
 struct Trainer::Compiled {
   Plan plan;
   RunContext context;
   Tensor x, y, step{DType::s64, {}};  // step: what random ops are keyed by
+  Tensor index;                       // positions of the samples, where the step asks for them
   Compiled(Plan p, State& state, const Shape& sample, std::int64_t n)
       : plan(std::move(p)),
         context(plan.context(state)),
@@ -165,6 +172,10 @@ struct Trainer::Compiled {
         y(DType::s32, Shape{n}) {
     context.bind("x", x);
     context.bind("y", y);
+    if (plan.has_input("index")) {
+      index = Tensor(DType::s32, Shape{n});
+      context.bind("index", index);
+    }
   }
 };
 
@@ -187,85 +198,246 @@ Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t
   reset_optimizer();
 }
 
-void Trainer::add_objective(std::shared_ptr<const WeightObjective> objective) {
-  objectives_.push_back(std::move(objective));
+void Trainer::drop_plans() {
   train_graph_.reset();
   compiled_.clear();
+  last_ = nullptr;
+  values_.reset();
+  terms_.clear();
+  own_.clear();
+}
+
+void Trainer::add_objective(std::shared_ptr<const Objective> objective) {
+  for (const auto& other : objectives_) {
+    check(other->name() != objective->name(), "two objectives are named '", other->name(), "'");
+  }
+  objective->start(*state_, parameters_);
+  objectives_.push_back(std::move(objective));
+  drop_plans();
+}
+
+void Trainer::set_task_loss(std::shared_ptr<const TaskLoss> loss) {
+  task_loss_ = std::move(loss);
+  drop_plans();
+}
+
+void Trainer::set_weight_transform(std::shared_ptr<const WeightTransform> transform) {
+  transform_ = std::move(transform);
+  drop_plans();
 }
 
 void Trainer::clear_objectives() {
   objectives_.clear();
-  train_graph_.reset();
-  compiled_.clear();
+  task_loss_ = nullptr;
+  transform_ = nullptr;
+  drop_plans();
 }
 
 void Trainer::set(const std::string& input, double value) {
   scalars_[input] = value;
 }
 
+void Trainer::set_scalars(const Plan& plan, RunContext& context) const {
+  for (const auto& [name, value] : scalars_) {
+    if (plan.has_input(name)) context.set(name, static_cast<float>(value));
+  }
+}
+
 void Trainer::reset_optimizer() {
   const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
-  for (const auto& p : parameters_) {
-    if (options_.frozen && options_.frozen(p.name)) continue;
-    state_->set(p.name + ".momentum", Tensor(DType::f32, p.type.shape));
-    if (adam) state_->set(p.name + ".variance", Tensor(DType::f32, p.type.shape));
+  for (const auto* specs : {&parameters_, &own_}) {
+    for (const auto& p : *specs) {
+      if (is_frozen(p.name)) continue;
+      state_->set(p.name + ".momentum", Tensor(DType::f32, p.type.shape));
+      if (adam) state_->set(p.name + ".variance", Tensor(DType::f32, p.type.shape));
+    }
   }
   if (adam) state_->set(kUpdates, Tensor(DType::f32, {}));
 }
 
-void Trainer::build() {
-  Graph graph(ops::standard_ops());
-  Scope scope(graph, /*training=*/true);
-  const Value x = graph.input("x", {DType::f32, batched(sample_), {}});
-  const Value y = graph.input("y", {DType::s32, Shape{kBatch}, {}});
-  const Value logits = model_->forward(scope, x);
-  const Value loss = ops::mean(ops::cross_entropy(logits, y, options_.label_smoothing));
-  graph.set_output("loss", loss);
+namespace {
 
-  std::vector<ParameterSpec> trained;
-  std::vector<Value> weights;
-  for (const auto& p : parameters_) {
-    if (options_.frozen && options_.frozen(p.name)) continue;
-    trained.push_back(p);
-    weights.push_back(graph.param(p.name, p.type));
-  }
-  const std::vector<Value> gradients = grad(loss, weights);
+// A parameter of the step with its gradient.
+struct Trained {
+  std::string name;
+  Value parameter, gradient;
+  ParameterGroup group;
+};
+
+// Nodes that update the trained parameters and their moments.
+void add_updates(Graph& graph, const std::vector<Trained>& trained,
+                 const OptimizerOptions& optimizer) {
   const Value lr = graph.input("lr", f32({}));
-  const OptimizerOptions& optimizer = options_.optimizer;
-  check(std::isfinite(optimizer.clip_norm) && optimizer.clip_norm >= 0,
-        "clip_norm must be 0 or more, got ", optimizer.clip_norm);
-  Value clip;
-  if (optimizer.clip_norm > 0) clip = clip_factor(gradients, optimizer.clip_norm);
+  const bool adam = optimizer.kind == OptimizerOptions::Kind::adam;
   Value updates;  // since the moments were last zero, this one included
-  if (optimizer.kind == OptimizerOptions::Kind::adam) {
+  if (adam) {
     const Value before = graph.state(kUpdates, f32({}));
     updates = before + 1.0;
     graph.set_update(before, updates);
   }
-  for (std::size_t i = 0; i < trained.size(); ++i) {
-    Value g = clip ? gradients[i] * clip : gradients[i];
-    for (const auto& objective : objectives_) {
-      if (const Value extra = objective->gradient(graph, trained[i].name, weights[i]))
-        g = g + extra;
-    }
-    const ParameterGroup group = group_of(optimizer, trained[i]);
-    const Value rate = group.lr_scale == 1 ? lr : lr * group.lr_scale;
-    const Value momentum = graph.state(trained[i].name + ".momentum", trained[i].type);
-    if (optimizer.kind == OptimizerOptions::Kind::sgd) {
-      const auto next = ops::sgd_update(weights[i], g, momentum, rate, optimizer.momentum,
-                                        optimizer.nesterov, *group.weight_decay);
-      graph.set_update(weights[i], next.param);
+  for (const Trained& t : trained) {
+    const TensorType& type = t.parameter.type();
+    const Value rate = t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale;
+    const Value momentum = graph.state(t.name + ".momentum", type);
+    if (!adam) {
+      const auto next = ops::sgd_update(t.parameter, t.gradient, momentum, rate, optimizer.momentum,
+                                        optimizer.nesterov, *t.group.weight_decay);
+      graph.set_update(t.parameter, next.param);
       graph.set_update(momentum, next.momentum);
+      continue;
+    }
+    const Value variance = graph.state(t.name + ".variance", type);
+    const auto next = ops::adam_update(t.parameter, t.gradient, momentum, variance, updates, rate,
+                                       *t.group.weight_decay, optimizer.adam);
+    graph.set_update(t.parameter, next.param);
+    graph.set_update(momentum, next.mean);
+    graph.set_update(variance, next.variance);
+  }
+}
+
+std::string term_output(const TermNodes& term, const char* what) {
+  return cat(term.weight, ".", term.objective, ".", what);
+}
+
+}  // namespace
+
+void Trainer::build() {
+  Graph graph(ops::standard_ops());
+  Scope scope(graph, /*training=*/true);
+  if (transform_) {
+    scope.set_weight_hook([this](Scope& s, const std::string& name, Value weight) {
+      return transform_->apply(s, name, weight);
+    });
+  }
+  StepBuilder step{graph,
+                   scope,
+                   *model_,
+                   graph.input("x", {DType::f32, batched(sample_), {}}),
+                   graph.input("y", {DType::s32, Shape{kBatch}, {}}),
+                   {},
+                   options_.label_smoothing};
+  step.logits = model_->forward(scope, step.x);
+  scope.set_weight_hook(nullptr);
+  const Value loss =
+      task_loss_ ? task_loss_->loss(step)
+                 : ops::mean(ops::cross_entropy(step.logits, step.y, options_.label_smoothing));
+  graph.set_output("loss", loss);
+
+  // The model's own parameters in its order, then what the transform added.
+  std::vector<ParameterSpec> specs;
+  std::vector<Value> weights;
+  std::vector<ParameterGroup> groups;
+  const auto is_models = [&](const std::string& name) {
+    return std::any_of(parameters_.begin(), parameters_.end(),
+                       [&](const ParameterSpec& p) { return p.name == name; });
+  };
+  for (const auto& p : parameters_) {
+    if (is_frozen(p.name)) continue;
+    specs.push_back(p);
+    weights.push_back(graph.param(p.name, p.type));
+    groups.push_back(group_of(options_.optimizer, p));
+  }
+  const std::size_t models = specs.size();
+  for (const auto& p : scope.parameters()) {
+    if (is_models(p.name)) continue;
+    specs.push_back(p);
+    weights.push_back(graph.param(p.name, p.type));
+    groups.push_back(transform_->own_group());
+  }
+  std::vector<Value> gradients = grad(loss, weights);
+  const double limit = options_.optimizer.clip_norm;
+  check(std::isfinite(limit) && limit >= 0, "clip_norm must be 0 or more, got ", limit);
+  if (limit > 0) {
+    const Value clip = clip_factor(gradients, limit);
+    for (Value& g : gradients) g = g * clip;
+  }
+
+  std::vector<OwnGradient> own;
+  terms_.clear();
+  const std::vector<ParameterSpec> model_specs(specs.begin(),
+                                               specs.begin() + static_cast<std::ptrdiff_t>(models));
+  const std::vector<Value> model_weights(weights.begin(),
+                                         weights.begin() + static_cast<std::ptrdiff_t>(models));
+  for (const TermNodes& term :
+       combine_objectives(scope, objectives_, model_specs, model_weights, gradients, own)) {
+    terms_.emplace_back(term.objective, term.weight);
+    // Scalars that exist anyway.
+    graph.set_output(term_output(term, "coefficient"), term.coefficient);
+    if (term.task_norm) graph.set_output(term_output(term, "task_norm"), term.task_norm);
+    if (term.objective_norm)
+      graph.set_output(term_output(term, "objective_norm"), term.objective_norm);
+  }
+
+  std::vector<Trained> trained;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    trained.push_back({specs[i].name, weights[i], gradients[i], groups[i]});
+  }
+  for (const OwnGradient& o : own) {
+    // An objective may pull at a parameter that the transform, or another one, made.
+    const auto known = std::find_if(trained.begin(), trained.end(),
+                                    [&](const Trained& t) { return t.parameter == o.parameter; });
+    if (known == trained.end()) {
+      trained.push_back({o.parameter.node->name(), o.parameter, o.gradient, o.group});
     } else {
-      const Value variance = graph.state(trained[i].name + ".variance", trained[i].type);
-      const auto next = ops::adam_update(weights[i], g, momentum, variance, updates, rate,
-                                         *group.weight_decay, optimizer.adam);
-      graph.set_update(weights[i], next.param);
-      graph.set_update(momentum, next.mean);
-      graph.set_update(variance, next.variance);
+      known->gradient = known->gradient + o.gradient;
+    }
+  }
+  for (Trained& t : trained) {
+    if (!t.group.weight_decay) t.group.weight_decay = 0.0;
+  }
+  add_updates(graph, trained, options_.optimizer);
+
+  own_.clear();
+  for (const auto* made : {&scope.parameters(), &scope.states()}) {
+    const bool parameters = made == &scope.parameters();
+    for (const auto& p : *made) {
+      if (!state_->has(p.name)) state_->set(p.name, p.init(p.type.shape, options_.seed, p.name));
+      if (parameters && !is_models(p.name)) own_.push_back(p);
+    }
+  }
+  for (const auto& p : own_) {
+    for (const char* moment : {".momentum", ".variance"}) {
+      if (graph.find_leaf(p.name + moment) && !state_->has(p.name + moment))
+        state_->set(p.name + moment, Tensor(DType::f32, p.type.shape));
     }
   }
   train_graph_.emplace(std::move(graph));
+}
+
+std::vector<TermReport> Trainer::terms() {
+  std::vector<TermReport> out;
+  if (last_ == nullptr || terms_.empty()) return out;
+  if (!values_) {
+    Graph graph(ops::standard_ops());
+    Scope scope(graph);
+    for (const auto& objective : objectives_) {
+      for (const auto& p : parameters_) {
+        if (is_frozen(p.name)) continue;
+        const auto term = objective->term(scope, p.name, graph.param(p.name, p.type));
+        if (term && term->value)
+          graph.set_output(term_output({objective->name(), p.name}, "value"), term->value);
+      }
+    }
+    Plan plan = compile(graph);
+    RunContext context = plan.context(*state_);
+    values_ = std::make_shared<Values>(Values{std::move(plan), std::move(context)});
+  }
+  set_scalars(values_->plan, values_->context);
+  values_->context.run();
+  const auto read = [](const Plan& plan, const RunContext& context, const std::string& name) {
+    return plan.has_output(name) ? static_cast<double>(context.output(name).item())
+                                 : std::numeric_limits<double>::quiet_NaN();
+  };
+  for (const auto& [objective, weight] : terms_) {
+    const TermNodes term{objective, weight};
+    const auto last = [&](const char* what) {
+      return read(last_->plan, last_->context, term_output(term, what));
+    };
+    out.push_back({objective, weight,
+                   read(values_->plan, values_->context, term_output(term, "value")),
+                   last("coefficient"), last("task_norm"), last("objective_norm")});
+  }
+  return out;
 }
 
 const Graph& Trainer::train_graph() {
@@ -309,15 +481,15 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     const std::int64_t n = std::min(options_.batch, data.samples() - first);
     Compiled& step = compiled(n);
     data.fill(position.epoch, first, step.x, step.y);
+    if (step.index.defined()) data.positions(position.epoch, first, step.index);
     const double progress = static_cast<double>(position.epoch) +
                             static_cast<double>(position.step) / static_cast<double>(report.steps);
     const double rate = lr(progress);
     step.context.set("lr", static_cast<float>(rate));
-    for (const auto& [name, value] : scalars_) {
-      if (step.plan.has_input(name)) step.context.set(name, static_cast<float>(value));
-    }
+    set_scalars(step.plan, step.context);
     step.step.span<std::int64_t>()[0] = position.epoch * report.steps + position.step;
     step.context.run();
+    last_ = &step;
     const double loss = step.context.output("loss").item();
     check(std::isfinite(loss), "the loss became ", loss, " in epoch ", position.epoch, ", step ",
           position.step,

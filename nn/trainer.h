@@ -12,26 +12,10 @@
 #include "core/batch_source.h"
 #include "core/compile.h"
 #include "core/model.h"
-#include "nn/module.h"
+#include "nn/objective.h"
 #include "ops/build.h"
 
 namespace tessera::nn {
-
-// An objective of the weights alone. Its gradient is analytic and joins the weight's update, so it
-// costs no backward pass. Scalars it needs are graph inputs, set with Trainer::set.
-class WeightObjective {
- public:
-  virtual ~WeightObjective() = default;
-  virtual std::string name() const = 0;
-  // d objective / d weight as a value of the same shape, or none when it does not touch `name`.
-  virtual Value gradient(Graph& graph, const std::string& name, Value weight) const = 0;
-};
-
-// How a parameter departs from the others.
-struct ParameterGroup {
-  double lr_scale = 1;                      // times the learning rate
-  std::optional<double> weight_decay = {};  // default: OptimizerOptions::weight_decay on weights
-};
 
 struct OptimizerOptions {
   enum class Kind { sgd, adam };
@@ -121,6 +105,12 @@ struct EpochReport {
   std::int64_t steps = 0;
 };
 
+// One objective on one weight, as numbers; NaN where there is none.
+struct TermReport {
+  std::string objective, weight;
+  double value, coefficient, task_norm, objective_norm;
+};
+
 class Trainer {
  public:
   // Builds the model on samples of this shape and initialises its parameters and states.
@@ -136,9 +126,14 @@ class Trainer {
   const TrainerOptions& options() const { return options_; }
   const Module& model() const { return *model_; }
   const Shape& sample() const { return sample_; }
+  std::int64_t classes() const { return classes_; }
 
-  // Adds an objective before training (or drops all); the next step compiles anew.
-  void add_objective(std::shared_ptr<const WeightObjective> objective);
+  // What is minimised besides the task's loss, instead of it, and with what in place of the
+  // weights. The next step compiles anew; parameters and states that these add start at their
+  // initial values unless the state has them already. clear_objectives() drops all three.
+  void add_objective(std::shared_ptr<const Objective> objective);
+  void set_task_loss(std::shared_ptr<const TaskLoss> loss);
+  void set_weight_transform(std::shared_ptr<const WeightTransform> transform);
   void clear_objectives();
   // A scalar input of the training graph, such as an objective's weight.
   void set(const std::string& input, double value);
@@ -155,6 +150,11 @@ class Trainer {
 
   Evaluation evaluate(const BatchSource& data);
 
+  // Every objective on every weight it touches, after the last step: its value at the weights as
+  // they are now, the coefficient of that step, and the norms that decided it. Empty before the
+  // first step and without objectives.
+  std::vector<TermReport> terms();
+
   // The graph of one training step, for inspection and benches.
   const Graph& train_graph();
   // The plan of one training step at a batch size.
@@ -162,7 +162,11 @@ class Trainer {
 
  private:
   struct Compiled;
+  struct Values;
   void build();
+  void set_scalars(const Plan& plan, RunContext& context) const;
+  void drop_plans();
+  bool is_frozen(const std::string& name) const { return options_.frozen && options_.frozen(name); }
   Compiled& compiled(std::int64_t batch);
 
   std::shared_ptr<const Module> model_;
@@ -171,7 +175,13 @@ class Trainer {
   TrainerOptions options_;
   std::unique_ptr<State> state_ = std::make_unique<State>();  // contexts point to it
   std::vector<ParameterSpec> parameters_, states_;
-  std::vector<std::shared_ptr<const WeightObjective>> objectives_;
+  std::vector<std::shared_ptr<const Objective>> objectives_;
+  std::shared_ptr<const TaskLoss> task_loss_;
+  std::shared_ptr<const WeightTransform> transform_;
+  std::vector<ParameterSpec> own_;                          // of these, once built
+  std::vector<std::pair<std::string, std::string>> terms_;  // (objective, weight), once built
+  std::shared_ptr<Values> values_;                          // plan of the terms' values
+  Compiled* last_ = nullptr;                                // that ran last
   std::map<std::string, double> scalars_;
   std::optional<Graph> train_graph_;
   std::map<std::int64_t, std::shared_ptr<Compiled>> compiled_;

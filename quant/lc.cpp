@@ -12,7 +12,6 @@ namespace {
 
 constexpr const char* kTarget = ".lc_target";
 constexpr const char* kMultiplier = ".lc_multiplier";
-constexpr const char* kMu = "lc.mu";
 
 std::vector<float> weights_of(const State& state, const std::string& name) {
   return state.get(name).to_vector<float>();
@@ -110,10 +109,11 @@ QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) {
   }
 }
 
-Value QuadraticPenalty::gradient(Graph& graph, const std::string& name, Value weight) const {
-  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return {};
-  const Value target = graph.state(name + kTarget, weight.type());
-  return graph.input(kMu, f32({})) * (weight - target);
+std::optional<nn::WeightTerm> QuadraticPenalty::term(nn::Scope& scope, const std::string& name,
+                                                     Value weight) const {
+  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return std::nullopt;
+  const Value apart = weight - scope.graph().state(name + kTarget, weight.type());
+  return nn::WeightTerm{0.5 * ops::sum(ops::square(apart)), apart};
 }
 
 double LearningCompression::mu(std::int64_t step) const {
@@ -157,7 +157,7 @@ CStepReport LearningCompression::begin(nn::Trainer& trainer, const CompressionPl
 
 void LearningCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
   const auto where = options_.alternation.at(static_cast<double>(epoch));
-  trainer.set(kMu, mu(where.step));
+  trainer.set(nn::coefficient_input("lc"), mu(where.step));
   if (fresh && where.epoch == 0 && options_.alternation.reset_momentum) trainer.reset_optimizer();
 }
 

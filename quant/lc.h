@@ -94,13 +94,14 @@ class LearningCompression final : public Method {
   CompressionPlan plan_;
 };
 
-// The L step's penalty on planned tensors: gradient mu (w - target), target a state NAME.lc_target,
-// mu the scalar input "lc.mu".
-class QuadraticPenalty final : public nn::WeightObjective {
+// The L step's penalty on planned tensors, 1/2 ||w - target||^2, target a state NAME.lc_target; its
+// coefficient is mu.
+class QuadraticPenalty final : public nn::Objective {
  public:
   explicit QuadraticPenalty(const CompressionPlan& plan);
   std::string name() const override { return "lc"; }
-  Value gradient(Graph& graph, const std::string& name, Value weight) const override;
+  std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
+                                     Value weight) const override;
 
  private:
   std::vector<std::string> names_;

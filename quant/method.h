@@ -35,6 +35,8 @@ class Method {
   // Epochs of training, all together.
   virtual std::int64_t epochs() const = 0;
   virtual double learning_rate(double epoch) const = 0;
+  // The training data, before begin().
+  virtual void set_data(const BatchSource& /*data*/) {}
   // Adds objectives and state to a trained network. When resuming, the state is already there.
   virtual CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) = 0;
   // `fresh` is false when training goes on inside the epoch after a resume.

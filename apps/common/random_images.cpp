@@ -1,6 +1,7 @@
 #include "apps/common/random_images.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "core/rng.h"
 
@@ -24,6 +25,10 @@ class RandomImages final : public BatchSource {
   std::int64_t samples() const override { return static_cast<std::int64_t>(y_.size()); }
   std::int64_t classes() const override { return classes_; }
   Shape sample_shape() const override { return sample_; }
+  void positions(std::int64_t, std::int64_t first, Tensor& index) const override {
+    const auto out = index.span<std::int32_t>();
+    std::iota(out.begin(), out.end(), static_cast<std::int32_t>(first));
+  }
   void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
     std::memcpy(x.data(), x_.data() + first * sample_.numel(), static_cast<std::size_t>(x.bytes()));
     std::memcpy(y.data(), y_.data() + first, static_cast<std::size_t>(y.bytes()));

@@ -133,19 +133,19 @@ TEST(Trainer, FrozenParametersStayAsTheyAre) {
 }
 
 // An objective that pulls every weight matrix to 1.
-class PullToOne final : public WeightObjective {
+class PullToOne final : public Objective {
  public:
   std::string name() const override { return "pull"; }
-  Value gradient(Graph& graph, const std::string& name, Value w) const override {
-    if (!name.ends_with(".weight")) return {};
-    return graph.input("pull", f32({})) * (w - 1.0);
+  std::optional<WeightTerm> term(Scope&, const std::string& name, Value w) const override {
+    if (!name.ends_with(".weight")) return std::nullopt;
+    return WeightTerm{0.5 * ops::sum(ops::square(w - 1.0)), w - 1.0};
   }
 };
 
 TEST(Trainer, WeightObjectivesJoinTheUpdate) {
   Trainer t = trainer();
   t.add_objective(std::make_shared<PullToOne>());
-  t.set("pull", 10);
+  t.set(coefficient_input("pull"), 10);
   Position position;
   for (int epoch = 0; epoch < 20; ++epoch) t.train_epoch(Spirals(200), position, constant(0.01));
   for (const float v : t.state().get("fc2.weight").span<float>()) EXPECT_NEAR(v, 1, 0.2);

@@ -39,10 +39,17 @@ class FullBatches final : public BatchSource {
   std::int64_t classes() const override { return source_->classes(); }
   Shape sample_shape() const override { return source_->sample_shape(); }
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
-    source_->fill(epoch, first / batch_ % (source_->samples() / batch_) * batch_, x, y);
+    source_->fill(epoch, at(first), x, y);
+  }
+  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override {
+    source_->positions(epoch, at(first), index);
   }
 
  private:
+  std::int64_t at(std::int64_t first) const {
+    return first / batch_ % (source_->samples() / batch_) * batch_;
+  }
+
   std::shared_ptr<const BatchSource> source_;
   std::int64_t batch_, steps_;
 };

@@ -1,0 +1,132 @@
+// What a training step minimises, and with what weights: the task's loss, objectives beside it, and
+// how each objective is weighed against the task. Methods are made of these.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "nn/module.h"
+
+namespace tessera::nn {
+
+// How a parameter departs from the others.
+struct ParameterGroup {
+  double lr_scale = 1;                      // times the learning rate
+  std::optional<double> weight_decay = {};  // default: OptimizerOptions::weight_decay on weights
+};
+
+// The step being built. Names of parameters and states made here are whole (Scope::global_param).
+struct StepBuilder {
+  Graph& graph;
+  Scope& scope;  // training form
+  const Module& model;
+  Value x, y;    // the batch: f32 [batch, ...], s32 [batch]
+  Value logits;  // f32 [batch, classes]
+  double label_smoothing = 0;
+
+  // Position of each sample in the data set, s32 [batch] (BatchSource::positions).
+  Value index() const;
+};
+
+// The loss on the data. Default: the mean cross-entropy.
+class TaskLoss {
+ public:
+  virtual ~TaskLoss() = default;
+  virtual Value loss(StepBuilder& step) const = 0;  // scalar
+};
+
+// How an objective R is weighed against the task's loss L. The scalar input "NAME.coefficient"
+// (Trainer::set) is c below; it may follow any schedule without compiling anew.
+struct Coefficient {
+  enum class Kind {
+    scheduled,  // gradient of L + c R
+    // MOCQ's dynamic Lagrangian coefficient, for each weight tensor w on its own:
+    //   lambda = min(most, c |dL/dw| / |dR/dw|)
+    // so c is the size of R's pull in terms of the task's. The norms are moving averages.
+    dynamic,
+    // R <= bound as a constraint, for each weight tensor:  lambda = max(0, l + c (R - bound)), and
+    // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969).
+    augmented,
+    // The shortest convex combination of both gradients of a weight tensor, times c and 1:
+    //   a dL/dw + (1 - a) c dR/dw,  a = clamp((g2 - g1).g2 / |g1 - g2|^2, 0, 1)
+    // (two objectives of Desideri 2012; Sener & Koltun 2018, eq. 4).
+    min_norm,
+  };
+  Kind kind = Kind::scheduled;
+  // dynamic: share of the old value in the moving averages of the norms; 0: this step's alone.
+  double average = 0.9;
+  // dynamic: the norms of the step before, so that the update can ride on the product that makes
+  // the gradient; false: this step's own, as MOCQ's code.
+  bool lagged = true;
+  // dynamic: both norms rounded to powers of ten, lambda = c 10^(round(log10 |dL|) - round(log10
+  // |dR|)), as MOCQ's code (main.py).
+  bool powers_of_ten = false;
+  // dynamic: one lambda for all tensors, from the first one's norms, as MOCQ's code.
+  bool from_first = false;
+  double most = 1e30;  // dynamic
+  double bound = 0;    // augmented
+};
+
+// One objective on one weight tensor.
+struct WeightTerm {
+  Value value;          // scalar, in R's units; computed only where it is asked for
+  Value gradient = {};  // d value / d weight; none: by autodiff of `value`
+  // The objective's own parameters and d value / d parameter; a none gradient: by autodiff.
+  std::vector<std::pair<Value, Value>> own = {};
+};
+
+// A term of the training loss that looks at weights alone. Its gradient is analytic and joins the
+// weight's update, so it costs no backward pass.
+class Objective {
+ public:
+  virtual ~Objective() = default;
+  virtual std::string name() const = 0;
+  virtual Coefficient coefficient() const { return {}; }
+  // The term of the weight `name`; none when it is not touched. Own parameters are made by
+  // scope.global_param and trained with the others.
+  virtual std::optional<WeightTerm> term(Scope& scope, const std::string& name,
+                                         Value weight) const = 0;
+  // Of the objective's own parameters.
+  virtual ParameterGroup own_group() const { return {1, 0.0}; }
+  // Own parameters whose start depends on the weights: puts those that `state` lacks into it.
+  virtual void start(State& /*state*/, const std::vector<ParameterSpec>& /*weights*/) const {}
+};
+
+// What the network computes with in place of a weight during training: a quantizer with a
+// straight-through gradient, say.
+class WeightTransform {
+ public:
+  virtual ~WeightTransform() = default;
+  // The value to use for the weight `name`; `weight` itself when it is not touched.
+  virtual Value apply(Scope& scope, const std::string& name, Value weight) const = 0;
+  virtual ParameterGroup own_group() const { return {1, 0.0}; }
+};
+
+// The name of the scalar input c of an objective.
+std::string coefficient_input(const std::string& objective);
+
+// What the multi-objective pass did with one weight and one objective: values to look at.
+struct TermNodes {
+  std::string objective, weight;
+  Value value = {};                           // of the objective
+  Value coefficient = {};                     // lambda; min_norm: the share (1 - a) c
+  Value task_norm = {}, objective_norm = {};  // none for scheduled
+};
+
+// Adds the objectives' gradients to the task's, in the IR. gradients[i] belongs to weights[i] and
+// is replaced; gradients of own parameters are appended to `own`. Moving averages and multipliers
+// are states of the step ("WEIGHT.NAME.task_norm", ".norm", ".multiplier").
+struct OwnGradient {
+  Value parameter, gradient;
+  ParameterGroup group;
+};
+std::vector<TermNodes> combine_objectives(
+    Scope& scope, const std::vector<std::shared_ptr<const Objective>>& objectives,
+    const std::vector<ParameterSpec>& specs, const std::vector<Value>& weights,
+    std::vector<Value>& gradients, std::vector<OwnGradient>& own);
+
+}  // namespace tessera::nn

@@ -1,0 +1,58 @@
+// Self-distillation over time: the network's predictions of the epoch before soften its targets.
+// Kim et al., "Self-Knowledge Distillation with Progressive Refinement of Targets" (PS-KD), ICCV
+// 2021, as MOCQ uses it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "nn/trainer.h"
+
+namespace tessera::quant {
+
+struct DistillOptions {
+  enum class Kind {
+    none,
+    memory,   // one row of class probabilities a sample, bf16: 2 samples x classes bytes
+    teacher,  // the network as it was after the epoch before: one more forward pass, any classes
+  };
+  Kind kind = Kind::memory;
+  double alpha = 0.8;  // weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs
+
+  static Kind parse(const std::string& text);  // "none", "memory", "teacher"; throws Error
+};
+
+// target = (1 - alpha) one_hot(y) + alpha p;  loss = mean of -sum target log softmax(logits).
+// alpha is the scalar input "distill.alpha". p is, by kind,
+//   memory: row `position of the sample` of the state distill.memory, softmax(logits) of the last
+//     time it was seen, written after every step; one_hot(y) where it was not seen yet.
+//   teacher: softmax of the same network with the states teacher.NAME as parameters, in inference
+//     form.
+class SelfDistillation final : public nn::TaskLoss {
+ public:
+  SelfDistillation(DistillOptions::Kind kind, std::int64_t samples, std::int64_t classes)
+      : kind_(kind), samples_(samples), classes_(classes) {}
+  Value loss(nn::StepBuilder& step) const override;
+
+ private:
+  DistillOptions::Kind kind_;
+  std::int64_t samples_, classes_;
+};
+
+// What a method does around it.
+class Distiller {
+ public:
+  explicit Distiller(DistillOptions options) : options_(options) {}
+  bool active() const { return options_.kind != DistillOptions::Kind::none; }
+  // The memory, empty, or the teacher as the network is now.
+  void prepare(nn::Trainer& trainer, std::int64_t samples) const;
+  void attach(nn::Trainer& trainer, std::int64_t samples) const;
+  // alpha of an epoch.
+  void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const;
+  void finish_epoch(nn::Trainer& trainer) const;  // the teacher follows
+
+ private:
+  DistillOptions options_;
+};
+
+}  // namespace tessera::quant

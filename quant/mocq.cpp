@@ -1,0 +1,138 @@
+#include "quant/mocq.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "ops/build.h"
+#include "ops/codebook/nearest.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr double kHalfPi = std::numbers::pi / 2;
+constexpr const char* kEntries = ".c_entries";
+constexpr const char* kWidth = ".cell_width";
+
+void set_cells(State& state, const Codebooks& codebooks) {
+  for (const auto& [name, c] : codebooks) {
+    state.set(name + kWidth, Tensor::from(std::vector<float>{cell_width(c)}, Shape{}));
+  }
+}
+
+}  // namespace
+
+PeriodicError::PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
+                             double guard)
+    : plan_(plan), coefficient_(coefficient), guard_(guard) {
+  check(guard > 0 && guard < 1, "[mocq] the guard must be in (0, 1), got ", guard);
+}
+
+std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::string& name,
+                                                  Value w) const {
+  const auto item = std::find_if(plan_.tensors.begin(), plan_.tensors.end(),
+                                 [&](const TensorPlan& t) { return t.name == name; });
+  if (item == plan_.tensors.end() || !item->choice) return std::nullopt;
+  Graph& graph = scope.graph();
+  CodebookFormat format;
+  format.bits = item->choice->spec.bits();
+  format.group_rows = item->choice->group_rows;
+  const Value entries = graph.state(
+      name + kEntries, f32(format.entries_shape(item->shape, item->choice->spec.size())));
+  const Value width = graph.state(name + kWidth, f32({}));
+  const ops::NearestResult cell = ops::nearest(w, entries, format.group_rows);
+  const Value apart = w - cell.entry, half = 0.5 * ops::abs(cell.neighbour - cell.entry);
+  const Value inside = ops::greater(half, 0.0);
+  const Value h = ops::where(inside, half, width);
+  const Value u = ops::minimum(ops::abs(apart) / h, 1 - guard_);
+  const Value angle = u * kHalfPi, cosine = ops::cos(angle), outside = apart / h;
+  nn::WeightTerm out;
+  out.value = ops::sum(ops::where(inside, -ops::log(cosine),
+                                  ops::square(outside) * (0.5 * kHalfPi * kHalfPi)));
+  out.gradient = ops::where(inside, ops::sign(apart) * (ops::sin(angle) / cosine) * kHalfPi / h,
+                            outside * (kHalfPi * kHalfPi) / h);
+  return out;
+}
+
+AuthorsPeriodicError::AuthorsPeriodicError(std::vector<std::string> names, int bits,
+                                           nn::Coefficient coefficient)
+    : names_(std::move(names)), bits_(bits), coefficient_(coefficient) {}
+
+std::vector<float> AuthorsPeriodicError::entries(int bits) {
+  std::vector<float> out;
+  const int half = 1 << (bits - 1);
+  for (int k = -half; k < half; ++k) out.push_back(static_cast<float>(k * step(bits)));
+  return out;
+}
+
+std::optional<nn::WeightTerm> AuthorsPeriodicError::term(nn::Scope&, const std::string& name,
+                                                         Value w) const {
+  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return std::nullopt;
+  const double s = step(bits_), bound = 0.1 + s / 2 - 0.01, rate = std::numbers::pi / s;
+  const Value angle = ops::clamp(w, -bound, bound) * rate, cosine = ops::cos(angle);
+  return nn::WeightTerm{ops::sum(-ops::log(ops::abs(cosine))), ops::sin(angle) / cosine * rate};
+}
+
+double Mocq::coefficient(double progress) const {
+  if (options_.authors) {
+    // Epochs of their 350, in which stages are 50 long.
+    const int stage = static_cast<int>(std::floor(progress * 7 + 1e-9));
+    return stage < 1 ? 0 : stage > 5 ? 1e-3 : std::pow(10.0, stage - 5);
+  }
+  if (progress < options_.start) return 0;
+  const double share = std::clamp((progress - options_.start) /
+                                      std::max(options_.ramp_until - options_.start, 1e-9),
+                                  0.0, 1.0);
+  return options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
+}
+
+void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
+  set_cells(trainer.state(), direct);
+  Distiller(options_.distill).prepare(trainer, samples());
+}
+
+void Mocq::attach(nn::Trainer& trainer) {
+  Distiller(options_.distill).attach(trainer, samples());
+  nn::Coefficient coefficient;
+  coefficient.kind = nn::Coefficient::Kind::dynamic;
+  if (!options_.authors) {
+    trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
+    return;
+  }
+  coefficient.average = 0;
+  coefficient.lagged = false;
+  coefficient.powers_of_ten = coefficient.from_first = true;
+  const auto names = compressed_names(plan());
+  trainer.add_objective(
+      std::make_shared<AuthorsPeriodicError>(names, choice(names.front())->spec.bits(), coefficient));
+}
+
+void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
+  trainer.set(nn::coefficient_input("mocq"), coefficient(progress));
+  Distiller(options_.distill).set_scalars(trainer, progress, schedule().epochs);
+}
+
+void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
+  Distiller(options_.distill).finish_epoch(trainer);
+  const double progress = static_cast<double>(epoch + 1) / schedule().epochs;
+  if (options_.authors || progress > options_.refit_until) return;
+  State& state = trainer.state();
+  CStepReport ignored;
+  const Codebooks fitted = fit_all(
+      plan(), [&](const std::string& name) { return state.get(name).to_vector<float>(); },
+      codebooks(trainer), ignored);
+  for (const auto& [name, c] : fitted) {
+    state.set(name + kEntries, Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+  }
+  set_cells(state, fitted);
+}
+
+Codebooks Mocq::snap(const nn::Trainer& trainer) const {
+  return assign_all(plan(), trainer.state(), [&](const std::string& name) {
+    if (options_.authors) return AuthorsPeriodicError::entries(choice(name)->spec.bits());
+    return trainer.state().get(name + kEntries).to_vector<float>();
+  });
+}
+
+}  // namespace tessera::quant

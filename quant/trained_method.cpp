@@ -1,0 +1,149 @@
+#include "quant/trained_method.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "quant/fit_assign.h"
+
+namespace tessera::quant {
+
+namespace {
+
+// Distances of the weights to their codebooks, and the share of indices that moved since `before`.
+void measure(const State& state, const Codebooks& now, const Codebooks& before,
+             CStepReport& report) {
+  double error = 0, squares = 0, moved = 0, count = 0;
+  for (const auto& [name, c] : now) {
+    const auto w = state.get(name).span<float>();
+    std::vector<float> decoded(w.size());
+    c.decode(decoded);
+    double own_error = 0, own_squares = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - decoded[i];
+      own_error += d * d;
+      own_squares += static_cast<double>(w[i]) * w[i];
+    }
+    double own_moved = static_cast<double>(w.size());
+    if (const auto old = before.find(name);
+        old != before.end() && old->second.indices.size() == c.indices.size()) {
+      own_moved = 0;
+      for (std::size_t i = 0; i < c.indices.size(); ++i)
+        own_moved += c.indices[i] != old->second.indices[i];
+    }
+    const auto n = static_cast<double>(w.size());
+    report.tensors.push_back(
+        {name, std::sqrt(own_error / std::max(own_squares, 1e-300)), own_moved / n});
+    error += own_error;
+    squares += own_squares;
+    moved += own_moved;
+    count += n;
+  }
+  report.distance = std::sqrt(error / std::max(squares, 1e-300));
+  report.changed = moved / std::max(count, 1.0);
+}
+
+}  // namespace
+
+double TrainingSchedule::rate(double epoch) const {
+  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * epoch / std::max(epochs, 1)));
+  return lr * (lr_final + (1 - lr_final) * half_cosine);
+}
+
+CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
+  plan_ = plan;
+  CStepReport report;
+  if (!resuming) {
+    State& state = trainer.state();
+    const Codebooks direct = fit_all(
+        plan, [&](const std::string& name) { return state.get(name).to_vector<float>(); }, {},
+        report);
+    store_codebooks(state, direct);
+    trainer.reset_optimizer();
+    prepare(trainer, direct);
+  }
+  attach(trainer);
+  return report;
+}
+
+void TrainedMethod::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool) {
+  set_scalars(trainer, static_cast<double>(epoch) / std::max(schedule_.epochs, 1));
+}
+
+std::optional<CStepReport> TrainedMethod::after_epoch(nn::Trainer& trainer, std::int64_t epoch) {
+  finish_epoch(trainer, epoch);
+  CStepReport report;
+  report.step = epoch + 1;
+  const Codebooks now = snap(trainer);
+  measure(trainer.state(), now, codebooks(trainer), report);
+  store_codebooks(trainer.state(), now);
+  return report;
+}
+
+Codebooks TrainedMethod::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+const TensorChoice* TrainedMethod::choice(const std::string& name) const {
+  for (const auto& item : plan_.tensors) {
+    if (item.name == name) return item.choice ? &*item.choice : nullptr;
+  }
+  return nullptr;
+}
+
+Codebooks assign_all(const CompressionPlan& plan, const State& state,
+                     const std::function<std::vector<float>(const std::string&)>& entries) {
+  Codebooks out;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    const auto w = state.get(item.name).span<float>();
+    CodebookTensor c;
+    c.shape = item.shape;
+    c.format.bits = item.choice->spec.bits();
+    c.format.group_rows = item.choice->group_rows;
+    c.entries = entries(item.name);
+    const std::int64_t groups = c.format.groups(item.shape);
+    c.k = static_cast<std::int64_t>(c.entries.size()) / groups;
+    c.indices.resize(w.size());
+    const std::int64_t rows = c.format.group_rows ? c.format.group_rows
+                                                  : CodebookFormat::rows(item.shape);
+    const auto group = static_cast<std::size_t>(rows * CodebookFormat::row_length(item.shape));
+    for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
+      const auto k = static_cast<std::size_t>(c.k);
+      const auto own = std::span(c.entries).subspan(g * k, k);
+      for (const float e : own) {
+        check(std::isfinite(e), "'", item.name, "': a codebook entry became ", e,
+              "; a smaller learning rate or coefficient may help");
+      }
+      std::sort(own.begin(), own.end());
+      const std::size_t first = g * group, n = std::min(group, w.size() - first);
+      c.error += assign_nearest(own, w.subspan(first, n), {}, {},
+                                std::span(c.indices).subspan(first, n))
+                     .error;
+    }
+    out.emplace(item.name, std::move(c));
+  }
+  return out;
+}
+
+float cell_width(const CodebookTensor& c) {
+  double sum = 0;
+  std::int64_t gaps = 0;
+  for (std::size_t i = 1; i < c.entries.size(); ++i) {
+    if (i % static_cast<std::size_t>(c.k) == 0) continue;
+    sum += static_cast<double>(c.entries[i]) - c.entries[i - 1];
+    ++gaps;
+  }
+  return static_cast<float>(std::max(gaps > 0 ? sum / (2.0 * static_cast<double>(gaps)) : 0.0,
+                                     1e-12));
+}
+
+std::vector<std::string> compressed_names(const CompressionPlan& plan) {
+  std::vector<std::string> out;
+  for (const auto& item : plan.tensors) {
+    if (item.choice) out.push_back(item.name);
+  }
+  return out;
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,65 @@
+// What methods that train with one schedule have in common: they start at the reference, pull or
+// quantize the weights on the way, and snap to their codebooks after every epoch to see how far
+// they are. The last snap is the result.
+#pragma once
+
+#include "quant/method.h"
+
+namespace tessera::quant {
+
+struct TrainingSchedule {
+  int epochs = 30;
+  double lr = 0.02;
+  double lr_final = 0.01;  // share of lr left at the end, by half a cosine; 1: constant
+
+  double rate(double epoch) const;
+};
+
+class TrainedMethod : public Method {
+ public:
+  std::int64_t epochs() const override { return schedule_.epochs; }
+  double learning_rate(double epoch) const override { return schedule_.rate(epoch); }
+  void set_data(const BatchSource& data) override { samples_ = data.samples(); }
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) final;
+  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
+  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ protected:
+  explicit TrainedMethod(TrainingSchedule schedule) : schedule_(schedule) {}
+
+  // Once, at the reference: states and parameters of the method's own, from its direct compression.
+  virtual void prepare(nn::Trainer& /*trainer*/, const Codebooks& /*direct*/) {}
+  // Objectives, transform and loss; also when resuming.
+  virtual void attach(nn::Trainer& trainer) = 0;
+  // Scalars of this epoch (`progress` in [0, 1)); `fresh` as in Method::before_epoch.
+  virtual void set_scalars(nn::Trainer& /*trainer*/, double /*progress*/) {}
+  // After every epoch before the snap: what a method keeps between epochs.
+  virtual void finish_epoch(nn::Trainer& /*trainer*/, std::int64_t /*epoch*/) {}
+  // The codebooks at the weights as they are now.
+  virtual Codebooks snap(const nn::Trainer& trainer) const = 0;
+
+  const CompressionPlan& plan() const { return plan_; }
+  const TrainingSchedule& schedule() const { return schedule_; }
+  std::int64_t samples() const { return samples_; }  // of the training data
+  // The choice of a planned weight; null for others.
+  const TensorChoice* choice(const std::string& name) const;
+
+ private:
+  TrainingSchedule schedule_;
+  CompressionPlan plan_;
+  std::int64_t samples_ = 0;
+};
+
+// Every planned weight on the nearest of `entries(name)` ([groups][k], in any order; they are
+// sorted here).
+Codebooks assign_all(const CompressionPlan& plan, const State& state,
+                     const std::function<std::vector<float>(const std::string&)>& entries);
+
+// Half the mean distance of neighbouring entries, over all groups; above 0.
+float cell_width(const CodebookTensor& c);
+
+// Names of the compressed weights.
+std::vector<std::string> compressed_names(const CompressionPlan& plan);
+
+}  // namespace tessera::quant
