@@ -1,6 +1,7 @@
 #include "ops/op_list.h"
 
 #include "ops/codebook/codebook.h"
+#include "ops/codebook/nearest.h"
 #include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
@@ -72,6 +73,7 @@ constexpr const OpDef* kOps[] = {
     &kRepack,
     &kCodebookEntriesGrad,
     &kCodebookScaleGrad,
+    &kNearest,
     &kSoftmax,
     &kLogSoftmax,
     &kCrossEntropy,

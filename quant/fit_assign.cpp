@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "ops/codebook/nearest.h"
 
 namespace tessera::quant {
 namespace {
@@ -80,14 +79,8 @@ std::int64_t count_differing(const std::uint8_t* a, const std::uint8_t* b, std::
 }  // namespace
 
 std::vector<float> cell_limits(std::span<const float> entries) {
-  std::vector<float> limits;
-  for (std::size_t k = 0; k + 1 < entries.size(); ++k) {
-    const double middle = 0.5 * (static_cast<double>(entries[k]) + entries[k + 1]);
-    auto limit = static_cast<float>(middle);
-    const bool too_high = middle < 0 ? limit > middle : limit >= middle;
-    if (too_high) limit = std::nextafter(limit, -std::numeric_limits<float>::infinity());
-    limits.push_back(limit);
-  }
+  std::vector<float> limits(entries.empty() ? 0 : entries.size() - 1);
+  tessera::cell_limits(entries.data(), std::ssize(entries), limits.data());
   return limits;
 }
 

@@ -50,6 +50,11 @@ inline constexpr Bound kBounds[] = {
     {"codebook_scale_grad", 2e-4, 2e-5},
 };
 
+// Outputs that count as constants in gradients although they depend on differentiable inputs.
+constexpr bool is_detached(std::string_view op, int output) {
+  return op == "nearest" && output == 1;
+}
+
 constexpr Bound bound_of(std::string_view op) {
   for (const Bound& bound : kBounds) {
     if (bound.op == op) return bound;
