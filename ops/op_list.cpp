@@ -2,6 +2,7 @@
 
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/nearest.h"
+#include "ops/codebook/soft_assign.h"
 #include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
@@ -74,6 +75,8 @@ constexpr const OpDef* kOps[] = {
     &kCodebookEntriesGrad,
     &kCodebookScaleGrad,
     &kNearest,
+    &kSoftAssign,
+    &kSoftAssignGrad,
     &kSoftmax,
     &kLogSoftmax,
     &kCrossEntropy,
