@@ -1,8 +1,10 @@
 #include "nn/fit.h"
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 
 #include "core/interrupt.h"
 
@@ -45,6 +47,34 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
     }
   }
   return config;
+}
+
+std::string number(double value) {
+  char buffer[40];
+  std::snprintf(buffer, sizeof(buffer), "%.6g", value);
+  return buffer;
+}
+
+// The objectives after an epoch: "coefficients" has what weighs each on every weight, "objectives"
+// their values over all weights.
+void report_terms(Observer& observer, std::int64_t epoch, const std::vector<TermReport>& terms) {
+  if (terms.empty()) return;
+  std::vector<std::pair<std::string, std::string>> coefficients, objectives;
+  coefficients.emplace_back("epoch", std::to_string(epoch));
+  objectives.emplace_back("epoch", std::to_string(epoch));
+  std::map<std::string, double> totals;
+  for (const TermReport& t : terms) {
+    const auto add = [&](const char* what, double value) {
+      if (!std::isnan(value)) coefficients.emplace_back(cat(t.weight, ".", what), number(value));
+    };
+    add("coefficient", t.coefficient);
+    add("task_norm", t.task_norm);
+    add("objective_norm", t.objective_norm);
+    if (!std::isnan(t.value)) totals[t.objective] += t.value;
+  }
+  for (const auto& [name, value] : totals) objectives.emplace_back(name, number(value));
+  observer.on_event("coefficients", coefficients);
+  observer.on_event("objectives", objectives);
 }
 
 void save(const Trainer& trainer, const FitOptions& options, const Position& position) {
@@ -102,6 +132,7 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
           if (step.step < step.steps) save_when_due();
         });
     if (report.finished) {
+      report_terms(observer, epoch, trainer.terms());
       if (options.after_epoch) options.after_epoch(epoch);
       result.loss = report.loss;
       std::optional<Evaluation> test;

@@ -85,7 +85,8 @@ class Combiner {
               moving_average(scope_, prefix + "norm", norm(term.gradient), how_.average);
           out.task_norm = how_.lagged ? task.before : task.after;
           out.objective_norm = how_.lagged ? own.before : own.after;
-          shared_ = dynamic_lambda(c_, out.task_norm, out.objective_norm, how_);
+          shared_ = scope_.graph().input(constant_input(name_), f32({})) +
+                    dynamic_lambda(c_, out.task_norm, out.objective_norm, how_);
         }
         out.coefficient = shared_;
         break;
@@ -128,6 +129,10 @@ Value StepBuilder::index() const {
 
 std::string coefficient_input(const std::string& objective) {
   return objective + ".coefficient";
+}
+
+std::string constant_input(const std::string& objective) {
+  return objective + ".constant";
 }
 
 std::vector<TermNodes> combine_objectives(

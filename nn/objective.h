@@ -45,8 +45,8 @@ struct Coefficient {
   enum class Kind {
     scheduled,  // gradient of L + c R
     // MOCQ's dynamic Lagrangian coefficient, for each weight tensor w on its own:
-    //   lambda = min(most, c |dL/dw| / |dR/dw|)
-    // so c is the size of R's pull in terms of the task's. The norms are moving averages.
+    //   lambda = c0 + min(most, c |dL/dw| / |dR/dw|)
+    // c0 being the scalar input "NAME.constant" (0 where nobody sets it), so c is the size of R's pull in terms of the task's. The norms are moving averages.
     dynamic,
     // R <= bound as a constraint, for each weight tensor:  lambda = max(0, l + c (R - bound)), and
     // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969).
@@ -106,8 +106,9 @@ class WeightTransform {
   virtual ParameterGroup own_group() const { return {1, 0.0}; }
 };
 
-// The name of the scalar input c of an objective.
+// The names of the scalar inputs c and c0 of an objective.
 std::string coefficient_input(const std::string& objective);
+std::string constant_input(const std::string& objective);
 
 // What the multi-objective pass did with one weight and one objective: values to look at.
 struct TermNodes {

@@ -212,6 +212,7 @@ void Trainer::add_objective(std::shared_ptr<const Objective> objective) {
     check(other->name() != objective->name(), "two objectives are named '", other->name(), "'");
   }
   objective->start(*state_, parameters_);
+  scalars_.try_emplace(constant_input(objective->name()), 0.0);
   objectives_.push_back(std::move(objective));
   drop_plans();
 }

@@ -1,38 +1,12 @@
 #include "quant/compress.h"
 
 #include <chrono>
-#include <cmath>
 #include <iomanip>
 #include <sstream>
 
 namespace tessera::quant {
 
 namespace {
-
-std::string number(double value);
-
-// Values by weight of every objective: what "coefficients" and "objectives" in a log are.
-void report_terms(nn::Observer& observer, std::int64_t epoch,
-                  const std::vector<nn::TermReport>& terms) {
-  if (terms.empty()) return;
-  using Fields = std::vector<std::pair<std::string, std::string>>;
-  std::map<std::string, double> totals;
-  Fields coefficients = {{"epoch", std::to_string(epoch)}}, objectives = coefficients;
-  for (const auto& t : terms) {
-    const auto add = [&](const char* what, double value) {
-      if (!std::isnan(value))
-        coefficients.emplace_back(t.weight + "." + t.objective + "." + what, number(value));
-    };
-    add("coefficient", t.coefficient);
-    add("task_norm", t.task_norm);
-    add("objective_norm", t.objective_norm);
-    add("value", t.value);
-    if (!std::isnan(t.value)) totals[t.objective] += t.value;
-  }
-  for (const auto& [name, value] : totals) objectives.emplace_back(name, number(value));
-  observer.on_event("coefficients", coefficients);
-  observer.on_event("objectives", objectives);
-}
 
 std::string number(double value) {
   std::ostringstream out;
@@ -82,7 +56,6 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     method.before_epoch(trainer, epoch, fresh);
   };
   fit.after_epoch = [&](std::int64_t epoch) {
-    report_terms(observer, epoch, trainer.terms());
     if (const auto step = method.after_epoch(trainer, epoch)) report(*step);
   };
 

@@ -48,11 +48,10 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
                               : teacher_prediction(step);
   const Value alpha = step.graph.input(kAlpha, f32({}));
   const double smoothing = step.label_smoothing;
-  const Value hard = smoothing > 0
-                         ? labels * (1 - smoothing) + smoothing / static_cast<double>(classes_)
-                         : labels;
-  return ops::mean(ops::soft_cross_entropy(
-      step.logits, ops::detach((1.0 - alpha) * hard + alpha * predicted)));
+  const Value hard =
+      smoothing > 0 ? labels * (1 - smoothing) + smoothing / static_cast<double>(classes_) : labels;
+  return ops::mean(
+      ops::soft_cross_entropy(step.logits, ops::detach((1.0 - alpha) * hard + alpha * predicted)));
 }
 
 void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {

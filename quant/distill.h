@@ -17,7 +17,8 @@ struct DistillOptions {
     teacher,  // the network as it was after the epoch before: one more forward pass, any classes
   };
   Kind kind = Kind::memory;
-  double alpha = 0.8;  // weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs
+  double alpha =
+      0.8;  // weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs
 
   static Kind parse(const std::string& text);  // "none", "memory", "teacher"; throws Error
 };

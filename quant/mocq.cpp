@@ -23,8 +23,7 @@ void set_cells(State& state, const Codebooks& codebooks) {
 
 }  // namespace
 
-PeriodicError::PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
-                             double guard)
+PeriodicError::PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient, double guard)
     : plan_(plan), coefficient_(coefficient), guard_(guard) {
   check(guard > 0 && guard < 1, "[mocq] the guard must be in (0, 1), got ", guard);
 }
@@ -35,21 +34,17 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
                                  [&](const TensorPlan& t) { return t.name == name; });
   if (item == plan_.tensors.end() || !item->choice) return std::nullopt;
   Graph& graph = scope.graph();
-  CodebookFormat format;
-  format.bits = item->choice->spec.bits();
-  format.group_rows = item->choice->group_rows;
-  const Value entries = graph.state(
-      name + kEntries, f32(format.entries_shape(item->shape, item->choice->spec.size())));
+  const Value entries = graph.state(name + kEntries, entries_type(item->shape, *item->choice));
   const Value width = graph.state(name + kWidth, f32({}));
-  const ops::NearestResult cell = ops::nearest(w, entries, format.group_rows);
+  const ops::NearestResult cell = ops::nearest(w, entries, item->choice->group_rows);
   const Value apart = w - cell.entry, half = 0.5 * ops::abs(cell.neighbour - cell.entry);
   const Value inside = ops::greater(half, 0.0);
   const Value h = ops::where(inside, half, width);
   const Value u = ops::minimum(ops::abs(apart) / h, 1 - guard_);
   const Value angle = u * kHalfPi, cosine = ops::cos(angle), outside = apart / h;
   nn::WeightTerm out;
-  out.value = ops::sum(ops::where(inside, -ops::log(cosine),
-                                  ops::square(outside) * (0.5 * kHalfPi * kHalfPi)));
+  out.value = ops::sum(
+      ops::where(inside, -ops::log(cosine), ops::square(outside) * (0.5 * kHalfPi * kHalfPi)));
   out.gradient = ops::where(inside, ops::sign(apart) * (ops::sin(angle) / cosine) * kHalfPi / h,
                             outside * (kHalfPi * kHalfPi) / h);
   return out;
@@ -78,13 +73,16 @@ double Mocq::coefficient(double progress) const {
   if (options_.authors) {
     // Epochs of their 350, in which stages are 50 long.
     const int stage = static_cast<int>(std::floor(progress * 7 + 1e-9));
-    return stage < 1 ? 0 : stage > 5 ? 1e-3 : std::pow(10.0, stage - 5);
+    return stage < 1 || stage > 5 ? 0 : std::pow(10.0, stage - 5);
   }
   if (progress < options_.start) return 0;
-  const double share = std::clamp((progress - options_.start) /
-                                      std::max(options_.ramp_until - options_.start, 1e-9),
-                                  0.0, 1.0);
+  const double share = std::clamp(
+      (progress - options_.start) / std::max(options_.ramp_until - options_.start, 1e-9), 0.0, 1.0);
   return options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
+}
+
+double Mocq::constant(double progress) const {
+  return options_.authors && progress * 7 + 1e-9 >= 6 ? 1e-3 : 0;
 }
 
 void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
@@ -104,12 +102,13 @@ void Mocq::attach(nn::Trainer& trainer) {
   coefficient.lagged = false;
   coefficient.powers_of_ten = coefficient.from_first = true;
   const auto names = compressed_names(plan());
-  trainer.add_objective(
-      std::make_shared<AuthorsPeriodicError>(names, choice(names.front())->spec.bits(), coefficient));
+  trainer.add_objective(std::make_shared<AuthorsPeriodicError>(
+      names, choice(names.front())->spec.bits(), coefficient));
 }
 
 void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
   trainer.set(nn::coefficient_input("mocq"), coefficient(progress));
+  trainer.set(nn::constant_input("mocq"), constant(progress));
   Distiller(options_.distill).set_scalars(trainer, progress, schedule().epochs);
 }
 
@@ -119,9 +118,7 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   if (options_.authors || progress > options_.refit_until) return;
   State& state = trainer.state();
   CStepReport ignored;
-  const Codebooks fitted = fit_all(
-      plan(), [&](const std::string& name) { return state.get(name).to_vector<float>(); },
-      codebooks(trainer), ignored);
+  const Codebooks fitted = fit_weights(state, codebooks(trainer), ignored);
   for (const auto& [name, c] : fitted) {
     state.set(name + kEntries, Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
   }

@@ -13,9 +13,10 @@ namespace tessera::quant {
 //     -ln cos(pi/2 u),  u = min(|w - c| / h, 1 - guard),
 // c the nearest entry and h the distance from it to the cell's border on w's side: 0 on the entry,
 // convex, unbounded at the border. Beyond the outermost entries the parabola that continues it at
-// c, (pi^2/8) ((w - c) / h)^2 with h half the mean distance of entries, pulls back. Any codebook, one
-// for each tensor or group of rows: state NAME.c_entries (method.h), h outside: NAME.cell_width.
-// On a uniform grid inside its range this is the authors' qc(w) = -ln |cos(pi w / s)|.
+// c, (pi^2/8) ((w - c) / h)^2 with h half the mean distance of entries, pulls back. Any codebook,
+// one for each tensor or group of rows: state NAME.c_entries (method.h), h outside:
+// NAME.cell_width. On a uniform grid inside its range this is the authors' qc(w) = -ln |cos(pi w /
+// s)|.
 class PeriodicError final : public nn::Objective {
  public:
   explicit PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
@@ -70,9 +71,11 @@ class Mocq final : public TrainedMethod {
  public:
   explicit Mocq(MocqOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return options_.authors ? "mocq-authors" : "mocq"; }
-  // The coefficient c at a share of the epochs. authors: 10^(n-5), n = 1..5 in five stages between
-  // 1/7 and 6/7 of the epochs, 0 before, 1e-3 after (their 50, 300 of 350).
+  // The coefficients c and c0 (nn::Coefficient) at a share of the epochs. authors: c = 10^(n-5), n =
+  // 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside; c0 =
+  // 1e-3 after them.
   double coefficient(double progress) const;
+  double constant(double progress) const;
 
  protected:
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;

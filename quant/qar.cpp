@@ -7,6 +7,7 @@
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/nearest.h"
 #include "ops/codebook/soft_assign.h"
+#include "ops/matmul/matmul.h"
 #include "quant/spectral.h"
 
 namespace tessera::quant {
@@ -27,12 +28,8 @@ const TensorPlan* planned(const CompressionPlan& plan, const std::string& name) 
 }
 
 Value representatives(nn::Scope& scope, const TensorPlan& item) {
-  CodebookFormat format;
-  format.bits = item.choice->spec.bits();
-  format.group_rows = item.choice->group_rows;
   return scope.global_param(item.name + kRepresentatives,
-                            format.entries_shape(item.shape, item.choice->spec.size()),
-                            nn::Init::constant(0));
+                            entries_type(item.shape, *item.choice).shape, nn::Init::constant(0));
 }
 
 // What the bins of the weights weigh: 1 / n_k(i) for every weight i. No gradient.
@@ -83,10 +80,9 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   nn::WeightTerm out;
   out.own.emplace_back(c, Value());
   if (family_ == Family::soft) {
-    check(group_rows == 0, "'", name, "': soft assignment has one codebook for a tensor, not one for ",
-          group_rows, " rows");
-    const Value tau =
-        ops::square(scope.graph().state(name + kWidth, f32({}))) * temperature_;
+    check(group_rows == 0, "'", name,
+          "': soft assignment has one codebook for a tensor, not one for ", group_rows, " rows");
+    const Value tau = ops::square(scope.graph().state(name + kWidth, f32({}))) * temperature_;
     const auto soft = ops::soft_assign(w, ops::reshape(c, {c.shape()[1]}), tau);
     out.value = -tau / ops::count(w) * soft.log_sum;
     return out;
@@ -101,8 +97,8 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
       out.value = ops::sum(ops::square(apart) * bin_share(w, cell.index, c, group_rows));
       break;
     case Family::spectral: {
-      const Value basis = scope.graph().state(
-          name + kBasis, f32({item->shape[0], Dim(item->choice->spec.size())}));
+      const Value basis =
+          scope.graph().state(name + kBasis, f32({item->shape[0], Dim(item->choice->spec.size())}));
       const Value rest = unexplained(w, basis), n = ops::count(w);
       out.gradient = rest / n;
       // The representatives follow by l2, which does not pull the weights.
@@ -120,7 +116,8 @@ Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Va
   const TensorPlan* item = planned(plan_, name);
   if (item == nullptr) return w;
   const Value c = representatives(scope, *item);
-  const Value hard = scope.graph().input(kHard, f32({})), live = scope.graph().input(kLive, f32({}));
+  const Value hard = scope.graph().input(kHard, f32({})),
+              live = scope.graph().input(kLive, f32({}));
   const Value fixed = ops::detach(w);
   const Value entry = ops::nearest(w, c, item->choice->group_rows).entry;
   return fixed + live * (w - fixed) + hard * (entry - fixed);
@@ -146,7 +143,8 @@ void Qar::attach(nn::Trainer& trainer) {
 
 void Qar::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
   // The last stage holds the weights: what they had of momentum goes.
-  const auto starts = static_cast<std::int64_t>(std::ceil(options_.finish_from * schedule().epochs));
+  const auto starts =
+      static_cast<std::int64_t>(std::ceil(options_.finish_from * schedule().epochs));
   if (fresh && epoch == starts) trainer.reset_optimizer();
   TrainedMethod::before_epoch(trainer, epoch, fresh);
 }
@@ -154,8 +152,7 @@ void Qar::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
 void Qar::set_scalars(nn::Trainer& trainer, double progress) {
   const bool finishing = progress >= options_.finish_from;
   const double share = std::min(1.0, progress / std::max(options_.ramp_until, 1e-9));
-  const double c =
-      options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
+  const double c = options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
   trainer.set(nn::coefficient_input("qar"), finishing ? 0 : c);
   trainer.set(kHard, progress >= options_.hard_from ? 1 : 0);
   trainer.set(kLive, finishing ? 0 : 1);

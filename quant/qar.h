@@ -12,7 +12,8 @@ namespace tessera::quant {
 // R on a weight tensor with n weights, c the representatives (trained parameter
 // NAME.representatives, [groups, k]), c(i) the nearest to w_i, n_k the weights nearest to c_k:
 //   l1, l2     (1/n) sum_i |w_i - c(i)|^p, p = 1, 2
-//   soft       -(tau/n) sum_i ln sum_k exp(-(w_i - c_k)^2 / tau): a mixture of Gaussians of variance
+//   soft       -(tau/n) sum_i ln sum_k exp(-(w_i - c_k)^2 / tau): a mixture of Gaussians of
+//   variance
 //              tau/2; one EM step on it is one DKM iteration (Cho et al., ICLR 2022, app. G)
 //   bins       sum over k with n_k > 0 of (mean_k - c_k)^2 + var_k, which is the mean of
 //              (w_i - c_k)^2 over each bin (Bin Regularization, Han et al., ICCV 2021)
@@ -59,7 +60,7 @@ struct QarOptions {
   // Pull of the regularizer in terms of the task's gradient (Coefficient::dynamic, for each layer),
   // a geometric ramp over the share `ramp_until` of the epochs.
   double ramp_begin = 1e-2, ramp_end = 1, ramp_until = 0.5;
-  double hard_from = 0.3;   // share of the epochs from which the forward pass is quantized; 1: never
+  double hard_from = 0.3;  // share of the epochs from which the forward pass is quantized; 1: never
   double finish_from = 0.9;  // from which only representatives, biases and scales are trained
 };
 

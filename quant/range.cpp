@@ -72,8 +72,8 @@ void RangeRestriction::start(State& state, const std::vector<nn::ParameterSpec>&
     float most = 0;
     for (const float w : std::as_const(state).get(p.name).span<float>())
       most = std::max(most, std::fabs(w));
-    state.set(own, Tensor::from(std::vector<float>{margin ? most : 10 / std::max(most, 1e-6f)},
-                                Shape{}));
+    state.set(
+        own, Tensor::from(std::vector<float>{margin ? most : 10 / std::max(most, 1e-6f)}, Shape{}));
   }
 }
 

@@ -13,7 +13,8 @@ namespace tessera::quant {
 // R = sum over weight tensors of
 //   linf         max |w|
 //   margin       |M| + sum_i max(|w_i| - |M|, 0), M one trained parameter a tensor
-//   softminmax   smax - smin + e^-alpha, smax = sum w e^(alpha w) / sum e^(alpha w), smin with -alpha;
+//   softminmax   smax - smin + e^-alpha, smax = sum w e^(alpha w) / sum e^(alpha w), smin with
+//   -alpha;
 //                alpha one trained parameter a tensor, pushed up by its own term
 // linf and margin for symmetric quantizers, softminmax for codebooks. The paper weighs R by 0.01.
 class RangeRestriction final : public nn::Objective {
@@ -28,8 +29,8 @@ class RangeRestriction final : public nn::Objective {
   std::string name() const override { return "r2"; }
   std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
                                      Value weight) const override;
-  // M starts at max |w| and moves slowly: its gradient counts weights. alpha starts at 10 / max |w|,
-  // where the soft range is a range of some outliers; from 1 it would never get there.
+  // M starts at max |w| and moves slowly: its gradient counts weights. alpha starts at 10 / max
+  // |w|, where the soft range is a range of some outliers; from 1 it would never get there.
   void start(State& state, const std::vector<nn::ParameterSpec>& weights) const override;
   nn::ParameterGroup own_group() const override { return {kind_ == Kind::margin ? 0.1 : 1, 0.0}; }
 

@@ -51,13 +51,12 @@ double TrainingSchedule::rate(double epoch) const {
 }
 
 CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
+  check_plan(plan);
   plan_ = plan;
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
-    const Codebooks direct = fit_all(
-        plan, [&](const std::string& name) { return state.get(name).to_vector<float>(); }, {},
-        report);
+    const Codebooks direct = fit_weights(state, {}, report);
     store_codebooks(state, direct);
     trainer.reset_optimizer();
     prepare(trainer, direct);
@@ -84,6 +83,25 @@ Codebooks TrainedMethod::codebooks(const nn::Trainer& trainer) const {
   return load_codebooks(trainer.state(), plan_);
 }
 
+Codebooks TrainedMethod::fit_weights(const State& state, const Codebooks& previous,
+                                     CStepReport& report) const {
+  Codebooks out = fit_all(
+      plan_, [&](const std::string& name) { return state.get(name).to_vector<float>(); }, previous,
+      report);
+  for (auto& [name, c] : out) {
+    const auto k = static_cast<std::size_t>(choice(name)->spec.size());
+    const auto had = static_cast<std::size_t>(c.k);
+    if (had == k) continue;
+    std::vector<float> padded;
+    for (std::size_t g = 0; g < c.entries.size(); g += had) {
+      for (std::size_t j = 0; j < k; ++j) padded.push_back(c.entries[g + std::min(j, had - 1)]);
+    }
+    c.entries = std::move(padded);
+    c.k = static_cast<std::int64_t>(k);
+  }
+  return out;
+}
+
 const TensorChoice* TrainedMethod::choice(const std::string& name) const {
   for (const auto& item : plan_.tensors) {
     if (item.name == name) return item.choice ? &*item.choice : nullptr;
@@ -105,8 +123,8 @@ Codebooks assign_all(const CompressionPlan& plan, const State& state,
     const std::int64_t groups = c.format.groups(item.shape);
     c.k = static_cast<std::int64_t>(c.entries.size()) / groups;
     c.indices.resize(w.size());
-    const std::int64_t rows = c.format.group_rows ? c.format.group_rows
-                                                  : CodebookFormat::rows(item.shape);
+    const std::int64_t rows =
+        c.format.group_rows ? c.format.group_rows : CodebookFormat::rows(item.shape);
     const auto group = static_cast<std::size_t>(rows * CodebookFormat::row_length(item.shape));
     for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
       const auto k = static_cast<std::size_t>(c.k);
@@ -117,9 +135,9 @@ Codebooks assign_all(const CompressionPlan& plan, const State& state,
       }
       std::sort(own.begin(), own.end());
       const std::size_t first = g * group, n = std::min(group, w.size() - first);
-      c.error += assign_nearest(own, w.subspan(first, n), {}, {},
-                                std::span(c.indices).subspan(first, n))
-                     .error;
+      c.error +=
+          assign_nearest(own, w.subspan(first, n), {}, {}, std::span(c.indices).subspan(first, n))
+              .error;
     }
     out.emplace(item.name, std::move(c));
   }
@@ -134,8 +152,15 @@ float cell_width(const CodebookTensor& c) {
     sum += static_cast<double>(c.entries[i]) - c.entries[i - 1];
     ++gaps;
   }
-  return static_cast<float>(std::max(gaps > 0 ? sum / (2.0 * static_cast<double>(gaps)) : 0.0,
-                                     1e-12));
+  return static_cast<float>(
+      std::max(gaps > 0 ? sum / (2.0 * static_cast<double>(gaps)) : 0.0, 1e-12));
+}
+
+TensorType entries_type(const Shape& weight, const TensorChoice& choice) {
+  CodebookFormat format;
+  format.bits = choice.spec.bits();
+  format.group_rows = choice.group_rows;
+  return {DType::f32, format.entries_shape(weight, choice.spec.size()), {}};
 }
 
 std::vector<std::string> compressed_names(const CompressionPlan& plan) {

@@ -28,6 +28,8 @@ class TrainedMethod : public Method {
  protected:
   explicit TrainedMethod(TrainingSchedule schedule) : schedule_(schedule) {}
 
+  // Throws Error for what the method cannot do.
+  virtual void check_plan(const CompressionPlan& /*plan*/) const {}
   // Once, at the reference: states and parameters of the method's own, from its direct compression.
   virtual void prepare(nn::Trainer& /*trainer*/, const Codebooks& /*direct*/) {}
   // Objectives, transform and loss; also when resuming.
@@ -38,6 +40,10 @@ class TrainedMethod : public Method {
   virtual void finish_epoch(nn::Trainer& /*trainer*/, std::int64_t /*epoch*/) {}
   // The codebooks at the weights as they are now.
   virtual Codebooks snap(const nn::Trainer& trainer) const = 0;
+
+  // 1-D k-means (or the plan's other fit) of the weights as they are, every group with as many
+  // entries as its specification says: the last one is repeated where fewer differ.
+  Codebooks fit_weights(const State& state, const Codebooks& previous, CStepReport& report) const;
 
   const CompressionPlan& plan() const { return plan_; }
   const TrainingSchedule& schedule() const { return schedule_; }
@@ -58,6 +64,9 @@ Codebooks assign_all(const CompressionPlan& plan, const State& state,
 
 // Half the mean distance of neighbouring entries, over all groups; above 0.
 float cell_width(const CodebookTensor& c);
+
+// The type of the entries of a planned weight, [groups, k].
+TensorType entries_type(const Shape& weight, const TensorChoice& choice);
 
 // Names of the compressed weights.
 std::vector<std::string> compressed_names(const CompressionPlan& plan);

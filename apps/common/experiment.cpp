@@ -126,6 +126,7 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
   }
   session.set_run({{"seed", seed}, {"run", name}});
   nn::Trainer trainer = make_trainer(task, recipe.trainer(seed));
+  recipe.add_objectives(trainer);
   nn::FitOptions fit;
   fit.phase = "train";
   fit.epochs = recipe.epochs;

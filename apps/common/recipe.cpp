@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "quant/range.h"
+
 namespace tessera::apps {
 
 namespace {
@@ -90,6 +92,9 @@ void TrainRecipe::add_flags(po::options_description& options, const std::string&
   add(name("warmup").c_str(), flag(warmup, "X"),
       "share of the epochs in which the learning rate rises from 0");
   add(name("augment").c_str(), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add(name("r2").c_str(), text_flag(r2, "KIND"),
+      "range restriction while training: linf, margin or softminmax");
+  add(name("r2-weight").c_str(), flag(r2_weight, "X"), "its coefficient");
   add(name("compute").c_str(), text_flag(compute, "f32|bf16"),
       "bf16: convolutions round their operands; weights and sums stay f32");
 }
@@ -106,6 +111,16 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "warmup", warmup, 0, 0.999);
   check_compute(p + "compute", compute);
   check_augment(p + "augment", augment);
+  if (r2 != "none") quant::RangeRestriction::parse(r2);
+  check_range(p + "r2-weight", r2_weight, 0, kMost);
+}
+
+void TrainRecipe::add_objectives(nn::Trainer& trainer) const {
+  if (r2 == "none") return;
+  const auto objective =
+      std::make_shared<quant::RangeRestriction>(quant::RangeRestriction::parse(r2));
+  trainer.set(nn::coefficient_input(objective->name()), r2_weight);
+  trainer.add_objective(objective);
 }
 
 Config TrainRecipe::config() const {
@@ -121,6 +136,7 @@ Config TrainRecipe::config() const {
   if (compute != "f32") out["reference.compute"] = compute;
   if (warmup > 0) out["reference.warmup"] = exact(warmup);
   if (augment != kNoAugmentation) out["reference.augment"] = augment;
+  if (r2 != "none") out["reference.r2"] = r2 + " " + exact(r2_weight);
   return out;
 }
 
@@ -165,6 +181,7 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("nesterov", switch_flag(nesterov), "Nesterov's momentum");
   add("weight-decay", flag(weight_decay, "X"), "decay of weights, not of biases");
   add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  trained.add_flags(options);
 }
 
 void CompressRecipe::validate() const {
@@ -176,6 +193,7 @@ void CompressRecipe::validate() const {
   check_range("--lc-epochs", steps.epochs, 1, 1e5);
   check_range("--first-epochs", steps.first_epochs, 1, 1e5);
   check_augment("--augment", augment);
+  trained.validate();
   policy("adaptive:2", 0);  // presets and rules are known, or Error
 }
 
@@ -184,6 +202,15 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   if (policies != "all") out["policy"] = policies;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   if (name == "dc") return out;
+  out["batch"] = std::to_string(batch);
+  out["momentum"] = exact(momentum);
+  out["nesterov"] = on_off(nesterov);
+  out["weight_decay"] = exact(weight_decay);
+  if (augment != kNoAugmentation) out["augment"] = augment;
+  if (TrainedRecipe::has(name)) {
+    out.merge(trained.config(name));
+    return out;
+  }
   const auto& steps = lc.alternation;
   out["steps"] = std::to_string(steps.steps);
   out["step_epochs"] = std::to_string(steps.epochs);
@@ -192,11 +219,6 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   out["lr_decay"] = exact(steps.lr_decay);
   out["lr_final"] = exact(steps.lr_final);
   out["momentum_reset"] = on_off(steps.reset_momentum);
-  out["batch"] = std::to_string(batch);
-  out["momentum"] = exact(momentum);
-  out["nesterov"] = on_off(nesterov);
-  out["weight_decay"] = exact(weight_decay);
-  if (augment != kNoAugmentation) out["augment"] = augment;
   if (name == "idc") return out;
   out["mu"] = exact(lc.mu);
   out["mu_growth"] = exact(lc.mu_growth);
@@ -211,7 +233,13 @@ nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
 std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) const {
   if (name == "dc") return std::make_unique<quant::DirectCompression>();
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
-  check(name == "lc" || name == "lc-qp", "--method must be dc, idc, lc or lc-qp, got '", name, "'");
+  if (TrainedRecipe::has(name)) return trained.method(name);
+  check(name == "lc" || name == "lc-qp", "--method '", name,
+        "' is unknown; there are dc, idc, lc, lc-qp", [] {
+          std::string all;
+          for (const auto& other : TrainedRecipe::names()) all += ", " + other;
+          return all;
+        }());
   quant::LcOptions options = lc;
   options.augmented = name == "lc";
   return std::make_unique<quant::LearningCompression>(options);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/flags.h"
+#include "apps/common/trained_recipe.h"
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
@@ -34,6 +34,8 @@ struct TrainRecipe {
   std::string compute = "f32";  // or bf16
   double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
   std::string augment = "none";  // list of what the data offers: "crop,flip,cutout"
+  std::string r2 = "none";       // range restriction: linf, margin or softminmax
+  double r2_weight = 0.01;       // of the paper
 
   // Flags --PREFIXepochs, --PREFIXlr, ...
   void add_flags(po::options_description& options, const std::string& prefix);
@@ -41,10 +43,13 @@ struct TrainRecipe {
   Config config() const;                           // keys "reference.epochs", ...
   nn::Schedule schedule() const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
+  // Objectives besides the task.
+  void add_objectives(nn::Trainer& trainer) const;
 };
 
 struct CompressRecipe {
   quant::LcOptions lc;  // its alternation is that of iDC too
+  TrainedRecipe trained;
   std::int64_t batch = 256;
   double momentum = 0.9;
   bool nesterov = true;
@@ -58,7 +63,7 @@ struct CompressRecipe {
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // "dc", "idc", "lc", "lc-qp".
+  // "dc", "idc", "lc", "lc-qp", or one of TrainedRecipe::names().
   std::unique_ptr<quant::Method> method(const std::string& name) const;
   quant::Policy policy(const std::string& codebook, std::int64_t group_rows) const;
 };

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <optional>
 
 #include "core/parallel.h"
 #include "ops/codebook/codebook.h"
@@ -57,13 +59,22 @@ std::vector<Value> grad(const GradArgs& args) {
   return out;
 }
 
+// A group's entries ascending, and where each was. Entries that are trained may cross.
 template <class T>
-void check_ascending(const T* entries, std::int64_t k, std::int64_t group) {
-  for (std::int64_t j = 0; j + 1 < k; ++j) {
-    check(entries[j] <= entries[j + 1], "[nearest] entries must be ascending: entry ", j,
-          " of group ", group, " is ", entries[j], ", the next one ", entries[j + 1]);
+struct Ascending {
+  T values[kMaxNearestEntries];
+  std::uint8_t places[kMaxNearestEntries];
+  bool as_given;
+
+  Ascending(const T* entries, std::int64_t k) {
+    std::iota(places, places + k, std::uint8_t{0});
+    as_given = std::is_sorted(entries, entries + k);
+    if (!as_given) {
+      std::stable_sort(places, places + k, [&](int a, int b) { return entries[a] < entries[b]; });
+    }
+    for (std::int64_t j = 0; j < k; ++j) values[j] = entries[places[j]];
   }
-}
+};
 
 // Weights that share entries, at most kChunk of them.
 struct Geometry {
@@ -84,10 +95,11 @@ struct Geometry {
 void ref(const RefArgs& args) {
   const Geometry geometry(args.node);
   const std::int64_t k = geometry.k;
+  std::optional<Ascending<double>> sorted;
   for (std::int64_t i = 0; i < geometry.count; ++i) {
     const std::int64_t group = i / geometry.group_size;
-    const double* entries = args.in(1).v.data() + group * k;
-    if (i % geometry.group_size == 0) check_ascending(entries, k, group);
+    if (i % geometry.group_size == 0) sorted.emplace(args.in(1).v.data() + group * k, k);
+    const double* entries = sorted->values;
     const auto at = static_cast<std::size_t>(i);
     const double w = args.in(0).v[at];
     std::int64_t index = 0;
@@ -106,7 +118,7 @@ void ref(const RefArgs& args) {
     }
     args.out(0).v[at] = entry;
     args.out(1).v[at] = neighbour;
-    args.out(2).v[at] = static_cast<double>(index);
+    args.out(2).v[at] = sorted->places[index];
   }
 }
 
@@ -179,13 +191,13 @@ KernelPlan prepare(const KernelQuery& query, const NearestKernels& kernels) {
     parallel_for(geometry.chunks, std::max<std::int64_t>(1, kChunk / geometry.group_size),
                  [&](std::int64_t begin, std::int64_t end) {
                    NearestTable table;
+                   std::optional<Ascending<float>> sorted;
                    std::int64_t known = -1;
                    for (std::int64_t c = begin; c < end; ++c) {
                      const std::int64_t group = c / geometry.chunks_per_group;
                      if (group != known) {
-                       const float* mine = entries + group * geometry.k;
-                       check_ascending(mine, geometry.k, group);
-                       make_table(mine, geometry.k, table);
+                       sorted.emplace(entries + group * geometry.k, geometry.k);
+                       make_table(sorted->values, geometry.k, table);
                        known = group;
                      }
                      const std::int64_t group_end =
@@ -194,10 +206,12 @@ KernelPlan prepare(const KernelQuery& query, const NearestKernels& kernels) {
                          group * geometry.group_size + c % geometry.chunks_per_group * kChunk;
                      const std::int64_t n = std::min(kChunk, group_end - from);
                      if (n <= 0) continue;
+                     std::uint8_t* index = shifted(args.out(2).as<std::uint8_t>(), from);
                      kernels.run(table, w + from, n,
                                  {shifted(args.out(0).as<float>(), from),
-                                  shifted(args.out(1).as<float>(), from),
-                                  shifted(args.out(2).as<std::uint8_t>(), from)});
+                                  shifted(args.out(1).as<float>(), from), index});
+                     if (sorted->as_given || index == nullptr) continue;
+                     for (std::int64_t i = 0; i < n; ++i) index[i] = sorted->places[index[i]];
                    }
                  });
   };

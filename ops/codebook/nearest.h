@@ -23,13 +23,12 @@ struct NearestResult {
   Value index;      // u8, w's shape: position of the nearest entry within its group
 };
 
-// w f32 of any shape (rows are axis 0), entries f32[groups, k], ascending within each group, k 1 to
-// 256, equal ones allowed; group_rows rows share a group, 0: all of them. Ties as in cell_limits.
+// w f32 of any shape (rows are axis 0), entries f32[groups, k] in any order, k 1 to 256, equal ones
+// allowed; group_rows rows share a group, 0: all of them. Ties as in cell_limits.
 // neighbour is the least entry greater than the nearest one when w >= entry, else the greatest
 // entry less than it; the nearest entry itself where there is none. w and entries that are equal
 // count as w above. entry has a gradient to `entries` (the sum over the weights that chose each);
-// w, neighbour and index have none. Throws Error on other shapes, and at run time for entries that
-// are not ascending.
+// w, neighbour and index have none. Throws Error on other shapes.
 NearestResult nearest(Value w, Value entries, std::int64_t group_rows = 0);
 
 }  // namespace ops

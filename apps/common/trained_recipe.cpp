@@ -1,0 +1,117 @@
+#include "apps/common/trained_recipe.h"
+
+#include <algorithm>
+
+#include "apps/common/recipe.h"
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr const char* kMocq = "mocq";
+constexpr const char* kMocqAuthors = "mocq-authors";
+constexpr const char* kQar = "qar";
+
+}  // namespace
+
+std::vector<std::string> TrainedRecipe::names() {
+  return {kMocq, kMocqAuthors, kQar, "ste", "twn", "ttq", "lsq", "dkm"};
+}
+
+bool TrainedRecipe::has(const std::string& method) {
+  const auto all = names();
+  return std::find(all.begin(), all.end(), method) != all.end();
+}
+
+void TrainedRecipe::add_flags(po::options_description& options) {
+  auto add = options.add_options();
+  add("train-epochs", flag(schedule.epochs), "epochs of methods that train with one schedule");
+  add("train-lr", flag(schedule.lr, "X"), "their learning rate; it falls by half a cosine");
+  add("train-lr-final", flag(schedule.lr_final, "X"), "share of it left at the end");
+  add("distill", text_flag(distill, "memory|teacher|none"),
+      "MOCQ: soft targets from each sample's last prediction, or from the network of the epoch "
+      "before");
+  add("distill-alpha", flag(mocq.distill.alpha, "X"), "their share at the end");
+  add("mocq-pull", flag(mocq.ramp_end, "X"),
+      "MOCQ: gradient norm of the quantization error at the end of its ramp, in terms of the "
+      "task's");
+  add("mocq-guard", flag(mocq.guard, "X"), "MOCQ: distance kept from the poles of the error");
+  add("regularizer", text_flag(regularizer, "FAMILY"), "QAR: l1, l2, soft, bins or spectral");
+  add("qar-pull", flag(qar.ramp_end, "X"), "QAR: as --mocq-pull");
+  add("qar-hard-from", flag(qar.hard_from, "X"),
+      "QAR: share of the epochs from which the forward pass is quantized (1: never)");
+  add("qar-finish-from", flag(qar.finish_from, "X"),
+      "QAR: share from which only representatives, biases and scales are trained");
+  add("dkm-begin", flag(qat.dkm_begin, "X"),
+      "DKM: temperature at the begin, in squares of half the mean distance of entries");
+  add("dkm-end", flag(qat.dkm_end, "X"), "DKM: at the end");
+  add("dkm-iterations", flag(qat.dkm_iterations), "DKM: soft k-means steps in a forward pass");
+}
+
+void TrainedRecipe::validate() const {
+  check_range("--train-epochs", schedule.epochs, 1, 1e6);
+  check_range("--train-lr", schedule.lr, 1e-12, 1e3);
+  check_range("--train-lr-final", schedule.lr_final, 0, 1);
+  quant::DistillOptions::parse(distill);
+  check_range("--distill-alpha", mocq.distill.alpha, 0, 1);
+  check_range("--mocq-pull", mocq.ramp_end, 1e-6, 1e6);
+  check_range("--mocq-guard", mocq.guard, 1e-6, 0.5);
+  quant::ClusterRegularizer::parse(regularizer);
+  check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
+  check_range("--qar-hard-from", qar.hard_from, 0, 1);
+  check_range("--qar-finish-from", qar.finish_from, 0, 1);
+  check_range("--dkm-begin", qat.dkm_begin, 1e-6, 1e3);
+  check_range("--dkm-end", qat.dkm_end, 1e-6, 1e3);
+  check_range("--dkm-iterations", qat.dkm_iterations, 1, 20);
+}
+
+Config TrainedRecipe::config(const std::string& method) const {
+  Config out = {{"train.epochs", std::to_string(schedule.epochs)},
+                {"train.lr", exact(schedule.lr)},
+                {"train.lr_final", exact(schedule.lr_final)}};
+  if (method == kMocq || method == kMocqAuthors) {
+    out["mocq.distill"] = distill;
+    out["mocq.distill_alpha"] = exact(mocq.distill.alpha);
+  }
+  if (method == kMocq) {
+    out["mocq.pull"] = exact(mocq.ramp_begin) + " to " + exact(mocq.ramp_end);
+    out["mocq.ramp"] = exact(mocq.start) + " to " + exact(mocq.ramp_until);
+    out["mocq.guard"] = exact(mocq.guard);
+    out["mocq.refit_until"] = exact(mocq.refit_until);
+  }
+  if (method == kQar) {
+    out["qar.regularizer"] = regularizer;
+    out["qar.pull"] = exact(qar.ramp_begin) + " to " + exact(qar.ramp_end);
+    out["qar.ramp_until"] = exact(qar.ramp_until);
+    out["qar.hard_from"] = exact(qar.hard_from);
+    out["qar.finish_from"] = exact(qar.finish_from);
+    if (regularizer == "soft") out["qar.temperature"] = exact(qar.temperature);
+  }
+  if (method == "dkm") {
+    out["dkm.temperature"] = exact(qat.dkm_begin) + " to " + exact(qat.dkm_end);
+    out["dkm.iterations"] = std::to_string(qat.dkm_iterations);
+  }
+  return out;
+}
+
+std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) const {
+  if (name == kMocq || name == kMocqAuthors) {
+    quant::MocqOptions options = mocq;
+    options.schedule = schedule;
+    options.authors = name == kMocqAuthors;
+    options.distill.kind = quant::DistillOptions::parse(distill);
+    return std::make_unique<quant::Mocq>(options);
+  }
+  if (name == kQar) {
+    quant::QarOptions options = qar;
+    options.schedule = schedule;
+    options.family = quant::ClusterRegularizer::parse(regularizer);
+    return std::make_unique<quant::Qar>(options);
+  }
+  quant::QatOptions options = qat;
+  options.schedule = schedule;
+  options.kind = quant::parse_qat(name);
+  return std::make_unique<quant::Qat>(options);
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,34 @@
+// Settings of the methods that train with one schedule: MOCQ, QAR and quantization-aware training.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/common/flags.h"
+#include "core/files/checkpoint.h"
+#include "quant/mocq.h"
+#include "quant/qar.h"
+#include "quant/qat.h"
+
+namespace tessera::apps {
+
+struct TrainedRecipe {
+  quant::TrainingSchedule schedule;
+  quant::MocqOptions mocq;
+  quant::QarOptions qar;
+  quant::QatOptions qat;
+  std::string distill = "memory", regularizer = "l2";  // as flags give them
+
+  static std::vector<std::string> names();  // "mocq", "mocq-authors", "qar", "ste", ...
+  static bool has(const std::string& method);
+
+  void add_flags(po::options_description& options);
+  void validate() const;  // throws Error naming the flag
+  // What shapes the result of `method`.
+  Config config(const std::string& method) const;
+  // Throws Error for an unknown name.
+  std::unique_ptr<quant::Method> method(const std::string& name) const;
+};
+
+}  // namespace tessera::apps

@@ -1,0 +1,184 @@
+#include "quant/qat.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "quant/qat_transforms.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr std::pair<const char*, QatKind> kNames[] = {{"ste", QatKind::ste},
+                                                      {"twn", QatKind::twn},
+                                                      {"ttq", QatKind::ttq},
+                                                      {"lsq", QatKind::lsq},
+                                                      {"dkm", QatKind::dkm}};
+
+bool is_ternary(QatKind kind) {
+  return kind == QatKind::twn || kind == QatKind::ttq;
+}
+
+double mean_size(std::span<const float> w) {
+  double sum = 0;
+  for (const float v : w) sum += std::fabs(v);
+  return sum / static_cast<double>(w.size());
+}
+
+Tensor numbers(std::vector<float> values) {
+  const auto n = static_cast<std::int64_t>(values.size());
+  return Tensor::from(std::move(values), n == 1 ? Shape{} : Shape{n});
+}
+
+// The weights of {-n, 0, p} by a threshold on |w|, which is not the nearest-entry rule.
+CodebookTensor ternary(const TensorPlan& item, std::span<const float> w, double threshold, double n,
+                       double p) {
+  CodebookTensor c;
+  c.shape = item.shape;
+  c.format.bits = item.choice->spec.bits();
+  c.k = 3;
+  c.entries = {static_cast<float>(-n), 0, static_cast<float>(p)};
+  c.indices.resize(w.size());
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    c.indices[i] = w[i] > threshold ? 2 : -w[i] > threshold ? 0 : 1;
+    const double d = static_cast<double>(w[i]) - c.entries[c.indices[i]];
+    c.error += d * d;
+  }
+  return c;
+}
+
+CodebookTensor snap_twn(const TensorPlan& item, std::span<const float> w) {
+  const double threshold = 0.7 * mean_size(w);
+  double sum = 0, count = 0;
+  for (const float v : w) {
+    if (std::fabs(v) > threshold) sum += std::fabs(v), ++count;
+  }
+  const double a = sum / std::max(count, 1.0);
+  return ternary(item, w, threshold, a, a);
+}
+
+// The trained levels may have changed their signs; entries are ascending all the same.
+CodebookTensor snap_ttq(const TensorPlan& item, std::span<const float> w, const Tensor& levels) {
+  float most = 0;
+  for (const float v : w) most = std::max(most, std::fabs(v));
+  const auto values = levels.span<float>();
+  CodebookTensor c = ternary(item, w, 0.05 * most, values[0], values[1]);
+  std::vector<std::uint8_t> order = {0, 1, 2}, place(3);
+  std::sort(order.begin(), order.end(),
+            [&](std::uint8_t a, std::uint8_t b) { return c.entries[a] < c.entries[b]; });
+  for (std::uint8_t i = 0; i < 3; ++i) place[order[i]] = i;
+  for (auto& index : c.indices) index = place[index];
+  std::sort(c.entries.begin(), c.entries.end());
+  return c;
+}
+
+std::vector<float> lsq_entries(int bits, float step) {
+  const UniformLevels levels = uniform_levels(bits);
+  std::vector<float> out;
+  for (int q = -levels.negative; q <= levels.positive; ++q) {
+    if (bits > 1 || q != 0) out.push_back(static_cast<float>(q) * step);
+  }
+  return out;
+}
+
+}  // namespace
+
+QatKind parse_qat(const std::string& text) {
+  for (const auto& [name, kind] : kNames) {
+    if (text == name) return kind;
+  }
+  fail("quantization-aware training '", text, "' is unknown; there are ste, twn, ttq, lsq and dkm");
+}
+
+const char* name(QatKind kind) {
+  for (const auto& [name, known] : kNames) {
+    if (kind == known) return name;
+  }
+  return "?";
+}
+
+void Qat::check_plan(const CompressionPlan& plan) const {
+  for (const auto& item : plan.tensors) {
+    if (!item.choice || options_.kind == QatKind::ste) continue;
+    check(item.choice->group_rows == 0, name(), ": '", item.name,
+          "' must have one codebook for the tensor, not one for ", item.choice->group_rows,
+          " rows");
+    check(!is_ternary(options_.kind) || item.choice->spec.bits() == 2, name(),
+          " makes three levels, which take 2 bits; '", item.name, "' is to have ",
+          item.choice->spec.bits());
+  }
+}
+
+void Qat::prepare(nn::Trainer& trainer, const Codebooks& direct) {
+  State& state = trainer.state();
+  for (const auto& [weight, c] : direct) {
+    const auto w = std::as_const(state).get(weight).span<float>();
+    const double size = mean_size(w);
+    switch (options_.kind) {
+      case QatKind::lsq: {
+        const UniformLevels levels = uniform_levels(choice(weight)->spec.bits());
+        const double start =
+            levels.negative == levels.positive ? size : 2 * size / std::sqrt(levels.positive);
+        state.set(weight + kQatStep, numbers({static_cast<float>(start)}));
+        break;
+      }
+      case QatKind::ttq: {
+        const CodebookTensor ternary = snap_twn({weight, c.shape, *choice(weight), ""}, w);
+        state.set(weight + kQatLevels, numbers({ternary.entries[2], ternary.entries[2]}));
+        break;
+      }
+      case QatKind::dkm:
+        state.set(weight + kQatCentroids, Tensor::from(c.entries, Shape{c.k}));
+        state.set(weight + kQatWidth, numbers({cell_width(c)}));
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+void Qat::attach(nn::Trainer& trainer) {
+  trainer.set_weight_transform(make_transform(options_, plan()));
+}
+
+void Qat::set_scalars(nn::Trainer& trainer, double progress) {
+  if (options_.kind != QatKind::dkm) return;
+  trainer.set("dkm.temperature",
+              options_.dkm_begin * std::pow(options_.dkm_end / options_.dkm_begin, progress));
+}
+
+void Qat::finish_epoch(nn::Trainer& trainer, std::int64_t) {
+  if (options_.kind != QatKind::ste) return;
+  State& state = trainer.state();
+  CStepReport ignored;
+  for (const auto& [weight, c] : fit_weights(state, codebooks(trainer), ignored)) {
+    state.set(weight + kQatEntries, Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+  }
+}
+
+Codebooks Qat::snap(const nn::Trainer& trainer) const {
+  const State& state = trainer.state();
+  if (is_ternary(options_.kind)) {
+    Codebooks out;
+    for (const auto& item : plan().tensors) {
+      if (!item.choice) continue;
+      const auto w = state.get(item.name).span<float>();
+      out.emplace(item.name, options_.kind == QatKind::twn
+                                 ? snap_twn(item, w)
+                                 : snap_ttq(item, w, state.get(item.name + kQatLevels)));
+    }
+    return out;
+  }
+  return assign_all(plan(), state, [&](const std::string& weight) {
+    switch (options_.kind) {
+      case QatKind::lsq:
+        return lsq_entries(choice(weight)->spec.bits(), state.get(weight + kQatStep).item());
+      case QatKind::dkm:
+        return state.get(weight + kQatCentroids).to_vector<float>();
+      default:
+        return state.get(weight + kQatEntries).to_vector<float>();
+    }
+  });
+}
+
+}  // namespace tessera::quant
