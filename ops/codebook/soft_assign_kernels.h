@@ -22,9 +22,9 @@ struct SoftAssignCotangents {
   float log_sum;
 };
 
-// In lanes of the widest registers: weights, mass or gains, sums; three vectors.
+// In lanes of the widest registers: weights, mass or gains, and sums.
 constexpr int64_t soft_assign_work(int64_t k, int64_t d) {
-  return 16 * (2 * k + k * d + 3 * d);
+  return 16 * (2 * k + k * d);
 }
 
 struct SoftAssignKernels {

@@ -47,7 +47,7 @@ inline F div(F a, F b) {
   return {a.v / b.v};
 }
 inline F fma(F a, F b, F c) {
-  return {__builtin_fmaf(a.v, b.v, c.v)};
+  return {a.v * b.v + c.v};  // rounds twice: fmaf is slow where there is no instruction for it
 }
 // As the instruction: b when either is NaN.
 inline F raw_max(F a, F b) {
@@ -56,8 +56,9 @@ inline F raw_max(F a, F b) {
 inline F raw_min(F a, F b) {
   return a.v < b.v ? a : b;
 }
+// For |a| < 2^22.
 inline F nearest(F a) {
-  return {__builtin_nearbyintf(a.v)};
+  return {(a.v + 0x1.8p23f) - 0x1.8p23f};
 }
 
 inline M less(F a, F b) {
@@ -109,9 +110,12 @@ inline I shift_right(I a) {
 inline F to_float(I a) {
   return {static_cast<float>(a)};
 }
-// p * 2^n for an integral n in [-300, 300].
+// p * 2^n for an integral n in [-250, 250], in two steps: either power is an ordinary number.
 inline F scale_by_power(F p, F n) {
-  return {n.v == n.v ? __builtin_ldexpf(p.v, static_cast<int>(n.v)) : n.v};
+  if (n.v != n.v) return n;
+  const I whole = static_cast<I>(n.v), half = whole / 2;
+  const F once = mul(p, floats((half + 127) << 23));
+  return mul(once, floats((whole - half + 127) << 23));
 }
 inline float sum_of(F v) {
   return v.v;
