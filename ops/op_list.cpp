@@ -4,6 +4,7 @@
 #include "ops/codebook/nearest.h"
 #include "ops/codebook/soft_assign.h"
 #include "ops/conv/conv.h"
+#include "ops/embedding/embedding.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
 #include "ops/pool/pool.h"
@@ -77,6 +78,9 @@ constexpr const OpDef* kOps[] = {
     &kNearest,
     &kSoftAssign,
     &kSoftAssignGrad,
+    &kEmbedding,
+    &kEmbeddingGrad,
+    &kScatterRows,
     &kSoftmax,
     &kLogSoftmax,
     &kCrossEntropy,

@@ -48,6 +48,7 @@ inline constexpr Bound kBounds[] = {
     {"channel_products", 5e-5, 1e-6},
     {"codebook_entries_grad", 2e-4, 2e-5},
     {"codebook_scale_grad", 2e-4, 2e-5},
+    {"embedding_grad", 1e-5, 1e-6},
     // Exponents of up to 4 / tau = 200; sums of thousands of vectors.
     {"soft_assign", 1e-5, 1e-5},
     {"soft_assign_grad", 1e-3, 2e-5},
