@@ -1,5 +1,5 @@
-// Nearest entries, AVX2. Up to 16 entries live in registers; larger codebooks are searched by
-// gathers from the first level cache.
+// Nearest entries, AVX2. Up to 16 entries live in registers; of larger codebooks the first four
+// levels of the search do, the rest is gathered from the first level cache.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -9,14 +9,12 @@
 namespace tessera {
 namespace {
 
+// 16 floats, addressed by the lanes of a register.
 template <int levels>
 struct Lookup {
-  const float* values;
   __m256 low, high;
-  explicit Lookup(const float* p)
-      : values(p), low(_mm256_load_ps(p)), high(_mm256_load_ps(p + 8)) {}
+  explicit Lookup(const float* p) : low(_mm256_load_ps(p)), high(_mm256_load_ps(p + 8)) {}
   __m256 operator()(__m256i index) const {
-    if constexpr (levels > 4) return _mm256_i32gather_ps(values, index, 4);
     const __m256 first = _mm256_permutevar8x32_ps(low, index);
     if constexpr (levels <= 3) return first;
     // Bit 3 of the index as the sign that the blend looks at.
@@ -27,22 +25,46 @@ struct Lookup {
 
 template <int levels>
 void run(const NearestTable& table, const float* w, int64_t n, NearestOut out) {
-  const Lookup<levels> limits(table.limits), entries(table.entries), below(table.below),
+  constexpr int kHeld = levels < 4 ? levels : 4;
+  constexpr bool kAllHeld = levels == kHeld;
+  constexpr int kStride = 1 << (levels - kHeld);
+  alignas(32) float coarse[16];
+  for (int i = 0; i < 16; ++i) coarse[i] = table.limits[(i + 1) * kStride - 1];
+  const Lookup<kHeld> limits(coarse), entries(table.entries), below(table.below),
       above(table.above);
   const auto block = [&](const float* from, float* entry_to, float* neighbour_to,
                          uint8_t* index_to) {
     const __m256 x = _mm256_loadu_ps(from);
     __m256i index = _mm256_setzero_si256();
-#pragma GCC unroll 8
-    for (int step = 1 << levels >> 1; step > 0; step >>= 1) {
-      const __m256 limit = limits(_mm256_add_epi32(index, _mm256_set1_epi32(step - 1)));
+    const auto advance = [&](__m256 limit, int step) {
       const __m256i more = _mm256_castps_si256(_mm256_cmp_ps(x, limit, _CMP_GT_OQ));
       index = _mm256_add_epi32(index, _mm256_and_si256(more, _mm256_set1_epi32(step)));
+    };
+#pragma GCC unroll 8
+    for (int step = 1 << kHeld >> 1; step > 0; step >>= 1)
+      advance(limits(_mm256_add_epi32(index, _mm256_set1_epi32(step - 1))), step);
+    if constexpr (!kAllHeld) {
+      index = _mm256_slli_epi32(index, levels - kHeld);
+#pragma GCC unroll 8
+      for (int step = kStride >> 1; step > 0; step >>= 1)
+        advance(_mm256_i32gather_ps(table.limits + step - 1, index, 4), step);
     }
-    const __m256 entry = entries(index);
+    __m256 entry;
+    if constexpr (kAllHeld)
+      entry = entries(index);
+    else
+      entry = _mm256_i32gather_ps(table.entries, index, 4);
     if (neighbour_to) {
       const __m256 up = _mm256_cmp_ps(x, entry, _CMP_GE_OQ);
-      _mm256_storeu_ps(neighbour_to, _mm256_blendv_ps(below(index), above(index), up));
+      __m256 neighbour;
+      if constexpr (kAllHeld) {
+        neighbour = _mm256_blendv_ps(below(index), above(index), up);
+      } else {
+        // -1 in the lanes that look up.
+        const __m256i at = _mm256_sub_epi32(_mm256_slli_epi32(index, 1), _mm256_castps_si256(up));
+        neighbour = _mm256_i32gather_ps(table.sides, at, 4);
+      }
+      _mm256_storeu_ps(neighbour_to, neighbour);
     }
     if (entry_to) _mm256_storeu_ps(entry_to, entry);
     if (index_to) {

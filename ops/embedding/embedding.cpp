@@ -156,7 +156,7 @@ std::string refuses_codebook(const KernelQuery& query) {
 template <std::uint32_t kBits>
 KernelPlan prepare_codebook(const KernelQuery& query) {
   constexpr CpuFeatures features{kBits};
-  constexpr std::size_t kMostTables = 1 << 18;  // bytes; of more groups each row fills its own
+  constexpr std::size_t kMostTables = 1 << 16;  // bytes; of more groups each row fills its own
   const Lookup lookup(query.node);
   const CodebookView view = view_of(query.node.input(0));
   const bool shared = decoder_bytes(view) <= kMostTables;
