@@ -12,6 +12,9 @@ using tessera::SoftAssignCotangents;
 using tessera::SoftAssignRun;
 
 constexpr int64_t kMaxLength = 16;
+// Weights under e^-75 = 3e-33 of the largest one are 0: they and their products would be subnormal
+// numbers, which cost processors a hundred times more than others.
+constexpr float kNothing = -75.0f;
 
 // Up to kLanes vectors of d floats, turned: x[c] holds element c of all of them.
 inline void load_turned(const float* from, int64_t count, int64_t d, F* x) {
@@ -69,7 +72,8 @@ inline F soft_weights(const SoftAssignRun& run, const F* x, float* weights, F* m
   }
   F total = set(0.0f);
   for (int64_t k = 0; k < run.k; ++k) {
-    const F e = exp(sub(load(weights + k * kLanes), m));
+    const F below = sub(load(weights + k * kLanes), m);
+    const F e = select(less(below, set(kNothing)), set(0.0f), exp(raw_max(set(kNothing), below)));
     store(weights + k * kLanes, e);
     total = add(total, e);
   }

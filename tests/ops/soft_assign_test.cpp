@@ -103,7 +103,7 @@ TEST(SoftAssign, LongSums) {
       EXPECT_NEAR(at(out[1], k), want[1].v[static_cast<std::size_t>(k)], 0.05);
       EXPECT_NEAR(at(out[2], k), want[2].v[static_cast<std::size_t>(k)], 0.05);
     }
-    EXPECT_NEAR(mass, 300011, 0.1);
+    EXPECT_NEAR(mass, 300011, 0.5);
     if (first.empty()) first = out;
     for (std::size_t o = 0; o < out.size(); ++o) EXPECT_TRUE(equal_bits(first[o], out[o])) << o;
   }
