@@ -33,7 +33,7 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
   return model;
 }
 
-SizeReport size_report(const Model& model) {
+SizeReport size_report(const Model& model, const CodedPlanes& coded) {
   SizeReport report;
   std::map<std::string, bool> counted;
   for (const Node& node : model.graph.nodes()) {
@@ -54,7 +54,11 @@ SizeReport size_report(const Model& model) {
       const std::string& name = plane.node->name();
       return counted.emplace(name, true).second ? model.state.get(name).bytes() : 0;
     };
-    item.index_bytes = bytes_of(node.input(0));
+    const bool first = !counted.contains(indices);
+    item.index_bytes = item.file_index_bytes = bytes_of(node.input(0));
+    if (const auto found = coded.find(indices); first && found != coded.end()) {
+      item.file_index_bytes = found->second;
+    }
     item.codebook_bytes = bytes_of(node.input(1));
     if (node.inputs().size() > 2 && node.input(2)) item.scale_bytes = bytes_of(node.input(2));
     std::vector<std::uint8_t> unpacked(static_cast<std::size_t>(format.index_count(type.shape)));
@@ -67,7 +71,7 @@ SizeReport size_report(const Model& model) {
     if (counted.contains(node->name())) continue;
     const Tensor& tensor = model.state.get(node->name());
     report.tensors.push_back({node->name(), tensor.shape(), std::string(name(tensor.dtype())),
-                              tensor.numel(), 0, 0, 0, tensor.bytes(), 0});
+                              tensor.numel(), 0, 0, 0, tensor.bytes(), 0, 0});
   }
   return report;
 }
@@ -96,6 +100,28 @@ double SizeReport::bits_per_weight() const {
   std::int64_t n = 0;
   for (const auto& t : tensors) n += t.index_bytes + t.codebook_bytes + t.scale_bytes;
   return 8.0 * static_cast<double>(n) / static_cast<double>(weights());
+}
+
+bool SizeReport::entropy_coded() const {
+  return file_index_bytes() != index_bytes();
+}
+
+std::int64_t SizeReport::index_bytes() const {
+  std::int64_t n = 0;
+  for (const auto& t : tensors) n += t.index_bytes;
+  return n;
+}
+
+std::int64_t SizeReport::file_index_bytes() const {
+  std::int64_t n = 0;
+  for (const auto& t : tensors) n += t.file_index_bytes;
+  return n;
+}
+
+double SizeReport::file_bits_per_weight() const {
+  if (weights() == 0) return 32;
+  const auto saved = static_cast<double>(index_bytes() - file_index_bytes());
+  return bits_per_weight() - 8 * saved / static_cast<double>(weights());
 }
 
 double SizeReport::entropy_bits_per_weight() const {
@@ -135,6 +161,11 @@ std::string SizeReport::text() const {
       << " bits a coded weight (" << entropy_bits_per_weight() << " after entropy coding), "
       << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes()
       << " bytes)\n";
+  if (entropy_coded()) {
+    out << "in the file: indices " << file_index_bytes() << " bytes, entropy-coded from "
+        << index_bytes() << "; " << std::setprecision(4) << file_bits_per_weight()
+        << " bits a coded weight\n";
+  }
   return out.str();
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/files/model.h"
 #include "core/model.h"
 #include "quant/codebook_tensor.h"
 
@@ -28,6 +29,8 @@ struct TensorReport {
   std::int64_t scale_bytes = 0;
   std::int64_t dense_bytes = 0;  // when it is stored dense
   double entropy_bits = 0;       // per weight, of the indices
+  // What the file holds in place of index_bytes when they are entropy-coded there; else the same.
+  std::int64_t file_index_bytes = 0;
   bool coded() const { return dense_bytes == 0; }
 };
 
@@ -40,9 +43,16 @@ struct SizeReport {
   double bits_per_weight() const;
   double entropy_bits_per_weight() const;
   double ratio() const;  // dense_bytes / bytes
+  // Of the file, whose indices may be entropy-coded: everything above is of the packed planes, as
+  // they lie in memory.
+  bool entropy_coded() const;
+  std::int64_t index_bytes() const;
+  std::int64_t file_index_bytes() const;
+  double file_bits_per_weight() const;
   std::string text() const;
 };
 
-SizeReport size_report(const Model& model);
+// `coded` is what the model's file holds entropy-coded (SavedModel::coded, coded_planes()).
+SizeReport size_report(const Model& model, const CodedPlanes& coded = {});
 
 }  // namespace tessera::quant

@@ -20,6 +20,51 @@ def read_tensors(data):
     return out
 
 
+def plane_of(tensors, name):
+    return tensors[name] if name in tensors else rans_decode(bytes(tensors[name + ".rans"]))
+
+
+def rans_decode(coded):
+    """The indices of an entropy-coded plane, packed as a plain file holds them."""
+    version, bits, size, count = struct.unpack_from("<BBHQ", coded)
+    words_at = 12 + 2 * size + 32
+    if version != 1 or not 1 <= bits <= 8 or len(coded) < words_at or len(coded) % 2:
+        raise ValueError("not a coded plane of version 1")
+    frequencies = struct.unpack_from(f"<{size}H", coded, 12) + (0,) * ((1 << bits) - size)
+    states = list(struct.unpack_from("<8I", coded, 12 + 2 * size))
+    words = iter(struct.unpack_from(f"<{(len(coded) - words_at) // 2}H", coded, words_at))
+    if sum(frequencies) != 1 << 15 or min(states) < 1 << 16:
+        raise ValueError("frequencies or states out of range")
+    below = [sum(frequencies[:i]) for i in range((1 << bits) + 1)]
+    together = 8 // bits  # indices of a symbol
+    free = (1 << 14) - sum(f > 0 for f in frequencies) ** together
+    table, starts, sizes = [], {}, {}
+    for symbol in range(1 << bits * together):
+        low, high, once = 0, free, 1
+        for i in reversed(range(together)):
+            index, wide = symbol >> i * bits & (1 << bits) - 1, high - low
+            low, high = low + (wide * below[index] >> 15), low + (wide * below[index + 1] >> 15)
+            once &= frequencies[index] > 0
+        starts[symbol], sizes[symbol] = len(table), high - low + once
+        table += [symbol] * sizes[symbol]
+    plane, total = 0, -(-count // together)
+    packed = bytearray()
+    for i in range(total):
+        slot = states[i % 8] & (1 << 14) - 1
+        symbol = table[slot]
+        state = sizes[symbol] * (states[i % 8] >> 14) + slot - starts[symbol]
+        if state < 1 << 16:
+            state = state << 16 | next(words)
+        states[i % 8] = state
+        plane |= symbol << i % 8 * bits * together
+        if i % 8 == 7 or i == total - 1:  # 8 symbols fill whole bytes
+            packed += plane.to_bytes(bits * together, "little")
+            plane = 0
+    if states != [1 << 16] * 8 or next(words, None) is not None:
+        raise ValueError("the states or the words do not end where they should")
+    return packed[:-(-count * bits // 8)]
+
+
 def decode(type_text, indices, entries, scale=None):
     """Values of a codebook tensor; type_text is such as f32[300,784]@cb4:bf16/g64s32v2."""
     shape, bits, group, block, d = re.fullmatch(
@@ -44,6 +89,8 @@ def decode(type_text, indices, entries, scale=None):
 
 def main(path, wanted=None):
     model = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    if model["weights"].get("coding", "rans") != "rans":
+        sys.exit(f"{path}: its planes are coded by {model['weights']['coding']}, expected rans")
     data = (pathlib.Path(path).parent / model["weights"]["file"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != model["weights"]["sha256"]:
         sys.exit(f"{model['weights']['file']}: its sha256 is not the one in {path}")
@@ -61,7 +108,13 @@ def main(path, wanted=None):
     if wanted not in found:
         sys.exit(f"{path}: no parameter '{wanted}'")
     type_text, planes = found[wanted]
-    values = decode(type_text, *(tensors[p] for p in planes)) if planes else tensors[wanted]
+    if not planes:
+        values = tensors[wanted]
+    else:
+        try:
+            values = decode(type_text, *(plane_of(tensors, plane) for plane in planes))
+        except (ValueError, StopIteration, struct.error) as error:
+            sys.exit(f"{model['weights']['file']}: '{planes[0]}' is damaged: {error}")
     return [f"{value:.9g}" for value in values]
 
 

@@ -25,6 +25,8 @@ Json Compression::json() const {
           {"entropy_bits", entropy_bits},
           {"effective_bits", effective_bits},
           {"ratio", ratio},
+          {"file_index_bytes", file_index_bytes},
+          {"file_bits_per_weight", file_bits_per_weight},
           {"dense_us", dense_us},
           {"packed_us", packed_us},
           {"decoded", decoded},
@@ -51,6 +53,10 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.entropy_bits = at.at("entropy_bits").number();
   out.effective_bits = at.at("effective_bits").number();
   out.ratio = at.at("ratio").number();
+  // Results of before there were coded files lack them.
+  const auto file_bytes = at.find("file_index_bytes"), file_bits = at.find("file_bits_per_weight");
+  out.file_index_bytes = file_bytes ? file_bytes->integer(0) : out.index_bytes;
+  out.file_bits_per_weight = file_bits ? file_bits->number() : out.bits_per_weight;
   out.dense_us = at.at("dense_us").number();
   out.packed_us = at.at("packed_us").number();
   for (const JsonAt& line : at.at("decoded").items()) out.decoded.push_back(line.text());

@@ -68,8 +68,11 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   std::vector<std::string> header = {"method",   "codebook", "scope",  "seed",
                                      "before %", "DC %",     "after %"};
   for (auto& name : extra_columns(rows.front().after)) header.push_back(std::move(name));
-  for (const char* name : {"weights B", "JSON B", "bits/w", "entropy", "effective", "ratio",
-                           "dense us", "packed us", "decoded", "kernel"}) {
+  const bool coded = std::any_of(rows.begin(), rows.end(),
+                                 [](const Compression& row) { return row.entropy_coded(); });
+  for (const char* name : {"weights B", "JSON B", "bits/w", "entropy"}) header.push_back(name);
+  if (coded) header.insert(header.end(), {"file b/w", "indices B", "coded B"});
+  for (const char* name : {"effective", "ratio", "dense us", "packed us", "decoded", "kernel"}) {
     header.push_back(name);
   }
   Table table(std::move(header));
@@ -83,8 +86,15 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
                                       fixed(row.after.all.error_percent(), 2)};
     for (auto& cell : extra_cells(row.after)) cells.push_back(std::move(cell));
     for (auto& cell : {std::to_string(row.weights_bytes), std::to_string(row.json_bytes),
-                       fixed(row.bits_per_weight, 3), fixed(row.entropy_bits, 3),
-                       fixed(row.effective_bits, 3), fixed(row.ratio, 2), fixed(row.dense_us, 1),
+                       fixed(row.bits_per_weight, 3), fixed(row.entropy_bits, 3)}) {
+      cells.push_back(cell);
+    }
+    if (coded) {
+      cells.insert(cells.end(),
+                   {fixed(row.file_bits_per_weight, 3), std::to_string(row.index_bytes),
+                    std::to_string(row.file_index_bytes)});
+    }
+    for (auto& cell : {fixed(row.effective_bits, 3), fixed(row.ratio, 2), fixed(row.dense_us, 1),
                        fixed(row.packed_us, 1), std::to_string(row.decoded.size()), row.kernel}) {
       cells.push_back(cell);
     }
@@ -93,6 +103,11 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   out << "Test errors in percent; weights B: the file with every weight, bias and statistic; bits "
          "a coded weight (as\nstored, by entropy) and effective: the file's bits by all numbers of "
          "the network; latency at batch 1, median.\n";
+  if (coded) {
+    out << "file b/w: bits a coded weight in the file, whose indices are entropy-coded from "
+           "indices "
+           "B to coded B; all of it is\ndecoded at load.\n";
+  }
   table.print(out);
   print_decoded(out, rows);
   const auto groups = group(rows);

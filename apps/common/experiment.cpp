@@ -77,10 +77,12 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
   out.after = measure(model.graph, model.state, task.data.tests);
   out.weights_bytes = saved.weights_bytes;
   out.json_bytes = saved.json_bytes;
-  const auto size = quant::size_report(model);
+  const auto size = quant::size_report(model, saved.coded);
   out.bits_per_weight = size.bits_per_weight();
   out.entropy_bits = size.entropy_bits_per_weight();
   out.ratio = size.ratio();
+  out.file_index_bytes = size.file_index_bytes();
+  out.file_bits_per_weight = size.file_bits_per_weight();
   double numbers = 0;
   for (const auto& tensor : size.tensors) {
     out.index_bytes += tensor.index_bytes;
@@ -185,7 +187,7 @@ std::string plan_text(const Task& task, const CompressRecipe& recipe, const Vari
 std::optional<Compression> compress_reference(Session& session, const Task& task,
                                               const Reference& reference,
                                               const CompressRecipe& recipe, const Variant& variant,
-                                              std::uint64_t seed) {
+                                              std::uint64_t seed, const SaveOptions& form) {
   Config config = reference.model.settings;
   for (const auto& [key, value] : task.settings) config[key] = value;
   for (const auto& [key, value] : recipe.config(variant.method, variant.codebook)) {
@@ -195,11 +197,14 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   config["reference.seed"] = config.contains("seed") ? config["seed"] : "none";
   config["seed"] = std::to_string(seed);
   config["reference.weights_sha256"] = reference.weights_sha256;
+  // The file's form is no part of the model, but a stored result tells the bytes of one.
+  Config result_config = config;
+  if (form.entropy_coded) result_config["entropy_coded"] = "on";
   const std::string name = with_prefix(session, cat(variant.slug(), "-s", seed));
   const Results results(session.flags().out, session.flags().resume);
   const fs::path file = session.path(name + ".json"),
                  checkpoint = session.path(name + ".checkpoint");
-  if (const auto found = results.find(name, config); found && fs::exists(file)) {
+  if (const auto found = results.find(name, result_config); found && fs::exists(file)) {
     session.detail() << variant.text() << ", seed " << seed << ": already done, " << file.string()
                      << "\n";
     return Compression::parse(*found, session.path(name + ".result").string());
@@ -232,7 +237,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
 
   Model model = quant::harden(trainer, done.codebooks);
   model.settings = config;
-  const SavedModel saved = save(model, file);
+  const SavedModel saved = save(model, file, form);
   out.file = saved.json.filename().string();
   out.seed = static_cast<std::int64_t>(seed);
   out.seconds = done.seconds;
@@ -243,7 +248,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   session.detail() << "  " << out.file << ": " << out.after.text() << "; reference "
                    << fixed(out.error_before, 2) << " %, DC " << fixed(out.error_dc, 2) << " %; "
                    << out.weights_bytes << " + " << out.json_bytes << " bytes" << std::endl;
-  results.store(name, config, out.json());
+  results.store(name, result_config, out.json());
   session.log("result", out.json());
   remove_checkpoint(checkpoint);
   return out;

@@ -10,6 +10,7 @@
 #include "apps/common/results.h"
 #include "apps/common/session.h"
 #include "apps/common/task.h"
+#include "core/files/model.h"
 #include "core/model.h"
 
 namespace tessera::apps {
@@ -53,10 +54,15 @@ struct Compression {
   // Of a coded weight; by entropy; of any number of the network, batch norm and biases included.
   double bits_per_weight = 0, entropy_bits = 0, effective_bits = 0;
   double ratio = 0;
+  // Of the file, when its indices are entropy-coded; else index_bytes and bits_per_weight.
+  std::int64_t file_index_bytes = 0;
+  double file_bits_per_weight = 0;
   double dense_us = 0, packed_us = 0;  // latency at batch 1, median
   std::vector<std::string> decoded;    // weights that a kernel needs decoded whole
   double distance = 0;                 // ||w - Delta||/||w|| of the last C step
   double seconds = 0;                  // of the method
+
+  bool entropy_coded() const { return file_index_bytes != index_bytes; }
 
   Json json() const;
   static Compression parse(const Json& json, const std::string& file);
@@ -72,6 +78,6 @@ std::string plan_text(const Task& task, const CompressRecipe& recipe, const Vari
 std::optional<Compression> compress_reference(Session& session, const Task& task,
                                               const Reference& reference,
                                               const CompressRecipe& recipe, const Variant& variant,
-                                              std::uint64_t seed);
+                                              std::uint64_t seed, const SaveOptions& form = {});
 
 }  // namespace tessera::apps

@@ -5,6 +5,7 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/flags.h"
+#include "apps/common/table.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
@@ -34,21 +35,33 @@ double bits_of(const quant::TensorReport& t) {
 void print_parameters(const quant::SizeReport& report) {
   std::size_t width = 9;
   for (const auto& t : report.tensors) width = std::max(width, t.name.size());
+  const bool coded = report.entropy_coded();
   const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
-                       const auto& elements, const auto& bytes, const auto& bits) {
+                       const auto& elements, const auto& bytes, const auto& bits,
+                       const auto& entropy, const auto& file) {
     std::cout << "  " << std::left << std::setw(static_cast<int>(width) + 2) << name
               << std::setw(16) << shape << std::setw(16) << encoding << std::right << std::setw(11)
-              << elements << std::setw(12) << bytes << std::setw(13) << bits << "\n";
+              << elements << std::setw(12) << bytes << std::setw(14) << bits << std::setw(9)
+              << entropy;
+    if (coded) std::cout << std::setw(15) << file;
+    std::cout << "\n";
   };
   std::cout << "parameters\n" << std::fixed << std::setprecision(4);
-  row("name", "shape", "encoding", "elements", "bytes", "bits/element");
+  row("name", "shape", "encoding", "elements", "bytes", "bits/element", "entropy", "bytes in file");
   for (const auto& t : report.tensors) {
-    row(t.name, t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t));
+    const auto entropy = t.coded() ? fixed(t.entropy_bits, 4) : std::string("-");
+    row(t.name, t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t), entropy,
+        bytes_of(t) - t.index_bytes + t.file_index_bytes);
   }
   std::cout << "  " << report.bytes() << " bytes in all, " << report.dense_bytes() << " as f32, "
             << std::setprecision(2) << report.ratio() << " times smaller; " << std::setprecision(4)
             << report.bits_per_weight() << " bits a coded weight, "
             << report.entropy_bits_per_weight() << " by entropy\n";
+  if (coded) {
+    std::cout << "  in the file: indices " << report.file_index_bytes()
+              << " bytes, entropy-coded from " << report.index_bytes() << "; "
+              << report.file_bits_per_weight() << " bits a coded weight\n";
+  }
 }
 
 Json parameters_json(const quant::SizeReport& report) {
@@ -59,6 +72,7 @@ Json parameters_json(const quant::SizeReport& report) {
                        {"encoding", t.encoding},
                        {"elements", t.weights},
                        {"index_bytes", t.index_bytes},
+                       {"file_index_bytes", t.file_index_bytes},
                        {"codebook_bytes", t.codebook_bytes},
                        {"scale_bytes", t.scale_bytes},
                        {"dense_bytes", t.dense_bytes},
@@ -69,6 +83,10 @@ Json parameters_json(const quant::SizeReport& report) {
           {"dense_bytes", report.dense_bytes()},
           {"bits_per_weight", report.bits_per_weight()},
           {"entropy_bits_per_weight", report.entropy_bits_per_weight()},
+          {"entropy_coded", report.entropy_coded()},
+          {"index_bytes", report.index_bytes()},
+          {"file_index_bytes", report.file_index_bytes()},
+          {"file_bits_per_weight", report.file_bits_per_weight()},
           {"ratio", report.ratio()}};
 }
 
@@ -145,7 +163,8 @@ int inspect_command(const std::vector<std::string>& args) {
   const Model model = load(path);
   const Plan plan = model.graph.updates().empty() ? compile(model, compile_options)
                                                   : compile(model.graph, compile_options);
-  const quant::SizeReport report = quant::size_report(model);
+  const quant::SizeReport report =
+      quant::size_report(model, coded_planes(path, ops::standard_ops()));
 
   const auto weights = path.parent_path() / weights_name(path);
   const auto json_bytes = std::filesystem::file_size(path);

@@ -1,4 +1,4 @@
-// tessera: looks into saved models.
+// tessera: looks into saved models, and writes them in another form.
 #include <unistd.h>
 
 #include <csignal>
@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"inspect", "graph, encodings, bytes, chosen kernels and memory of a model", inspect_command},
     {"verify", "packed run against the decoded reference, per layer", verify_command},
     {"export", "the graph as text or JSON", export_command},
+    {"recode", "the same model with its indices entropy-coded, or packed", recode_command},
     {"ops", "the operators a graph may use", ops_command},
 };
 
@@ -38,7 +39,8 @@ void print_help() {
 int run(std::vector<std::string> args) {
   // Nothing here is worth finishing.
   std::signal(SIGINT, [](int) { ::_exit(kExitInterrupted); });
-  check(!args.empty(), "a command is needed: inspect, verify, export or ops; see tessera --help");
+  check(!args.empty(),
+        "a command is needed: inspect, verify, export, recode or ops; see tessera --help");
   const std::string name = args.front();
   args.erase(args.begin());
   if (name == "--help" || name == "-h" || name == "help") {
@@ -48,7 +50,7 @@ int run(std::vector<std::string> args) {
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(args);
   }
-  fail("unknown command '", name, "'; there are inspect, verify, export and ops");
+  fail("unknown command '", name, "'; there are inspect, verify, export, recode and ops");
 }
 
 }  // namespace

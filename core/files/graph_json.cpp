@@ -120,8 +120,14 @@ class Reader {
 
  private:
   static WeightsFile read_weights(const JsonAt& at) {
-    at.only({"file", "sha256"});
+    at.only({"file", "sha256", "coding"});
     WeightsFile out{at.at("file").text(), at.at("sha256").text()};
+    if (const auto coding = at.find("coding")) {
+      out.coding = coding->text();
+      if (out.coding != kRansCoding) {
+        coding->fail("expected '", kRansCoding, "', got ", quote(out.coding));
+      }
+    }
     // A model may not reach outside its folder.
     if (out.name.empty() || out.name.front() == '.' ||
         out.name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos) {
@@ -342,9 +348,9 @@ std::string graph_to_json(const Graph& graph, const std::map<std::string, std::s
   std::string out = cat("{\"format\":\"", kFormat, "\",\"version\":", kVersion, ",\n");
   if (!settings.empty()) out += cat("\"settings\":", json_text(Json(settings)), ",\n");
   if (weights) {
-    out +=
-        cat("\"weights\":", json_text(Json{{"file", weights->name}, {"sha256", weights->sha256}}),
-            ",\n");
+    Json file = {{"file", weights->name}, {"sha256", weights->sha256}};
+    if (!weights->coding.empty()) file["coding"] = weights->coding;
+    out += cat("\"weights\":", json_text(file), ",\n");
   }
   out += "\"nodes\":[";
   for (const Node& node : graph.nodes()) out += cat(node.id() ? ",\n" : "\n", node_json(node));

@@ -27,7 +27,11 @@ inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 39;  // of one v
 struct WeightsFile {
   std::string name;    // of a file in the same folder
   std::string sha256;  // 64 lower-case hexadecimal digits
+  // How planes of indices may be coded in it: "rans", or "" when all are packed. It stands in the
+  // JSON so that a reader that does not know it says so.
+  std::string coding = {};
 };
+inline constexpr std::string_view kRansCoding = "rans";
 
 struct GraphDocument {
   Graph graph;

@@ -7,6 +7,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
+#include "core/files/index_planes.h"
 #include "core/files/json_io.h"
 #include "core/files/safetensors.h"
 #include "core/op_def.h"
@@ -90,11 +91,6 @@ void check_codebook(const Node& node, const std::map<std::string, Tensor>& tenso
         " is not below the number of entries, ", k);
 }
 
-bool binds_codebook(const Node& node) {
-  return node.op().has(kStorage | kView) && !node.types().empty() &&
-         node.types()[0].encoding.codebook_format() != nullptr;
-}
-
 // Of older saves of the same NAME.
 bool is_weights_of(const std::string& file, const std::string& name) {
   if (file.size() != name.size() + 1 + kShaDigits + kExtension.size()) return false;
@@ -123,13 +119,18 @@ std::string list_text(const std::vector<std::string>& names) {
   return names.size() > 4 ? cat(out, " and ", names.size() - 4, " more") : out;
 }
 
-// Names, dtypes and shapes, from the header alone: before anything large is read.
-void check_header(const Graph& graph, const SafetensorsHeader& header, const std::string& weights,
-                  const std::string& json) {
-  std::map<std::string, const SafetensorsEntry*> entries;
+// Names, dtypes and shapes, from the header alone: before anything large is read. Returns the
+// planes that are coded.
+CodedPlanes check_header(const Graph& graph, const WeightsFile& file,
+                         const SafetensorsHeader& header, const std::string& weights,
+                         const std::string& json) {
+  SafetensorsEntries entries;
   for (const auto& entry : header.entries) entries[entry.name] = &entry;
+  const CodedPlanes coded =
+      file.coding.empty() ? CodedPlanes() : take_coded(graph, entries, weights);
   std::vector<std::string> missing;
   for (const Node* node : graph.states()) {
+    if (coded.contains(node->name())) continue;
     const auto found = entries.find(node->name());
     if (found == entries.end()) {
       missing.push_back(node->name());
@@ -147,6 +148,26 @@ void check_header(const Graph& graph, const SafetensorsHeader& header, const std
   std::vector<std::string> extra;
   for (const auto& entry : entries) extra.push_back(entry.first);
   check(extra.empty(), weights, ": tensor ", list_text(extra), " is not in ", json);
+  return coded;
+}
+
+struct OpenModel {
+  GraphDocument document;
+  fs::path weights;
+  CodedPlanes coded;
+};
+
+// Everything but the tensors.
+OpenModel open_model(const fs::path& path, const OpSet& ops) {
+  const std::string json = path.string();
+  GraphDocument document = parse_graph_document(ops, read_file(path, kMaxGraphBytes), json);
+  check(document.weights.has_value(), json, ": field 'weights' is missing");
+  const fs::path weights = path.parent_path() / document.weights->name;
+  check(fs::exists(weights), json, ": its weights file ", weights.string(),
+        " is missing; the two files travel together");
+  CodedPlanes coded = check_header(document.graph, *document.weights,
+                                   read_safetensors_header(weights), weights.string(), json);
+  return {std::move(document), weights, std::move(coded)};
 }
 
 }  // namespace
@@ -161,7 +182,7 @@ void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tens
   }
 }
 
-SavedModel save(const Model& model, const fs::path& path) {
+SavedModel save(const Model& model, const fs::path& path, const SaveOptions& options) {
   SavedModel out;
   out.json = path;
   if (out.json.extension() != ".json") out.json += ".json";
@@ -182,10 +203,13 @@ SavedModel save(const Model& model, const fs::path& path) {
   }
   check_weights(graph, tensors, "cannot save " + out.json.string());
 
+  if (options.entropy_coded) out.coded = encode_planes(graph, tensors);
+  const std::string coding(out.coded.empty() ? "" : kRansCoding);
+
   const SafetensorsImage image = make_safetensors(tensors);
   const std::string sha = image.sha256();
   const std::string file = cat(name, '-', sha.substr(0, kShaDigits), kExtension);
-  const std::string json = graph_to_json(graph, model.settings, WeightsFile{file, sha});
+  const std::string json = graph_to_json(graph, model.settings, WeightsFile{file, sha, coding});
   out.weights = folder / file;
   out.json_bytes = static_cast<std::int64_t>(json.size());
   out.weights_bytes = image.bytes();
@@ -203,21 +227,20 @@ SavedModel save(const Model& model, const fs::path& path) {
 }
 
 Model load(const fs::path& path, const OpSet& ops) {
-  const std::string json = path.string();
-  GraphDocument document = parse_graph_document(ops, read_file(path, kMaxGraphBytes), json);
-  check(document.weights.has_value(), json, ": field 'weights' is missing");
-  const fs::path weights = path.parent_path() / document.weights->name;
-  check(fs::exists(weights), json, ": its weights file ", weights.string(),
-        " is missing; the two files travel together");
-  check_header(document.graph, read_safetensors_header(weights), weights.string(), json);
+  auto [document, weights, coded] = open_model(path, ops);
   Safetensors read = read_safetensors(weights);
   check(read.sha256 == document.weights->sha256, weights.string(), ": its SHA-256 is ", read.sha256,
-        ", ", json, " says ", document.weights->sha256,
+        ", ", path.string(), " says ", document.weights->sha256,
         " (damaged, half-written, or of another model)");
+  if (!coded.empty()) decode_planes(document.graph, read.tensors, weights.string());
   check_weights(document.graph, read.tensors, weights.string());
   Model model{std::move(document.graph), {}, std::move(document.settings)};
   for (auto& [name, tensor] : read.tensors) model.state.set(name, std::move(tensor));
   return model;
+}
+
+CodedPlanes coded_planes(const fs::path& path, const OpSet& ops) {
+  return open_model(path, ops).coded;
 }
 
 }  // namespace tessera

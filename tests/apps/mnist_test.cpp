@@ -102,6 +102,35 @@ TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
   EXPECT_EQ(again["rows"][0]["correct"], row["correct"]);  // already two values per layer
 }
 
+TEST_F(Mnist, EntropyCodedFilesHoldTheSameModel) {
+  const std::string reference = path("reference/lenet300-reference-s1.json");
+  const auto ternary = [&](const std::string& out, const Args& more) {
+    Args args = {"compress",   "--data",         kTiny,    "--out",  path(out), "--method", "dc",
+                 "--codebook", "ternary-scaled", "--from", reference};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  must({"train", "--data", kTiny, "--out", path("reference"), "--epochs", "2"});
+  const Json plain = json(ternary("plain", {}))["rows"][0],
+             coded = json(ternary("coded", {"--entropy-coded"}))["rows"][0];
+  for (const char* same : {"correct", "bits_per_weight", "entropy_bits", "index_bytes", "ratio"}) {
+    EXPECT_EQ(coded[same], plain[same]) << same;
+  }
+  EXPECT_EQ(plain["file_index_bytes"], plain["index_bytes"]);
+  EXPECT_EQ(plain["file_bits_per_weight"], plain["bits_per_weight"]);
+  // Three values in 2 bits: at most 1.59 of them are information.
+  EXPECT_LT(coded["file_bits_per_weight"].get<double>(), 1.62);
+  EXPECT_GT(coded["file_bits_per_weight"].get<double>(), coded["entropy_bits"].get<double>());
+  EXPECT_LT(coded["weights_bytes"].get<int>(), plain["weights_bytes"].get<int>());
+  const Json eval =
+      json({"eval", path("coded/" + coded["file"].get<std::string>()), "--data", kTiny});
+  EXPECT_EQ(eval["correct"], plain["correct"]);
+  EXPECT_EQ(eval["file_bits_per_weight"], coded["file_bits_per_weight"]);
+  EXPECT_NE(must(ternary("coded", {"--entropy-coded"})).out.find("coded B"), std::string::npos);
+  // A stored result tells the bytes of its file.
+  EXPECT_NE(refused(ternary("coded", {"--resume"})).find("entropy_coded"), std::string::npos);
+}
+
 TEST_F(Mnist, LeNet5TakesImages) {
   const Json row = json({"compress", "--net", "lenet5", "--data", "synthetic:64:20", "--out",
                          path("out"), "--ref-epochs", "1", "--ref-batch", "32", "--method", "dc",

@@ -9,6 +9,7 @@
 #include "core/files/json_io.h"
 #include "core/files/model.h"
 #include "core/graph_text.h"
+#include "ops/load.h"
 #include "tests/core/sample_models.h"
 
 namespace tessera {
@@ -127,6 +128,53 @@ TEST_F(Tool, Exports) {
   EXPECT_TRUE(contains(refused("export " + file + " --text --json"), "exclude"));
   EXPECT_TRUE(
       contains(refused("export " + file + " --out /no/such/folder/x"), "/no/such/folder/x"));
+}
+
+TEST_F(Tool, RecodesBothWays) {
+  const Model model = testing::packed_mlp({120, 60, 10}, {.bits = 3}, 5);
+  const SavedModel plain = save(model, folder / "plain");
+  const std::string in = plain.json.string(), coded = (folder / "coded.json").string(),
+                    back = (folder / "back.json").string(), report = (folder / "report").string();
+  const Result recode = run("recode " + in + " --out " + coded);
+  ASSERT_EQ(recode.code, 0) << recode.error;
+  EXPECT_TRUE(contains(recode.out, "indices 2925 bytes packed, 2925 in " + in)) << recode.out;
+  EXPECT_TRUE(equal_bits(load(coded).state, model.state));
+
+  const Result inspect = run("inspect " + coded + " --json " + report);
+  ASSERT_EQ(inspect.code, 0) << inspect.error;
+  EXPECT_TRUE(contains(inspect.out, "bytes in file")) << inspect.out;
+  const Json all = parse_json(read_file(report), "report").at("parameters");
+  EXPECT_EQ(all.at("entropy_coded"), true);
+  EXPECT_EQ(all.at("index_bytes"), 2925);
+  EXPECT_LT(all.at("file_index_bytes").get<int>(), 2925);
+  // The memory figure is that of the packed planes; the file lies between it and the bound.
+  const double packed = all.at("bits_per_weight"), bound = all.at("entropy_bits_per_weight"),
+               file = all.at("file_bits_per_weight");
+  EXPECT_GT(packed, 3);
+  EXPECT_LT(file, packed);
+  EXPECT_GT(file, bound);
+  ASSERT_EQ(run("inspect " + in + " --json " + report).code, 0);
+  const Json before = parse_json(read_file(report), "report").at("parameters");
+  EXPECT_EQ(before.at("entropy_coded"), false);
+  EXPECT_EQ(before.at("bits_per_weight"), all.at("bits_per_weight"));
+
+  ASSERT_EQ(run("recode " + coded + " --plain --out " + back).code, 0);
+  int found = 0;
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    const std::string file_name = entry.path().filename().string();
+    if (file_name.starts_with("back-")) {
+      EXPECT_EQ(read_file(entry.path()), read_file(plain.weights));
+      ++found;
+    }
+  }
+  EXPECT_EQ(found, 1);
+  // In place, too.
+  ASSERT_EQ(run("recode " + in + " --out " + in).code, 0);
+  EXPECT_FALSE(fs::exists(plain.weights));
+  EXPECT_EQ(run("verify " + in).code, 0);
+  EXPECT_TRUE(contains(refused("recode " + in), "--out OUT.json is needed"));
+  EXPECT_TRUE(
+      contains(refused("recode " + in + " --plain --entropy-coded --out " + back), "exclude"));
 }
 
 TEST_F(Tool, ListsEveryOp) {

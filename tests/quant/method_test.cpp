@@ -194,6 +194,18 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   EXPECT_LE(report.entropy_bits_per_weight(),
             (800 * std::log2(5) + 160 * std::log2(3)) / 960 + 1e-9);
   EXPECT_NEAR(report.ratio(), 4.0 * (960 + 44) / static_cast<double>(report.bytes()), 1e-9);
+  EXPECT_FALSE(report.entropy_coded());
+  EXPECT_EQ(report.file_bits_per_weight(), report.bits_per_weight());
+
+  // What a file holds of the indices stands beside the figures of the memory, and changes none.
+  const SizeReport coded = size_report(model, {{"fc1.weight.indices", 250}});
+  EXPECT_TRUE(coded.entropy_coded());
+  EXPECT_EQ(coded.bytes(), report.bytes());
+  EXPECT_EQ(coded.bits_per_weight(), report.bits_per_weight());
+  EXPECT_EQ(coded.index_bytes(), 340);
+  EXPECT_EQ(coded.file_index_bytes(), 290);
+  EXPECT_NEAR(coded.file_bits_per_weight(), 8.0 * (250 + 120 + 40 + 12) / 960, 1e-12);
+  EXPECT_NE(coded.text().find("290 bytes, entropy-coded from 340"), std::string::npos);
 }
 
 TEST(Harden, RefusesACodebookForAnotherParameter) {

@@ -17,7 +17,7 @@ struct CompressFlags {
   Recipes recipes;
   CodebookFlags codebooks;
   std::string seeds = "1", methods = "lc", group_rows = "0", from;
-  bool plan_only = false;
+  bool plan_only = false, entropy_coded = false;
 
   CompressFlags(const Benchmark& benchmark, const std::string& net)
       : network(benchmark),
@@ -38,6 +38,8 @@ struct CompressFlags {
     codebooks.add_flags(general);
     add("group-rows", text_flag(group_rows, "LIST"),
         "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
+    add("entropy-coded", po::bool_switch(&entropy_coded),
+        "entropy-code the indices in the file; what is loaded stays the same");
     run.add_writing_flags(general);
     po::options_description compression("Compression"), reference("Training of the reference");
     recipes.compress.add_flags(compression);
@@ -126,8 +128,8 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
     }
     for (const Variant& variant : variants) {
       if (interrupted()) return session.interrupted_exit();
-      auto row =
-          compress_reference(session, task, given ? *given : *trained, recipe, variant, seed);
+      auto row = compress_reference(session, task, given ? *given : *trained, recipe, variant, seed,
+                                    {.entropy_coded = flags.entropy_coded});
       if (!row) return session.interrupted_exit();
       rows.push_back(*std::move(row));
     }

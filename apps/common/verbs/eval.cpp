@@ -79,7 +79,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
 
   State state = model.state.clone();
   const Measured test = measure(model.graph, state, images.tests, packed_only, batch);
-  const auto size = quant::size_report(model);
+  const auto size = quant::size_report(model, coded_planes(file, ops::standard_ops()));
   const Latency latency = measure_latency(model, 1, packed_only);
   if (!logits.empty()) {
     const auto source = joined(images.tests);
@@ -98,6 +98,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   json["bytes"] = size.bytes();
   json["bits_per_weight"] = size.bits_per_weight();
   json["entropy_bits"] = size.entropy_bits_per_weight();
+  json["file_bits_per_weight"] = size.file_bits_per_weight();
   json["ratio"] = size.ratio();
   json["latency_us"] = latency.median_us;
   json["kernel"] = latency.kernels;
