@@ -16,3 +16,10 @@ if(NOT TARGET tessera_dnnl)
   target_include_directories(tessera_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
   target_link_libraries(tessera_dnnl INTERFACE ${DNNL_LIBRARY})
 endif()
+
+# Headers only: machine code for elementwise programs.
+find_path(XBYAK_INCLUDE_DIR xbyak/xbyak.h REQUIRED)
+if(NOT TARGET tessera_xbyak)
+  add_library(tessera_xbyak INTERFACE)
+  target_include_directories(tessera_xbyak SYSTEM INTERFACE ${XBYAK_INCLUDE_DIR})
+endif()

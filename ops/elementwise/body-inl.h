@@ -1,9 +1,8 @@
-// The vector functions, for the lanes of whichever file includes this. pow, sin and cos are rare
-// and stay with the plain loops.
+// The vector functions, for the lanes of whichever file includes this.
 #pragma once
 
+#include "ops/elementwise/functions-inl.h"
 #include "ops/elementwise/kernels.h"
-#include "ops/vector/math-inl.h"
 
 namespace {
 
@@ -70,70 +69,22 @@ void ternary(const VectorArgs& given) {
   }
 }
 
-inline F maximum(F a, F b) {
-  return select(is_nan(a), a, raw_max(a, b));
-}
-inline F minimum(F a, F b) {
-  return select(is_nan(a), a, raw_min(a, b));
-}
-inline F truth(M m) {
-  return select(m, set(1.0f), set(0.0f));
-}
-inline F greater(F a, F b) {
-  return truth(less(b, a));
-}
-inline F greater_equal(F a, F b) {
-  return truth(less_equal(b, a));
-}
-inline F equal(F a, F b) {
-  return truth(same(a, b));
-}
-inline F where(F c, F a, F b) {
-  return select(same(c, set(0.0f)), b, a);
-}
-inline F clamp(F x, F low, F high) {
-  return minimum(maximum(x, low), high);
-}
-inline F rsqrt(F x) {
-  return div(set(1.0f), sqrt(x));
-}
-inline F square(F x) {
-  return mul(x, x);
-}
-inline F relu(F x) {
-  return raw_max(set(0.0f), x);
-}
-inline F sign(F x) {
-  const F one = with_sign(set(1.0f), x);
-  return select(is_nan(x), x, select(same(x, set(0.0f)), set(0.0f), one));
-}
-inline F copy(F x) {
-  return x;
-}
-
-inline F multiply_add(F a, F b, F c) {
-  return fma(a, b, c);
-}
-inline F multiply_subtract(F a, F b, F c) {
-  return fma(a, b, negate(c));
-}
-inline F subtract_multiplied(F a, F b, F c) {
-  return fma(negate(a), b, c);
-}
+struct Loops {
+  using Function = tessera::VectorFunction;
+  template <F (*f)(F)>
+  static constexpr Function one = unary<f>;
+  template <F (*f)(F, F)>
+  static constexpr Function two = binary<f>;
+  template <F (*f)(F, F, F)>
+  static constexpr Function three = ternary<f>;
+};
 
 constexpr tessera::ElementwiseKernels elementwise_kernels(const char* name) {
-  return {name,
-          {binary<add>,   binary<sub>,     binary<mul>,
-           binary<div>,   binary<maximum>, binary<minimum>,
-           nullptr,       binary<greater>, binary<greater_equal>,
-           binary<equal>, ternary<where>,  ternary<clamp>,
-           unary<negate>, unary<absolute>, unary<sqrt>,
-           unary<rsqrt>,  unary<square>,   unary<exp>,
-           unary<log>,    unary<tanh>,     unary<sigmoid>,
-           unary<relu>,   unary<sign>,     nullptr,
-           nullptr,       unary<floor>,    unary<nearest>,
-           unary<erf>,    unary<softplus>, unary<copy>},
-          {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
+  constexpr FunctionTable<Loops> table = function_table<Loops>();
+  tessera::ElementwiseKernels out{name, {}, {}};
+  for (int i = 0; i < tessera::kOpcodes; ++i) out.function[i] = table.function[i];
+  for (int i = 0; i < tessera::kProductOps; ++i) out.product[i] = table.product[i];
+  return out;
 }
 
 }  // namespace

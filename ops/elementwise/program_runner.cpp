@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "core/op_def.h"
 #include "ops/elementwise/elementwise.h"
+#include "ops/elementwise/jit/kernel.h"
+#include "ops/elementwise/program_lines.h"
 #include "ops/op_list.h"
 
 namespace tessera {
@@ -80,59 +82,16 @@ struct ProgramRunner::Region {
 };
 
 ProgramRunner::ProgramRunner(const Program& program, std::vector<OperandKind> kinds,
-                             CpuFeatures features)
+                             CpuFeatures features, Engine engine)
     : kinds_(std::move(kinds)), kernels_(&elementwise_kernels(features)) {
   kinds_.resize(std::max(kinds_.size(), static_cast<std::size_t>(program.inputs)),
                 OperandKind::full);
-  compile(program);
+  prepare(program);
+  if (engine == Engine::best) kernel_ = jit::compile(program, kinds_, features);
 }
 
-namespace {
-
-// One instruction as it is run: an op of the program, or a product joined with the sum or
-// difference that alone reads it.
-struct Line {
-  const OpDef* op = nullptr;
-  std::optional<ProductOp> product;
-  std::vector<Operand> args;
-  bool dropped = false;  // a product that another line took over
-};
-
-std::vector<Line> lines_of(const Program& program) {
-  std::vector<Line> lines;
-  std::vector<int> uses(program.code.size());
-  for (const auto& [op, args] : program.code) {
-    for (const Operand& arg : args) {
-      if (arg.kind == Operand::Kind::temp) ++uses[static_cast<std::size_t>(arg.index)];
-    }
-    lines.push_back({op, std::nullopt, args, false});
-  }
-  for (const int t : program.outputs) ++uses[static_cast<std::size_t>(t)];
-  const auto joinable = [&](const Operand& arg) {
-    if (arg.kind != Operand::Kind::temp) return false;
-    const auto t = static_cast<std::size_t>(arg.index);
-    return lines[t].op == &kMul && !lines[t].product && uses[t] == 1;
-  };
-  for (Line& line : lines) {
-    if (line.op != &kAdd && line.op != &kSub) continue;
-    const bool left = joinable(line.args[0]);
-    if (!left && !joinable(line.args[1])) continue;
-    const Operand term = line.args[left ? 1 : 0];
-    Line& mul = lines[static_cast<std::size_t>(line.args[left ? 0 : 1].index)];
-    line.product = line.op == &kAdd ? ProductOp::multiply_add
-                   : left           ? ProductOp::multiply_subtract
-                                    : ProductOp::subtract_multiplied;
-    line.args = {mul.args[0], mul.args[1], term};
-    mul.dropped = true;
-    mul.args.clear();
-  }
-  return lines;
-}
-
-}  // namespace
-
-void ProgramRunner::compile(const Program& program) {
-  const std::vector<Line> lines = lines_of(program);
+void ProgramRunner::prepare(const Program& program) {
+  const std::vector<ProgramLine> lines = lines_of(program);
   const std::size_t count = lines.size();
   outputs_ = static_cast<int>(program.outputs.size());
 
@@ -281,6 +240,15 @@ void ProgramRunner::run_step(const Step& step, const Region& region) const {
 void ProgramRunner::run(std::int64_t rows, std::int64_t cols, const ProgramInput* inputs,
                         const ProgramOutput* outputs) const {
   if (rows <= 0 || cols <= 0) return;
+  if (kernel_) {
+    kernel_->run(rows, cols, inputs, outputs);
+  } else {
+    interpret(rows, cols, inputs, outputs);
+  }
+}
+
+void ProgramRunner::interpret(std::int64_t rows, std::int64_t cols, const ProgramInput* inputs,
+                              const ProgramOutput* outputs) const {
   alignas(64) float buffer[kBufferFloats];
   const std::int64_t width = std::min(cols, block_), ld = round_up(width);
   const std::int64_t height = std::min(rows, std::max<std::int64_t>(1, block_ / ld));

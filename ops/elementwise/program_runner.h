@@ -11,42 +11,37 @@
 //   const ProgramOutput out[] = {{y, ldy}};                         // full matrices
 //   runner.run_at(row, col, rows, cols, in, out, /*first_is_tile=*/true);
 //
+// Where there is AVX-512 the program is compiled to machine code (jit/kernel.h), and what is said
+// above is what runs where it cannot be: on other processors, and for pow, sin, cos, users' ops and
+// programs with more live values than registers. The bits are the same.
+//
 // run() is const, allocates nothing and may be called from many threads at once. The bits of an
 // element depend on its operands only, not on the region, the block or the thread.
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <vector>
 
 #include "core/cpu.h"
 #include "core/program.h"
 #include "ops/elementwise/kernels.h"
+#include "ops/elementwise/program_operands.h"
 
 namespace tessera {
 
-// How an operand lies over a region of rows x cols.
-enum class OperandKind : std::uint8_t {
-  full,    // element (r, c) at data[r * ld + c]
-  row,     // one value per column, the same for every row: data[c]
-  column,  // one value per row: data[r * ld]
-  scalar,  // data[0]
-};
-
-struct ProgramInput {
-  const float* data = nullptr;
-  std::int64_t ld = 0;  // elements from one row to the next: full and column
-};
-struct ProgramOutput {
-  float* data = nullptr;
-  std::int64_t ld = 0;
-};
+namespace jit {
+class Kernel;
+}
 
 class ProgramRunner {
  public:
+  enum class Engine : std::uint8_t { best, interpreter };
+
   // `kinds[i]` tells how input i lies; missing ones are full. `features` picks the vector
   // functions. Throws Error when the program keeps more than 400 values alive at once.
-  ProgramRunner(const Program& program, std::vector<OperandKind> kinds, CpuFeatures features);
+  ProgramRunner(const Program& program, std::vector<OperandKind> kinds, CpuFeatures features,
+                Engine engine = Engine::best);
 
   // All operands point at the region's first element. An output may be the very buffer of an input
   // of the same shape, otherwise they do not overlap.
@@ -65,6 +60,7 @@ class ProgramRunner {
   const char* name() const { return kernels_->name; }
   // Vector instructions per element, for traces.
   int instructions() const { return static_cast<int>(steps_.size()); }
+  bool is_compiled() const { return kernel_ != nullptr; }
 
  private:
   enum class Where : std::uint8_t { input, slot, output };
@@ -86,10 +82,13 @@ class ProgramRunner {
   };
   struct Region;
 
-  void compile(const Program& program);
+  void prepare(const Program& program);
+  void interpret(std::int64_t rows, std::int64_t cols, const ProgramInput* inputs,
+                 const ProgramOutput* outputs) const;
   void run_step(const Step& step, const Region& region) const;
 
   std::vector<OperandKind> kinds_;
+  std::shared_ptr<const jit::Kernel> kernel_;  // or null: the interpreter runs
   const ElementwiseKernels* kernels_ = nullptr;
   std::vector<Fill> uniform_fills_;  // once per run
   std::vector<Step> uniform_steps_;  // instructions whose operands are all scalars: once per run
