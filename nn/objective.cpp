@@ -35,14 +35,14 @@ Value dynamic_lambda(Value c, Value task, Value objective, const Coefficient& ho
 
 // A moving average that starts at the first value it sees.
 struct Average {
-  Value before, after;
+  Value before, now, after;
 };
 Average moving_average(Scope& scope, const std::string& name, Value now, double keep) {
   const Value before = scope.global_state(name, {}, Init::constant(0));
   const Value after =
       keep > 0 ? ops::where(ops::equal(before, 0.0), now, before * keep + now * (1 - keep)) : now;
   scope.update(before, after);
-  return {before, after};
+  return {before, now, after};
 }
 
 // Gradients that a term leaves to autodiff.
@@ -84,7 +84,8 @@ class Combiner {
           const Average own =
               moving_average(scope_, prefix + "norm", norm(term.gradient), how_.average);
           out.task_norm = how_.lagged ? task.before : task.after;
-          out.objective_norm = how_.lagged ? own.before : own.after;
+          // Never less than it is now, or a pull that grows from step to step would outrun it.
+          out.objective_norm = how_.lagged ? ops::maximum(own.before, own.now) : own.after;
           shared_ = scope_.graph().input(constant_input(name_), f32({})) +
                     dynamic_lambda(c_, out.task_norm, out.objective_norm, how_);
         }
@@ -149,7 +150,8 @@ std::vector<TermNodes> combine_objectives(
       if (!combiner) combiner.emplace(scope, *objective);
       out.push_back(combiner->add(specs[i].name, *term, gradients[i]));
       for (const auto& [parameter, gradient] : term->own) {
-        own.push_back({parameter, out.back().coefficient * gradient, objective->own_group()});
+        own.push_back({parameter, out.back().coefficient * gradient * term->own_scale,
+                       objective->own_group()});
       }
     }
   }

@@ -59,8 +59,8 @@ struct Coefficient {
   Kind kind = Kind::scheduled;
   // dynamic: share of the old value in the moving averages of the norms; 0: this step's alone.
   double average = 0.9;
-  // dynamic: the norms of the step before, so that the update can ride on the product that makes
-  // the gradient; false: this step's own, as MOCQ's code.
+  // dynamic: |dL/dw| of the step before, so that the update can ride on the product that makes the
+  // gradient, and the larger of |dR/dw| before and now; false: this step's own, as MOCQ's code.
   bool lagged = true;
   // dynamic: both norms rounded to powers of ten, lambda = c 10^(round(log10 |dL|) - round(log10
   // |dR|)), as MOCQ's code (main.py).
@@ -77,6 +77,9 @@ struct WeightTerm {
   Value gradient = {};  // d value / d weight; none: by autodiff of `value`
   // The objective's own parameters and d value / d parameter; a none gradient: by autodiff.
   std::vector<std::pair<Value, Value>> own = {};
+  // What the gradients of the own parameters are multiplied with besides the coefficient, which is
+  // made for the weight's: an entry that all weights share hears all of them.
+  double own_scale = 1;
 };
 
 // A term of the training loss that looks at weights alone. Its gradient is analytic and joins the

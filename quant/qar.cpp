@@ -32,6 +32,12 @@ Value representatives(nn::Scope& scope, const TensorPlan& item) {
                             entries_type(item.shape, *item.choice).shape, nn::Init::constant(0));
 }
 
+// A representative's gradient is a sum over its weights. With this factor its steps are of the size
+// of theirs, as LSQ scales its step's gradient.
+double entry_scale(Value w) {
+  return 1 / std::sqrt(static_cast<double>(w.shape().numel()));
+}
+
 // What the bins of the weights weigh: 1 / n_k(i) for every weight i. No gradient.
 Value bin_share(Value w, Value index, Value entries, std::int64_t group_rows) {
   Graph& graph = w.graph();
@@ -79,6 +85,7 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   const std::int64_t group_rows = item->choice->group_rows;
   nn::WeightTerm out;
   out.own.emplace_back(c, Value());
+  out.own_scale = entry_scale(w);
   if (family_ == Family::soft) {
     check(group_rows == 0, "'", name,
           "': soft assignment has one codebook for a tensor, not one for ", group_rows, " rows");
@@ -119,7 +126,9 @@ Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Va
   const Value hard = scope.graph().input(kHard, f32({})),
               live = scope.graph().input(kLive, f32({}));
   const Value fixed = ops::detach(w);
-  const Value entry = ops::nearest(w, c, item->choice->group_rows).entry;
+  const double s = entry_scale(w);
+  const Value steady = s * c + (1 - s) * ops::detach(c);
+  const Value entry = ops::nearest(w, steady, item->choice->group_rows).entry;
   return fixed + live * (w - fixed) + hard * (entry - fixed);
 }
 

@@ -1,0 +1,60 @@
+// A problem small enough to check by hand, and a network trained on it.
+#pragma once
+
+#include "core/rng.h"
+#include "nn/schedule.h"
+#include "nn/trainer.h"
+
+namespace tessera::quant {
+
+// 20 inputs, 4 classes: the class is the largest of 4 hidden linear scores.
+class Scores final : public BatchSource {
+ public:
+  std::string name() const override { return "scores"; }
+  std::int64_t samples() const override { return 600; }
+  std::int64_t classes() const override { return 4; }
+  Shape sample_shape() const override { return {20}; }
+  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      const std::int64_t at = position(epoch, first + i);
+      Rng rng(3, static_cast<std::uint64_t>(at)), teacher(4, 0);
+      float* row = x.span<float>().data() + i * 20;
+      for (int j = 0; j < 20; ++j) row[j] = rng.normal();
+      float best = -1e30f;
+      for (int c = 0; c < 4; ++c) {
+        float score = 0;
+        for (int j = 0; j < 20; ++j) score += row[j] * teacher.normal();
+        if (score > best) {
+          best = score;
+          y.span<std::int32_t>()[static_cast<std::size_t>(i)] = c;
+        }
+      }
+    }
+  }
+  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override {
+    for (std::int64_t i = 0; i < index.numel(); ++i)
+      index.span<std::int32_t>()[static_cast<std::size_t>(i)] =
+          static_cast<std::int32_t>(position(epoch, first + i));
+  }
+
+ private:
+  // 7 + 6 epoch has no factor of 600 up to epoch 2; later epochs may repeat samples.
+  std::int64_t position(std::int64_t epoch, std::int64_t i) const {
+    return epoch < 0 ? i : i * (7 + 6 * epoch) % samples();
+  }
+};
+
+// A network of 20 x hidden x 4 trained on them.
+inline nn::Trainer scores_reference(std::int64_t hidden) {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("fc1", nn::Linear(20, hidden)).add("act", nn::Tanh()).add("fc2", nn::Linear(hidden, 4));
+  nn::TrainerOptions options;
+  options.batch = 50;
+  nn::Trainer trainer(net, {20}, 4, options);
+  nn::Position position;
+  for (int epoch = 0; epoch < 20; ++epoch)
+    trainer.train_epoch(Scores(), position, nn::constant(0.05));
+  return trainer;
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,205 @@
+// MOCQ, QAR and quantization-aware training end to end on a small problem; self-distillation.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "nn/schedule.h"
+#include "quant/compress.h"
+#include "quant/lc.h"
+#include "quant/mocq.h"
+#include "quant/qar.h"
+#include "quant/qat.h"
+#include "quant/spectral.h"
+#include "tests/quant/scores.h"
+
+namespace tessera::quant {
+namespace {
+
+constexpr int kEpochs = 24;
+const TrainingSchedule kSchedule{.epochs = kEpochs, .lr = 0.05};
+
+std::unique_ptr<Method> make(const std::string& name, ClusterRegularizer::Family family,
+                             DistillOptions::Kind distill) {
+  if (name == "mocq") {
+    MocqOptions options;
+    options.schedule = kSchedule;
+    options.distill.kind = distill;
+    return std::make_unique<Mocq>(options);
+  }
+  if (name == "qar") {
+    QarOptions options;
+    options.schedule = kSchedule;
+    options.family = family;
+    return std::make_unique<Qar>(options);
+  }
+  QatOptions options;
+  options.schedule = kSchedule;
+  options.kind = parse_qat(name);
+  return std::make_unique<Qat>(options);
+}
+
+struct Outcome {
+  double before, direct, after;
+  CompressResult result;
+  State state;
+};
+
+Outcome run(Method& method, int k) {
+  nn::Trainer trainer = scores_reference(10);
+  const Scores data;
+  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+  Outcome out{trainer.evaluate(data).accuracy, 0, 0, {}, {}};
+  const auto plan =
+      plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
+  DirectCompression dc;
+  State direct = decoded_state(trainer.state(), compress(trainer, data, plan, dc).codebooks);
+  out.direct = evaluate(direct, data).accuracy;
+  out.result = compress(trainer, data, plan, method);
+  State decoded = decoded_state(trainer.state(), out.result.codebooks);
+  out.after = evaluate(decoded, data).accuracy;
+  out.state = trainer.state().clone();
+  return out;
+}
+
+class TrainedMethods : public testing::TestWithParam<const char*> {};
+
+TEST_P(TrainedMethods, BeatDirectCompressionAndEndOnACodebook) {
+  const std::string name = GetParam();
+  const bool ternary = name == "twn" || name == "ttq";
+  const auto method = make(name, ClusterRegularizer::Family::l2, DistillOptions::Kind::memory);
+  EXPECT_EQ(method->name(), name);
+  const Outcome out = run(*method, ternary ? 4 : 2);
+  ASSERT_TRUE(out.result.finished);
+  // Three levels have four as their rival.
+  EXPECT_GT(out.after, ternary ? 0.85 : out.direct + 0.03)
+      << "direct " << out.direct << ", reference " << out.before;
+  ASSERT_EQ(out.result.c_steps.size(), kEpochs + 1u);
+  for (const auto& [weight, c] : out.result.codebooks) {
+    EXPECT_EQ(c.k, ternary ? 3 : 2) << weight;
+    EXPECT_TRUE(std::is_sorted(c.entries.begin(), c.entries.end())) << weight;
+    EXPECT_LT(*std::max_element(c.indices.begin(), c.indices.end()), c.k) << weight;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TrainedMethods,
+                         testing::Values("mocq", "qar", "ste", "lsq", "dkm", "twn", "ttq"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Qar, EveryFamilyTrains) {
+  using Family = ClusterRegularizer::Family;
+  for (const Family family : {Family::l1, Family::soft, Family::bins, Family::spectral}) {
+    const auto method = make("qar", family, DistillOptions::Kind::none);
+    const Outcome out = run(*method, 2);
+    EXPECT_GT(out.after, out.direct + 0.03) << static_cast<int>(family);
+  }
+}
+
+TEST(Mocq, PullsTheWeightsToTheirEntries) {
+  const auto method = make("mocq", ClusterRegularizer::Family::l2, DistillOptions::Kind::teacher);
+  const Outcome out = run(*method, 2);
+  EXPECT_LT(out.result.c_steps.back().distance, 0.5 * out.result.c_steps.front().distance);
+  EXPECT_TRUE(out.state.has("teacher.fc1.weight"));
+}
+
+TEST(SelfDistillation, RemembersThePredictionsOfEverySample) {
+  nn::Trainer trainer = scores_reference(10);
+  const Scores data;
+  const Distiller distiller({DistillOptions::Kind::memory, 0.8});
+  distiller.prepare(trainer, data.samples());
+  distiller.attach(trainer, data.samples());
+  distiller.set_scalars(trainer, 0, 10);
+  trainer.reset_optimizer();
+  nn::Position position;
+  trainer.train_epoch(data, position, nn::constant(0));  // the network stays as it is
+  // Row i holds softmax of sample i, whatever the order it was seen in.
+  const Plan plan = compile(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(),
+                            {.batch = data.samples()});
+  Tensor x(DType::f32, {data.samples(), 20}), y(DType::s32, {data.samples()});
+  data.fill(-1, 0, x, y);
+  const Tensor logits = plan.run({{"x", x}}).at("logits");
+  const Tensor& memory = trainer.state().get("distill.memory");
+  ASSERT_EQ(memory.dtype(), DType::bf16);
+  for (std::int64_t i = 0; i < data.samples(); ++i) {
+    double sum = 0;
+    const float* row = logits.span<float>().data() + i * 4;
+    for (int c = 0; c < 4; ++c) sum += std::exp(row[c]);
+    for (int c = 0; c < 4; ++c)
+      ASSERT_NEAR(element(memory, i * 4 + c), std::exp(row[c]) / sum, 4e-3) << i;
+  }
+}
+
+TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
+  // An empty memory counts as one_hot(y), so alpha makes no difference to the first loss.
+  double losses[2];
+  for (int i = 0; i < 2; ++i) {
+    nn::Trainer trainer = scores_reference(10);
+    const Scores data;
+    const Distiller distiller({DistillOptions::Kind::memory, i == 0 ? 0.0 : 0.9});
+    distiller.prepare(trainer, data.samples());
+    distiller.attach(trainer, data.samples());
+    distiller.set_scalars(trainer, 0, 1);
+    nn::Position position;
+    losses[i] = trainer.train_epoch(data, position, nn::constant(0)).loss;
+  }
+  EXPECT_NEAR(losses[0], losses[1], 1e-6);
+}
+
+TEST(Qat, RefusesPlansItCannotServe) {
+  nn::Trainer trainer = scores_reference(10);
+  const auto error_of = [&](QatKind kind, int k, std::int64_t group_rows) -> std::string {
+    QatOptions options;
+    options.kind = kind;
+    Qat qat(options);
+    const auto plan = plan_compression(trainer.parameters(), trainer.state(),
+                                       {{CodebookSpec::adaptive(k), group_rows}});
+    try {
+      qat.begin(trainer, plan, false);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("twn makes three levels"), std::string::npos);
+  EXPECT_NE(error_of(QatKind::lsq, 2, 2).find("one codebook for the tensor"), std::string::npos);
+  EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
+}
+
+TEST(Spectral, VectorsAreOrthonormalAndExplainTheMost) {
+  // Rows of rank 2 and a little noise: two vectors explain nearly all.
+  Tensor w(DType::f32, {9, 5});
+  Rng rng(3, 1);
+  std::vector<float> a(9), b(9), u(5), v(5);
+  for (auto* list : {&a, &b, &u, &v}) {
+    for (float& x : *list) x = rng.normal();
+  }
+  auto values = w.span<float>();
+  double all = 0;
+  for (std::size_t i = 0; i < 45; ++i) {
+    values[i] = 3 * a[i / 5] * u[i % 5] + b[i / 5] * v[i % 5] + 1e-3f * rng.normal();
+    all += static_cast<double>(values[i]) * values[i];
+  }
+  const Tensor f = leading_left_vectors(w, 2);
+  const auto basis = f.span<float>();
+  double inside = 0;
+  for (int j = 0; j < 2; ++j) {
+    for (int k = 0; k < 2; ++k) {
+      double product = 0;
+      for (int r = 0; r < 9; ++r)
+        product += static_cast<double>(basis[r * 2 + j]) * basis[r * 2 + k];
+      EXPECT_NEAR(product, j == k, 1e-6);
+    }
+    for (int c = 0; c < 5; ++c) {
+      double along = 0;
+      for (int r = 0; r < 9; ++r)
+        along += static_cast<double>(basis[r * 2 + j]) * values[r * 5 + c];
+      inside += along * along;
+    }
+  }
+  EXPECT_GT(inside, all * (1 - 1e-5));
+  // More vectors than rows: the rest is zero.
+  const Tensor many = leading_left_vectors(w, 12);
+  for (int r = 0; r < 9; ++r) EXPECT_EQ(many.span<float>()[r * 12 + 11], 0);
+}
+
+}  // namespace
+}  // namespace tessera::quant
