@@ -13,12 +13,9 @@ namespace {
 
 constexpr double kHalfPi = std::numbers::pi / 2;
 constexpr const char* kEntries = ".c_entries";
-constexpr const char* kWidth = ".cell_width";
 
-void set_cells(State& state, const Codebooks& codebooks) {
-  for (const auto& [name, c] : codebooks) {
-    state.set(name + kWidth, Tensor::from(std::vector<float>{cell_width(c)}, Shape{}));
-  }
+double geometric(double begin, double end, double share) {
+  return begin * std::pow(end / begin, share);
 }
 
 }  // namespace
@@ -35,18 +32,16 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   if (item == plan_.tensors.end() || !item->choice) return std::nullopt;
   Graph& graph = scope.graph();
   const Value entries = graph.state(name + kEntries, entries_type(item->shape, *item->choice));
-  const Value width = graph.state(name + kWidth, f32({}));
   const ops::NearestResult cell = ops::nearest(w, entries, item->choice->group_rows);
   const Value apart = w - cell.entry, half = 0.5 * ops::abs(cell.neighbour - cell.entry);
   const Value inside = ops::greater(half, 0.0);
-  const Value h = ops::where(inside, half, width);
+  const Value h = ops::maximum(half, 1e-12);
   const Value u = ops::minimum(ops::abs(apart) / h, 1 - guard_);
-  const Value angle = u * kHalfPi, cosine = ops::cos(angle), outside = apart / h;
+  const Value angle = u * kHalfPi, cosine = ops::cos(angle), unit = h * (1 / kHalfPi);
   nn::WeightTerm out;
-  out.value = ops::sum(
-      ops::where(inside, -ops::log(cosine), ops::square(outside) * (0.5 * kHalfPi * kHalfPi)));
-  out.gradient = ops::where(inside, ops::sign(apart) * (ops::sin(angle) / cosine) * kHalfPi / h,
-                            outside * (kHalfPi * kHalfPi) / h);
+  out.value =
+      ops::sum(ops::where(inside, -ops::log(cosine) * ops::square(unit), 0.5 * ops::square(apart)));
+  out.gradient = ops::where(inside, ops::sign(apart) * (ops::sin(angle) / cosine) * unit, apart);
   return out;
 }
 
@@ -75,18 +70,23 @@ double Mocq::coefficient(double progress) const {
     const int stage = static_cast<int>(std::floor(progress * 7 + 1e-9));
     return stage < 1 || stage > 5 ? 0 : std::pow(10.0, stage - 5);
   }
-  if (progress < options_.start) return 0;
-  const double share = std::clamp(
-      (progress - options_.start) / std::max(options_.ramp_until - options_.start, 1e-9), 0.0, 1.0);
-  return options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
+  return progress < options_.start
+             ? 0
+             : geometric(options_.pull_begin, options_.pull_end, ramp(progress));
+}
+
+double Mocq::ramp(double progress) const {
+  return std::clamp((progress - options_.start) / (options_.ramp_until - options_.start), 0.0, 1.0);
 }
 
 double Mocq::constant(double progress) const {
-  return options_.authors && progress * 7 + 1e-9 >= 6 ? 1e-3 : 0;
+  if (options_.authors) return progress * 7 + 1e-9 >= 6 ? 1e-3 : 0;
+  return progress < options_.start
+             ? 0
+             : geometric(options_.penalty_begin, options_.penalty_end, ramp(progress));
 }
 
-void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
-  set_cells(trainer.state(), direct);
+void Mocq::prepare(nn::Trainer& trainer, const Codebooks&) {
   Distiller(options_.distill).prepare(trainer, samples());
 }
 
@@ -122,7 +122,6 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   for (const auto& [name, c] : fitted) {
     state.set(name + kEntries, Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
   }
-  set_cells(state, fitted);
 }
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {

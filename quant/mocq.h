@@ -10,13 +10,12 @@
 namespace tessera::quant {
 
 // The periodic convex error of a weight in its cell,
-//     -ln cos(pi/2 u),  u = min(|w - c| / h, 1 - guard),
-// c the nearest entry and h the distance from it to the cell's border on w's side: 0 on the entry,
-// convex, unbounded at the border. Beyond the outermost entries the parabola that continues it at
-// c, (pi^2/8) ((w - c) / h)^2 with h half the mean distance of entries, pulls back. Any codebook,
-// one for each tensor or group of rows: state NAME.c_entries (method.h), h outside:
-// NAME.cell_width. On a uniform grid inside its range this is the authors' qc(w) = -ln |cos(pi w /
-// s)|.
+//     -(2 h / pi)^2 ln cos(pi/2 u),  u = min(|w - c| / h, 1 - guard),
+// c the nearest entry and h the distance from it to the cell's border on w's side: 1/2 (w - c)^2
+// near the entry, convex, unbounded at the border. Beyond the outermost entries 1/2 (w - c)^2 goes
+// on and pulls back. Any codebook, one for each tensor or group of rows: state NAME.c_entries
+// (method.h). On a uniform grid inside its range this is the authors' -ln |cos(pi w / s)| times
+// (s / pi)^2: in units of LC's penalty, so that one coefficient suits layers of any scale.
 class PeriodicError final : public nn::Objective {
  public:
   explicit PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
@@ -57,10 +56,12 @@ struct MocqOptions {
   TrainingSchedule schedule;
   // authors: their error, lambda and final grid, whatever codebook the plan names (its bits count).
   bool authors = false;
-  // Share of the epochs before the error is switched on, and its pull in terms of the task's
-  // gradient (Coefficient::dynamic) at the begin and the end of the ramp, which is geometric.
-  double start = 0.1, ramp_begin = 1e-2, ramp_end = 3;
-  double ramp_until = 0.7;  // share of the epochs
+  // lambda = penalty + pull |dL/dw| / |dR/dw| for each layer; both grow geometrically between these
+  // shares of the epochs. A converged network has hardly a gradient to measure by: there the
+  // penalty makes the begin.
+  double start = 0.05, ramp_until = 0.8;
+  double penalty_begin = 1e-3, penalty_end = 0.1;
+  double pull_begin = 0.01, pull_end = 1;
   double guard = 0.02;
   // Entries follow the weights (1-D k-means, exact) until this share of the epochs.
   double refit_until = 0.7;
@@ -71,9 +72,9 @@ class Mocq final : public TrainedMethod {
  public:
   explicit Mocq(MocqOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return options_.authors ? "mocq-authors" : "mocq"; }
-  // The coefficients c and c0 (nn::Coefficient) at a share of the epochs. authors: c = 10^(n-5), n =
-  // 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside; c0 =
-  // 1e-3 after them.
+  // The coefficients c and c0 (nn::Coefficient) at a share of the epochs. authors: c = 10^(n-5), n
+  // = 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside;
+  // c0 = 1e-3 after them.
   double coefficient(double progress) const;
   double constant(double progress) const;
 
@@ -85,6 +86,8 @@ class Mocq final : public TrainedMethod {
   Codebooks snap(const nn::Trainer& trainer) const override;
 
  private:
+  double ramp(double progress) const;
+
   MocqOptions options_;
 };
 

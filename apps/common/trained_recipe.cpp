@@ -32,9 +32,11 @@ void TrainedRecipe::add_flags(po::options_description& options) {
       "MOCQ: soft targets from each sample's last prediction, or from the network of the epoch "
       "before");
   add("distill-alpha", flag(mocq.distill.alpha, "X"), "their share at the end");
-  add("mocq-pull", flag(mocq.ramp_end, "X"),
-      "MOCQ: gradient norm of the quantization error at the end of its ramp, in terms of the "
-      "task's");
+  add("mocq-penalty", flag(mocq.penalty_end, "X"),
+      "MOCQ: coefficient of the quantization error at the end of its ramp, besides the dynamic "
+      "one");
+  add("mocq-pull", flag(mocq.pull_end, "X"),
+      "MOCQ: dynamic coefficient there: the error's gradient in terms of the task's");
   add("mocq-guard", flag(mocq.guard, "X"), "MOCQ: distance kept from the poles of the error");
   add("regularizer", text_flag(regularizer, "FAMILY"), "QAR: l1, l2, soft, bins or spectral");
   add("qar-pull", flag(qar.ramp_end, "X"), "QAR: as --mocq-pull");
@@ -54,7 +56,8 @@ void TrainedRecipe::validate() const {
   check_range("--train-lr-final", schedule.lr_final, 0, 1);
   quant::DistillOptions::parse(distill);
   check_range("--distill-alpha", mocq.distill.alpha, 0, 1);
-  check_range("--mocq-pull", mocq.ramp_end, 1e-6, 1e6);
+  check_range("--mocq-pull", mocq.pull_end, 1e-6, 1e6);
+  check_range("--mocq-penalty", mocq.penalty_end, 1e-9, 1e6);
   check_range("--mocq-guard", mocq.guard, 1e-6, 0.5);
   quant::ClusterRegularizer::parse(regularizer);
   check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
@@ -74,7 +77,8 @@ Config TrainedRecipe::config(const std::string& method) const {
     out["mocq.distill_alpha"] = exact(mocq.distill.alpha);
   }
   if (method == kMocq) {
-    out["mocq.pull"] = exact(mocq.ramp_begin) + " to " + exact(mocq.ramp_end);
+    out["mocq.pull"] = exact(mocq.pull_begin) + " to " + exact(mocq.pull_end);
+    out["mocq.penalty"] = exact(mocq.penalty_begin) + " to " + exact(mocq.penalty_end);
     out["mocq.ramp"] = exact(mocq.start) + " to " + exact(mocq.ramp_until);
     out["mocq.guard"] = exact(mocq.guard);
     out["mocq.refit_until"] = exact(mocq.refit_until);

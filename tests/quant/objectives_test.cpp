@@ -161,9 +161,10 @@ TEST(Mocq, OnAUniformGridTheErrorIsTheAuthors) {
       {kWeight, w}, {"w.c_entries", ref({1, 4}, grid)}, {"w.cell_width", ref({}, {s / 2})}};
   const auto a = interpret(ours.graph, leaves, {ours.value, ours.gradients[0].second});
   const auto b = interpret(theirs.graph, leaves, {theirs.value, theirs.gradients[0].second});
-  EXPECT_NEAR(a[0].v[0], b[0].v[0], 1e-6 * std::fabs(b[0].v[0]));
+  const double unit = s * s / (std::numbers::pi * std::numbers::pi);
+  EXPECT_NEAR(a[0].v[0], unit * b[0].v[0], 1e-6 * unit * b[0].v[0]);
   for (std::size_t i = 0; i < w.v.size(); ++i)
-    EXPECT_NEAR(a[1].v[i], b[1].v[i], 1e-5 * (1 + std::fabs(b[1].v[i]))) << i;
+    EXPECT_NEAR(a[1].v[i], unit * b[1].v[i], 1e-5 * unit * (1 + std::fabs(b[1].v[i]))) << i;
 }
 
 TEST(Mocq, TheAuthorsFormulasByHand) {
