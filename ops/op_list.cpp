@@ -6,6 +6,7 @@
 #include "ops/norm/norm.h"
 #include "ops/pool/pool.h"
 #include "ops/rules.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera::ops {
 
@@ -72,6 +73,10 @@ constexpr const OpDef* kOps[] = {
     &kRepack,
     &kCodebookEntriesGrad,
     &kCodebookScaleGrad,
+    &kSparse,
+    &kSparseValuesGrad,
+    &kSparseMatmul,
+    &kSparseConv2d,
     &kSoftmax,
     &kLogSoftmax,
     &kCrossEntropy,
@@ -91,6 +96,7 @@ OpSet& standard_ops() {
     out.rules().add(elementwise_rules());
     out.rules().add(movement_rules());
     out.rules().add(reduce_rules());
+    out.rules().add(sparse_rules());
     return out;
   }();
   return set;
