@@ -1,0 +1,50 @@
+// A problem small enough to train in a moment, and a network that has learned it.
+#pragma once
+
+#include <memory>
+
+#include "core/rng.h"
+#include "nn/schedule.h"
+#include "nn/trainer.h"
+
+namespace tessera::test {
+
+// 20 inputs, 4 classes: the class is the largest of 4 hidden linear scores.
+class Scores final : public BatchSource {
+ public:
+  std::string name() const override { return "scores"; }
+  std::int64_t samples() const override { return 600; }
+  std::int64_t classes() const override { return 4; }
+  Shape sample_shape() const override { return {20}; }
+  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      const std::int64_t at = epoch < 0 ? first + i : (first + i) * (7 + 6 * epoch) % samples();
+      Rng rng(3, static_cast<std::uint64_t>(at)), teacher(4, 0);
+      float* row = x.span<float>().data() + i * 20;
+      for (int j = 0; j < 20; ++j) row[j] = rng.normal();
+      float best = -1e30f;
+      for (int c = 0; c < 4; ++c) {
+        float score = 0;
+        for (int j = 0; j < 20; ++j) score += row[j] * teacher.normal();
+        if (score > best) {
+          best = score;
+          y.span<std::int32_t>()[static_cast<std::size_t>(i)] = c;
+        }
+      }
+    }
+  }
+};
+
+inline nn::Trainer reference(std::int64_t hidden = 40) {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("fc1", nn::Linear(20, hidden)).add("act", nn::Tanh()).add("fc2", nn::Linear(hidden, 4));
+  nn::TrainerOptions options;
+  options.batch = 50;
+  nn::Trainer trainer(net, {20}, 4, options);
+  nn::Position position;
+  for (int epoch = 0; epoch < 20; ++epoch)
+    trainer.train_epoch(Scores(), position, nn::constant(0.05));
+  return trainer;
+}
+
+}  // namespace tessera::test
