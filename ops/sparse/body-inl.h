@@ -2,6 +2,10 @@
 // fixed-length inner loops into vectors.
 #pragma once
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "ops/sparse/kernels.h"
 
 namespace {
@@ -9,6 +13,9 @@ namespace {
 using tessera::kSparseBlock;
 using tessera::SparseKernels;
 using tessera::SparseRows;
+
+// A block of rows as one value: one register or several, as the instruction set has them.
+typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
 
 void sparse_vector(const SparseRows& s, const float* x, int64_t row0, int64_t row1, float* y) {
   for (int64_t r = row0; r < row1; ++r) {
@@ -18,33 +25,51 @@ void sparse_vector(const SparseRows& s, const float* x, int64_t row0, int64_t ro
   }
 }
 
+// to[c * ld_to + r] = from[r * ld_from + c].
+void transpose(const float* from, int64_t ld_from, int64_t rows, int64_t cols, float* to,
+               int64_t ld_to) {
+  int64_t r4 = 0, c4 = 0;  // done in squares of four
+#if defined(__x86_64__)
+  r4 = rows / 4 * 4;
+  c4 = cols / 4 * 4;
+  for (int64_t c = 0; c < c4; c += 4) {
+    for (int64_t r = 0; r < r4; r += 4) {
+      const float* at = from + r * ld_from + c;
+      __m128 a = _mm_loadu_ps(at), b = _mm_loadu_ps(at + ld_from);
+      __m128 d = _mm_loadu_ps(at + 2 * ld_from), e = _mm_loadu_ps(at + 3 * ld_from);
+      _MM_TRANSPOSE4_PS(a, b, d, e);
+      float* out = to + c * ld_to + r;
+      _mm_storeu_ps(out, a);
+      _mm_storeu_ps(out + ld_to, b);
+      _mm_storeu_ps(out + 2 * ld_to, d);
+      _mm_storeu_ps(out + 3 * ld_to, e);
+    }
+  }
+#endif
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = r < r4 ? c4 : 0; c < cols; ++c) to[c * ld_to + r] = from[r * ld_from + c];
+  }
+}
+
 void sparse_block(const SparseRows& s, const float* x, int64_t ldx, int64_t count, int64_t width,
                   float* work, float* y, int64_t ldy) {
   // work[c][i] = x[i][c]: one value of the weight then meets one vector.
-  constexpr int64_t kLine = 16;
-  for (int64_t c0 = 0; c0 < width; c0 += kLine) {
-    const int64_t c1 = c0 + kLine < width ? c0 + kLine : width;
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t c = c0; c < c1; ++c) work[c * kSparseBlock + i] = x[i * ldx + c];
-    }
-    for (int64_t i = count; i < kSparseBlock; ++i) {
-      for (int64_t c = c0; c < c1; ++c) work[c * kSparseBlock + i] = 0;
-    }
+  transpose(x, ldx, count, width, work, kSparseBlock);
+  for (int64_t c = 0; c < width && count < kSparseBlock; ++c) {
+    for (int64_t i = count; i < kSparseBlock; ++i) work[c * kSparseBlock + i] = 0;
   }
-  for (int64_t r0 = 0; r0 < s.rows; r0 += kLine) {
-    const int64_t r1 = r0 + kLine < s.rows ? r0 + kLine : s.rows;
-    float tile[kLine][kSparseBlock];
-    for (int64_t r = r0; r < r1; ++r) {
-      float sums[kSparseBlock] = {};
-      for (int64_t j = s.starts[r]; j < s.starts[r + 1]; ++j) {
-        const float* line = work + s.columns[j] * kSparseBlock;
-        for (int64_t i = 0; i < kSparseBlock; ++i) sums[i] += s.values[j] * line[i];
+  constexpr int64_t kTile = 16;
+  for (int64_t r0 = 0; r0 < s.rows; r0 += kTile) {
+    const int64_t rows = s.rows - r0 < kTile ? s.rows - r0 : kTile;
+    float tile[kTile * kSparseBlock];
+    for (int64_t r = 0; r < rows; ++r) {
+      Lanes sums = {};
+      for (int64_t j = s.starts[r0 + r]; j < s.starts[r0 + r + 1]; ++j) {
+        sums += s.values[j] * *reinterpret_cast<const Lanes*>(work + s.columns[j] * kSparseBlock);
       }
-      for (int64_t i = 0; i < kSparseBlock; ++i) tile[r - r0][i] = sums[i];
+      *reinterpret_cast<Lanes*>(tile + r * kSparseBlock) = sums;
     }
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t r = r0; r < r1; ++r) y[i * ldy + r] = tile[r - r0][i];
-    }
+    transpose(tile, kSparseBlock, rows, count, y + r0, ldy);
   }
 }
 
