@@ -97,6 +97,7 @@ void run_case(std::size_t n, const CodebookSpec& spec, int repetitions, bool war
     result = fit(spec, weights, {}, {.warm_start = warm ? &start : nullptr});
   });
   const bool sorts = spec.kind() == CodebookSpec::Kind::kAdaptive ||
+                     spec.kind() == CodebookSpec::Kind::kMultibit ||
                      (spec.kind() == CodebookSpec::Kind::kScaled && spec.size() > 2);
   const double floor = static_cast<double>(n) * (sorts ? 37 : 6) / bytes_per_s;
   std::printf("%9zu  %-18s %-5s %9.2f %9.2f %9.2f %8.2f %6.0f%% %8.1f  %.6f\n", n,

@@ -50,6 +50,7 @@ class Selector {
     if (const auto known = replaced_.find(&node); known != replaced_.end()) return known->second;
     if (&node.op() == from_.ops().core().decode)
       note_decode(node, cat(node.op().name, " '", node.name(), "'"));
+    note_written_out(node);
     std::vector<Value> placed = choose(node);
     if (placed[0].node != &node) replaced_[&node] = placed;
     return placed;
@@ -138,6 +139,17 @@ class Selector {
     const std::string what =
         cat(consumer, ": ", type.text(), " '", node.input(0).node->name(), "' decoded whole, ",
             type.shape.numel() * size_of(type.dtype), " bytes");
+    check(!options_.packed_only, "--packed-only: ", what);
+    out_.decoded.push_back(what);
+  }
+  // Planes of another kind than codebooks that become a dense value, such as those of `sparse`.
+  void note_written_out(const Node& node) {
+    const CoreOps& core = from_.ops().core();
+    if (!node.op().has(kStorage) || &node.op() == core.decode || &node.op() == core.repack) return;
+    const TensorType& type = node.types()[0];
+    const std::string what =
+        cat(node.op().name, " '", node.input(0).node->name(), "': ", type.text(),
+            " written out dense, ", type.shape.numel() * size_of(type.dtype), " bytes");
     check(!options_.packed_only, "--packed-only: ", what);
     out_.decoded.push_back(what);
   }

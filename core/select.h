@@ -29,7 +29,8 @@ struct SelectOptions {
 struct Selection {
   Graph graph;
   std::map<const Node*, Selected> kernels;  // every node that computes something
-  std::vector<std::string> decoded;         // "op 'name': bytes" of each whole-tensor decode
+  // "op 'name': bytes" of each whole-tensor decode, and of other storage that becomes dense.
+  std::vector<std::string> decoded;
 };
 
 // Throws Error when an op has neither a row nor a decomposition, or when packed_only is broken.

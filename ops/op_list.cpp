@@ -9,6 +9,7 @@
 #include "ops/norm/norm.h"
 #include "ops/pool/pool.h"
 #include "ops/rules.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera::ops {
 
@@ -81,6 +82,10 @@ constexpr const OpDef* kOps[] = {
     &kEmbedding,
     &kEmbeddingGrad,
     &kScatterRows,
+    &kSparse,
+    &kSparseValuesGrad,
+    &kSparseMatmul,
+    &kSparseConv2d,
     &kSoftmax,
     &kLogSoftmax,
     &kCrossEntropy,
@@ -100,6 +105,7 @@ OpSet& standard_ops() {
     out.rules().add(elementwise_rules());
     out.rules().add(movement_rules());
     out.rules().add(reduce_rules());
+    out.rules().add(sparse_rules());
     return out;
   }();
   return set;

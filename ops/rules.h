@@ -11,5 +11,6 @@ namespace tessera {
 std::vector<Rule> elementwise_rules();
 std::vector<Rule> movement_rules();
 std::vector<Rule> reduce_rules();
+std::vector<Rule> sparse_rules();
 
 }  // namespace tessera

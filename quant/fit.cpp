@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "quant/fit_assign.h"
 #include "quant/fit_lloyd.h"
+#include "quant/fit_multibit.h"
 #include "quant/fit_scale.h"
 #include "quant/fit_sorted.h"
 #include "quant/kmeans1d.h"
@@ -106,6 +107,8 @@ CodebookFit fit_checked(const CodebookSpec& spec, std::span<const float> weights
   CodebookFit result;
   if (spec.kind() == CodebookSpec::Kind::kAdaptive) {
     result.entries = adaptive_entries(spec, weights, importance, options);
+  } else if (spec.kind() == CodebookSpec::Kind::kMultibit) {
+    result.entries = multibit_entries(weights, importance, spec.bits());
   } else {
     result.entries = spec.entries();
   }

@@ -16,10 +16,11 @@ namespace tessera::quant {
 //   scaled:c1,c2,...    a c1, a c2, ... with one free scale a >= 0
 //   binary  ternary     fixed:-1,1  fixed:-1,0,1
 //   binary-scaled  ternary-scaled
+//   multibit:B          the 2^B sums of +-a_1 ... +-a_B with B free a
 //   pow2:C              0, +-1, +-1/2, ..., +-2^-C;  pow2-scaled:C with a free scale
 class CodebookSpec {
  public:
-  enum class Kind { kAdaptive, kFixed, kScaled };
+  enum class Kind { kAdaptive, kFixed, kScaled, kMultibit };
 
   // Up to 256 entries, finite and different; pow2 takes C in 0..126. Error otherwise.
   static CodebookSpec adaptive(int entries);
@@ -29,14 +30,17 @@ class CodebookSpec {
   static CodebookSpec ternary() { return fixed({-1, 0, 1}); }
   static CodebookSpec scaled_binary() { return scaled({-1, 1}); }
   static CodebookSpec scaled_ternary() { return scaled({-1, 0, 1}); }
+  static CodebookSpec multibit(int bits);  // 1..8
   static CodebookSpec powers_of_two(int most_negative_exponent);
   static CodebookSpec scaled_powers_of_two(int most_negative_exponent);
   static CodebookSpec parse(std::string_view text);
 
   Kind kind() const { return kind_; }
-  int size() const { return size_; }                              // entries, at most (adaptive)
-  const std::vector<float>& entries() const { return entries_; }  // ascending; adaptive: empty
-  int bits() const;                                               // of an index, 1..8
+  int size() const { return size_; }  // entries, at most (adaptive)
+  const std::vector<float>& entries() const {
+    return entries_;
+  }                  // ascending; empty where they are free
+  int bits() const;  // of an index, 1..8
   std::string text() const;
 
   friend bool operator==(const CodebookSpec&, const CodebookSpec&) = default;
@@ -68,11 +72,12 @@ struct FitOptions {
 };
 
 // The codebook of the spec that minimizes sum_i h_i (w_i - entry(i))^2, h = importance or 1 where
-// that is empty or zero everywhere. Globally optimal for every kind; for which reason the only
-// local search is a warm-started adaptive one.
+// that is empty or zero everywhere. Globally optimal for every kind but multibit of three bits and
+// more; the only other local search is a warm-started adaptive one.
 //   fixed:   nearest entries. binary: sgn, sgn(0) = +1; ternary: 0 where |w| < 1/2.
 //   scaled:  binary a = sum h|w| / sum h; else the exact breakpoint search of fit_scale.h. A scale
 //            of 0 (all entries 0) is possible when no positive one helps.
+//   multibit: fit_multibit.h.
 //   adaptive: kmeans1d.h. Fewer distinct weights than K: the distinct weights.
 // Error for no weights, NaN or infinity (with its position), importance of another length, negative
 // or not finite. Same bits for any number of threads.

@@ -81,6 +81,11 @@ CodebookSpec CodebookSpec::scaled(std::vector<float> entries) {
   return spec;
 }
 
+CodebookSpec CodebookSpec::multibit(int bits) {
+  check(bits >= 1 && bits <= 8, "multibit:", bits, ": the bits must be in 1..8");
+  return {Kind::kMultibit, 1 << bits, {}};
+}
+
 CodebookSpec CodebookSpec::powers_of_two(int most_negative_exponent) {
   return fixed(power_entries(most_negative_exponent));
 }
@@ -100,6 +105,7 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
     if (name == "ternary-scaled") return scaled_ternary();
   } else {
     if (name == "adaptive") return adaptive(number<int>(rest, text));
+    if (name == "multibit") return multibit(number<int>(rest, text));
     if (name == "pow2") return powers_of_two(number<int>(rest, text));
     if (name == "pow2-scaled") return scaled_powers_of_two(number<int>(rest, text));
     if (name == "fixed" || name == "scaled") {
@@ -114,7 +120,7 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
   }
   fail("unknown codebook '", text,
        "'; use adaptive:K, binary, ternary, binary-scaled, ternary-scaled, pow2:C, pow2-scaled:C, "
-       "fixed:A,B,... or scaled:A,B,...");
+       "multibit:B, fixed:A,B,... or scaled:A,B,...");
 }
 
 int CodebookSpec::bits() const {
@@ -123,6 +129,7 @@ int CodebookSpec::bits() const {
 
 std::string CodebookSpec::text() const {
   if (kind_ == Kind::kAdaptive) return cat("adaptive:", size_);
+  if (kind_ == Kind::kMultibit) return cat("multibit:", bits());
   const bool scaled = kind_ == Kind::kScaled;
   if (entries_ == std::vector<float>{-1, 1}) return scaled ? "binary-scaled" : "binary";
   if (entries_ == std::vector<float>{-1, 0, 1}) return scaled ? "ternary-scaled" : "ternary";

@@ -3,13 +3,17 @@
 #include <iomanip>
 #include <sstream>
 
+#include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/decode.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera::quant {
 
 Model harden(const Graph& inference, const State& state, const Codebooks& codebooks) {
   std::size_t used = 0;
+  State planes;
+  for (const auto& [name, codebook] : codebooks) codebook.store(planes, name);
   Graph graph = transform(inference, [&](Graph& to, const Node& node, std::vector<Value> inputs) {
     const auto found = &node.op() == &kParam ? codebooks.find(node.name()) : codebooks.end();
     if (found == codebooks.end()) return copy_node(to, node, std::move(inputs));
@@ -17,15 +21,22 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
     const CodebookTensor& c = found->second;
     check(node.types()[0].shape == c.shape, "'", node.name(), "' is ", node.types()[0].text(),
           ", its codebook was fitted for ", c.shape.text());
-    const Value indices =
-        to.param(node.name() + ".indices", {DType::u8, c.format.indices_shape(c.shape), {}});
-    const Value entries =
-        to.param(node.name() + ".entries", {DType::f32, c.format.entries_shape(c.shape, c.k), {}});
-    return std::vector<Value>{ops::codebook(indices, entries, {}, c.format, c.shape)};
+    const auto plane = [&](const std::string& name) {
+      const Tensor& tensor = planes.get(name);
+      return to.param(name, {tensor.dtype(), tensor.shape(), {}});
+    };
+    const Value indices = plane(c.indices_name(node.name())),
+                entries = plane(c.entries_name(node.name()));
+    Value weight = ops::codebook(indices, entries, {}, c.format, c.shape);
+    if (!c.sparse.empty()) {
+      const Value positions = plane(c.positions_name(node.name())),
+                  values = plane(c.values_name(node.name()));
+      weight = weight + ops::sparse(positions, values, c.shape);
+    }
+    return std::vector<Value>{weight};
   });
   check(used == codebooks.size(), "a codebook was given for a parameter the graph does not have");
-  Model model{std::move(graph), {}, {}};
-  for (const auto& [name, codebook] : codebooks) codebook.store(model.state, name);
+  Model model{std::move(graph), std::move(planes), {}};
   for (const Node* node : model.graph.states()) {
     if (!model.state.has(node->name()))
       model.state.set(node->name(), state.get(node->name()).clone());
@@ -36,6 +47,10 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
 SizeReport size_report(const Model& model, const CodedPlanes& coded) {
   SizeReport report;
   std::map<std::string, bool> counted;
+  std::map<const Node*, const Node*> corrections;  // codebook -> sparse
+  for (const Node& node : model.graph.nodes()) {
+    if (const CorrectedWeight w = corrected_weight(node)) corrections[w.codebook] = w.sparse;
+  }
   for (const Node& node : model.graph.nodes()) {
     if (&node.op() != &kCodebook) continue;
     const TensorType& type = node.types()[0];
@@ -61,6 +76,12 @@ SizeReport size_report(const Model& model, const CodedPlanes& coded) {
     }
     item.codebook_bytes = bytes_of(node.input(1));
     if (node.inputs().size() > 2 && node.input(2)) item.scale_bytes = bytes_of(node.input(2));
+    if (const auto found = corrections.find(&node); found != corrections.end()) {
+      const Node& sparse = *found->second;
+      item.encoding += "+sparse";
+      item.sparse_bytes = bytes_of(sparse.input(0)) + bytes_of(sparse.input(1));
+      item.sparse_values = sparse.input(1).shape().numel();
+    }
     std::vector<std::uint8_t> unpacked(static_cast<std::size_t>(format.index_count(type.shape)));
     unpack_indices(packed.span<std::uint8_t>().data(), 0, format.index_count(type.shape),
                    format.bits, unpacked.data());
@@ -71,7 +92,7 @@ SizeReport size_report(const Model& model, const CodedPlanes& coded) {
     if (counted.contains(node->name())) continue;
     const Tensor& tensor = model.state.get(node->name());
     report.tensors.push_back({node->name(), tensor.shape(), std::string(name(tensor.dtype())),
-                              tensor.numel(), 0, 0, 0, tensor.bytes(), 0, 0});
+                              tensor.numel(), 0, 0, 0, 0, tensor.bytes(), 0, 0, 0});
   }
   return report;
 }
@@ -79,7 +100,7 @@ SizeReport size_report(const Model& model, const CodedPlanes& coded) {
 std::int64_t SizeReport::bytes() const {
   std::int64_t n = 0;
   for (const auto& t : tensors)
-    n += t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
+    n += t.index_bytes + t.codebook_bytes + t.scale_bytes + t.sparse_bytes + t.dense_bytes;
   return n;
 }
 
@@ -98,7 +119,8 @@ std::int64_t SizeReport::weights() const {
 double SizeReport::bits_per_weight() const {
   if (weights() == 0) return 32;
   std::int64_t n = 0;
-  for (const auto& t : tensors) n += t.index_bytes + t.codebook_bytes + t.scale_bytes;
+  for (const auto& t : tensors)
+    n += t.index_bytes + t.codebook_bytes + t.scale_bytes + t.sparse_bytes;
   return 8.0 * static_cast<double>(n) / static_cast<double>(weights());
 }
 
@@ -145,17 +167,17 @@ std::string SizeReport::text() const {
   std::ostringstream out;
   const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
                        const auto& indices, const auto& codebook, const auto& scale,
-                       const auto& dense, const auto& entropy) {
+                       const auto& sparse, const auto& dense, const auto& entropy) {
     out << std::left << std::setw(name_width) << name << std::setw(shape_width) << shape
-        << std::setw(10) << encoding << std::right << std::setw(10) << indices << std::setw(10)
-        << codebook << std::setw(8) << scale << std::setw(10) << dense << std::setw(10) << entropy
-        << "\n";
+        << std::setw(12) << encoding << std::right << std::setw(10) << indices << std::setw(10)
+        << codebook << std::setw(8) << scale << std::setw(10) << sparse << std::setw(10) << dense
+        << std::setw(10) << entropy << "\n";
   };
-  row("tensor", "shape", "encoding", "indices", "codebook", "scale", "dense", "entropy");
+  row("tensor", "shape", "encoding", "indices", "codebook", "scale", "sparse", "dense", "entropy");
   out << std::fixed << std::setprecision(3);
   for (const auto& t : tensors) {
     row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes,
-        t.dense_bytes, t.entropy_bits);
+        t.sparse_bytes, t.dense_bytes, t.entropy_bits);
   }
   out << "total " << bytes() << " bytes, " << std::setprecision(4) << bits_per_weight()
       << " bits a coded weight (" << entropy_bits_per_weight() << " after entropy coding), "

@@ -1,6 +1,7 @@
 #include "quant/method.h"
 
 #include <cmath>
+#include <map>
 
 namespace tessera::quant {
 
@@ -9,6 +10,10 @@ void store_codebooks(State& state, const Codebooks& codebooks) {
     state.set(name + ".c_indices",
               Tensor::from(c.indices, Shape{static_cast<std::int64_t>(c.indices.size())}));
     state.set(name + ".c_entries", Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+    if (c.sparse.empty()) continue;
+    const Shape count{static_cast<std::int64_t>(c.sparse.positions.size())};
+    state.set(name + ".c_positions", Tensor::from(c.sparse.positions, count));
+    state.set(name + ".c_values", Tensor::from(c.sparse.values, count));
   }
 }
 
@@ -24,10 +29,44 @@ Codebooks load_codebooks(const State& state, const CompressionPlan& plan) {
     c.k = entries.shape()[1].value();
     c.entries = entries.to_vector<float>();
     c.indices = state.get(item.name + ".c_indices").to_vector<std::uint8_t>();
+    if (item.choice->sparse > 0) {
+      c.sparse.positions = state.get(item.name + ".c_positions").to_vector<std::int64_t>();
+      c.sparse.values = state.get(item.name + ".c_values").to_vector<float>();
+    }
+    c.shares = item.shares;
     out.emplace(item.name, std::move(c));
   }
   return out;
 }
+
+namespace {
+
+const CodebookTensor* find(const Codebooks& codebooks, const std::string& name) {
+  const auto found = codebooks.find(name);
+  return found == codebooks.end() ? nullptr : &found->second;
+}
+
+// Fits `item`, or all tensors that share a codebook with it, of which it is the first.
+void fit_item(const CompressionPlan& plan, const TensorPlan& item,
+              const std::map<std::string, std::vector<float>>& weights, const Codebooks& previous,
+              Codebooks& out) {
+  const TensorChoice& choice = *item.choice;
+  if (item.shares.empty()) {
+    out.emplace(item.name,
+                fit_tensor(item.name, choice.spec, item.shape, choice.group_rows,
+                           weights.at(item.name), {}, find(previous, item.name), choice.sparse));
+    return;
+  }
+  std::vector<SharedPart> parts;
+  for (const TensorPlan* part : plan.sharers(item)) {
+    parts.push_back(
+        {part->name, part->shape, weights.at(part->name), {}, find(previous, part->name)});
+  }
+  auto fitted = fit_shared(choice.spec, parts, choice.sparse);
+  for (std::size_t i = 0; i < parts.size(); ++i) out.emplace(parts[i].name, std::move(fitted[i]));
+}
+
+}  // namespace
 
 Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
@@ -35,12 +74,15 @@ Codebooks fit_all(const CompressionPlan& plan,
   Codebooks out;
   double total = 0, changed = 0, count = 0, squares = 0;
   report.tensors.clear();
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& item : plan.tensors) {
+    if (item.choice) all[item.name] = weights(item.name);
+  }
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;
-    const std::vector<float> w = weights(item.name);
-    const auto old = previous.find(item.name);
-    CodebookTensor c = fit_tensor(item.name, item.choice->spec, item.shape, item.choice->group_rows,
-                                  w, {}, old == previous.end() ? nullptr : &old->second);
+    if (!out.contains(item.name)) fit_item(plan, item, all, previous, out);
+    const CodebookTensor& c = out.at(item.name);
+    const std::vector<float>& w = all.at(item.name);
     double norm = 0;
     for (const float v : w) norm += static_cast<double>(v) * v;
     const auto n = static_cast<double>(w.size());
@@ -49,7 +91,6 @@ Codebooks fit_all(const CompressionPlan& plan,
     squares += norm;
     changed += c.changed * n;
     count += n;
-    out.emplace(item.name, std::move(c));
   }
   report.distance = std::sqrt(total / std::max(squares, 1e-300));
   report.changed = changed / count;

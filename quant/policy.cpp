@@ -6,6 +6,8 @@
 #include <regex>
 #include <sstream>
 
+#include "quant/codebook_tensor.h"
+
 namespace tessera::quant {
 
 namespace {
@@ -18,11 +20,11 @@ void require_finite(const std::string& name, const Tensor& tensor) {
   }
 }
 
-std::regex compile_pattern(const std::string& pattern) {
+std::regex compile_pattern(const char* what, const std::string& pattern) {
   try {
     return std::regex(pattern);
   } catch (const std::regex_error& error) {
-    fail("policy rule '", pattern, "' is not a regular expression: ", error.what());
+    fail(what, " '", pattern, "' is not a regular expression: ", error.what());
   }
 }
 
@@ -45,7 +47,7 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
   const Shape& shape = p.type.shape;
   if (policy.first_last_8 && (first || last)) {
     item.reason = first ? "first layer" : "last layer";
-    item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0};
+    item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0, policy.weights.sparse};
     if (shape.numel() < kWeightsPerEntry * kEntriesOf8Bits) {
       item.choice.reset();
       item.reason += cat(", too small for ", kEntriesOf8Bits, " entries");
@@ -63,13 +65,49 @@ void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const Stat
         ": only weights of rank 2 or more are compressed; narrow the rule");
   check(item.choice->group_rows >= 0, "'", p.name, "': a group of ", item.choice->group_rows,
         " rows");
-  const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows_of(p);
-  const std::int64_t weights = group * CodebookFormat::row_length(p.type.shape);
-  const std::int64_t k = item.choice->spec.size();
-  check(k <= weights, "'", p.name, "': ", k, " entries for ", weights, " weights",
-        item.choice->group_rows ? " of a group" : "");
+  check(item.choice->sparse >= 0 && item.choice->sparse < 1, "'", p.name, "': a sparse share of ",
+        item.choice->sparse, "; it must be at least 0 and below 1");
   check(state.has(p.name), "the state has no '", p.name, "'");
   require_finite(p.name, state.get(p.name));
+}
+
+// Of a tensor with entries of its own.
+void check_size(const TensorPlan& item) {
+  const std::int64_t rows = item.shape[0].value();
+  const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows;
+  const std::int64_t weights = group * CodebookFormat::row_length(item.shape);
+  const std::int64_t k = item.choice->spec.size();
+  check(k <= weights, "'", item.name, "': ", k, " entries for ", weights, " weights",
+        item.choice->group_rows ? " of a group" : "");
+}
+
+// The tensors that one pattern joins.
+void share(CompressionPlan& plan, const std::string& pattern) {
+  const std::regex regex = compile_pattern("shared codebook", pattern);
+  const TensorPlan* first = nullptr;
+  int members = 0;
+  std::int64_t weights = 0;
+  for (TensorPlan& item : plan.tensors) {
+    if (!item.choice || !std::regex_match(item.name, regex)) continue;
+    check(item.shares.empty(), "shared codebook '", pattern, "': '", item.name,
+          "' already shares the codebook of '", item.shares, "'");
+    check(item.choice->group_rows == 0, "shared codebook '", pattern, "': '", item.name,
+          "' has one codebook per ", item.choice->group_rows, " rows");
+    if (first == nullptr) first = &item;
+    check(item.choice->spec == first->choice->spec, "shared codebook '", pattern, "': '",
+          first->name, "' is ", first->choice->spec.text(), ", '", item.name, "' ",
+          item.choice->spec.text());
+    check(item.choice->sparse == first->choice->sparse, "shared codebook '", pattern, "': '",
+          first->name, "' is corrected by a share of ", first->choice->sparse, ", '", item.name,
+          "' of ", item.choice->sparse);
+    item.shares = first->name;
+    weights += item.shape.numel();
+    ++members;
+  }
+  check(members >= 2, "shared codebook '", pattern, "' matches ", members,
+        " compressed tensors; it needs two or more");
+  check(first->choice->spec.size() <= weights, "shared codebook '", pattern,
+        "': ", first->choice->spec.size(), " entries for ", weights, " weights");
 }
 
 }  // namespace
@@ -89,7 +127,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
                                  const State& state, const Policy& policy) {
   CompressionPlan plan;
   std::vector<std::regex> patterns;
-  for (const auto& rule : policy.rules) patterns.push_back(compile_pattern(rule.pattern));
+  for (const auto& rule : policy.rules)
+    patterns.push_back(compile_pattern("policy rule", rule.pattern));
   std::vector<int> hits(patterns.size());
   const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
@@ -118,7 +157,20 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     check(hits[r] > 0, "policy rule '", policy.rules[r].pattern, "' matches no parameter");
   }
   check(any, "nothing to compress: every parameter is skipped");
+  for (const std::string& pattern : policy.shared) share(plan, pattern);
+  for (const TensorPlan& item : plan.tensors) {
+    if (item.choice && item.shares.empty()) check_size(item);
+  }
   return plan;
+}
+
+std::vector<const TensorPlan*> CompressionPlan::sharers(const TensorPlan& item) const {
+  std::vector<const TensorPlan*> out;
+  for (const TensorPlan& other : tensors) {
+    if (&other == &item || (!item.shares.empty() && other.shares == item.shares))
+      out.push_back(&other);
+  }
+  return out;
 }
 
 std::string CompressionPlan::text() const {
@@ -133,9 +185,15 @@ std::string CompressionPlan::text() const {
         << std::setw(static_cast<int>(shape_width)) << item.shape.text();
     if (item.choice) {
       const auto rows = item.choice->group_rows;
+      const std::string scope =
+          !item.shares.empty()
+              ? cat("one codebook for ", sharers(item).size(), " tensors, '", item.shares, "'")
+          : rows == 0 ? "one codebook"
+                      : cat("one codebook per ", rows, rows == 1 ? " row" : " rows");
+      const std::string correction = cat(
+          ", ", SparsePart::count(item.choice->sparse, item.shape.numel()), " weights corrected");
       out << item.choice->spec.text() << ", " << item.choice->spec.bits() << " bits a weight, "
-          << (rows == 0 ? "one codebook"
-                        : cat("one codebook per ", rows, rows == 1 ? " row" : " rows"))
+          << scope << (item.choice->sparse > 0 ? correction : "")
           << (item.reason.empty() ? "" : " (" + item.reason + ")") << "\n";
     } else {
       out << "dense: " << item.reason << "\n";

@@ -17,6 +17,9 @@ struct TensorChoice {
   // One codebook per this many rows (axis 0: outputs, or filters of a convolution); the last group
   // may be shorter. 0, or as many as there are: one for the tensor.
   std::int64_t group_rows = 0;
+  // A sparse correction: ceil(sparse * n) of n weights keep what their entry lacks, stored beside
+  // the codebook. Below 1; 0: none.
+  double sparse = 0;
 };
 
 struct PolicyRule {
@@ -27,6 +30,9 @@ struct PolicyRule {
 struct Policy {
   TensorChoice weights = {};           // for every parameter of rank 2 or more
   std::vector<PolicyRule> rules = {};  // first match wins over everything else
+  // Regular expressions on whole names: all coded tensors that one matches read ONE set of entries.
+  // They need the same codebook and no row groups.
+  std::vector<std::string> shared = {};
   // The first and the last weight of the model, which quantize worst, get 256 adaptive entries;
   // one too small for that to pay stays dense.
   bool first_last_8 = false;
@@ -43,17 +49,21 @@ struct TensorPlan {
   Shape shape;
   std::optional<TensorChoice> choice;
   std::string reason;  // why it stays dense, or is treated unlike the others; else ""
+  // Of tensors with a common codebook: the first of them, under whose name the entries stand.
+  std::string shares = {};
 };
 
 struct CompressionPlan {
   std::vector<TensorPlan> tensors;
+  // The tensors that share their entries with `item`, itself among them, in order.
+  std::vector<const TensorPlan*> sharers(const TensorPlan& item) const;
   // A table: tensor, shape, encoding or why it is skipped.
   std::string text() const;
 };
 
 // Throws Error for what cannot work: a bad regular expression or one that matches nothing, more
-// entries than weights, NaN or Inf in a weight (naming the tensor and the position), and when
-// nothing would be compressed.
+// entries than weights, NaN or Inf in a weight (naming the tensor and the position), tensors that
+// cannot share a codebook, and when nothing would be compressed.
 CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameters,
                                  const State& state, const Policy& policy);
 

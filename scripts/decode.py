@@ -87,6 +87,18 @@ def decode(type_text, indices, entries, scale=None):
     return values
 
 
+def positions(stream):
+    """Places of a sparse correction: gaps of one byte, or 255 and the rest of the gap as LEB128."""
+    stream, at = iter(stream), -1
+    for gap in stream:
+        byte, shift = 128 if gap == 255 else 0, 0
+        while byte & 128:
+            byte = next(stream)
+            gap, shift = gap + ((byte & 127) << shift), shift + 7
+        at += 1 + gap
+        yield at
+
+
 def main(path, wanted=None):
     model = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     if model["weights"].get("coding", "rans") != "rans":
@@ -95,8 +107,14 @@ def main(path, wanted=None):
     if hashlib.sha256(data).hexdigest() != model["weights"]["sha256"]:
         sys.exit(f"{model['weights']['file']}: its sha256 is not the one in {path}")
     tensors, nodes, found = read_tensors(data), {n["id"]: n for n in model["nodes"]}, {}
+    corrections = {}
     for node in nodes.values():
-        if node["op"] == "codebook":
+        if node["op"] == "sparse":
+            planes = [nodes[i]["name"] for i in node["inputs"]]
+            for plane in planes:
+                found.pop(plane, None)
+            corrections[planes[0].removesuffix(".sparse.positions")] = planes
+        elif node["op"] == "codebook":
             planes = [nodes[i]["name"] for i in node["inputs"] if i is not None]
             for plane in planes:
                 found.pop(plane, None)
@@ -104,17 +122,22 @@ def main(path, wanted=None):
         elif node["op"] in ("param", "state"):
             found[node["name"]] = (node["type"], None)
     if wanted is None:
-        return [f"{name} {found[name][0]}" for name in found]
+        return [f"{name} {found[name][0]}{' + sparse' if name in corrections else ''}"
+                for name in found]
     if wanted not in found:
         sys.exit(f"{path}: no parameter '{wanted}'")
     type_text, planes = found[wanted]
-    if not planes:
-        values = tensors[wanted]
-    else:
-        try:
+    try:
+        if planes:
             values = decode(type_text, *(plane_of(tensors, plane) for plane in planes))
-        except (ValueError, StopIteration, struct.error) as error:
-            sys.exit(f"{model['weights']['file']}: '{planes[0]}' is damaged: {error}")
+        else:
+            values = tensors[wanted]
+        if wanted in corrections:
+            places, added = (tensors[p] for p in corrections[wanted])
+            for i, value in zip(positions(places), added):
+                values[i] += value
+    except (ValueError, StopIteration, struct.error) as error:
+        sys.exit(f"{model['weights']['file']}: the planes of '{wanted}' are damaged: {error}")
     return [f"{value:.9g}" for value in values]
 
 

@@ -6,6 +6,7 @@ Json Compression::json() const {
   return {{"method", variant.method},
           {"codebook", variant.codebook},
           {"group_rows", variant.group_rows},
+          {"sparse", variant.sparse},
           {"file", file},
           {"kernel", kernel},
           {"seed", seed},
@@ -20,6 +21,7 @@ Json Compression::json() const {
           {"json_bytes", json_bytes},
           {"index_bytes", index_bytes},
           {"codebook_bytes", codebook_bytes},
+          {"sparse_bytes", sparse_bytes},
           {"dense_bytes", dense_bytes},
           {"bits_per_weight", bits_per_weight},
           {"entropy_bits", entropy_bits},
@@ -37,7 +39,11 @@ Json Compression::json() const {
 Compression Compression::parse(const Json& json, const std::string& file) {
   const JsonAt at(json, file);
   Compression out;
-  out.variant = {at.at("method").text(), at.at("codebook").text(), at.at("group_rows").integer(0)};
+  out.variant = {at.at("method").text(), at.at("codebook").text(), at.at("group_rows").integer(0),
+                 0};
+  // Of older results: none.
+  if (const auto sparse = at.find("sparse")) out.variant.sparse = sparse->number();
+  if (const auto bytes = at.find("sparse_bytes")) out.sparse_bytes = bytes->integer(0);
   out.file = at.at("file").text();
   out.kernel = at.at("kernel").text();
   out.seed = at.at("seed").integer(0);

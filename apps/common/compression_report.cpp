@@ -131,6 +131,7 @@ Json compressions_json(const std::vector<Compression>& rows) {
     out["summary"].push_back({{"method", g.variant.method},
                               {"codebook", g.variant.codebook},
                               {"group_rows", g.variant.group_rows},
+                              {"sparse", g.variant.sparse},
                               {"error_before", figure(g.before)},
                               {"error_dc", figure(g.dc)},
                               {"error_after", figure(g.after)},

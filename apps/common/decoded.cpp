@@ -1,6 +1,8 @@
 #include "apps/common/decoded.h"
 
+#include "ops/build.h"
 #include "ops/codebook/codebook.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera::apps {
 
@@ -17,10 +19,18 @@ std::string weight_name(const Node& codebook) {
 }  // namespace
 
 Model decoded(const Model& model) {
+  std::map<const Node*, const Node*> sums;  // codebook -> the sum with its correction
+  for (const Node& node : model.graph.nodes()) {
+    if (const CorrectedWeight w = corrected_weight(node)) sums[w.codebook] = &node;
+  }
   // Decodes everything with the kernels that run models, as the outputs of one small graph.
   Graph decoder(model.graph.ops());
   Model out{transform(model.graph,
                       [&](Graph& to, const Node& node, std::vector<Value> inputs) {
+                        if (corrected_weight(node)) {  // the codebook's param is all of it
+                          const bool first = &node.input(0).node->op() == &kCodebook;
+                          return std::vector<Value>{inputs[first ? 0 : 1]};
+                        }
                         if (&node.op() != &kCodebook) return copy_node(to, node, std::move(inputs));
                         const std::string name = weight_name(node);
                         std::vector<Value> planes;
@@ -29,7 +39,15 @@ Model decoded(const Model& model) {
                                                  : Value());
                         }
                         const Node& copy = decoder.add(kCodebook, std::move(planes), node.attrs());
-                        decoder.set_output(name, ops::decode(copy.output()));
+                        Value weight = ops::decode(copy.output());
+                        if (const auto sum = sums.find(&node); sum != sums.end()) {
+                          const Node& sparse = *corrected_weight(*sum->second).sparse;
+                          std::vector<Value> parts;
+                          for (const Value plane : sparse.inputs())
+                            parts.push_back(decoder.param(plane.node->name(), plane.type()));
+                          weight = weight + ops::sparse(parts[0], parts[1], weight.shape());
+                        }
+                        decoder.set_output(name, weight);
                         return std::vector<Value>{to.param(name, node.types()[0].dense())};
                       }),
             {},

@@ -56,8 +56,9 @@ nn::Trainer trainer_at(const Task& task, const Reference& reference,
 
 quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights,
                                 const CompressRecipe& recipe, const Variant& variant) {
-  return quant::plan_compression(trainer.parameters(), weights,
-                                 recipe.policy(variant.codebook, variant.group_rows));
+  return quant::plan_compression(
+      trainer.parameters(), weights,
+      recipe.policy(variant.codebook, variant.group_rows, variant.sparse));
 }
 
 // Test error in percent of quantizing the reference once, without training.
@@ -87,6 +88,7 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
   for (const auto& tensor : size.tensors) {
     out.index_bytes += tensor.index_bytes;
     out.codebook_bytes += tensor.codebook_bytes + tensor.scale_bytes;
+    out.sparse_bytes += tensor.sparse_bytes;
     out.dense_bytes += tensor.dense_bytes;
     numbers += static_cast<double>(tensor.weights);
   }
@@ -101,14 +103,17 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
 }  // namespace
 
 std::string Variant::scope() const {
-  return group_rows == 0 ? "tensor" : cat(group_rows, group_rows == 1 ? " row" : " rows");
+  const std::string rows =
+      group_rows == 0 ? "tensor" : cat(group_rows, group_rows == 1 ? " row" : " rows");
+  return sparse > 0 ? cat(rows, " + ", exact(100 * sparse), " % sparse") : rows;
 }
 std::string Variant::text() const {
-  return cat(method, ", ", codebook, group_rows == 0 ? "" : ", " + scope());
+  return cat(method, ", ", codebook, group_rows == 0 && sparse == 0 ? "" : ", " + scope());
 }
 std::string Variant::slug() const {
   return cat(file_word(method), "-", file_word(codebook),
-             group_rows == 0 ? "" : cat("-g", group_rows));
+             group_rows == 0 ? "" : cat("-g", group_rows),
+             sparse > 0 ? "-sparse" + exact(sparse) : "");
 }
 
 std::optional<Reference> train_reference(Session& session, const Task& task,
@@ -194,6 +199,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
     config[key] = value;
   }
   config["group_rows"] = std::to_string(variant.group_rows);
+  if (variant.sparse > 0) config["sparse"] = exact(variant.sparse);
   config["reference.seed"] = config.contains("seed") ? config["seed"] : "none";
   config["seed"] = std::to_string(seed);
   config["reference.weights_sha256"] = reference.weights_sha256;
@@ -213,7 +219,8 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
                    {"run", name},
                    {"method", variant.method},
                    {"codebook", variant.codebook},
-                   {"group_rows", variant.group_rows}});
+                   {"group_rows", variant.group_rows},
+                   {"sparse", variant.sparse}});
   Compression out;
   out.variant = variant;
   out.error_before = reference.test.all.error_percent();

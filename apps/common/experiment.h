@@ -35,10 +35,11 @@ struct Variant {
   std::string method;           // "lc"
   std::string codebook;         // "adaptive:4"
   std::int64_t group_rows = 0;  // one codebook per this many rows; 0: one per tensor
+  double sparse = 0;            // share of the weights that a sparse correction keeps
 
-  std::string text() const;   // "lc, adaptive:4, 8 rows"
-  std::string scope() const;  // "tensor" or "8 rows"
-  std::string slug() const;   // "lc-adaptive4-g8", of file names
+  std::string text() const;   // "lc, adaptive:4, 8 rows + 1 % sparse"
+  std::string scope() const;  // "tensor" or "8 rows", and "+ 1 % sparse"
+  std::string slug() const;   // "lc-adaptive4-g8-sparse0.01", of file names
   friend bool operator==(const Variant&, const Variant&) = default;
 };
 
@@ -49,8 +50,9 @@ struct Compression {
   std::int64_t seed = 0;
   double error_before = 0, error_dc = 0;  // percent of the test set
   Measured after;
-  std::int64_t weights_bytes = 0, json_bytes = 0;                     // of the files
-  std::int64_t index_bytes = 0, codebook_bytes = 0, dense_bytes = 0;  // dense: whatever is no code
+  std::int64_t weights_bytes = 0, json_bytes = 0;  // of the files
+  std::int64_t index_bytes = 0, codebook_bytes = 0, sparse_bytes = 0;
+  std::int64_t dense_bytes = 0;  // whatever is no code
   // Of a coded weight; by entropy; of any number of the network, batch norm and biases included.
   double bits_per_weight = 0, entropy_bits = 0, effective_bits = 0;
   double ratio = 0;

@@ -91,6 +91,20 @@ std::vector<std::int64_t> integer_list(const std::string& text, const std::strin
   return numbers;
 }
 
+std::vector<double> number_list(const std::string& text, const std::string& what, double min,
+                                double max) {
+  std::vector<double> numbers;
+  for (const std::string& word : word_list(text, what)) {
+    double value = 0;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    check(error == std::errc() && stop == end, what, ": expected a number, got '", word, "'");
+    check_range(what, value, min, max);
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
 void check_range(const std::string& flag, double value, double min, double max) {
   check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", min, " to ", max,
         ", got ", value);

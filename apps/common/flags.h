@@ -48,6 +48,9 @@ std::string peek_flag(const std::vector<std::string>& args, const std::string& n
 // "1,2,4" as integers; `what` names the flag in messages.
 std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,
                                        std::int64_t min, std::int64_t max);
+// "0,0.01" as numbers in [min, max].
+std::vector<double> number_list(const std::string& text, const std::string& what, double min,
+                                double max);
 // "dc,lc" as words, none of them empty.
 std::vector<std::string> word_list(const std::string& text, const std::string& what);
 

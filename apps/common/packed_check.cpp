@@ -8,6 +8,7 @@
 #include "core/op_def.h"
 #include "core/rng.h"
 #include "ops/codebook/codebook.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera::apps {
 
@@ -52,6 +53,8 @@ Graph decode_all(const Graph& graph, RefMap& leaves, GraphMap& map) {
 }
 
 std::string weight_name(Value weight) {
+  if (const CorrectedWeight corrected = corrected_weight(*weight.node))
+    weight = corrected.codebook->output();
   std::string name = codebook_node(weight).input(0).node->name();
   if (const std::string suffix = ".indices"; name.ends_with(suffix)) {
     name.resize(name.size() - suffix.size());
@@ -64,15 +67,20 @@ struct Layer {
   Value value;
 };
 
-// What is computed straight from codebook storage.
+bool is_packed(Value v) {
+  return v && (v.type().encoding.codebook_format() || corrected_weight(*v.node));
+}
+
+// What is computed straight from codebook storage, corrected or not.
 std::vector<Layer> layers_of(const Graph& graph) {
   std::vector<Layer> out;
   const std::vector<bool> live = live_nodes(graph);
   for (const Node& node : graph.nodes()) {
     if (!live[static_cast<std::size_t>(node.id())] || node.op().has(kStorage)) continue;
+    if (corrected_weight(node)) continue;  // the weight itself
     std::string weights;
     for (const Value v : node.inputs()) {
-      if (v && v.type().encoding.codebook_format()) weights += " " + weight_name(v);
+      if (is_packed(v)) weights += " " + weight_name(v);
     }
     if (weights.empty()) continue;
     for (int i = 0; i < static_cast<int>(node.types().size()); ++i) {

@@ -49,8 +49,8 @@ void check_augment(const std::string& flag, const std::string& augment) {
   word_list(augment, flag);
 }
 
-// 'regex=codebook', 'regex=codebook/gROWS' or 'regex=skip'.
-quant::PolicyRule parse_rule(const std::string& text) {
+// 'regex=codebook', with /gROWS and /sSHARE behind it, or 'regex=skip'. `sparse`: without /s.
+quant::PolicyRule parse_rule(const std::string& text, double sparse) {
   const std::size_t equals = text.rfind('=');
   check(equals != text.npos && equals > 0 && equals + 1 < text.size(), "--rule '", text,
         "': expected 'regex=codebook' (such as 'fc3.*=adaptive:16') or 'regex=skip'");
@@ -58,12 +58,17 @@ quant::PolicyRule parse_rule(const std::string& text) {
   std::string choice = text.substr(equals + 1);
   if (choice == "skip") return rule;
   std::int64_t group_rows = 0;
+  if (const std::size_t share = choice.rfind("/s"); share != choice.npos) {
+    sparse =
+        number_list(choice.substr(share + 2), "--rule '" + text + "': sparse share", 0, 0.5)[0];
+    choice.resize(share);
+  }
   if (const std::size_t group = choice.rfind("/g"); group != choice.npos) {
     group_rows =
         integer_list(choice.substr(group + 2), "--rule '" + text + "': rows", 1, 1 << 30)[0];
     choice.resize(group);
   }
-  rule.choice = quant::TensorChoice{quant::CodebookSpec::parse(choice), group_rows};
+  rule.choice = quant::TensorChoice{quant::CodebookSpec::parse(choice), group_rows, sparse};
   return rule;
 }
 
@@ -163,8 +168,10 @@ void CompressRecipe::add_flags(po::options_description& options) {
       "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
       "in small groups)");
   add("rule", repeated_flag(rules, "RULE"),
-      "'regex=adaptive:16', 'regex=adaptive:16/g10' or 'regex=skip'; wins over --policy; may be "
-      "repeated");
+      "'regex=adaptive:16', with /g10 for groups of rows and /s0.01 for a sparse share, or "
+      "'regex=skip'; wins over --policy; may be repeated");
+  add("share", repeated_flag(shared, "REGEX"),
+      "the weights it matches read one common codebook; may be repeated");
   add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
   add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
   add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
@@ -201,6 +208,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   Config out = {{"method", name}, {"codebook", codebook}};
   if (policies != "all") out["policy"] = policies;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
+  for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
   if (name == "dc") return out;
   out["batch"] = std::to_string(batch);
   out["momentum"] = exact(momentum);
@@ -245,17 +253,20 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) c
   return std::make_unique<quant::LearningCompression>(options);
 }
 
-quant::Policy CompressRecipe::policy(const std::string& codebook, std::int64_t group_rows) const {
-  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows}};
+quant::Policy CompressRecipe::policy(const std::string& codebook, std::int64_t group_rows,
+                                     double sparse) const {
+  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows, sparse}};
   for (const std::string& preset : word_list(policies, "--policy")) out.use(preset);
-  for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule));
+  for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule, sparse));
+  out.shared = shared;
   return out;
 }
 
 void CodebookFlags::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("codebook", text_flag(codebook, "KIND"),
-      "adaptive[:K], binary, binary-scaled, ternary-scaled, pow2:C, fixed:V,V,...");
+      "adaptive[:K], binary, binary-scaled, ternary-scaled, multibit:B, pow2:C, "
+      "fixed:V,V,...");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
   add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
 }

@@ -55,8 +55,9 @@ struct CompressRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   std::string augment = "none";
-  std::string policies = "all";    // list of presets of quant::Policy
-  std::vector<std::string> rules;  // 'regex=codebook' or 'regex=skip'
+  std::string policies = "all";     // list of presets of quant::Policy
+  std::vector<std::string> rules;   // 'regex=codebook' or 'regex=skip'
+  std::vector<std::string> shared;  // regexes; what one matches has one codebook
 
   void add_flags(po::options_description& options);
   void validate() const;
@@ -65,7 +66,8 @@ struct CompressRecipe {
   nn::TrainerOptions trainer(std::uint64_t seed) const;
   // "dc", "idc", "lc", "lc-qp", or one of TrainedRecipe::names().
   std::unique_ptr<quant::Method> method(const std::string& name) const;
-  quant::Policy policy(const std::string& codebook, std::int64_t group_rows) const;
+  quant::Policy policy(const std::string& codebook, std::int64_t group_rows,
+                       double sparse = 0) const;
 };
 
 // The codebooks that --codebook, --bits and --k ask for, one for each number of bits.

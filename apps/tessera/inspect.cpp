@@ -25,7 +25,7 @@ std::string weights_name(const std::filesystem::path& path) {
 }
 
 std::int64_t bytes_of(const quant::TensorReport& t) {
-  return t.index_bytes + t.codebook_bytes + t.scale_bytes + t.dense_bytes;
+  return t.index_bytes + t.codebook_bytes + t.scale_bytes + t.sparse_bytes + t.dense_bytes;
 }
 
 double bits_of(const quant::TensorReport& t) {
@@ -75,6 +75,8 @@ Json parameters_json(const quant::SizeReport& report) {
                        {"file_index_bytes", t.file_index_bytes},
                        {"codebook_bytes", t.codebook_bytes},
                        {"scale_bytes", t.scale_bytes},
+                       {"sparse_bytes", t.sparse_bytes},
+                       {"sparse_values", t.sparse_values},
                        {"dense_bytes", t.dense_bytes},
                        {"entropy_bits", t.entropy_bits}});
   }

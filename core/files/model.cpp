@@ -10,6 +10,7 @@
 #include "core/files/index_planes.h"
 #include "core/files/json_io.h"
 #include "core/files/safetensors.h"
+#include "core/interpret.h"
 #include "core/op_def.h"
 
 namespace tessera {
@@ -89,6 +90,32 @@ void check_codebook(const Node& node, const std::map<std::string, Tensor>& tenso
   check(at < 0, where, ": tensor ", quote(name), ": index ",
         at < 0 ? 0 : index_at(stream.data(), format.bits, at), " at position ", at,
         " is not below the number of entries, ", k);
+}
+
+// Planes of which a storage op makes a dense value mean what its reference says, which throws Error
+// for planes that mean nothing.
+void check_planes(const Node& node, const std::map<std::string, Tensor>& tensors,
+                  const std::string& where) {
+  std::vector<RefTensor> values;
+  for (const Value v : node.inputs()) {
+    const Node& leaf = *v.node;
+    check(leaf.op().has(kLeaf) && tensors.contains(leaf.name()), where, ": node ", node.id(), " (",
+          node.op().name, "): its planes must be params or states");
+    const Tensor& tensor = tensors.at(leaf.name());
+    RefTensor& value = values.emplace_back(RefTensor{leaf.types()[0], {}});
+    for (std::int64_t i = 0; i < tensor.numel(); ++i) value.v.push_back(element(tensor, i));
+  }
+  std::vector<const RefTensor*> pointers;
+  for (const RefTensor& value : values) pointers.push_back(&value);
+  try {
+    interpret_node(node, pointers);
+  } catch (const Error& error) {
+    fail(where, ": tensor ", quote(node.input(0).node->name()), ": ", error.what());
+  }
+}
+
+bool makes_dense(const Node& node) {
+  return node.op().has(kStorage) && node.inputs().size() > 1 && node.types()[0].encoding.is_dense();
 }
 
 // Of older saves of the same NAME.
@@ -179,6 +206,7 @@ void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tens
   }
   for (const Node& node : graph.nodes()) {
     if (binds_codebook(node)) check_codebook(node, tensors, where);
+    if (makes_dense(node)) check_planes(node, tensors, where);
   }
 }
 

@@ -43,8 +43,9 @@ Model load(const std::filesystem::path& path, const OpSet& ops);
 // What a model's files hold coded, from their headers alone; empty for a plain file.
 CodedPlanes coded_planes(const std::filesystem::path& path, const OpSet& ops);
 
-// Throws Error "WHERE: tensor 'NAME': ..." when an f32 or bf16 tensor holds a NaN, or when an index
-// of a codebook is not below the number of its entries.
+// Throws Error "WHERE: tensor 'NAME': ..." when an f32 or bf16 tensor holds a NaN, when an index
+// of a codebook is not below the number of its entries, or when planes mean nothing to the op that
+// reads them (positions of a sparse correction).
 void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tensors,
                    const std::string& where);
 

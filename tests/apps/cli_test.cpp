@@ -67,6 +67,12 @@ TEST_F(MnistCli, Codebooks) {
   expect_refused({"compress", "--data", kTiny, "--rule", "(=skip"}, "regular expression");
   expect_refused({"compress", "--data", kTiny, "--rule", "skip"}, "--rule 'skip'");
   expect_refused({"compress", "--data", kTiny, "--rule", ".*=skip"}, "nothing to compress");
+  expect_refused({"compress", "--data", kTiny, "--sparse", "0.6"}, "--sparse must be 0 to 0.5");
+  expect_refused({"compress", "--data", kTiny, "--sparse", "some"}, "expected a number");
+  expect_refused({"compress", "--data", kTiny, "--rule", "fc1.*=binary/s2"}, "sparse share");
+  expect_refused({"compress", "--data", kTiny, "--share", "fc1.*"}, "it needs two or more");
+  expect_refused({"compress", "--data", kTiny, "--share", "fc.*", "--rule", "fc2.weight=binary"},
+                 "'fc1.weight' is adaptive:2, 'fc2.weight' binary");
 }
 
 TEST_F(MnistCli, PlanNamesEveryTensorAndStops) {

@@ -129,6 +129,35 @@ TEST_F(Mnist, EntropyCodedFilesHoldTheSameModel) {
   EXPECT_NE(must(ternary("coded", {"--entropy-coded"})).out.find("coded B"), std::string::npos);
   // A stored result tells the bytes of its file.
   EXPECT_NE(refused(ternary("coded", {"--resume"})).find("entropy_coded"), std::string::npos);
+// Through every program that reads models: sums of codebook and correction stay packed.
+TEST_F(Mnist, SharedCodebooksWithCorrections) {
+  for (const std::string net : {"lenet300", "lenet5"}) {
+    SCOPED_TRACE(net);
+    const std::string share = net == "lenet300" ? "fc[12].*" : "conv.*";
+    const Json all =
+        json({"compress", "--net", net, "--data", kTiny, "--out", path("out"), "--ref-epochs", "1",
+              "--method", "dc", "--bits", "2", "--sparse", "0,0.01", "--share", share});
+    ASSERT_EQ(all["rows"].size(), 2u);
+    const Json plain = all["rows"][0], row = all["rows"][1];
+    EXPECT_EQ(row["file"], net + "-dc-adaptive4-sparse0.01-s1.json");
+    EXPECT_EQ(plain["sparse_bytes"], 0);
+    EXPECT_GT(row["sparse_bytes"], 0);
+    EXPECT_LT(row["distance"], plain["distance"]);
+    EXPECT_EQ(row["codebook_bytes"], net == "lenet300" ? 2 * 16 : 3 * 16);
+    EXPECT_TRUE(row["decoded"].empty()) << row["decoded"];
+    const std::string file = path("out/" + row["file"].get<std::string>());
+    const Json eval = json({"eval", file, "--data", kTiny, "--packed-only"});
+    EXPECT_EQ(eval["correct"], row["correct"]);
+    must({"export", file, path("dense.json"), "--dense"});
+    EXPECT_EQ(json({"eval", path("dense.json"), "--data", kTiny})["correct"], row["correct"]);
+    const auto tool = program("tessera");
+    if (!std::filesystem::exists(tool)) continue;
+    const Result verify = run(tool, {"verify", file, "--packed-only"}, folder.path());
+    EXPECT_EQ(verify.code, 0) << verify.error << verify.out;
+    const Result inspect = run(tool, {"inspect", file}, folder.path());
+    EXPECT_NE(inspect.out.find("whole-tensor decodes: none"), std::string::npos) << inspect.out;
+    EXPECT_NE(inspect.out.find("cb2+sparse"), std::string::npos) << inspect.out;
+  }
 }
 
 TEST_F(Mnist, LeNet5TakesImages) {

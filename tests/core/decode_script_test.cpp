@@ -11,6 +11,7 @@
 #include "core/files/json_io.h"
 #include "core/files/safetensors.h"
 #include "core/rng.h"
+#include "ops/sparse/positions.h"
 
 namespace tessera {
 namespace {
@@ -111,6 +112,34 @@ TEST(DecodeScript, ReadsEveryFormat) {
     }
     add("codebook", "", types[i], planes);
   }
+  // One more with a sparse correction: short and long gaps, the last element.
+  {
+    const std::string name = "fc.weight";
+    const TensorType type = parse_type("f32[9,4000]@cb2");
+    expected[name] = random_codebook(type, name, rng, tensors);
+    Json planes = Json::array();
+    for (const char* plane : {".indices", ".entries"})
+      planes.push_back(
+          add("param", name + plane, tensors[name + plane].text_type(), Json::array()));
+    const Json base = add("codebook", "", type.text(), planes);
+    const std::vector<std::int64_t> at = {0, 1, 255, 511, 512, 768, 1100, 21000, 35999};
+    const auto stream = encode_positions(at);
+    std::vector<float> values;
+    for (const std::int64_t i : at) {
+      values.push_back(rng.uniform(-3.0f, 3.0f));
+      expected[name][static_cast<std::size_t>(i)] += values.back();
+    }
+    tensors[name + ".sparse.positions"] =
+        Tensor::from(stream, Shape{static_cast<std::int64_t>(stream.size())});
+    tensors[name + ".sparse.values"] =
+        Tensor::from(values, Shape{static_cast<std::int64_t>(values.size())});
+    planes = Json::array();
+    for (const char* plane : {".sparse.positions", ".sparse.values"})
+      planes.push_back(
+          add("param", name + plane, tensors[name + plane].text_type(), Json::array()));
+    const Json sparse = add("sparse", "", type.dense().text(), planes);
+    add("add", "", type.dense().text(), Json::array({base, sparse}));
+  }
   const SafetensorsImage image = make_safetensors(tensors);
   image.write(folder / "m.safetensors");
   const Json model = {{"weights", {{"file", "m.safetensors"}, {"sha256", image.sha256()}}},
@@ -131,6 +160,8 @@ TEST(DecodeScript, ReadsEveryFormat) {
   const Output list = shell(command);
   EXPECT_NE(list.text.find("layer3.weight f32[4,3,2,2]@cb4:bf16\n"), std::string::npos)
       << list.text;
+  EXPECT_NE(list.text.find("fc.weight f32[9,4000]@cb2 + sparse\n"), std::string::npos) << list.text;
+  EXPECT_EQ(list.text.find("sparse.values"), std::string::npos) << list.text;
   EXPECT_NE(shell(command + "none").status, 0);
 
   std::string damaged = image.content();

@@ -39,6 +39,8 @@ inline constexpr Bound kBounds[] = {
     {"matmul", 2e-5, 2e-5},
     // Sums of up to 500 products of values in [-1, 1]; Winograd multiplies some by 8 and takes them
     // back.
+    {"sparse_matmul", 2e-5, 2e-5},
+    {"sparse_conv2d", 2e-5, 2e-5},
     {"conv2d", 4e-4, 5e-5},
     {"conv2d_grad_input", 2e-4, 2e-5},
     {"conv2d_grad_weight", 2e-4, 2e-5},

@@ -6,8 +6,11 @@
 
 #include "core/interpret.h"
 #include "ops/build.h"
+#include "ops/codebook/codebook.h"
+#include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
 #include "ops/rules.h"
+#include "ops/sparse/sparse.h"
 
 namespace tessera {
 namespace {
@@ -19,6 +22,15 @@ struct RuleCase {
 
 Value full(Value x, double value) {
   return x.graph().constant(value, x.type());
+}
+
+// codebook + sparse, of twelve elements; the test below gives the leaves.
+Value corrected(Value x, const Shape& shape) {
+  Graph& g = x.graph();
+  const Value base = ops::codebook(g.param("indices", {DType::u8, {2}, {}}),
+                                   g.param("entries", f32({1, 2})), {}, {.bits = 1}, shape);
+  return base + ops::sparse(g.param("positions", {DType::u8, {2}, {}}), g.param("values", f32({2})),
+                            shape);
 }
 
 const RuleCase kCases[] = {
@@ -97,6 +109,19 @@ const RuleCase kCases[] = {
      [](Value, Value y) {
        return ops::broadcast_to(ops::broadcast_to(y, {2, 3}), {4, 2, 3});
      }},
+    {"matmul of codebook + sparse",
+     [](Value x, Value) {
+       return ops::matmul(x, corrected(x, {4, 3}), false, true);
+     }},
+    {"matmul of codebook + sparse",
+     [](Value x, Value) {
+       return ops::matmul(x, corrected(x, {3, 4}));
+     }},
+    {"conv2d of codebook + sparse",
+     [](Value x, Value) {
+       return ops::conv2d(ops::reshape(x, {1, 1, 2, 3}), corrected(x, {4, 1, 1, 3}),
+                          {.padding = {0, 1, 0, 1}});
+     }},
 };
 
 TEST(Rules, KeepValuesAndTypes) {
@@ -110,8 +135,10 @@ TEST(Rules, KeepValuesAndTypes) {
     EXPECT_GE(hits[std::string(rule_case.rule)], 1);
     EXPECT_FALSE(before == after);
     EXPECT_EQ(before.type(), after.type());
-    const RefMap leaves = {{"x", {x.type(), {0.5, -1, 2, 0, 3, -0.25}}},
-                           {"y", {y.type(), {1, -2, 0.5}}}};
+    const RefMap leaves = {
+        {"x", {x.type(), {0.5, -1, 2, 0, 3, -0.25}}},      {"y", {y.type(), {1, -2, 0.5}}},
+        {"indices", {{DType::u8, {2}, {}}, {0xa5, 0x06}}}, {"entries", {f32({1, 2}), {-1, 0.5}}},
+        {"positions", {{DType::u8, {2}, {}}, {1, 5}}},     {"values", {f32({2}), {2, -3}}}};
     const auto results = interpret(graph, leaves, {before, after});
     for (std::size_t i = 0; i < results[0].v.size(); ++i) {
       EXPECT_NEAR(results[0].v[i], results[1].v[i], 1e-12);
@@ -122,7 +149,8 @@ TEST(Rules, KeepValuesAndTypes) {
 TEST(Rules, EachHasACase) {
   std::set<std::string_view> covered;
   for (const RuleCase& rule_case : kCases) covered.insert(rule_case.rule);
-  for (const auto& rules : {elementwise_rules(), movement_rules(), reduce_rules()}) {
+  for (const auto& rules :
+       {elementwise_rules(), movement_rules(), reduce_rules(), sparse_rules()}) {
     for (const Rule& rule : rules) EXPECT_TRUE(covered.contains(rule.name)) << rule.name;
   }
 }

@@ -3,7 +3,6 @@
 
 #include <cmath>
 
-#include "core/rng.h"
 #include "nn/schedule.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
@@ -12,9 +11,8 @@
 namespace tessera::quant {
 namespace {
 
-nn::Trainer reference(std::int64_t hidden = 40) {
-  return scores_reference(hidden);
-}
+using test::reference;
+using test::Scores;
 
 Policy policy(int k, std::vector<PolicyRule> rules = {}) {
   return {{CodebookSpec::adaptive(k), 0}, std::move(rules)};

@@ -1,11 +1,13 @@
-// A problem small enough to check by hand, and a network trained on it.
+// A problem small enough to train in a moment, and a network that has learned it.
 #pragma once
+
+#include <memory>
 
 #include "core/rng.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
 
-namespace tessera::quant {
+namespace tessera::test {
 
 // 20 inputs, 4 classes: the class is the largest of 4 hidden linear scores.
 class Scores final : public BatchSource {
@@ -38,14 +40,13 @@ class Scores final : public BatchSource {
   }
 
  private:
-  // 7 + 6 epoch has no factor of 600 up to epoch 2; later epochs may repeat samples.
+  // Some epochs meet samples twice: what a step does with those is defined, too.
   std::int64_t position(std::int64_t epoch, std::int64_t i) const {
     return epoch < 0 ? i : i * (7 + 6 * epoch) % samples();
   }
 };
 
-// A network of 20 x hidden x 4 trained on them.
-inline nn::Trainer scores_reference(std::int64_t hidden) {
+inline nn::Trainer reference(std::int64_t hidden = 40) {
   auto net = std::make_shared<nn::Sequential>();
   net->add("fc1", nn::Linear(20, hidden)).add("act", nn::Tanh()).add("fc2", nn::Linear(hidden, 4));
   nn::TrainerOptions options;
@@ -57,4 +58,4 @@ inline nn::Trainer scores_reference(std::int64_t hidden) {
   return trainer;
 }
 
-}  // namespace tessera::quant
+}  // namespace tessera::test

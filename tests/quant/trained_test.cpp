@@ -15,6 +15,9 @@
 namespace tessera::quant {
 namespace {
 
+using test::reference;
+using test::Scores;
+
 constexpr int kEpochs = 24;
 const TrainingSchedule kSchedule{.epochs = kEpochs, .lr = 0.05};
 
@@ -45,7 +48,7 @@ struct Outcome {
 };
 
 Outcome run(Method& method, int k) {
-  nn::Trainer trainer = scores_reference(10);
+  nn::Trainer trainer = reference(10);
   const Scores data;
   nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
   Outcome out{trainer.evaluate(data).accuracy, 0, 0, {}, {}};
@@ -102,7 +105,7 @@ TEST(Mocq, PullsTheWeightsToTheirEntries) {
 }
 
 TEST(SelfDistillation, RemembersThePredictionsOfEverySample) {
-  nn::Trainer trainer = scores_reference(10);
+  nn::Trainer trainer = reference(10);
   const Scores data;
   const Distiller distiller({DistillOptions::Kind::memory, 0.8});
   distiller.prepare(trainer, data.samples());
@@ -132,7 +135,7 @@ TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
   // An empty memory counts as one_hot(y), so alpha makes no difference to the first loss.
   double losses[2];
   for (int i = 0; i < 2; ++i) {
-    nn::Trainer trainer = scores_reference(10);
+    nn::Trainer trainer = reference(10);
     const Scores data;
     const Distiller distiller({DistillOptions::Kind::memory, i == 0 ? 0.0 : 0.9});
     distiller.prepare(trainer, data.samples());
@@ -145,7 +148,7 @@ TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
 }
 
 TEST(Qat, RefusesPlansItCannotServe) {
-  nn::Trainer trainer = scores_reference(10);
+  nn::Trainer trainer = reference(10);
   const auto error_of = [&](QatKind kind, int k, std::int64_t group_rows) -> std::string {
     QatOptions options;
     options.kind = kind;

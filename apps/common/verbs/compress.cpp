@@ -16,7 +16,7 @@ struct CompressFlags {
   RunFlags run;
   Recipes recipes;
   CodebookFlags codebooks;
-  std::string seeds = "1", methods = "lc", group_rows = "0", from;
+  std::string seeds = "1", methods = "lc", group_rows = "0", sparse = "0", from;
   bool plan_only = false, entropy_coded = false;
 
   CompressFlags(const Benchmark& benchmark, const std::string& net)
@@ -40,6 +40,8 @@ struct CompressFlags {
         "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
     add("entropy-coded", po::bool_switch(&entropy_coded),
         "entropy-code the indices in the file; what is loaded stays the same");
+    add("sparse", text_flag(sparse, "LIST"),
+        "share of each weight tensor kept exactly by a sparse correction, or several: 0,0.01");
     run.add_writing_flags(general);
     po::options_description compression("Compression"), reference("Training of the reference");
     recipes.compress.add_flags(compression);
@@ -66,9 +68,12 @@ struct CompressFlags {
     const auto names = word_list(methods, "--method");
     for (const auto& name : names) recipes.compress.method(name);
     const auto groups = integer_list(group_rows, "--group-rows", 0, 1 << 30);
+    const auto shares = number_list(sparse, "--sparse", 0, 0.5);
     for (const auto& codebook : codebooks.codebooks()) {
       for (const std::int64_t rows : groups) {
-        for (const auto& name : names) out.push_back({name, codebook, rows});
+        for (const double share : shares) {
+          for (const auto& name : names) out.push_back({name, codebook, rows, share});
+        }
       }
     }
     return out;
@@ -81,7 +86,8 @@ std::string plans_text(const Task& task, const CompressRecipe& recipe,
   std::string out;
   for (const Variant& variant : variants) {
     if (variant.method != variants.front().method) continue;
-    out += cat("Plan, ", variant.codebook, variant.group_rows ? ", " + variant.scope() : "", ":\n",
+    out += cat("Plan, ", variant.codebook,
+               variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "", ":\n",
                plan_text(task, recipe, variant, weights));
   }
   return out;
