@@ -3,39 +3,16 @@
 
 #include <cmath>
 
-#include "core/rng.h"
 #include "nn/schedule.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
+#include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
-// 20 inputs, 4 classes: the class is the largest of 4 hidden linear scores.
-class Scores final : public BatchSource {
- public:
-  std::string name() const override { return "scores"; }
-  std::int64_t samples() const override { return 600; }
-  std::int64_t classes() const override { return 4; }
-  Shape sample_shape() const override { return {20}; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      const std::int64_t at = epoch < 0 ? first + i : (first + i) * (7 + 6 * epoch) % samples();
-      Rng rng(3, static_cast<std::uint64_t>(at)), teacher(4, 0);
-      float* row = x.span<float>().data() + i * 20;
-      for (int j = 0; j < 20; ++j) row[j] = rng.normal();
-      float best = -1e30f;
-      for (int c = 0; c < 4; ++c) {
-        float score = 0;
-        for (int j = 0; j < 20; ++j) score += row[j] * teacher.normal();
-        if (score > best) {
-          best = score;
-          y.span<std::int32_t>()[static_cast<std::size_t>(i)] = c;
-        }
-      }
-    }
-  }
-};
+using testing::error_of;
+using testing::Scores;
 
 nn::Trainer reference(std::int64_t hidden = 40) {
   auto net = std::make_shared<nn::Sequential>();
@@ -51,15 +28,6 @@ nn::Trainer reference(std::int64_t hidden = 40) {
 
 Policy policy(int k, std::vector<PolicyRule> rules = {}) {
   return {{CodebookSpec::adaptive(k), 0}, std::move(rules)};
-}
-
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Plan, NamesEveryTensorAndWhy) {
