@@ -3,33 +3,35 @@
 namespace tessera::apps {
 
 Json Compression::json() const {
-  return {{"method", variant.method},
-          {"codebook", variant.codebook},
-          {"group_rows", variant.group_rows},
-          {"file", file},
-          {"kernel", kernel},
-          {"seed", seed},
-          {"error_before", error_before},
-          {"error_dc", error_dc},
-          {"error_after", after.all.error_percent()},
-          {"loss_after", after.all.loss},
-          {"correct", after.all.correct},
-          {"samples", after.all.samples},
-          {"after", after.json()},
-          {"weights_bytes", weights_bytes},
-          {"json_bytes", json_bytes},
-          {"index_bytes", index_bytes},
-          {"codebook_bytes", codebook_bytes},
-          {"dense_bytes", dense_bytes},
-          {"bits_per_weight", bits_per_weight},
-          {"entropy_bits", entropy_bits},
-          {"effective_bits", effective_bits},
-          {"ratio", ratio},
-          {"dense_us", dense_us},
-          {"packed_us", packed_us},
-          {"decoded", decoded},
-          {"distance", distance},
-          {"seconds", seconds}};
+  Json out = {{"method", variant.method},
+              {"codebook", variant.codebook},
+              {"group_rows", variant.group_rows},
+              {"file", file},
+              {"kernel", kernel},
+              {"seed", seed},
+              {"error_before", error_before},
+              {"error_dc", error_dc},
+              {"error_after", after.all.error_percent()},
+              {"loss_after", after.all.loss},
+              {"correct", after.all.correct},
+              {"samples", after.all.samples},
+              {"after", after.json()},
+              {"weights_bytes", weights_bytes},
+              {"json_bytes", json_bytes},
+              {"index_bytes", index_bytes},
+              {"codebook_bytes", codebook_bytes},
+              {"dense_bytes", dense_bytes},
+              {"bits_per_weight", bits_per_weight},
+              {"entropy_bits", entropy_bits},
+              {"effective_bits", effective_bits},
+              {"ratio", ratio},
+              {"dense_us", dense_us},
+              {"packed_us", packed_us},
+              {"decoded", decoded},
+              {"distance", distance},
+              {"seconds", seconds}};
+  if (error_before_bn) out["error_before_bn"] = *error_before_bn;
+  return out;
 }
 
 Compression Compression::parse(const Json& json, const std::string& file) {
@@ -41,6 +43,7 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.seed = at.at("seed").integer(0);
   out.error_before = at.at("error_before").number();
   out.error_dc = at.at("error_dc").number();
+  if (json.contains("error_before_bn")) out.error_before_bn = at.at("error_before_bn").number();
   out.after = Measured::parse(at.at("after"));
   out.weights_bytes = at.at("weights_bytes").integer(0);
   out.json_bytes = at.at("json_bytes").integer(0);
