@@ -4,6 +4,8 @@
 #include <iomanip>
 #include <sstream>
 
+#include "quant/calibration.h"
+
 namespace tessera::quant {
 
 namespace {
@@ -63,6 +65,8 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   const bool resuming = nn::resume_from(trainer, fit, position);
   trainer.clear_objectives();
   method.set_data(data);
+  auto* calibrated = dynamic_cast<Calibrated*>(&method);
+  if (calibrated && !resuming) calibrated->calibrate(data);
   const CStepReport first = method.begin(trainer, plan, resuming);
   if (!resuming) report(first);
   fit.from = position;

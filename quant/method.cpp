@@ -97,6 +97,28 @@ Codebooks fit_all(const CompressionPlan& plan,
   return out;
 }
 
+CStepReport first_report(const State& state, const Codebooks& codebooks) {
+  CStepReport report;
+  report.changed = 1;
+  double total = 0, squares = 0;
+  for (const auto& [name, c] : codebooks) {
+    const auto w = state.get(name).span<float>();
+    std::vector<float> delta(w.size());
+    c.decode(delta);
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - delta[i];
+      error += d * d;
+      norm += static_cast<double>(w[i]) * w[i];
+    }
+    report.tensors.push_back({name, std::sqrt(error / std::max(norm, 1e-300)), 1});
+    total += error;
+    squares += norm;
+  }
+  report.distance = std::sqrt(total / std::max(squares, 1e-300));
+  return report;
+}
+
 State decoded_state(const State& state, const Codebooks& codebooks) {
   State out;
   for (const auto& [name, entry] : state.entries()) {

@@ -57,6 +57,10 @@ Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
                   const Codebooks& previous, CStepReport& report);
 
+// The report of a first C step whose codebooks were not made by fit_all: distances of the weights
+// in `state`; all indices are new.
+CStepReport first_report(const State& state, const Codebooks& codebooks);
+
 // A copy of the state with every compressed parameter replaced by its decoded codebook: for
 // evaluating Delta(Theta) with the dense graph.
 State decoded_state(const State& state, const Codebooks& codebooks);

@@ -33,7 +33,7 @@ constexpr int kEntriesOf8Bits = 256;
 constexpr std::int64_t kWeightsPerEntry = 2;
 
 std::int64_t rows_of(const nn::ParameterSpec& p) {
-  return p.type.shape[0].value();
+  return CodebookFormat::rows(p.type.shape);
 }
 
 bool is_weight(const nn::ParameterSpec& p) {
@@ -44,8 +44,10 @@ bool is_weight(const nn::ParameterSpec& p) {
 void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, bool first,
             bool last) {
   item.choice = policy.weights;
+  item.source = TensorPlan::Source::weights;
   const Shape& shape = p.type.shape;
   if (policy.first_last_8 && (first || last)) {
+    item.source = TensorPlan::Source::named;
     item.reason = first ? "first layer" : "last layer";
     item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0, policy.weights.sparse};
     if (shape.numel() < kWeightsPerEntry * kEntriesOf8Bits) {
@@ -53,10 +55,9 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
       item.reason += cat(", too small for ", kEntriesOf8Bits, " entries");
     }
   } else if (policy.depthwise_per_channel && !first && shape.rank() == 4 && shape[1].is_one()) {
+    item.source = TensorPlan::Source::depthwise;
     item.reason = "depthwise";
-    const std::int64_t row = CodebookFormat::row_length(shape),
-                       needed = kWeightsPerEntry * policy.weights.spec.size();
-    item.choice->group_rows = (needed + row - 1) / row;
+    item.choice->group_rows = depthwise_group_rows(shape, policy.weights.spec.size());
   }
 }
 
@@ -123,6 +124,12 @@ void Policy::use(std::string_view preset) {
   }
 }
 
+std::int64_t depthwise_group_rows(const Shape& shape, std::int64_t k) {
+  const std::int64_t row = CodebookFormat::row_length(shape),
+                     rows = (kWeightsPerEntry * k + row - 1) / row;
+  return rows >= CodebookFormat::rows(shape) ? 0 : rows;
+}
+
 CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameters,
                                  const State& state, const Policy& policy) {
   CompressionPlan plan;
@@ -134,7 +141,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
   bool any = false;
   for (const auto& p : parameters) {
-    TensorPlan item{p.name, p.type.shape, std::nullopt, "bias or scale, kept f32"};
+    TensorPlan item{p.name, p.type.shape, std::nullopt, "bias or scale, kept f32",
+                    TensorPlan::Source::none};
     if (is_weight(p)) {
       item.reason.clear();
       choose(item, p, policy, &p == &*first, &p == &*last);
@@ -142,6 +150,7 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     for (std::size_t r = 0; r < patterns.size(); ++r) {
       if (!std::regex_match(p.name, patterns[r])) continue;
       ++hits[r];
+      item.source = TensorPlan::Source::named;
       item.choice = policy.rules[r].choice;
       item.reason = cat("rule '", policy.rules[r].pattern, "'");
       break;

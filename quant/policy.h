@@ -45,13 +45,22 @@ struct Policy {
 };
 
 struct TensorPlan {
+  // What decided: nothing could (vectors), Policy::weights, its depthwise preset, or a rule or
+  // another preset.
+  enum class Source { none, weights, depthwise, named };
+
   std::string name;
   Shape shape;
   std::optional<TensorChoice> choice;
   std::string reason;  // why it stays dense, or is treated unlike the others; else ""
   // Of tensors with a common codebook: the first of them, under whose name the entries stand.
   std::string shares = {};
+  Source source = Source::none;
 };
+
+// Rows of a depthwise weight that share a codebook of k entries: as few as hold two weights an
+// entry; 0 where that takes all of them.
+std::int64_t depthwise_group_rows(const Shape& shape, std::int64_t k);
 
 struct CompressionPlan {
   std::vector<TensorPlan> tensors;

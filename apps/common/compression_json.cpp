@@ -3,7 +3,7 @@
 namespace tessera::apps {
 
 Json Compression::json() const {
-  return {{"method", variant.method},
+  Json out = {{"method", variant.method},
           {"codebook", variant.codebook},
           {"group_rows", variant.group_rows},
           {"sparse", variant.sparse},
@@ -34,6 +34,8 @@ Json Compression::json() const {
           {"decoded", decoded},
           {"distance", distance},
           {"seconds", seconds}};
+  if (error_before_bn) out["error_before_bn"] = *error_before_bn;
+  return out;
 }
 
 Compression Compression::parse(const Json& json, const std::string& file) {
@@ -49,6 +51,7 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.seed = at.at("seed").integer(0);
   out.error_before = at.at("error_before").number();
   out.error_dc = at.at("error_dc").number();
+  if (json.contains("error_before_bn")) out.error_before_bn = at.at("error_before_bn").number();
   out.after = Measured::parse(at.at("after"));
   out.weights_bytes = at.at("weights_bytes").integer(0);
   out.json_bytes = at.at("json_bytes").integer(0);

@@ -1,10 +1,14 @@
 #include "apps/common/experiment.h"
 
+#include <algorithm>
+
 #include "apps/common/latency.h"
 #include "apps/common/table.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "ops/op_list.h"
+#include "quant/batch_norm.h"
+#include "quant/calibration.h"
 #include "quant/compress.h"
 
 namespace tessera::apps {
@@ -56,6 +60,11 @@ nn::Trainer trainer_at(const Task& task, const Reference& reference,
 
 quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights,
                                 const CompressRecipe& recipe, const Variant& variant) {
+  const auto& states = trainer.states();
+  check(recipe.bn_batches == 0 ||
+            std::any_of(states.begin(), states.end(),
+                        [](const auto& s) { return s.name.ends_with(".running_mean"); }),
+        "--bn-reestimate: the network has no batch norm");
   return quant::plan_compression(
       trainer.parameters(), weights,
       recipe.policy(variant.codebook, variant.group_rows, variant.sparse));
@@ -229,7 +238,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
 
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
   const auto plan = plan_for(trainer, trainer.state(), recipe, variant);
-  const auto method = recipe.method(variant.method);
+  const auto method = recipe.method(variant.method, seed);
   quant::CompressOptions options;
   options.checkpoint = checkpoint;
   options.checkpoint_seconds = session.flags().checkpoint_seconds;
@@ -237,12 +246,21 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   options.config = config;
   options.test = task.test.get();
   options.observer = session.observer();
-  // A method that does not train needs no training set.
-  const auto data = method->epochs() > 0 ? training_data(task, seed, recipe.augment) : task.test;
+  // A method that neither trains nor calibrates needs no training set.
+  const bool looks = method->epochs() > 0 || dynamic_cast<quant::Calibrated*>(method.get());
+  const auto data = looks ? training_data(task, seed, recipe.augment) : task.test;
   const auto done = quant::compress(trainer, *data, plan, *method, options);
   if (!done.finished) return std::nullopt;
 
   Model model = quant::harden(trainer, done.codebooks);
+  if (recipe.bn_batches > 0) {
+    out.error_before_bn = measure(model.graph, model.state, task.data.tests).all.error_percent();
+    const auto training = training_data(task, seed, "none");
+    const quant::CalibrationSet samples(*training, recipe.bn_batches * recipe.batch);
+    const auto norms = quant::reestimate_batch_norm(model, samples, recipe.batch);
+    session.detail() << "  " << norms << " batch norms estimated anew on " << samples.samples()
+                     << " samples; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;
+  }
   model.settings = config;
   const SavedModel saved = save(model, file, form);
   out.file = saved.json.filename().string();

@@ -33,7 +33,7 @@ Reference load_reference(const Task& task, const std::filesystem::path& file);
 // What a compression makes of a network: how, and to which codebooks.
 struct Variant {
   std::string method;           // "lc"
-  std::string codebook;         // "adaptive:4"
+  std::string codebook;         // "adaptive:4", or a SizeTarget
   std::int64_t group_rows = 0;  // one codebook per this many rows; 0: one per tensor
   double sparse = 0;            // share of the weights that a sparse correction keeps
 
@@ -49,6 +49,7 @@ struct Compression {
   std::string file, kernel;
   std::int64_t seed = 0;
   double error_before = 0, error_dc = 0;  // percent of the test set
+  std::optional<double> error_before_bn;  // before batch norm was estimated anew, if it was
   Measured after;
   std::int64_t weights_bytes = 0, json_bytes = 0;  // of the files
   std::int64_t index_bytes = 0, codebook_bytes = 0, sparse_bytes = 0;

@@ -11,6 +11,7 @@ namespace tessera::apps {
 namespace {
 
 constexpr double kMost = 1e9;  // for what has no natural limit
+constexpr const char *kBpw = "bpw:", *kSize = "size:";
 
 std::string on_off(bool value) {
   return value ? "on" : "off";
@@ -172,6 +173,18 @@ void CompressRecipe::add_flags(po::options_description& options) {
       "'regex=skip'; wins over --policy; may be repeated");
   add("share", repeated_flag(shared, "REGEX"),
       "the weights it matches read one common codebook; may be repeated");
+  add("calibration", flag(adaround.samples),
+      "samples of the training set that fisher, adaround and bit allocation look at");
+  add("bn-reestimate", flag(bn_batches),
+      "batches of the training set from which batch norm takes its statistics anew, once the "
+      "weights are codebooks; 16 will do, 0: keep them");
+  add("sensitivity", text_flag(sensitivity, "loss|fisher"),
+      "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
+  add("adaround-steps", flag(adaround.iterations), "AdaRound: steps of Adam for each layer");
+  add("adaround-batch", flag(adaround.batch), "AdaRound: samples per step");
+  add("adaround-lr", flag(adaround.lr, "X"), "AdaRound: learning rate");
+  add("adaround-lambda", flag(adaround.regularization, "X"),
+      "AdaRound: weight of the term that makes roundings whole");
   add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
   add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
   add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
@@ -194,6 +207,14 @@ void CompressRecipe::add_flags(po::options_description& options) {
 void CompressRecipe::validate() const {
   const auto& steps = lc.alternation;
   check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
+  check_range("--calibration", static_cast<double>(adaround.samples), 1, 1e7);
+  check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
+  check_range("--adaround-steps", static_cast<double>(adaround.iterations), 1, 1e7);
+  check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);
+  check_positive("--adaround-lr", adaround.lr);
+  check_range("--adaround-lambda", adaround.regularization, 0, kMost);
+  check(sensitivity == "loss" || sensitivity == "fisher",
+        "--sensitivity must be loss or fisher, got '", sensitivity, "'");
   check_positive("--mu", lc.mu);
   check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
   check_range("--lc-steps", steps.steps, 1, 1e5);
@@ -209,7 +230,20 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   if (policies != "all") out["policy"] = policies;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
+  if (bn_batches > 0) {
+    out["bn_reestimate"] = std::to_string(bn_batches);
+    out["bn_batch"] = std::to_string(batch);
+  }
   if (name == "dc") return out;
+  if (name == "fisher" || name == "adaround") {
+    out["calibration"] = std::to_string(adaround.samples);
+    if (name == "fisher") return out;
+    out["adaround_steps"] = std::to_string(adaround.iterations);
+    out["adaround_batch"] = std::to_string(adaround.batch);
+    out["adaround_lr"] = exact(adaround.lr);
+    out["adaround_lambda"] = exact(adaround.regularization);
+    return out;
+  }
   out["batch"] = std::to_string(batch);
   out["momentum"] = exact(momentum);
   out["nesterov"] = on_off(nesterov);
@@ -238,28 +272,85 @@ nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
   return trainer_options(batch, momentum, nesterov, weight_decay, seed);
 }
 
-std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) const {
+std::vector<std::string> CompressRecipe::method_names() {
+  std::vector<std::string> out = {"dc", "fisher", "adaround", "idc", "lc", "lc-qp"};
+  for (const auto& name : TrainedRecipe::names()) out.push_back(name);
+  return out;
+}
+
+std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
+                                                      std::uint64_t seed) const {
   if (name == "dc") return std::make_unique<quant::DirectCompression>();
+  if (name == "fisher") return std::make_unique<quant::FisherCompression>(adaround.samples);
+  if (name == "adaround") {
+    quant::AdaRoundOptions options = adaround;
+    options.seed = seed;
+    return std::make_unique<quant::AdaRound>(options);
+  }
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
   if (TrainedRecipe::has(name)) return trained.method(name);
-  check(name == "lc" || name == "lc-qp", "--method '", name,
-        "' is unknown; there are dc, idc, lc, lc-qp", [] {
-          std::string all;
-          for (const auto& other : TrainedRecipe::names()) all += ", " + other;
-          return all;
-        }());
+  check(name == "lc" || name == "lc-qp", "--method '", name, "' is unknown; there are ", [] {
+    std::string all;
+    for (const auto& other : method_names()) all += (all.empty() ? "" : ", ") + other;
+    return all;
+  }());
   quant::LcOptions options = lc;
   options.augmented = name == "lc";
   return std::make_unique<quant::LearningCompression>(options);
 }
 
+Config CompressRecipe::sensitivity_config() const {
+  Config out = {{"sensitivity", sensitivity},
+                {"calibration", std::to_string(adaround.samples)},
+                {"policy", policies}};
+  for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
+  return out;
+}
+
+quant::Sensitivity CompressRecipe::sensitivity_kind() const {
+  return sensitivity == "fisher" ? quant::Sensitivity::fisher : quant::Sensitivity::loss;
+}
+
 quant::Policy CompressRecipe::policy(const std::string& codebook, std::int64_t group_rows,
                                      double sparse) const {
-  quant::Policy out{{quant::CodebookSpec::parse(codebook), group_rows, sparse}};
+  // With a target every tensor gets a rule of its own, or keeps what a preset says.
+  const std::string usual = SizeTarget::parse(codebook) ? "adaptive:2" : codebook;
+  quant::Policy out{{quant::CodebookSpec::parse(usual), group_rows, sparse}};
   for (const std::string& preset : word_list(policies, "--policy")) out.use(preset);
   for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule, sparse));
   out.shared = shared;
   return out;
+}
+
+std::string rule_text(const quant::PolicyRule& rule) {
+  if (!rule.choice) return rule.pattern + "=skip";
+  return cat(rule.pattern, "=", rule.choice->spec.text(),
+             rule.choice->group_rows ? cat("/g", rule.choice->group_rows) : "");
+}
+
+std::optional<SizeTarget> SizeTarget::parse(const std::string& codebook) {
+  SizeTarget out;
+  if (codebook.starts_with(kBpw)) {
+    const std::string number = codebook.substr(std::string(kBpw).size());
+    double value = 0;
+    const char* end = number.data() + number.size();
+    const auto [stop, error] = std::from_chars(number.data(), end, value);
+    check(error == std::errc() && stop == end && value > 0 && value <= 32,
+          "--target-bpw: expected bits a weight, up to 32, got '", number, "'");
+    out.bits_per_weight = value;
+    return out;
+  }
+  if (!codebook.starts_with(kSize)) return std::nullopt;
+  out.bytes = integer_list(codebook.substr(std::string(kSize).size()), "--target-size", 1,
+                           std::int64_t{1} << 40)[0];
+  return out;
+}
+
+std::int64_t SizeTarget::budget(const std::vector<quant::CandidateTensor>& tensors) const {
+  if (!bits_per_weight) return bytes;
+  std::int64_t weights = 0;
+  for (const auto& tensor : tensors) weights += tensor.weights;
+  return static_cast<std::int64_t>(*bits_per_weight * static_cast<double>(weights) / 8);
 }
 
 void CodebookFlags::add_flags(po::options_description& options) {
@@ -269,9 +360,30 @@ void CodebookFlags::add_flags(po::options_description& options) {
       "fixed:V,V,...");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
   add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
+  add("target-bpw", text_flag(target_bpw, "LIST"),
+      "bits a coded weight on average, codebooks included; each tensor gets 1 to 8 bits by how "
+      "much "
+      "the loss feels it");
+  add("target-size", text_flag(target_size, "LIST"), "the same for bytes of indices and codebooks");
 }
 
 std::vector<std::string> CodebookFlags::codebooks() const {
+  if (!target_bpw.empty() || !target_size.empty()) {
+    check(
+        codebook == "adaptive" && bits.empty() && k == 0,
+        "--target-bpw and --target-size choose the codebooks: they exclude --codebook, --bits and "
+        "--k");
+    check(target_bpw.empty() || target_size.empty(),
+          "--target-bpw and --target-size exclude each other");
+    std::vector<std::string> out;
+    const std::string prefix = target_size.empty() ? kBpw : kSize;
+    for (const std::string& word : word_list(
+             target_bpw + target_size, target_size.empty() ? "--target-bpw" : "--target-size")) {
+      SizeTarget::parse(prefix + word);  // a number, or Error
+      out.push_back(prefix + word);
+    }
+    return out;
+  }
   if (codebook != "adaptive") {
     check(bits.empty() && k == 0, "--bits and --k go with --codebook adaptive, not with '",
           codebook, "'");

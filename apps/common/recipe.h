@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,9 @@
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
+#include "quant/adaround.h"
 #include "quant/lc.h"
+#include "quant/sensitivity.h"
 
 namespace tessera::apps {
 
@@ -47,9 +50,23 @@ struct TrainRecipe {
   void add_objectives(nn::Trainer& trainer) const;
 };
 
+// What a run asks for instead of a codebook: a size, for which each tensor gets bits of its own.
+// As the "codebook" of a variant it reads "bpw:2.5" or "size:88000".
+struct SizeTarget {
+  std::optional<double> bits_per_weight;  // else:
+  std::int64_t bytes = 0;                 // of indices and codebooks
+
+  // None for the text of a codebook. Throws Error for a target that is no number, or not positive.
+  static std::optional<SizeTarget> parse(const std::string& codebook);
+  std::int64_t budget(const std::vector<quant::CandidateTensor>& tensors) const;
+};
+
 struct CompressRecipe {
   quant::LcOptions lc;  // its alternation is that of iDC too
   TrainedRecipe trained;
+  quant::AdaRoundOptions adaround;  // its samples are also those of fisher and of bit allocation
+  std::int64_t bn_batches = 0;      // from which batch norm is estimated after hardening; 0: never
+  std::string sensitivity = "loss";
   std::int64_t batch = 256;
   double momentum = 0.9;
   bool nesterov = true;
@@ -64,20 +81,29 @@ struct CompressRecipe {
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // "dc", "idc", "lc", "lc-qp", or one of TrainedRecipe::names().
-  std::unique_ptr<quant::Method> method(const std::string& name) const;
+  // One of method_names(). Throws Error for another.
+  std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
+  static std::vector<std::string> method_names();
+  // What decides a tensor's bits under a target: how it is measured, and on what.
+  Config sensitivity_config() const;
+  quant::Sensitivity sensitivity_kind() const;
   quant::Policy policy(const std::string& codebook, std::int64_t group_rows,
                        double sparse = 0) const;
 };
 
-// The codebooks that --codebook, --bits and --k ask for, one for each number of bits.
+// 'regex=codebook/gROWS' or 'regex=skip': what --rule takes.
+std::string rule_text(const quant::PolicyRule& rule);
+
+// The codebooks that --codebook, --bits and --k ask for, one for each number of bits, or the sizes
+// that --target-bpw and --target-size ask for.
 struct CodebookFlags {
   std::string codebook = "adaptive";
   std::string bits;    // 1 to 8, a list; 1 when neither this nor k is given
   std::int64_t k = 0;  // entries instead of bits
+  std::string target_bpw, target_size;
 
   void add_flags(po::options_description& options);
-  std::vector<std::string> codebooks() const;  // "adaptive:2", ...; throws Error
+  std::vector<std::string> codebooks() const;  // "adaptive:2", "bpw:2.5", ...; throws Error
 };
 
 }  // namespace tessera::apps

@@ -11,20 +11,12 @@
 namespace tessera::quant {
 namespace {
 
+using test::error_of;
 using test::reference;
 using test::Scores;
 
 Policy policy(int k, std::vector<PolicyRule> rules = {}) {
   return {{CodebookSpec::adaptive(k), 0}, std::move(rules)};
-}
-
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Plan, NamesEveryTensorAndWhy) {

@@ -1,4 +1,5 @@
 // compress: every method, codebook and scope asked for, from one reference per seed.
+#include "apps/common/allocation.h"
 #include "apps/common/cli.h"
 #include "apps/common/compression_report.h"
 #include "apps/common/verbs/verbs.h"
@@ -33,7 +34,8 @@ struct CompressFlags {
     add("from", text_flag(from, "MODEL.json"),
         "dense model to compress (default: trains the reference first)");
     add("seed", text_flag(seeds, "N"), "seed, or several: 1,2,3");
-    add("method", text_flag(methods, "LIST"), "dc, idc, lc, lc-qp, or several: dc,idc,lc");
+    add("method", text_flag(methods, "LIST"),
+        "dc, fisher, adaround, idc, lc, lc-qp, or several: dc,idc,lc");
     add("plan", po::bool_switch(&plan_only), "print what would be compressed how, and stop");
     codebooks.add_flags(general);
     add("group-rows", text_flag(group_rows, "LIST"),
@@ -87,7 +89,8 @@ std::string plans_text(const Task& task, const CompressRecipe& recipe,
   for (const Variant& variant : variants) {
     if (variant.method != variants.front().method) continue;
     out += cat("Plan, ", variant.codebook,
-               variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "", ":\n",
+               variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "",
+               SizeTarget::parse(variant.codebook) ? ", before tensors get more bits" : "", ":\n",
                plan_text(task, recipe, variant, weights));
   }
   return out;
@@ -125,6 +128,7 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   session.open_outputs();
 
   std::vector<Compression> rows;
+  BitAllocator bits(session, task);
   for (const std::int64_t number : seeds) {
     const auto seed = static_cast<std::uint64_t>(number);
     std::optional<Reference> trained;
@@ -134,7 +138,9 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
     }
     for (const Variant& variant : variants) {
       if (interrupted()) return session.interrupted_exit();
-      auto row = compress_reference(session, task, given ? *given : *trained, recipe, variant, seed,
+      const Reference& reference = given ? *given : *trained;
+      auto row = compress_reference(session, task, reference,
+                                    bits.recipe(reference, recipe, variant, seed), variant, seed,
                                     {.entropy_coded = flags.entropy_coded});
       if (!row) return session.interrupted_exit();
       rows.push_back(*std::move(row));
@@ -142,6 +148,7 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   }
   print_compressions(session.text(), rows);
   session.json() = compressions_json(rows);
+  session.json().update(bits.json());
   session.json()["verb"] = "compress";
   session.json()["data"] = task.data.text;
   session.json().update(task.network.settings);

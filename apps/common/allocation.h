@@ -1,0 +1,44 @@
+// Bits by tensor for a size that was asked for: --target-bpw and --target-size of compress.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "apps/common/experiment.h"
+#include "quant/sensitivity.h"
+
+namespace tessera::apps {
+
+class BitAllocator {
+ public:
+  BitAllocator(Session& session, const Task& task) : session_(session), task_(task) {}
+  BitAllocator(const BitAllocator&) = delete;
+
+  // The recipe with a rule for every tensor that the variant's target decides; the recipe as it is
+  // when the variant names a codebook. Prints tensors, bits and rules. Sensitivities are measured
+  // once for a reference and scope, and kept as NAME-sensitivity-...-sSEED in the output folder,
+  // where --resume finds them. Throws Error for a target below what the smallest codebooks take.
+  CompressRecipe recipe(const Reference& reference, const CompressRecipe& recipe,
+                        const Variant& variant, std::uint64_t seed);
+
+  // "allocations": what was chosen; "pareto": the best predicted loss for each size, all sizes of
+  // which it is known. Empty when no variant had a target.
+  const Json& json() const { return json_; }
+
+ private:
+  struct Measurement {
+    std::vector<quant::CandidateTensor> tensors;
+    double dense_loss = 0;  // of the reference on the calibration samples
+  };
+  const Measurement& measured(const Reference& reference, const CompressRecipe& recipe,
+                              std::int64_t group_rows, std::uint64_t seed);
+
+  Session& session_;
+  const Task& task_;
+  std::map<std::pair<std::uint64_t, std::int64_t>, Measurement> measured_;  // seed, group rows
+  Json json_ = Json::object();
+};
+
+}  // namespace tessera::apps

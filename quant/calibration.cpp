@@ -1,0 +1,47 @@
+#include "quant/calibration.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "core/rng.h"
+
+namespace tessera::quant {
+
+namespace {
+
+Shape with_rows(const Shape& sample, std::int64_t n) {
+  Shape shape{n};
+  for (const Dim d : sample.dims()) shape.push_back(d);
+  return shape;
+}
+
+}  // namespace
+
+CalibrationSet::CalibrationSet(const BatchSource& data, std::int64_t samples)
+    : name_(data.name()), classes_(data.classes()), sample_(data.sample_shape()) {
+  check(samples >= 1, "calibration needs at least one sample, got ", samples);
+  check(data.samples() >= 1, data.name(), " has no samples to calibrate with");
+  const std::int64_t n = std::min(samples, data.samples());
+  x_ = Tensor(DType::f32, with_rows(sample_, n));
+  y_ = Tensor(DType::s32, Shape{n});
+  std::vector<std::int64_t> places(static_cast<std::size_t>(n));
+  std::iota(places.begin(), places.end(), 0);
+  Rng rng(0, stable_id("calibration"));
+  for (std::size_t i = places.size(); i > 1; --i) std::swap(places[i - 1], places[rng.below(i)]);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t place = places[static_cast<std::size_t>(i)];
+    Tensor x = x_.slice(place, place + 1), y = y_.slice(place, place + 1);
+    data.fill(-1, i * data.samples() / n, x, y);
+  }
+}
+
+void CalibrationSet::fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const {
+  const std::int64_t n = y.numel();
+  check(first >= 0 && n >= 0 && first + n <= samples(), name_, ": samples ", first, " to ",
+        first + n, " of a calibration set of ", samples());
+  x.copy_from<float>(x_.slice(first, first + n).span<float>());
+  y.copy_from<std::int32_t>(y_.slice(first, first + n).span<std::int32_t>());
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,97 @@
+#include "quant/fisher.h"
+
+#include <cmath>
+
+#include "core/autodiff.h"
+#include "ops/build.h"
+
+namespace tessera::quant {
+
+namespace {
+
+std::string sum_of(const std::string& name) {
+  return name + ".fisher";
+}
+
+// One sample's squared gradients, added to the states NAME.fisher.
+Graph accumulation_graph(const Graph& inference, const std::vector<std::string>& names) {
+  Graph graph = clone(inference);
+  std::vector<Value> weights;
+  for (const std::string& name : names) {
+    const Node* leaf = graph.find_leaf(name);
+    check(leaf != nullptr, "Fisher information: the network does not use '", name, "'");
+    weights.push_back(leaf->output());
+  }
+  const Value labels = graph.input("y", {DType::s32, Shape{kBatch}, {}});
+  const Value loss = ops::mean(ops::cross_entropy(graph.output("logits"), labels));
+  const std::vector<Value> gradients = grad(loss, weights);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const Value sum = graph.state(sum_of(names[i]), weights[i].type());
+    graph.set_update(sum, sum + ops::square(gradients[i]));
+  }
+  return graph;
+}
+
+}  // namespace
+
+Importance fisher_information(const Graph& inference, const State& state,
+                              const std::vector<std::string>& names, const BatchSource& samples) {
+  check(samples.samples() >= 1, samples.name(), " has no samples");
+  const Graph graph = accumulation_graph(inference, names);
+  State work;
+  for (const auto& [name, entry] : state.entries()) work.set(name, entry.tensor);
+  for (const std::string& name : names) {
+    work.set(sum_of(name), Tensor(DType::f32, graph.find_leaf(name)->types()[0].shape));
+  }
+  const Plan plan = compile(graph, {.batch = 1});
+  RunContext context = plan.context(work);
+  Tensor x(DType::f32, graph.find_leaf("x")->types()[0].bind(1).shape), y(DType::s32, Shape{1});
+  context.bind("x", x);
+  context.bind("y", y);
+  for (std::int64_t i = 0; i < samples.samples(); ++i) {
+    samples.fill(-1, i, x, y);
+    context.run();
+  }
+  Importance out;
+  const double n = static_cast<double>(samples.samples());
+  for (const std::string& name : names) {
+    std::vector<float> h = work.get(sum_of(name)).to_vector<float>();
+    for (std::size_t i = 0; i < h.size(); ++i) {
+      check(std::isfinite(h[i]), "the gradient of '", name, "' at position ", i,
+            " is not finite on the calibration samples");
+      h[i] = static_cast<float>(h[i] / n);
+    }
+    out.emplace(name, std::move(h));
+  }
+  return out;
+}
+
+CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                                     bool resuming) {
+  plan_ = plan;
+  if (resuming) return {};
+  check(data_ != nullptr, "fisher needs calibration data: calibrate() comes before begin()");
+  const CalibrationSet samples(*data_, samples_);
+  std::vector<std::string> names;
+  for (const auto& item : plan.tensors) {
+    if (item.choice) names.push_back(item.name);
+  }
+  const Importance importance = fisher_information(
+      nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(), names, samples);
+  Codebooks fitted;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    fitted.emplace(
+        item.name,
+        fit_tensor(item.name, item.choice->spec, item.shape, item.choice->group_rows,
+                   trainer.state().get(item.name).span<float>(), importance.at(item.name)));
+  }
+  store_codebooks(trainer.state(), fitted);
+  return first_report(trainer.state(), fitted);
+}
+
+Codebooks FisherCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+}  // namespace tessera::quant
