@@ -9,6 +9,7 @@ Json Compression::json() const {
           {"file", file},
           {"kernel", kernel},
           {"seed", seed},
+          {"epochs", epochs},
           {"error_before", error_before},
           {"error_dc", error_dc},
           {"error_after", after.all.error_percent()},
@@ -39,6 +40,7 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.file = at.at("file").text();
   out.kernel = at.at("kernel").text();
   out.seed = at.at("seed").integer(0);
+  if (const auto n = at.find("epochs")) out.epochs = n->integer(0);  // older files have none
   out.error_before = at.at("error_before").number();
   out.error_dc = at.at("error_dc").number();
   out.after = Measured::parse(at.at("after"));

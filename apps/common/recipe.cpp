@@ -208,6 +208,10 @@ nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
   return trainer_options(batch, momentum, nesterov, weight_decay, seed);
 }
 
+std::vector<std::string> CompressRecipe::method_names() {
+  return {"dc", "idc", "lc", "lc-qp"};
+}
+
 std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name) const {
   if (name == "dc") return std::make_unique<quant::DirectCompression>();
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);

@@ -58,7 +58,12 @@ struct CompressRecipe {
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // "dc", "idc", "lc", "lc-qp".
+  // Every name that method() takes, for lists and --methods all.
+  static std::vector<std::string> method_names();
+  // With the schedule of a method scaled to this many epochs of training, all together: shares of
+  // the steps stay as they are, and penalties and rates go from the same start to the same end. A
+  // method that does not train stays as it is. Throws Error for a method that cannot be scaled.
+  CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
   std::unique_ptr<quant::Method> method(const std::string& name) const;
   quant::Policy policy(const std::string& codebook, std::int64_t group_rows) const;
 };

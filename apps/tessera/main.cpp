@@ -22,6 +22,7 @@ constexpr Command kCommands[] = {
     {"inspect", "graph, encodings, bytes, chosen kernels and memory of a model", inspect_command},
     {"verify", "packed run against the decoded reference, per layer", verify_command},
     {"export", "the graph as text or JSON", export_command},
+    {"report", "the results of a folder as one HTML file", report_command},
     {"ops", "the operators a graph may use", ops_command},
 };
 
@@ -38,7 +39,8 @@ void print_help() {
 int run(std::vector<std::string> args) {
   // Nothing here is worth finishing.
   std::signal(SIGINT, [](int) { ::_exit(kExitInterrupted); });
-  check(!args.empty(), "a command is needed: inspect, verify, export or ops; see tessera --help");
+  check(!args.empty(),
+        "a command is needed: inspect, verify, export, report or ops; see tessera --help");
   const std::string name = args.front();
   args.erase(args.begin());
   if (name == "--help" || name == "-h" || name == "help") {
@@ -48,7 +50,7 @@ int run(std::vector<std::string> args) {
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(args);
   }
-  fail("unknown command '", name, "'; there are inspect, verify, export and ops");
+  fail("unknown command '", name, "'; there are inspect, verify, export, report and ops");
 }
 
 }  // namespace
