@@ -1,5 +1,7 @@
 #include "apps/common/experiment.h"
 
+#include <cstdlib>
+
 #include "apps/common/histograms.h"
 #include "apps/common/latency.h"
 #include "apps/common/table.h"
@@ -41,6 +43,17 @@ std::string file_word(const std::string& text) {
 
 std::string with_prefix(const Session& session, const std::string& rest) {
   return session.flags().name.empty() ? rest : session.flags().name + "-" + rest;
+}
+
+// The training loop writes what it has of its own in its own way: 0x1.cp-1 for 0.875, yes for on.
+bool same_setting(const std::string& loop, const std::string& run) {
+  const auto number = [](const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
+  };
+  if (const auto a = number(loop), b = number(run); a && b) return *a == *b;
+  return loop == run || (loop == "yes" && run == "on") || (loop == "no" && run == "off");
 }
 
 Results results_of(const Session& session) {
@@ -121,8 +134,12 @@ void require_resumable(const Session& session, const Run& run) {
   const fs::path checkpoint = session.path(run.name + ".checkpoint");
   if (!fs::exists(checkpoint)) return;
   // It holds settings of the training loop as well.
-  Config saved = load_checkpoint(checkpoint).info.config, now = saved;
-  for (const auto& [key, value] : run.config) now[key] = value;
+  const Config saved = load_checkpoint(checkpoint).info.config;
+  Config now = saved;
+  for (const auto& [key, value] : run.config) {
+    const auto found = saved.find(key);
+    if (found == saved.end() || !same_setting(found->second, value)) now[key] = value;
+  }
   require_same_config(checkpoint, saved, now);
 }
 

@@ -15,15 +15,11 @@ bool contains(const std::string& text, const std::string& part) {
 
 class Compare : public MnistApp {
  protected:
-  Args compare(const std::string& out, const Args& more) const {
-    Args args = {"compare", "--data",
-                 kTiny,     "--out",
-                 path(out), "--methods",
-                 "dc,lc",   "--epochs",
-                 "3",       "--ref-epochs",
-                 "2",       "--threads",
-                 "1",       "--checkpoint-seconds",
-                 "0"};
+  Args compare(const std::string& out, const std::string& methods, const Args& more) const {
+    Args args = {"compare", "--data", kTiny, "--out", path(out), "--methods", methods};
+    const Args small = {"--epochs",  "3", "--ref-epochs",         "2",
+                        "--threads", "1", "--checkpoint-seconds", "0"};
+    args.insert(args.end(), small.begin(), small.end());
     args.insert(args.end(), more.begin(), more.end());
     return args;
   }
@@ -31,7 +27,7 @@ class Compare : public MnistApp {
 
 TEST_F(Compare, TablesJsonAndReport) {
   // 256 entries for each row of 100 weights cannot work.
-  const Args args = compare("out", {"--bits", "1,8", "--group-rows", "1"});
+  const Args args = compare("out", "dc,lc", {"--bits", "1,8", "--group-rows", "1"});
   const std::string text = must(args).out;
   EXPECT_TRUE(contains(text, "no training")) << text;
   EXPECT_TRUE(contains(text, "difference to the reference in points"));
@@ -78,7 +74,7 @@ TEST_F(Compare, TablesJsonAndReport) {
 
 TEST_F(Compare, PlanListsEveryRunAndStops) {
   const std::string text =
-      must(compare("out", {"--bits", "1,2", "--seeds", "1,2", "--plan", "--methods=all"})).out;
+      must(compare("out", "all", {"--bits", "1,2", "--seeds", "1,2", "--plan"})).out;
   for (const char* run :
        {"reference-s2", "dc-adaptive2-s1", "idc-adaptive4-s2", "lc-adaptive4-s2"}) {
     EXPECT_TRUE(contains(text, cat("lenet300-", run))) << text;
@@ -88,11 +84,11 @@ TEST_F(Compare, PlanListsEveryRunAndStops) {
 }
 
 TEST_F(Compare, GoesOnAfterAKill) {
-  const Args more = {"--bits", "1", "--resume", "--methods=dc,idc,lc"};
-  must(compare("whole", more));
+  const Args more = {"--bits", "1", "--resume"};
+  must(compare("whole", "dc,idc,lc", more));
   const auto whole = models("whole");
   {
-    Process process(app, compare("killed", more), folder.path());
+    Process process(app, compare("killed", "dc,idc,lc", more), folder.path());
     // idc trains: its checkpoint is there, its result is not.
     const auto checkpoint = path("killed/lenet300-idc-adaptive2-s1.checkpoint");
     for (int i = 0; i < 2000 && !std::filesystem::exists(checkpoint); ++i) {
@@ -103,7 +99,7 @@ TEST_F(Compare, GoesOnAfterAKill) {
   }
   EXPECT_LT(models("killed").size(), whole.size());
   EXPECT_TRUE(std::filesystem::exists(path("killed/lenet300-dc-adaptive2-s1.result")));
-  const std::string text = must(compare("killed", more)).out;
+  const std::string text = must(compare("killed", "dc,idc,lc", more)).out;
   EXPECT_TRUE(contains(text, "reference, seed 1: already in")) << text;
   EXPECT_TRUE(contains(text, "dc, adaptive:2, seed 1: already done")) << text;
   EXPECT_TRUE(models("killed") == whole);

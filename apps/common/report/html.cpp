@@ -41,7 +41,8 @@ td a { color: inherit; } .best { background: var(--mark); font-weight: 600; bord
 figure { margin: 0; break-inside: avoid; } figcaption { font-size: 13px; font-weight: 600; }
 figure.big { max-width: 940px; }
 svg { display: block; width: 100%; height: auto; }
-svg text { font: 11.5px system-ui, "Segoe UI", "Liberation Sans", sans-serif; fill: var(--soft); }
+svg text { font: 11.5px system-ui, "Segoe UI", "Liberation Sans", sans-serif; fill: var(--soft);
+  paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round; }
 svg text.name { fill: var(--ink); font-weight: 600; }
 .axis { stroke: var(--soft); fill: none; } .gridline { stroke: var(--line); fill: none; }
 .gridline.minor { stroke-opacity: 0.45; }
@@ -53,6 +54,7 @@ svg text.name { fill: var(--ink); font-weight: 600; }
 .legend svg { width: 30px; height: 12px; flex: none; }
 details { border: 1px solid var(--line); border-radius: 8px; margin: 8px 0; background: var(--card); }
 details > summary { cursor: pointer; padding: 8px 14px; } details > div { padding: 2px 14px 12px; }
+details svg text { stroke: var(--card); } .pair svg + svg { margin-top: 4px; }
 details details { background: var(--page); } summary b { font-weight: 600; }
 summary .soft { float: right; }
 code { font: 12.5px ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }

@@ -15,7 +15,13 @@ std::string summary(const NetworkReport& network) {
   const ComparisonGrid grid(network.runs);
   const auto references = grid.references();
   if (references.empty()) return "";
-  std::string out = cat("Reference ", fixed(mean(references), 2), " %. Best: ");
+  std::string methods;
+  for (const std::string& method : grid.methods()) {
+    methods += (methods.empty() ? "" : ", ") + escaped(method);
+  }
+  std::string out = cat(network.runs.size(), " runs of ", methods, ", ", references.size(),
+                        references.size() == 1 ? " seed" : " seeds", ". Reference ",
+                        fixed(mean(references), 2), " %. Best: ");
   std::string best;
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
     const auto m = grid.best(c);
@@ -24,7 +30,8 @@ std::string summary(const NetworkReport& network) {
         cat(best.empty() ? "" : "; ", escaped(column_title(grid.columns()[c])), " <b>",
             escaped(grid.methods()[*m]), "</b> ", fixed(mean(grid.cell(*m, c).errors()), 2), " %");
   }
-  return best.empty() ? "" : "<p class=\"lead\">" + out + best + ".</p>\n";
+  if (best.empty()) best = "none";
+  return "<p class=\"lead\">" + out + best + ".</p>\n";
 }
 
 std::string section(const std::string& title, const std::string& about, const std::string& body) {

@@ -60,9 +60,14 @@ std::string curves_plot(const std::string& title, const std::string& axis,
          (named ? legend(names, false) : "") + "</figure>\n";
 }
 
-// Few enough in each plot to tell them apart.
+// Few enough in each plot to tell them apart. One value, such as of a method that does not train,
+// is no curve.
 std::string quantity_plots(const About& what, const std::vector<Named>& curves) {
   std::string out;
+  if (std::all_of(curves.begin(), curves.end(),
+                  [](const Named& curve) { return curve.points->x.size() < 2; })) {
+    return out;
+  }
   for (std::size_t begin = 0; begin < curves.size(); begin += kMostCurves) {
     const std::size_t end = std::min(begin + kMostCurves, curves.size());
     const std::string part =
@@ -123,7 +128,9 @@ std::string own_settings(const NetworkReport& network, const ComparedRun& run) {
       const auto found = other.config.find(key);
       return found != other.config.end() && found->second == value;
     });
-    if (!same) out += cat(out.empty() ? "" : " &#183; ", escaped(key), " ", escaped(value));
+    // Of a SHA-256 the beginning tells one from the other.
+    const std::string text = key.ends_with("sha256") ? value.substr(0, 12) + "..." : value;
+    if (!same) out += cat(out.empty() ? "" : " &#183; ", escaped(key), " ", escaped(text));
   }
   return out.empty() ? "" : "<p><code>" + out + "</code></p>";
 }
@@ -198,15 +205,22 @@ std::string weight_plots(const std::vector<TensorHistogram>& histograms) {
   std::string out;
   for (const TensorHistogram& h : histograms) {
     const std::string groups = h.groups > 1 ? cat(" in ", h.groups, " groups") : "";
-    out += histogram(h, cat(h.name, " ", h.shape, ", reference"), h.reference, false);
-    out += histogram(h, cat(h.name, ", after: ", h.k, h.k == 1 ? " entry" : " entries", groups),
-                     h.after, true);
+    out += cat(
+        "<div class=\"pair\">",
+        histogram(h, cat(h.name, " ", h.shape, ", reference"), h.reference, false),
+        histogram(h, cat("after: ", h.k, h.k == 1 ? " entry" : " entries", groups), h.after, true),
+        "</div>\n");
   }
   return out;
 }
 
 std::string run_list(const NetworkReport& network) {
   std::string out;
+  const ComparisonGrid grid(network.runs);
+  const ComparedRun* first = nullptr;  // the best of the first column is open
+  if (!grid.columns().empty()) {
+    if (const auto best = grid.best(0)) first = grid.cell(*best, 0).done.front();
+  }
   for (std::size_t i = 0; i < network.runs.size(); ++i) {
     const ComparedRun& run = network.runs[i];
     const RunDetails& d = network.details[i];
@@ -226,10 +240,10 @@ std::string run_list(const NetworkReport& network) {
       body +=
           cat("<h3>Weights</h3><p class=\"soft\">Grey: the reference, with the entries of the "
               "codebook as lines. Blue: the method's own weights at its end; stems: the entries "
-              "by the share of weights that have them.</p>",
+              "by the share of the weights that have them.</p>",
               in_grid(weight_plots(d.histograms)));
     }
-    out += details(run.name, i == 0,
+    out += details(run.name, &run == first,
                    what + cat(" <span class=\"soft\">",
                               fixed(run.result->after.all.error_percent(), 2), " %</span>"),
                    body);

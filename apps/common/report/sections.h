@@ -30,7 +30,7 @@ std::string run_id(const std::string& name);
 // A number of a method that stays the same all over the report.
 int series_of(const NetworkReport& network, const std::string& method);
 
-// Plots of whatever quantities a run's events carry.
+// Plots of whatever quantities a run's events carry more than once.
 std::string event_plots(const RunCurves& curves);
 // Weights before and after compression, two plots for each tensor.
 std::string weight_plots(const std::vector<TensorHistogram>& histograms);
