@@ -161,9 +161,8 @@ void Plot::error_bar(double x, double y, double half, int color) {
 void Plot::horizontal(double y, int color, const std::string& label) {
   if (!drawable(frame_.x.low, y)) return;
   body_ += cat("<path class=\"curve dashed ", class_of('s', color), "\" d=\"M", place(kLeft), " ",
-               place(py(y)), "H", place(frame_.width - kRight), "\"/><text x=\"",
-               place(frame_.width - kRight - 4), "\" y=\"", place(py(y) - 5),
-               "\" text-anchor=\"end\">", escaped(label), "</text>\n");
+               place(py(y)), "H", place(frame_.width - kRight), "\"/><text x=\"", place(kLeft + 6),
+               "\" y=\"", place(py(y) - 5), "\">", escaped(label), "</text>\n");
 }
 
 void Plot::vertical(double x, int color, const std::string& style) {

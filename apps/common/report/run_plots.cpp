@@ -21,34 +21,36 @@ struct Named {
 // What is known of a quantity; any other goes by its own name.
 struct About {
   std::string title, axis;
+  bool log = false;  // whatever the values; those that are not positive leave gaps
 };
 About about(const std::string& event, const std::string& quantity) {
   static const std::map<std::string, About> kKnown = {
       {"distance", {"Quantization error, relative", "‖w − Δ‖ / ‖w‖"}},
       {"changed", {"Codes that changed", "share of codes"}},
-      {"mu", {"Weight of the penalty", "µ"}},
+      {"mu", {"Weight of the penalty", "µ", true}},
       {"test_error", {"Test error of the compressed network", "test error, %"}},
       {"test_loss", {"Test loss of the compressed network", "cross-entropy"}},
-      {"coefficient", {"Coefficient of the objective", "coefficient"}},
-      {"task_norm", {"Norm of the task's gradient", "norm"}},
-      {"objective_norm", {"Norm of the objective's gradient", "norm"}},
+      {"coefficient", {"Coefficient of the objective", "coefficient", true}},
+      {"task_norm", {"Norm of the task's gradient", "norm", true}},
+      {"objective_norm", {"Norm of the objective's gradient", "norm", true}},
   };
   const auto found = kKnown.find(quantity);
   if (found != kKnown.end()) return found->second;
-  return {cat(event, ": ", quantity), quantity};
+  return {cat(event, ": ", quantity), quantity, event == "coefficients"};
 }
 
 std::string curves_plot(const std::string& title, const std::string& axis,
-                        const std::vector<Named>& curves) {
+                        const std::vector<Named>& curves, bool log = false) {
   std::vector<double> x, y;
   for (const Named& curve : curves) {
     x.insert(x.end(), curve.points->x.begin(), curve.points->x.end());
     y.insert(y.end(), curve.points->y.begin(), curve.points->y.end());
   }
+  const bool any_positive = std::any_of(y.begin(), y.end(), [](double v) { return v > 0; });
   Plot plot({.x_label = "epochs",
              .y_label = axis,
              .x = fit_scale(x, false, true),
-             .y = fit_scale(y, spread_wide(y)),
+             .y = fit_scale(y, (log && any_positive) || spread_wide(y)),
              .about = title + " by epochs"});
   std::vector<std::string> names;
   for (std::size_t i = 0; i < curves.size(); ++i) {
@@ -74,7 +76,8 @@ std::string quantity_plots(const About& what, const std::vector<Named>& curves) 
         curves.size() > kMostCurves ? cat(" (", begin + 1, " to ", end, ")") : "";
     out += curves_plot(what.title + part, what.axis,
                        {curves.begin() + static_cast<std::ptrdiff_t>(begin),
-                        curves.begin() + static_cast<std::ptrdiff_t>(end)});
+                        curves.begin() + static_cast<std::ptrdiff_t>(end)},
+                       what.log);
   }
   return out;
 }
@@ -187,7 +190,7 @@ std::string event_plots(const RunCurves& curves) {
     if (!by_tensor && quantities.size() > 1) {  // one value of each: they compare with each other
       std::vector<Named> all;
       for (const auto& [quantity, of] : quantities) all.push_back({quantity, &of.begin()->second});
-      out += quantity_plots({event, "value"}, all);
+      out += quantity_plots({event, "value", false}, all);
       continue;
     }
     for (const auto& [quantity, of] : quantities) {
