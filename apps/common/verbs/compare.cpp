@@ -154,6 +154,10 @@ class Comparing {
       const Reference& reference = given_                     ? *given_
                                    : found != finished_.end() ? found->second
                                                               : *trained;
+      if (found != finished_.end()) {
+        session_.detail() << "reference, seed " << seed << ": already in "
+                          << reference.file.string() << ", " << reference.test.text() << "\n";
+      }
       require_resumable_variants(reference, seed);
       for (const Planned& p : planned_) {
         if (interrupted() || !run(p, reference, seed)) return false;
