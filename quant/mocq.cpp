@@ -12,7 +12,6 @@ namespace tessera::quant {
 namespace {
 
 constexpr double kHalfPi = std::numbers::pi / 2;
-constexpr const char* kEntries = ".c_entries";
 
 double geometric(double begin, double end, double share) {
   return begin * std::pow(end / begin, share);
@@ -27,11 +26,10 @@ PeriodicError::PeriodicError(const CompressionPlan& plan, nn::Coefficient coeffi
 
 std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::string& name,
                                                   Value w) const {
-  const auto item = std::find_if(plan_.tensors.begin(), plan_.tensors.end(),
-                                 [&](const TensorPlan& t) { return t.name == name; });
-  if (item == plan_.tensors.end() || !item->choice) return std::nullopt;
-  Graph& graph = scope.graph();
-  const Value entries = graph.state(name + kEntries, entries_type(item->shape, *item->choice));
+  const TensorPlan* item = planned(plan_, name);
+  if (item == nullptr) return std::nullopt;
+  // The error pulls at the weights alone.
+  const Value entries = ops::detach(representatives(scope, *item));
   const ops::NearestResult cell = ops::nearest(w, entries, item->choice->group_rows);
   const Value apart = w - cell.entry, half = 0.5 * ops::abs(cell.neighbour - cell.entry);
   const Value inside = ops::greater(half, 0.0);
@@ -86,7 +84,8 @@ double Mocq::constant(double progress) const {
              : geometric(options_.penalty_begin, options_.penalty_end, ramp(progress));
 }
 
-void Mocq::prepare(nn::Trainer& trainer, const Codebooks&) {
+void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
+  set_representatives(trainer.state(), direct);
   Distiller(options_.distill).prepare(trainer, samples());
 }
 
@@ -96,6 +95,7 @@ void Mocq::attach(nn::Trainer& trainer) {
   coefficient.kind = nn::Coefficient::Kind::dynamic;
   if (!options_.authors) {
     trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
+    trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
     return;
   }
   coefficient.average = 0;
@@ -106,28 +106,32 @@ void Mocq::attach(nn::Trainer& trainer) {
       names, choice(names.front())->spec.bits(), coefficient));
 }
 
+void Mocq::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
+  if (fresh && !options_.authors) options_.forward.before_epoch(trainer, epoch, schedule().epochs);
+  TrainedMethod::before_epoch(trainer, epoch, fresh);
+}
+
 void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
-  trainer.set(nn::coefficient_input("mocq"), coefficient(progress));
-  trainer.set(nn::constant_input("mocq"), constant(progress));
+  const bool finishing = !options_.authors && options_.forward.finishing(progress);
+  trainer.set(nn::coefficient_input("mocq"), finishing ? 0 : coefficient(progress));
+  trainer.set(nn::constant_input("mocq"), finishing ? 0 : constant(progress));
+  options_.forward.set_scalars(trainer, progress);
   Distiller(options_.distill).set_scalars(trainer, progress, schedule().epochs);
 }
 
 void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   Distiller(options_.distill).finish_epoch(trainer);
-  const double progress = static_cast<double>(epoch + 1) / schedule().epochs;
-  if (options_.authors || progress > options_.refit_until) return;
-  State& state = trainer.state();
+  if (options_.authors) return;
+  const double next = static_cast<double>(epoch + 1) / schedule().epochs;
+  if (options_.forward.hard_from < 1 && options_.forward.hard(next)) return;
   CStepReport ignored;
-  const Codebooks fitted = fit_weights(state, codebooks(trainer), ignored);
-  for (const auto& [name, c] : fitted) {
-    state.set(name + kEntries, Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
-  }
+  set_representatives(trainer.state(), fit_weights(trainer.state(), codebooks(trainer), ignored));
 }
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {
+  if (!options_.authors) return assign_representatives(plan(), trainer.state());
   return assign_all(plan(), trainer.state(), [&](const std::string& name) {
-    if (options_.authors) return AuthorsPeriodicError::entries(choice(name)->spec.bits());
-    return trainer.state().get(name + kEntries).to_vector<float>();
+    return AuthorsPeriodicError::entries(choice(name)->spec.bits());
   });
 }
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "quant/distill.h"
-#include "quant/trained_method.h"
+#include "quant/representatives.h"
 
 namespace tessera::quant {
 
@@ -13,9 +13,9 @@ namespace tessera::quant {
 //     -(2 h / pi)^2 ln cos(pi/2 u),  u = min(|w - c| / h, 1 - guard),
 // c the nearest entry and h the distance from it to the cell's border on w's side: 1/2 (w - c)^2
 // near the entry, convex, unbounded at the border. Beyond the outermost entries 1/2 (w - c)^2 goes
-// on and pulls back. Any codebook, one for each tensor or group of rows: state NAME.c_entries
-// (method.h). On a uniform grid inside its range this is the authors' -ln |cos(pi w / s)| times
-// (s / pi)^2: in units of LC's penalty, so that one coefficient suits layers of any scale.
+// on and pulls back. Any codebook, one for each tensor or group of rows, as representatives
+// (representatives.h). On a uniform grid inside its range this is the authors' -ln |cos(pi w / s)|
+// times (s / pi)^2: in units of LC's penalty, so that one coefficient suits layers of any scale.
 class PeriodicError final : public nn::Objective {
  public:
   explicit PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
@@ -63,8 +63,9 @@ struct MocqOptions {
   double penalty_begin = 1e-3, penalty_end = 0.1;
   double pull_begin = 0.01, pull_end = 1;
   double guard = 0.02;
-  // Entries follow the weights (1-D k-means, exact) until this share of the epochs.
-  double refit_until = 0.7;
+  // Entries follow the weights (exact 1-D k-means) until the forward pass runs on them, then their
+  // gradients. authors: the forward pass runs on the weights to the end.
+  ForwardStages forward;
   DistillOptions distill;
 };
 
@@ -76,6 +77,7 @@ class Mocq final : public TrainedMethod {
   // = 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside;
   // c0 = 1e-3 after them.
   double coefficient(double progress) const;
+  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
   double constant(double progress) const;
 
  protected:

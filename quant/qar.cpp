@@ -14,29 +14,9 @@ namespace tessera::quant {
 
 namespace {
 
-constexpr const char* kRepresentatives = ".representatives";
 constexpr const char* kWidth = ".cell_width";
 constexpr const char* kBasis = ".spectral_basis";
-constexpr const char* kHard = "qar.hard";
-constexpr const char* kLive = "qar.live";
 constexpr int kBasisEpochs = 5;  // between two bases, as Deep k-Means
-
-const TensorPlan* planned(const CompressionPlan& plan, const std::string& name) {
-  const auto item = std::find_if(plan.tensors.begin(), plan.tensors.end(),
-                                 [&](const TensorPlan& t) { return t.name == name; });
-  return item == plan.tensors.end() || !item->choice ? nullptr : &*item;
-}
-
-Value representatives(nn::Scope& scope, const TensorPlan& item) {
-  return scope.global_param(item.name + kRepresentatives,
-                            entries_type(item.shape, *item.choice).shape, nn::Init::constant(0));
-}
-
-// A representative's gradient is a sum over its weights. With this factor its steps are of the size
-// of theirs, as LSQ scales its step's gradient.
-double entry_scale(Value w) {
-  return 1 / std::sqrt(static_cast<double>(w.shape().numel()));
-}
 
 // What the bins of the weights weigh: 1 / n_k(i) for every weight i. No gradient.
 Value bin_share(Value w, Value index, Value entries, std::int64_t group_rows) {
@@ -119,24 +99,10 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   return out;
 }
 
-Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Value w) const {
-  const TensorPlan* item = planned(plan_, name);
-  if (item == nullptr) return w;
-  const Value c = representatives(scope, *item);
-  const Value hard = scope.graph().input(kHard, f32({})),
-              live = scope.graph().input(kLive, f32({}));
-  const Value fixed = ops::detach(w);
-  const double s = entry_scale(w);
-  const Value steady = s * c + (1 - s) * ops::detach(c);
-  const Value entry = ops::nearest(w, steady, item->choice->group_rows).entry;
-  return fixed + live * (w - fixed) + hard * (entry - fixed);
-}
-
 void Qar::prepare(nn::Trainer& trainer, const Codebooks& direct) {
   State& state = trainer.state();
+  set_representatives(state, direct);
   for (const auto& [name, c] : direct) {
-    state.set(name + kRepresentatives,
-              Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
     state.set(name + kWidth, Tensor::from(std::vector<float>{cell_width(c)}, Shape{}));
   }
   if (options_.family == ClusterRegularizer::Family::spectral) finish_epoch(trainer, -1);
@@ -151,20 +117,15 @@ void Qar::attach(nn::Trainer& trainer) {
 }
 
 void Qar::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  // The last stage holds the weights: what they had of momentum goes.
-  const auto starts =
-      static_cast<std::int64_t>(std::ceil(options_.finish_from * schedule().epochs));
-  if (fresh && epoch == starts) trainer.reset_optimizer();
+  if (fresh) options_.forward.before_epoch(trainer, epoch, schedule().epochs);
   TrainedMethod::before_epoch(trainer, epoch, fresh);
 }
 
 void Qar::set_scalars(nn::Trainer& trainer, double progress) {
-  const bool finishing = progress >= options_.finish_from;
   const double share = std::min(1.0, progress / std::max(options_.ramp_until, 1e-9));
   const double c = options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
-  trainer.set(nn::coefficient_input("qar"), finishing ? 0 : c);
-  trainer.set(kHard, progress >= options_.hard_from ? 1 : 0);
-  trainer.set(kLive, finishing ? 0 : 1);
+  trainer.set(nn::coefficient_input("qar"), options_.forward.finishing(progress) ? 0 : c);
+  options_.forward.set_scalars(trainer, progress);
 }
 
 void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
@@ -177,9 +138,7 @@ void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
 }
 
 Codebooks Qar::snap(const nn::Trainer& trainer) const {
-  return assign_all(plan(), trainer.state(), [&](const std::string& name) {
-    return trainer.state().get(name + kRepresentatives).to_vector<float>();
-  });
+  return assign_representatives(plan(), trainer.state());
 }
 
 }  // namespace tessera::quant

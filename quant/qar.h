@@ -5,7 +5,7 @@
 // those of its relatives, named with each.
 #pragma once
 
-#include "quant/trained_method.h"
+#include "quant/representatives.h"
 
 namespace tessera::quant {
 
@@ -41,18 +41,6 @@ class ClusterRegularizer final : public nn::Objective {
   double temperature_;
 };
 
-// The forward pass on w + hard (c(i) - w): the scalar input "qar.hard" moves it from the weights
-// (0) to their representatives (1). Gradients reach w unchanged (straight-through) times the input
-// "qar.live", and c_k as the sum over its weights, times hard.
-class RepresentativeForward final : public nn::WeightTransform {
- public:
-  explicit RepresentativeForward(const CompressionPlan& plan) : plan_(plan) {}
-  Value apply(nn::Scope& scope, const std::string& name, Value weight) const override;
-
- private:
-  CompressionPlan plan_;
-};
-
 struct QarOptions {
   TrainingSchedule schedule;
   ClusterRegularizer::Family family = ClusterRegularizer::Family::l2;
@@ -60,8 +48,7 @@ struct QarOptions {
   // Pull of the regularizer in terms of the task's gradient (Coefficient::dynamic, for each layer),
   // a geometric ramp over the share `ramp_until` of the epochs.
   double ramp_begin = 1e-2, ramp_end = 1, ramp_until = 0.5;
-  double hard_from = 0.3;  // share of the epochs from which the forward pass is quantized; 1: never
-  double finish_from = 0.9;  // from which only representatives, biases and scales are trained
+  ForwardStages forward;
 };
 
 class Qar final : public TrainedMethod {

@@ -53,7 +53,8 @@ double TrainingSchedule::rate(double epoch) const {
 CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
   for (const auto& item : plan.tensors) {
     check(!item.choice || (item.choice->sparse == 0 && item.shares.empty()), name(), ": '",
-          item.name, "' is to have a ", item.shares.empty() ? "sparse correction" : "shared codebook",
+          item.name, "' is to have a ",
+          item.shares.empty() ? "sparse correction" : "shared codebook",
           "; dc, idc and lc fit those");
   }
   check_plan(plan);

@@ -4,36 +4,37 @@ namespace tessera::apps {
 
 Json Compression::json() const {
   Json out = {{"method", variant.method},
-          {"codebook", variant.codebook},
-          {"group_rows", variant.group_rows},
-          {"sparse", variant.sparse},
-          {"file", file},
-          {"kernel", kernel},
-          {"seed", seed},
-          {"error_before", error_before},
-          {"error_dc", error_dc},
-          {"error_after", after.all.error_percent()},
-          {"loss_after", after.all.loss},
-          {"correct", after.all.correct},
-          {"samples", after.all.samples},
-          {"after", after.json()},
-          {"weights_bytes", weights_bytes},
-          {"json_bytes", json_bytes},
-          {"index_bytes", index_bytes},
-          {"codebook_bytes", codebook_bytes},
-          {"sparse_bytes", sparse_bytes},
-          {"dense_bytes", dense_bytes},
-          {"bits_per_weight", bits_per_weight},
-          {"entropy_bits", entropy_bits},
-          {"effective_bits", effective_bits},
-          {"ratio", ratio},
-          {"file_index_bytes", file_index_bytes},
-          {"file_bits_per_weight", file_bits_per_weight},
-          {"dense_us", dense_us},
-          {"packed_us", packed_us},
-          {"decoded", decoded},
-          {"distance", distance},
-          {"seconds", seconds}};
+              {"codebook", variant.codebook},
+              {"group_rows", variant.group_rows},
+              {"sparse", variant.sparse},
+              {"file", file},
+              {"kernel", kernel},
+              {"seed", seed},
+              {"epochs", epochs},
+              {"error_before", error_before},
+              {"error_dc", error_dc},
+              {"error_after", after.all.error_percent()},
+              {"loss_after", after.all.loss},
+              {"correct", after.all.correct},
+              {"samples", after.all.samples},
+              {"after", after.json()},
+              {"weights_bytes", weights_bytes},
+              {"json_bytes", json_bytes},
+              {"index_bytes", index_bytes},
+              {"codebook_bytes", codebook_bytes},
+              {"sparse_bytes", sparse_bytes},
+              {"dense_bytes", dense_bytes},
+              {"bits_per_weight", bits_per_weight},
+              {"entropy_bits", entropy_bits},
+              {"effective_bits", effective_bits},
+              {"ratio", ratio},
+              {"file_index_bytes", file_index_bytes},
+              {"file_bits_per_weight", file_bits_per_weight},
+              {"dense_us", dense_us},
+              {"packed_us", packed_us},
+              {"decoded", decoded},
+              {"distance", distance},
+              {"seconds", seconds}};
   if (error_before_bn) out["error_before_bn"] = *error_before_bn;
   return out;
 }
@@ -49,6 +50,7 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.file = at.at("file").text();
   out.kernel = at.at("kernel").text();
   out.seed = at.at("seed").integer(0);
+  if (const auto n = at.find("epochs")) out.epochs = n->integer(0);  // older files have none
   out.error_before = at.at("error_before").number();
   out.error_dc = at.at("error_dc").number();
   if (json.contains("error_before_bn")) out.error_before_bn = at.at("error_before_bn").number();

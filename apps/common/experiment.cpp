@@ -1,9 +1,12 @@
 #include "apps/common/experiment.h"
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "apps/common/histograms.h"
 #include "apps/common/latency.h"
 #include "apps/common/table.h"
+#include "core/files/atomic_file.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "ops/op_list.h"
@@ -17,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kEntropyCoded = "entropy_coded";
 constexpr std::int64_t kReferenceEvaluations = 10;  // of the test set, on the way
 
 nn::Trainer make_trainer(const Task& task, const nn::TrainerOptions& options) {
@@ -43,6 +47,21 @@ std::string file_word(const std::string& text) {
 
 std::string with_prefix(const Session& session, const std::string& rest) {
   return session.flags().name.empty() ? rest : session.flags().name + "-" + rest;
+}
+
+// The training loop writes what it has of its own in its own way: 0x1.cp-1 for 0.875, yes for on.
+bool same_setting(const std::string& loop, const std::string& run) {
+  const auto number = [](const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    return text.empty() || *end != '\0' ? std::nullopt : std::optional(value);
+  };
+  if (const auto a = number(loop), b = number(run); a && b) return *a == *b;
+  return loop == run || (loop == "yes" && run == "on") || (loop == "no" && run == "off");
+}
+
+Results results_of(const Session& session) {
+  return {session.flags().out, session.flags().resume};
 }
 
 void remove_checkpoint(const fs::path& path) {
@@ -125,22 +144,47 @@ std::string Variant::slug() const {
              sparse > 0 ? "-sparse" + exact(sparse) : "");
 }
 
-std::optional<Reference> train_reference(Session& session, const Task& task,
-                                         const TrainRecipe& recipe, std::uint64_t seed) {
+void require_resumable(const Session& session, const Run& run) {
+  if (!session.flags().resume) return;
+  results_of(session).find(run.name, run.config);
+  const fs::path checkpoint = session.path(run.name + ".checkpoint");
+  if (!fs::exists(checkpoint)) return;
+  // It holds settings of the training loop as well.
+  const Config saved = load_checkpoint(checkpoint).info.config;
+  Config now = saved;
+  for (const auto& [key, value] : run.config) {
+    const auto found = saved.find(key);
+    if (found == saved.end() || !same_setting(found->second, value)) now[key] = value;
+  }
+  require_same_config(checkpoint, saved, now);
+}
+
+Run reference_run(const Session& session, const Task& task, const TrainRecipe& recipe,
+                  std::uint64_t seed) {
   Config config = task.settings;
   config.merge(recipe.config());
   config["seed"] = std::to_string(seed);
-  const std::string name = with_prefix(session, cat("reference-s", seed));
-  const Results results(session.flags().out, session.flags().resume);
+  return {with_prefix(session, cat("reference-s", seed)), config};
+}
+
+std::optional<Reference> finished_reference(const Session& session, const Task& task,
+                                            const Run& run) {
+  const fs::path file = session.path(run.name + ".json");
+  if (!results_of(session).find(run.name, run.config) || !fs::exists(file)) return std::nullopt;
+  return load_reference(task, file);
+}
+
+std::optional<Reference> train_reference(Session& session, const Task& task,
+                                         const TrainRecipe& recipe, std::uint64_t seed) {
+  const auto [name, config] = reference_run(session, task, recipe, seed);
   const fs::path file = session.path(name + ".json"),
                  checkpoint = session.path(name + ".checkpoint");
-  if (results.find(name, config) && fs::exists(file)) {
-    Reference done = load_reference(task, file);
+  if (auto done = finished_reference(session, task, {name, config})) {
     session.detail() << "reference, seed " << seed << ": already in " << file.string() << ", "
-                     << done.test.text() << "\n";
+                     << done->test.text() << "\n";
     return done;
   }
-  session.set_run({{"seed", seed}, {"run", name}});
+  session.begin_run(name, {{"seed", seed}});
   nn::Trainer trainer = make_trainer(task, recipe.trainer(seed));
   recipe.add_objectives(trainer);
   nn::FitOptions fit;
@@ -167,7 +211,7 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
   result["weights_bytes"] = saved.weights_bytes;
   result["json_bytes"] = saved.json_bytes;
   result["file"] = saved.json.filename().string();
-  results.store(name, config, result);
+  results_of(session).store(name, config, result);
   session.log("reference", result);
   remove_checkpoint(checkpoint);
   return out;
@@ -198,10 +242,9 @@ std::string plan_text(const Task& task, const CompressRecipe& recipe, const Vari
   return plan_for(trainer, weights ? *weights : trainer.state(), recipe, variant).text();
 }
 
-std::optional<Compression> compress_reference(Session& session, const Task& task,
-                                              const Reference& reference,
-                                              const CompressRecipe& recipe, const Variant& variant,
-                                              std::uint64_t seed, const SaveOptions& form) {
+Run compression_run(const Session& session, const Task& task, const Reference& reference,
+                    const CompressRecipe& recipe, const Variant& variant, std::uint64_t seed,
+                    const SaveOptions& form) {
   Config config = reference.model.settings;
   for (const auto& [key, value] : task.settings) config[key] = value;
   for (const auto& [key, value] : recipe.config(variant.method, variant.codebook)) {
@@ -212,24 +255,38 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   config["reference.seed"] = config.contains("seed") ? config["seed"] : "none";
   config["seed"] = std::to_string(seed);
   config["reference.weights_sha256"] = reference.weights_sha256;
+  Run out{with_prefix(session, cat(variant.slug(), "-s", seed)), config};
   // The file's form is no part of the model, but a stored result tells the bytes of one.
-  Config result_config = config;
-  if (form.entropy_coded) result_config["entropy_coded"] = "on";
-  const std::string name = with_prefix(session, cat(variant.slug(), "-s", seed));
-  const Results results(session.flags().out, session.flags().resume);
+  if (form.entropy_coded) out.config[kEntropyCoded] = "on";
+  return out;
+}
+
+std::optional<Compression> finished_compression(const Session& session, const Run& run) {
+  const auto found = results_of(session).find(run.name, run.config);
+  if (!found || !fs::exists(session.path(run.name + ".json"))) return std::nullopt;
+  return Compression::parse(*found, session.path(run.name + ".result").string());
+}
+
+std::optional<Compression> compress_reference(Session& session, const Task& task,
+                                              const Reference& reference,
+                                              const CompressRecipe& recipe, const Variant& variant,
+                                              std::uint64_t seed, const SaveOptions& form) {
+  const Run run = compression_run(session, task, reference, recipe, variant, seed, form);
+  const std::string& name = run.name;
+  Config config = run.config;
+  config.erase(kEntropyCoded);
   const fs::path file = session.path(name + ".json"),
                  checkpoint = session.path(name + ".checkpoint");
-  if (const auto found = results.find(name, result_config); found && fs::exists(file)) {
+  if (auto done = finished_compression(session, run)) {
     session.detail() << variant.text() << ", seed " << seed << ": already done, " << file.string()
                      << "\n";
-    return Compression::parse(*found, session.path(name + ".result").string());
+    return done;
   }
-  session.set_run({{"seed", seed},
-                   {"run", name},
-                   {"method", variant.method},
-                   {"codebook", variant.codebook},
-                   {"group_rows", variant.group_rows},
-                   {"sparse", variant.sparse}});
+  session.begin_run(name, {{"seed", seed},
+                           {"method", variant.method},
+                           {"codebook", variant.codebook},
+                           {"group_rows", variant.group_rows},
+                           {"sparse", variant.sparse}});
   Compression out;
   out.variant = variant;
   out.error_before = reference.test.all.error_percent();
@@ -265,7 +322,11 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   const SavedModel saved = save(model, file, form);
   out.file = saved.json.filename().string();
   out.seed = static_cast<std::int64_t>(seed);
+  out.epochs = method->epochs();
   out.seconds = done.seconds;
+  write_file(
+      session.path(name + ".histograms.json"),
+      json_text(weight_histograms(reference.model.state, trainer.state(), done.codebooks)) + "\n");
   if (!done.c_steps.empty()) out.distance = done.c_steps.back().distance;
   measure_file(task, reference, saved, out);
   out.error_dc = variant.method == "dc" ? out.after.all.error_percent()
@@ -273,7 +334,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& task
   session.detail() << "  " << out.file << ": " << out.after.text() << "; reference "
                    << fixed(out.error_before, 2) << " %, DC " << fixed(out.error_dc, 2) << " %; "
                    << out.weights_bytes << " + " << out.json_bytes << " bytes" << std::endl;
-  results.store(name, result_config, out.json());
+  results_of(session).store(name, run.config, out.json());
   session.log("result", out.json());
   remove_checkpoint(checkpoint);
   return out;

@@ -23,6 +23,22 @@ struct Reference {
   std::filesystem::path file;
 };
 
+// What a run is called and everything that shapes its result.
+struct Run {
+  std::string name;  // of its files: NAME.json, NAME.result, NAME.checkpoint, NAME.log.jsonl
+  Config config;
+};
+
+// Throws Error, saying what changed, when the files in --out that --resume would use were made
+// under another configuration. Done before any work, so that nothing is wasted on a refused
+// comparison.
+void require_resumable(const Session& session, const Run& run);
+
+Run reference_run(const Session& session, const Task& task, const TrainRecipe& recipe,
+                  std::uint64_t seed);
+// The reference that an earlier run left in --out; none without --resume.
+std::optional<Reference> finished_reference(const Session& session, const Task& task,
+                                            const Run& run);
 // Trains, evaluates and saves NAME-reference-sSEED. None when interrupted.
 std::optional<Reference> train_reference(Session& session, const Task& task,
                                          const TrainRecipe& recipe, std::uint64_t seed);
@@ -47,7 +63,7 @@ struct Variant {
 struct Compression {
   Variant variant;
   std::string file, kernel;
-  std::int64_t seed = 0;
+  std::int64_t seed = 0, epochs = 0;      // epochs of training; 0: the method does not train
   double error_before = 0, error_dc = 0;  // percent of the test set
   std::optional<double> error_before_bn;  // before batch norm was estimated anew, if it was
   Measured after;
@@ -76,8 +92,13 @@ struct Compression {
 std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
                       const State* weights);
 
-// Compresses, hardens, saves NAME-METHOD-CODEBOOK-sSEED, loads that file and measures it. None when
-// interrupted.
+Run compression_run(const Session& session, const Task& task, const Reference& reference,
+                    const CompressRecipe& recipe, const Variant& variant, std::uint64_t seed,
+                    const SaveOptions& form = {});
+// The compression that an earlier run left in --out; none without --resume.
+std::optional<Compression> finished_compression(const Session& session, const Run& run);
+// Compresses, hardens, saves NAME-METHOD-CODEBOOK-sSEED, loads that file and measures it; the
+// histograms of its weights go to NAME.histograms.json. None when interrupted.
 std::optional<Compression> compress_reference(Session& session, const Task& task,
                                               const Reference& reference,
                                               const CompressRecipe& recipe, const Variant& variant,

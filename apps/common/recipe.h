@@ -81,9 +81,13 @@ struct CompressRecipe {
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // One of method_names(). Throws Error for another.
-  std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
+  // Every name that method() takes, for lists and --methods all.
   static std::vector<std::string> method_names();
+  // With the schedule of a method scaled to this many epochs of training, all together: shares of
+  // the steps stay as they are, and penalties and rates go from the same start to the same end. A
+  // method that does not train stays as it is. Throws Error for a method that cannot be scaled.
+  CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
+  std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
   // What decides a tensor's bits under a target: how it is measured, and on what.
   Config sensitivity_config() const;
   quant::Sensitivity sensitivity_kind() const;

@@ -7,12 +7,17 @@ namespace tessera::apps {
 namespace {
 
 constexpr const char* kFormat = "tessera.result";
+constexpr const char* kProblemFormat = "tessera.problem";
 constexpr std::int64_t kMaxBytes = 1 << 24;
 
 }  // namespace
 
+std::filesystem::path Results::problem_path(const std::string& name) const {
+  return folder_ / (name + kProblemExtension);
+}
+
 std::filesystem::path Results::path(const std::string& name) const {
-  return folder_ / (name + ".result");
+  return folder_ / (name + kResultExtension);
 }
 
 std::optional<Json> Results::find(const std::string& name, const Config& config) const {
@@ -35,6 +40,34 @@ void Results::store(const std::string& name, const Config& config, const Json& r
                      {"config_sha256", config_sha256(config)},
                      {"result", result}};
   write_file(path(name), json_text(root, 1) + "\n");
+  std::error_code ignored;  // mostly there is none
+  std::filesystem::remove(problem_path(name), ignored);
+}
+
+void Results::store_problem(const std::string& name, const Config& config,
+                            const std::string& problem) const {
+  const Json root = {{"format", kProblemFormat}, {"config", config}, {"problem", problem}};
+  write_file(problem_path(name), json_text(root, 1) + "\n");
+  std::error_code ignored;  // one of another configuration
+  std::filesystem::remove(path(name), ignored);
+}
+
+StoredRun read_stored(const std::filesystem::path& file) {
+  const Json root = parse_json(read_file(file, kMaxBytes), file.string());
+  const JsonAt document(root, file.string());
+  const bool problem = file.extension() == kProblemExtension;
+  const char* format = problem ? kProblemFormat : kFormat;
+  check(document.at("format").text() == format, file.string(), ": expected the format '", format,
+        "', got ", quote(document.at("format").text()));
+  StoredRun out;
+  out.name = file.stem().string();
+  for (const auto& [key, value] : document.at("config").fields()) out.config[key] = value.text();
+  if (problem) {
+    out.problem = document.at("problem").text();
+  } else {
+    out.result = document.at("result").value();
+  }
+  return out;
 }
 
 }  // namespace tessera::apps

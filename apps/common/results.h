@@ -18,13 +18,32 @@ class Results {
   // The result stored under `name`; none when there is none. Throws Error when the file is damaged,
   // or was made under another configuration (saying what changed).
   std::optional<Json> find(const std::string& name, const Config& config) const;
+  // Takes the place of a problem under this name.
   void store(const std::string& name, const Config& config, const Json& result) const;
+  // What kept a run from a result, for reports; it is tried again the next time. Takes the place of
+  // a result under this name.
+  void store_problem(const std::string& name, const Config& config,
+                     const std::string& problem) const;
 
  private:
   std::filesystem::path path(const std::string& name) const;
+  std::filesystem::path problem_path(const std::string& name) const;
 
   std::filesystem::path folder_;
   bool reuse_;
 };
+
+inline constexpr const char* kResultExtension = ".result";
+inline constexpr const char* kProblemExtension = ".problem";
+
+// A file of either kind, whatever its configuration.
+struct StoredRun {
+  std::string name;
+  Config config;
+  Json result;          // null when there is a problem
+  std::string problem;  // "" when there is a result
+};
+// Throws Error for a damaged file.
+StoredRun read_stored(const std::filesystem::path& file);
 
 }  // namespace tessera::apps

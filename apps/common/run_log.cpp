@@ -1,6 +1,7 @@
 #include "apps/common/run_log.h"
 
 #include <charconv>
+#include <cmath>
 #include <ctime>
 
 namespace tessera::apps {
@@ -26,17 +27,27 @@ Json value_of(const std::string& text) {
   }
   double number = 0;
   if (const auto [stop, error] = std::from_chars(text.data(), end, number);
-      error == std::errc() && stop == end) {
+      error == std::errc() && stop == end && std::isfinite(number)) {  // JSON has no NaN
     return number;
   }
   return text;
 }
 
+// As a process leaves it that was killed while it wrote.
+bool ends_inside_line(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file || file.tellg() <= 0) return false;
+  file.seekg(-1, std::ios::end);
+  return file.get() != '\n';
+}
+
 }  // namespace
 
-RunLog::RunLog(const std::filesystem::path& path, bool append)
-    : path_(path), file_(path, append ? std::ios::app : std::ios::trunc) {
+RunLog::RunLog(const std::filesystem::path& path, bool append) : path_(path) {
+  const bool cut = append && ends_inside_line(path);
+  file_.open(path, append ? std::ios::app : std::ios::trunc);
   check(file_.is_open(), "--log ", path.string(), ": cannot be written");
+  if (cut) file_ << "\n";
 }
 
 void RunLog::write(const std::string& event, Json fields) {
@@ -52,8 +63,15 @@ void RunLog::write(const std::string& event, Json fields) {
 void RunLog::on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) {
   phase_ = phase;
   epochs_ = epochs;
+  done_ = static_cast<double>(from.epoch);
   write("begin",
         {{"phase", phase}, {"epochs", epochs}, {"epoch", from.epoch}, {"step", from.step}});
+}
+
+void RunLog::on_step(const nn::StepReport& step) {
+  lr_ = step.lr;
+  done_ = static_cast<double>(step.epoch) +
+          static_cast<double>(step.step) / static_cast<double>(step.steps);
 }
 
 void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
@@ -74,7 +92,8 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
 
 void RunLog::on_event(const std::string& event,
                       const std::vector<std::pair<std::string, std::string>>& fields) {
-  Json object = {{"phase", phase_}};
+  // A C step comes between epochs; the first, before any, has no phase yet.
+  Json object = {{"phase", phase_}, {"epoch", done_}};
   for (const auto& [key, value] : fields) object[key] = value_of(value);
   write(event, std::move(object));
 }

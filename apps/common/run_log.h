@@ -12,17 +12,23 @@
 namespace tessera::apps {
 
 // Every object has "event", "seconds" since the log was opened and "time" (UTC); what identifies
-// the run (seed, method) is added to each by set_run. This is the only file that holds wall time.
+// the run (seed, method) is added to each by set_run, and "epoch", how many were done, to events.
+// This is the only file that holds wall time.
 class RunLog final : public nn::Observer {
  public:
   // Throws Error when the file cannot be written. `append`: go on behind what is there.
   RunLog(const std::filesystem::path& path, bool append);
 
-  void set_run(Json fields) { run_ = std::move(fields); }
+  // A run that begins: nothing of it has been trained yet.
+  void set_run(Json fields) {
+    run_ = std::move(fields);
+    phase_.clear();
+    done_ = 0;
+  }
   void write(const std::string& event, Json fields);
 
   void on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) override;
-  void on_step(const nn::StepReport& step) override { lr_ = step.lr; }
+  void on_step(const nn::StepReport& step) override;
   void on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                 const nn::Evaluation* test) override;
   void on_event(const std::string& event,
@@ -35,7 +41,7 @@ class RunLog final : public nn::Observer {
   Json run_ = Json::object();
   std::string phase_;
   std::int64_t epochs_ = 0;
-  double lr_ = 0;
+  double lr_ = 0, done_ = 0;  // epochs
 };
 
 }  // namespace tessera::apps

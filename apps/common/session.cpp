@@ -60,7 +60,14 @@ Session::Session(RunFlags flags) : flags_(std::move(flags)) {
         "' may not contain '/'; the folder is --out");
   nowhere_ = std::make_unique<std::ostream>(nullptr);
   progress_.emplace(detail(), !flags_.quiet && ::isatty(STDERR_FILENO));
+  observe();
+}
+
+void Session::observe() {
+  observers_ = {};
   observers_.add(&*progress_);
+  if (log_) observers_.add(&*log_);
+  if (run_log_) observers_.add(&*run_log_);
 }
 
 std::ostream& Session::text() {
@@ -82,16 +89,21 @@ void Session::open_outputs() {
   }
   if (!flags_.log.empty() && !log_) {
     log_.emplace(flags_.log, flags_.resume);
-    observers_.add(&*log_);
+    observe();
   }
 }
 
-void Session::set_run(const Json& fields) {
+void Session::begin_run(const std::string& name, Json fields) {
+  fields["run"] = name;
   if (log_) log_->set_run(fields);
+  run_log_.emplace(path(name + ".log.jsonl"), flags_.resume);
+  run_log_->set_run(std::move(fields));
+  observe();
 }
 
 void Session::log(const std::string& event, const Json& fields) {
   if (log_) log_->write(event, fields);
+  if (run_log_) run_log_->write(event, fields);
 }
 
 void Session::report_problems(const std::vector<std::string>& lines) {

@@ -51,8 +51,9 @@ class Session {
   }
 
   nn::Observer* observer() { return &observers_; }
-  // Names the run in the log's lines: {"seed": 1, "method": "lc"}.
-  void set_run(const Json& fields);
+  // A run of its own begins, with the log NAME.log.jsonl beside its other files; `fields` name it
+  // in every line: {"seed": 1, "method": "lc"}.
+  void begin_run(const std::string& name, Json fields);
   void log(const std::string& event, const Json& fields);
 
   // Things passed over that the results should be read with; "problems" of the JSON.
@@ -64,11 +65,13 @@ class Session {
   int interrupted_exit();
 
  private:
+  void observe();  // by whatever there is now
+
   RunFlags flags_;
   Json json_ = Json::object();
   std::unique_ptr<std::ostream> nowhere_;
   std::optional<Progress> progress_;
-  std::optional<RunLog> log_;
+  std::optional<RunLog> log_, run_log_;  // of everything (--log), of the run in progress
   nn::Observers observers_;
 };
 

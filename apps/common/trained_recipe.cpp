@@ -40,10 +40,10 @@ void TrainedRecipe::add_flags(po::options_description& options) {
   add("mocq-guard", flag(mocq.guard, "X"), "MOCQ: distance kept from the poles of the error");
   add("regularizer", text_flag(regularizer, "FAMILY"), "QAR: l1, l2, soft, bins or spectral");
   add("qar-pull", flag(qar.ramp_end, "X"), "QAR: as --mocq-pull");
-  add("qar-hard-from", flag(qar.hard_from, "X"),
-      "QAR: share of the epochs from which the forward pass is quantized (1: never)");
-  add("qar-finish-from", flag(qar.finish_from, "X"),
-      "QAR: share from which only representatives, biases and scales are trained");
+  add("hard-from", flag(forward.hard_from, "X"),
+      "MOCQ and QAR: share of the epochs from which the forward pass is quantized (1: never)");
+  add("finish-from", flag(forward.finish_from, "X"),
+      "MOCQ and QAR: share from which only representatives, biases and scales are trained");
   add("dkm-begin", flag(qat.dkm_begin, "X"),
       "DKM: temperature at the begin, in squares of half the mean distance of entries");
   add("dkm-end", flag(qat.dkm_end, "X"), "DKM: at the end");
@@ -61,8 +61,8 @@ void TrainedRecipe::validate() const {
   check_range("--mocq-guard", mocq.guard, 1e-6, 0.5);
   quant::ClusterRegularizer::parse(regularizer);
   check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
-  check_range("--qar-hard-from", qar.hard_from, 0, 1);
-  check_range("--qar-finish-from", qar.finish_from, 0, 1);
+  check_range("--hard-from", forward.hard_from, 0, 1);
+  check_range("--finish-from", forward.finish_from, 0, 1);
   check_range("--dkm-begin", qat.dkm_begin, 1e-6, 1e3);
   check_range("--dkm-end", qat.dkm_end, 1e-6, 1e3);
   check_range("--dkm-iterations", qat.dkm_iterations, 1, 20);
@@ -81,15 +81,16 @@ Config TrainedRecipe::config(const std::string& method) const {
     out["mocq.penalty"] = exact(mocq.penalty_begin) + " to " + exact(mocq.penalty_end);
     out["mocq.ramp"] = exact(mocq.start) + " to " + exact(mocq.ramp_until);
     out["mocq.guard"] = exact(mocq.guard);
-    out["mocq.refit_until"] = exact(mocq.refit_until);
   }
   if (method == kQar) {
     out["qar.regularizer"] = regularizer;
     out["qar.pull"] = exact(qar.ramp_begin) + " to " + exact(qar.ramp_end);
     out["qar.ramp_until"] = exact(qar.ramp_until);
-    out["qar.hard_from"] = exact(qar.hard_from);
-    out["qar.finish_from"] = exact(qar.finish_from);
     if (regularizer == "soft") out["qar.temperature"] = exact(qar.temperature);
+  }
+  if (method == kMocq || method == kQar) {
+    out["forward.hard_from"] = exact(forward.hard_from);
+    out["forward.finish_from"] = exact(forward.finish_from);
   }
   if (method == "dkm") {
     out["dkm.temperature"] = exact(qat.dkm_begin) + " to " + exact(qat.dkm_end);
@@ -103,6 +104,7 @@ std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) co
     quant::MocqOptions options = mocq;
     options.schedule = schedule;
     options.authors = name == kMocqAuthors;
+    options.forward = forward;
     options.distill.kind = quant::DistillOptions::parse(distill);
     return std::make_unique<quant::Mocq>(options);
   }
@@ -110,6 +112,7 @@ std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) co
     quant::QarOptions options = qar;
     options.schedule = schedule;
     options.family = quant::ClusterRegularizer::parse(regularizer);
+    options.forward = forward;
     return std::make_unique<quant::Qar>(options);
   }
   quant::QatOptions options = qat;

@@ -18,6 +18,7 @@ struct TrainedRecipe {
   quant::MocqOptions mocq;
   quant::QarOptions qar;
   quant::QatOptions qat;
+  quant::ForwardStages forward;                        // of mocq and qar
   std::string distill = "memory", regularizer = "l2";  // as flags give them
 
   static std::vector<std::string> names();  // "mocq", "mocq-authors", "qar", "ste", ...

@@ -11,6 +11,7 @@ int inspect_command(const std::vector<std::string>& args);
 int verify_command(const std::vector<std::string>& args);
 int recode_command(const std::vector<std::string>& args);
 int export_command(const std::vector<std::string>& args);
+int report_command(const std::vector<std::string>& args);
 int ops_command(const std::vector<std::string>& args);
 
 }  // namespace tessera::apps

@@ -23,6 +23,7 @@ constexpr Command kCommands[] = {
     {"verify", "packed run against the decoded reference, per layer", verify_command},
     {"export", "the graph as text or JSON", export_command},
     {"recode", "the same model with its indices entropy-coded, or packed", recode_command},
+    {"report", "the results of a folder as one HTML file", report_command},
     {"ops", "the operators a graph may use", ops_command},
 };
 
@@ -40,7 +41,7 @@ int run(std::vector<std::string> args) {
   // Nothing here is worth finishing.
   std::signal(SIGINT, [](int) { ::_exit(kExitInterrupted); });
   check(!args.empty(),
-        "a command is needed: inspect, verify, export, recode or ops; see tessera --help");
+        "a command is needed: inspect, verify, export, recode, report or ops; see tessera --help");
   const std::string name = args.front();
   args.erase(args.begin());
   if (name == "--help" || name == "-h" || name == "help") {
@@ -50,7 +51,7 @@ int run(std::vector<std::string> args) {
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(args);
   }
-  fail("unknown command '", name, "'; there are inspect, verify, export, recode and ops");
+        "a command is needed: inspect, verify, export, recode, report or ops; see tessera --help");
 }
 
 }  // namespace

@@ -44,12 +44,13 @@ class App : public ::testing::Test {
     EXPECT_EQ(result.error.find('\n'), result.error.size() - 1) << result.error;
     return result.error.substr(std::min(start.size(), result.error.size()));
   }
-  // Contents by name of the models in a folder.
+  // Contents by name of the models in a folder, without the histograms beside them.
   std::map<std::string, std::string> models(const std::string& name) const {
     std::map<std::string, std::string> files;
     for (const auto& entry : std::filesystem::directory_iterator(folder.path() / name)) {
       const auto extension = entry.path().extension();
       if (extension != ".json" && extension != ".safetensors") continue;
+      if (entry.path().stem().extension() == ".histograms") continue;
       files[entry.path().filename().string()] = read_file(entry.path());
     }
     return files;

@@ -28,7 +28,8 @@ class MnistCli : public MnistApp {
 
 TEST_F(MnistCli, HelpOfEveryVerb) {
   const std::string help = must({"--help"}).out;
-  for (const std::string verb : {"train", "compress", "eval", "bench", "export", "import"}) {
+  for (const std::string verb :
+       {"train", "compress", "compare", "eval", "bench", "export", "import"}) {
     EXPECT_TRUE(contains(help, verb));
     EXPECT_TRUE(contains(must({verb, "--help"}).out, "usage: mnist " + verb));
   }

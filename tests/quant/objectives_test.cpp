@@ -68,7 +68,7 @@ std::vector<Setting> settings() {
       out.push_back(
           {cat("mocq ", k, " g", group_rows),
            std::make_shared<PeriodicError>(plan_of(k, group_rows), nn::Coefficient{}, 1e-3),
-           {{"w.c_entries", entries}, {"w.cell_width", ref({}, {0.2})}}});
+           {{"w.representatives", entries}}});
       for (const Family family : {Family::l1, Family::l2, Family::bins, Family::soft}) {
         if (family == Family::soft && group_rows) continue;
         out.push_back({cat("qar ", static_cast<int>(family), " ", k, " g", group_rows),

@@ -17,6 +17,8 @@ struct Verb {
 constexpr std::array kVerbs = {
     Verb{"train", "train a dense reference", train_verb},
     Verb{"compress", "compress a reference and measure the result", compress_verb},
+    Verb{"compare", "methods at several bits from the same references, as tables and a report",
+         compare_verb},
     Verb{"eval", "test error, sizes and latency of a model file", eval_verb},
     Verb{"bench", "times of training steps and of inference", bench_verb},
     Verb{"export", "write a model for other programs, or under another name", export_verb},

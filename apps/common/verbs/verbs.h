@@ -13,6 +13,7 @@ using Args = std::vector<std::string>;
 
 int train_verb(const Benchmark& benchmark, const Args& args);
 int compress_verb(const Benchmark& benchmark, const Args& args);
+int compare_verb(const Benchmark& benchmark, const Args& args);
 int eval_verb(const Benchmark& benchmark, const Args& args);
 int bench_verb(const Benchmark& benchmark, const Args& args);
 int export_verb(const Benchmark& benchmark, const Args& args);

@@ -1,0 +1,211 @@
+#include "apps/common/comparison.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "apps/common/compression_report.h"
+#include "apps/common/statistics.h"
+#include "apps/common/table.h"
+
+namespace tessera::apps {
+
+namespace {
+
+Variant column_of(const Variant& variant) {
+  return {"", variant.codebook, variant.group_rows};
+}
+
+template <class T>
+std::size_t place_of(std::vector<T>& list, const T& item) {
+  const auto at = std::find(list.begin(), list.end(), item);
+  if (at != list.end()) return static_cast<std::size_t>(at - list.begin());
+  list.push_back(item);
+  return list.size() - 1;
+}
+
+std::string points(double value) {
+  return (value < 0 ? "" : "+") + fixed(value, 2);
+}
+
+std::string error_text(const ComparisonCell& cell, bool best) {
+  if (cell.done.empty()) return cell.failed.empty() ? "-" : "problem";
+  std::string out = cat(mean_text(cell.errors(), 2), " (", points(mean(cell.rises())), ")");
+  if (best) out += " *";
+  if (!cell.failed.empty()) out += cat(", ", cell.failed.size(), " failed");
+  return out;
+}
+
+void print_errors(std::ostream& out, const ComparisonGrid& grid) {
+  std::vector<std::string> header = {"method", "epochs"};
+  for (const Variant& column : grid.columns()) header.push_back(column_title(column));
+  Table table(std::move(header));
+  for (std::size_t m = 0; m < grid.methods().size(); ++m) {
+    const auto epochs = grid.epochs(m);
+    std::vector<std::string> row = {grid.methods()[m], !epochs   ? "-"
+                                                       : *epochs ? std::to_string(*epochs)
+                                                                 : "no training"};
+    for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+      row.push_back(error_text(grid.cell(m, c), grid.best(c) == m));
+    }
+    table.add(std::move(row));
+  }
+  table.print(out);
+}
+
+void print_sizes(std::ostream& out, const ComparisonGrid& grid) {
+  Table table({"method", "codebook", "bits/w", "entropy", "effective", "weights B", "JSON B",
+               "dense us", "packed us", "seconds"});
+  for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+    for (std::size_t m = 0; m < grid.methods().size(); ++m) {
+      const ComparisonCell& cell = grid.cell(m, c);
+      if (cell.done.empty()) continue;
+      const auto of = [&](double Compression::*field, int digits) {
+        return fixed(mean(cell.values([=](const Compression& r) { return r.*field; })), digits);
+      };
+      const auto bytes = [&](std::int64_t Compression::*field) {
+        return fixed(mean(cell.values([=](const Compression& r) { return double(r.*field); })), 0);
+      };
+      table.add({grid.methods()[m], column_title(grid.columns()[c]),
+                 of(&Compression::bits_per_weight, 3), of(&Compression::entropy_bits, 3),
+                 of(&Compression::effective_bits, 3), bytes(&Compression::weights_bytes),
+                 bytes(&Compression::json_bytes), of(&Compression::dense_us, 1),
+                 of(&Compression::packed_us, 1), of(&Compression::seconds, 1)});
+    }
+  }
+  table.print(out);
+}
+
+}  // namespace
+
+std::vector<double> ComparisonCell::values(
+    const std::function<double(const Compression&)>& of) const {
+  std::vector<double> out;
+  for (const ComparedRun* run : done) out.push_back(of(*run->result));
+  return out;
+}
+std::vector<double> ComparisonCell::errors() const {
+  return values([](const Compression& r) { return r.after.all.error_percent(); });
+}
+std::vector<double> ComparisonCell::rises() const {
+  return values([](const Compression& r) { return r.after.all.error_percent() - r.error_before; });
+}
+
+ComparisonGrid::ComparisonGrid(const std::vector<ComparedRun>& runs) : runs_(runs) {
+  for (const ComparedRun& run : runs) {
+    place_of(methods_, run.variant.method);
+    place_of(columns_, column_of(run.variant));
+  }
+  cells_.resize(methods_.size() * columns_.size());
+  for (const ComparedRun& run : runs) {
+    ComparisonCell& cell = cells_[place_of(methods_, run.variant.method) * columns_.size() +
+                                  place_of(columns_, column_of(run.variant))];
+    (run.result ? cell.done : cell.failed).push_back(&run);
+  }
+}
+
+const ComparisonCell& ComparisonGrid::cell(std::size_t method, std::size_t column) const {
+  return cells_.at(method * columns_.size() + column);
+}
+
+std::optional<std::size_t> ComparisonGrid::best(std::size_t column) const {
+  std::optional<std::size_t> out;
+  for (std::size_t m = 0; m < methods_.size(); ++m) {
+    const ComparisonCell& candidate = cell(m, column);
+    if (candidate.done.empty() || !candidate.failed.empty()) continue;
+    if (!out || mean(candidate.errors()) < mean(cell(*out, column).errors())) out = m;
+  }
+  return out;
+}
+
+std::optional<std::int64_t> ComparisonGrid::epochs(std::size_t method) const {
+  for (std::size_t c = 0; c < columns_.size(); ++c) {
+    const ComparisonCell& runs = cell(method, c);
+    if (!runs.done.empty()) return runs.done.front()->result->epochs;
+  }
+  return std::nullopt;
+}
+
+std::vector<double> ComparisonGrid::references() const {
+  std::map<std::int64_t, double> by_seed;
+  for (const ComparedRun& run : runs_) {
+    if (run.result) by_seed[run.seed] = run.result->error_before;
+  }
+  std::vector<double> out;
+  for (const auto& [seed, error] : by_seed) out.push_back(error);
+  return out;
+}
+
+std::string column_title(const Variant& column) {
+  const std::string scope = column.group_rows == 0 ? "" : ", " + column.scope();
+  const std::string adaptive = "adaptive:";
+  int k = 0;
+  if (column.codebook.starts_with(adaptive)) {
+    const char* end = column.codebook.data() + column.codebook.size();
+    std::from_chars(column.codebook.data() + adaptive.size(), end, k);
+  }
+  for (int bits = 1; bits <= 8; ++bits) {
+    if (k == 1 << bits) return cat(bits, bits == 1 ? " bit" : " bits", scope);
+  }
+  return column.codebook + scope;
+}
+
+void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
+  const ComparisonGrid grid(runs);
+  const auto references = grid.references();
+  if (!references.empty()) {
+    out << "Test error in percent, mean over " << references.size()
+        << (references.size() == 1 ? " seed" : " seeds +- standard error")
+        << " (difference to the reference in points);\n* the best method of the column. Reference: "
+        << mean_text(references, 2) << " %.\n";
+  }
+  print_errors(out, grid);
+  out << "\nSizes and times, means over seeds: bits a coded weight as stored and by entropy; "
+         "effective: the file's bits by all\nnumbers of the network; latency at batch 1; seconds "
+         "of the method.\n";
+  print_sizes(out, grid);
+  for (const ComparedRun& run : runs) {
+    if (!run.result) {
+      out << "PROBLEM " << run.variant.text() << ", seed " << run.seed << ": " << run.problem
+          << "\n";
+    }
+  }
+}
+
+Json comparison_json(const std::vector<ComparedRun>& runs) {
+  std::vector<Compression> done;
+  std::vector<const ComparedRun*> from;
+  for (const ComparedRun& run : runs) {
+    if (!run.result) continue;
+    done.push_back(*run.result);
+    from.push_back(&run);
+  }
+  Json out = compressions_json(done);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    out["rows"][i]["name"] = from[i]->name;
+    out["rows"][i]["config"] = from[i]->config;
+  }
+  out["best"] = Json::array();
+  const ComparisonGrid grid(runs);
+  for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+    const Variant& column = grid.columns()[c];
+    if (const auto best = grid.best(c)) {
+      out["best"].push_back({{"codebook", column.codebook},
+                             {"group_rows", column.group_rows},
+                             {"method", grid.methods()[*best]}});
+    }
+  }
+  out["failed"] = Json::array();
+  for (const ComparedRun& run : runs) {
+    if (run.result) continue;
+    out["failed"].push_back({{"name", run.name},
+                             {"method", run.variant.method},
+                             {"codebook", run.variant.codebook},
+                             {"group_rows", run.variant.group_rows},
+                             {"seed", run.seed},
+                             {"problem", run.problem},
+                             {"config", run.config}});
+  }
+  return out;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,63 @@
+// Runs of one network side by side: methods down, codebooks across.
+#pragma once
+
+#include <ostream>
+
+#include "apps/common/experiment.h"
+
+namespace tessera::apps {
+
+// One run: finished, or why it is not.
+struct ComparedRun {
+  std::string name;  // of its files
+  Variant variant;
+  std::int64_t seed = 0;
+  Config config;
+  std::optional<Compression> result;
+  std::string problem;
+};
+
+// All seeds of one method at one codebook.
+struct ComparisonCell {
+  std::vector<const ComparedRun*> done, failed;
+
+  std::vector<double> values(const std::function<double(const Compression&)>& of) const;
+  std::vector<double> errors() const;  // after compression, percent
+  std::vector<double> rises() const;   // of the error over the reference's, in points
+};
+
+class ComparisonGrid {
+ public:
+  // Refers to the runs, which must outlive it. Rows and columns are in the order of the runs.
+  explicit ComparisonGrid(const std::vector<ComparedRun>& runs);
+
+  const std::vector<std::string>& methods() const { return methods_; }
+  // Codebook and scope of each column; the method of these is empty.
+  const std::vector<Variant>& columns() const { return columns_; }
+  const ComparisonCell& cell(std::size_t method, std::size_t column) const;
+  // The method with the smallest mean error of the column, among those of which no seed failed.
+  std::optional<std::size_t> best(std::size_t column) const;
+  // Epochs of training of a method, 0 where it does not train; none where no run finished.
+  std::optional<std::int64_t> epochs(std::size_t method) const;
+  // Errors of the references in percent, one per seed.
+  std::vector<double> references() const;
+
+ private:
+  const std::vector<ComparedRun>& runs_;
+  std::vector<std::string> methods_;
+  std::vector<Variant> columns_;
+  std::vector<ComparisonCell> cells_;  // [method][column]
+};
+
+// "1 bit", "3 bits"; "adaptive:6" and whatever else has no whole number of bits by its name; with
+// the scope when it is not the tensor.
+std::string column_title(const Variant& column);
+
+// The table of errors, the table of sizes and times, and what failed.
+void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs);
+
+// compressions_json() of the finished runs with the configuration in each row, and "best" by
+// codebook and "failed": what has no result and why.
+Json comparison_json(const std::vector<ComparedRun>& runs);
+
+}  // namespace tessera::apps

@@ -1,0 +1,187 @@
+// From a folder of results to a report's data.
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <tuple>
+
+#include "apps/common/report/report.h"
+#include "core/files/atomic_file.h"
+
+namespace tessera::apps {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kMaxHistograms = 1 << 28;
+
+std::int64_t integer_or(const Config& config, const std::string& key, std::int64_t otherwise) {
+  const auto found = config.find(key);
+  if (found == config.end()) return otherwise;
+  std::int64_t out = otherwise;
+  std::from_chars(found->second.data(), found->second.data() + found->second.size(), out);
+  return out;
+}
+
+std::string text_or(const Config& config, const std::string& key, const std::string& otherwise) {
+  const auto found = config.find(key);
+  return found == config.end() ? otherwise : found->second;
+}
+
+// `name` without `end` and the '-' before it: what all files of one network start with.
+std::string prefix_of(const std::string& name, const std::string& end) {
+  if (!name.ends_with(end)) return name;
+  std::string out = name.substr(0, name.size() - end.size());
+  if (out.ends_with('-')) out.pop_back();
+  return out;
+}
+
+RunDetails details_of(const fs::path& folder, const std::string& name, Report& report) {
+  RunDetails out;
+  const auto attempt = [&](auto&& read) {
+    try {
+      read();
+    } catch (const Error& error) {
+      report.problems.push_back(error.what());
+    }
+  };
+  attempt([&] { out.curves = read_run_log(folder / (name + ".log.jsonl")); });
+  attempt([&] { out.histograms = read_histograms(folder / (name + ".histograms.json")); });
+  if (out.curves.unreadable_lines > 0) {
+    report.problems.push_back(cat(name, ".log.jsonl: ", out.curves.unreadable_lines,
+                                  " lines cannot be read, as a killed run leaves them"));
+  }
+  return out;
+}
+
+// Codebooks by their number of entries, methods as they are listed, others behind.
+auto order_of(const ComparedRun& run) {
+  std::int64_t k = 1 << 20;
+  const std::size_t colon = run.variant.codebook.find(':');
+  if (colon != std::string::npos) {
+    const std::string& text = run.variant.codebook;
+    std::from_chars(text.data() + colon + 1, text.data() + text.size(), k);
+  }
+  const auto methods = CompressRecipe::method_names();
+  const auto method = std::find(methods.begin(), methods.end(), run.variant.method);
+  return std::tuple(k, run.variant.codebook, run.variant.group_rows, method - methods.begin(),
+                    run.variant.method, run.seed);
+}
+
+struct Loaded {
+  NetworkReport network;
+  std::vector<std::pair<ComparedRun, RunDetails>> runs;
+};
+
+void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const fs::path& file,
+         Report& report) {
+  const Config& config = stored.config;
+  const std::int64_t seed = integer_or(config, "seed", 0);
+  const auto network = [&](const std::string& prefix) -> Loaded& {
+    Loaded& out = networks[prefix];
+    out.network.prefix = prefix;
+    if (out.network.title.empty()) {
+      out.network.title = text_or(config, "network", prefix.empty() ? "network" : prefix);
+    }
+    return out;
+  };
+  if (!config.contains("method")) {
+    if (stored.result.is_null()) return;
+    const JsonAt result(stored.result, file.string());
+    const auto bytes = result.find("weights_bytes");
+    network(prefix_of(stored.name, cat("reference-s", seed)))
+        .network.references.push_back({stored.name, seed, result.at("test_error").number(),
+                                       bytes ? bytes->integer(0) : 0, config,
+                                       details_of(file.parent_path(), stored.name, report)});
+    return;
+  }
+  ComparedRun run;
+  run.name = stored.name;
+  run.variant = {text_or(config, "method", ""), text_or(config, "codebook", ""),
+                 integer_or(config, "group_rows", 0)};
+  run.seed = seed;
+  run.config = config;
+  run.problem = stored.problem;
+  if (stored.problem.empty()) run.result = Compression::parse(stored.result, file.string());
+  network(prefix_of(stored.name, cat(run.variant.slug(), "-s", seed)))
+      .runs.emplace_back(std::move(run), details_of(file.parent_path(), stored.name, report));
+}
+
+std::vector<double> counts_of(const JsonAt& at) {
+  std::vector<double> out = at.numbers();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (out[i] < 0) at.item(i).fail("expected a count");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<TensorHistogram> read_histograms(const fs::path& file) {
+  std::vector<TensorHistogram> out;
+  if (!fs::exists(file)) return out;
+  const Json root = parse_json(read_file(file, kMaxHistograms), file.string());
+  const JsonAt document(root, file.string());
+  check(document.at("format").text() == "tessera.histograms", file.string(), ": no histograms");
+  for (const JsonAt& at : document.at("tensors").items()) {
+    TensorHistogram h;
+    h.name = at.at("name").text();
+    h.shape = at.at("shape").text();
+    h.low = at.at("low").number();
+    h.high = at.at("high").number();
+    if (!(h.low < h.high)) at.at("high").fail("expected more than low");
+    h.reference = counts_of(at.at("reference"));
+    h.after = counts_of(at.at("after"));
+    if (h.reference.empty() || h.reference.size() != h.after.size()) {
+      at.at("after").fail("expected as many bins as in reference, at least one");
+    }
+    h.k = at.at("k").integer(1);
+    h.groups = at.at("groups").integer(1);
+    if (const auto entries = at.find("entries")) {
+      h.entries = entries->numbers();
+      h.counts = counts_of(at.at("counts"));
+      if (h.counts.size() != h.entries.size()) {
+        at.at("counts").fail("expected one for each of ", h.entries.size(), " entries");
+      }
+    }
+    if (const auto decoded = at.find("decoded")) h.decoded = counts_of(*decoded);
+    out.push_back(std::move(h));
+  }
+  return out;
+}
+
+Report load_report(const fs::path& folder, const std::vector<std::string>& names) {
+  check(fs::is_directory(folder), folder.string(), ": is no folder");
+  Report report;
+  report.folder = (folder / "").lexically_normal().parent_path().filename().string();
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const fs::path& path = entry.path();
+    const std::string extension = path.extension().string(), name = path.stem().string();
+    if (extension != kResultExtension && extension != kProblemExtension) continue;
+    if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
+    // A process killed between two writes may leave both.
+    if (extension == kProblemExtension && fs::exists(folder / (name + kResultExtension))) continue;
+    files.push_back(path);
+  }
+  check(!files.empty(), folder.string(), ": holds no results (NAME", kResultExtension,
+        " as compress and compare write them)");
+  std::sort(files.begin(), files.end());
+  std::map<std::string, Loaded> networks;
+  for (const fs::path& file : files) add(networks, read_stored(file), file, report);
+  for (auto& [prefix, loaded] : networks) {
+    std::sort(loaded.runs.begin(), loaded.runs.end(),
+              [](const auto& a, const auto& b) { return order_of(a.first) < order_of(b.first); });
+    NetworkReport& network = loaded.network;
+    std::sort(network.references.begin(), network.references.end(),
+              [](const auto& a, const auto& b) { return a.seed < b.seed; });
+    for (auto& [run, details] : loaded.runs) {
+      network.runs.push_back(std::move(run));
+      network.details.push_back(std::move(details));
+    }
+    report.networks.push_back(std::move(network));
+  }
+  return report;
+}
+
+}  // namespace tessera::apps

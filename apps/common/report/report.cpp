@@ -1,0 +1,84 @@
+#include "apps/common/report/report.h"
+
+#include "apps/common/report/html.h"
+#include "apps/common/report/sections.h"
+#include "apps/common/statistics.h"
+#include "apps/common/table.h"
+#include "core/files/atomic_file.h"
+
+namespace tessera::apps {
+
+namespace {
+
+// The best of each column in a sentence.
+std::string summary(const NetworkReport& network) {
+  const ComparisonGrid grid(network.runs);
+  const auto references = grid.references();
+  if (references.empty()) return "";
+  std::string methods;
+  for (const std::string& method : grid.methods()) {
+    methods += (methods.empty() ? "" : ", ") + escaped(method);
+  }
+  std::string out = cat(network.runs.size(), " runs of ", methods, ", ", references.size(),
+                        references.size() == 1 ? " seed" : " seeds", ". Reference ",
+                        fixed(mean(references), 2), " %. Best: ");
+  std::string best;
+  for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+    const auto m = grid.best(c);
+    if (!m) continue;
+    best +=
+        cat(best.empty() ? "" : "; ", escaped(column_title(grid.columns()[c])), " <b>",
+            escaped(grid.methods()[*m]), "</b> ", fixed(mean(grid.cell(*m, c).errors()), 2), " %");
+  }
+  if (best.empty()) best = "none";
+  return "<p class=\"lead\">" + out + best + ".</p>\n";
+}
+
+std::string section(const std::string& title, const std::string& about, const std::string& body) {
+  if (body.empty()) return "";
+  return cat("<h2>", title, "</h2>\n", about.empty() ? "" : "<p class=\"soft\">" + about + "</p>\n",
+             body);
+}
+
+std::string network_html(const NetworkReport& network) {
+  std::string out;
+  if (!network.runs.empty()) {
+    out += section("Results", "", error_table(network));
+    out += section("What did not work", "", problem_list(network));
+    out +=
+        section("Error against size",
+                "Marks are means over seeds, bars their standard errors; the grey stairs are what "
+                "no other point beats in both.",
+                tradeoff_plot(network));
+    out += section("Sizes and times", "", size_table(network));
+    out += section("Training", "Means over seeds.", training_curves(network));
+  }
+  out += section("Runs", "Open a run for its curves and its weights.", run_list(network));
+  return out + section("Settings", "", settings_table(network));
+}
+
+}  // namespace
+
+std::string report_html(const Report& report) {
+  std::string body;
+  std::string title = report.folder.empty() ? "Tessera" : report.folder;
+  for (const NetworkReport& network : report.networks) {
+    body += cat("<section>\n<h1>", escaped(network.title), " compressed",
+                network.prefix == network.title || network.prefix.empty()
+                    ? ""
+                    : " (" + escaped(network.prefix) + ")",
+                "</h1>\n", summary(network), network_html(network), "</section>\n");
+  }
+  std::string problems;
+  for (const std::string& problem : report.problems) {
+    problems += "<li class=\"bad\">" + escaped(problem) + "</li>\n";
+  }
+  if (!problems.empty()) problems = "<ul>" + problems + "</ul>\n";
+  return html_page(title, body + section("Problems of this report", "", problems));
+}
+
+void write_report(const Report& report, const std::filesystem::path& file) {
+  write_file(file, report_html(report));
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,166 @@
+#include "apps/common/report/run_curves.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "core/files/atomic_file.h"
+#include "core/files/json_io.h"
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr std::int64_t kMaxBytes = 1 << 30;
+
+// What names an event's place or its run rather than measures something.
+constexpr std::array kNotMeasured = {"event",  "time",     "seconds",    "run",   "seed",   "phase",
+                                     "method", "codebook", "group_rows", "epoch", "epochs", "step"};
+
+// Values by x, of which the latest counts.
+using ByEpoch = std::map<double, double>;
+
+struct Gathered {
+  ByEpoch loss, rate, test_error;
+  std::map<std::string, std::map<std::string, std::map<std::string, ByEpoch>>> events;
+
+  template <class Fn>
+  void each(Fn&& fn) {
+    fn(loss);
+    fn(rate);
+    fn(test_error);
+    for (auto& [event, quantities] : events) {
+      for (auto& [quantity, of] : quantities) {
+        for (auto& [name, points] : of) fn(points);
+      }
+    }
+  }
+  double end() {
+    double out = 0;
+    each([&](const ByEpoch& points) {
+      if (!points.empty()) out = std::max(out, points.rbegin()->first);
+    });
+    return out;
+  }
+  void drop_after(double x) {
+    each([&](ByEpoch& points) { points.erase(points.upper_bound(x), points.end()); });
+  }
+};
+
+Points points_of(const ByEpoch& values) {
+  Points out;
+  for (const auto& [x, y] : values) {
+    out.x.push_back(x);
+    out.y.push_back(y);
+  }
+  return out;
+}
+
+class LogReader {
+ public:
+  void line(const Json& object) {
+    const auto text = [&](const char* key) {
+      const auto found = object.find(key);
+      return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+    };
+    const std::string event = text("event"), phase = text("phase");
+    double epoch = 0;
+    number(object, "epoch", epoch);
+    if (event == "begin") return begin(phase, epoch);
+    if (event == "result" || event == "reference" || event == "problem" || event.empty()) return;
+    const double x = start_ + epoch;
+    if (event == "epoch") {
+      take(object, "loss", gathered_.loss[x]);
+      take(object, "lr", gathered_.rate[x]);
+      double error = 0;
+      if (number(object, "test_error", error)) gathered_.test_error[x] = error;
+      return;
+    }
+    for (const auto& [key, value] : object.items()) {
+      if (!value.is_number()) continue;
+      if (std::find(kNotMeasured.begin(), kNotMeasured.end(), key) != kNotMeasured.end()) continue;
+      const std::size_t dot = key.rfind('.');
+      const std::string quantity = dot == key.npos ? key : key.substr(dot + 1);
+      const std::string of = dot == key.npos ? "" : key.substr(0, dot);
+      gathered_.events[event][quantity][of][x] = value.get<double>();
+    }
+  }
+
+  RunCurves curves() const {
+    RunCurves out;
+    out.loss = points_of(gathered_.loss);
+    out.rate = points_of(gathered_.rate);
+    out.test_error = points_of(gathered_.test_error);
+    for (const auto& [event, quantities] : gathered_.events) {
+      for (const auto& [quantity, of] : quantities) {
+        for (const auto& [name, points] : of) {
+          out.events[event][quantity][name] = points_of(points);
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  static bool number(const Json& object, const char* key, double& out) {
+    const auto found = object.find(key);
+    if (found == object.end() || !found->is_number()) return false;
+    out = found->get<double>();
+    return true;
+  }
+  static void take(const Json& object, const char* key, double& out) {
+    if (!number(object, key, out)) out = std::numeric_limits<double>::quiet_NaN();
+  }
+  void begin(const std::string& phase, double epoch) {
+    if (phase_.empty() || phase == phase_) {
+      gathered_.drop_after(start_ + epoch);
+    } else {
+      start_ = gathered_.end();
+    }
+    phase_ = phase;
+  }
+
+  Gathered gathered_;
+  std::string phase_;
+  double start_ = 0;  // of the phase
+};
+
+}  // namespace
+
+const Points* RunCurves::find(const std::string& event, const std::string& quantity,
+                              const std::string& of) const {
+  const auto e = events.find(event);
+  if (e == events.end()) return nullptr;
+  const auto q = e->second.find(quantity);
+  if (q == e->second.end()) return nullptr;
+  const auto found = q->second.find(of);
+  return found == q->second.end() ? nullptr : &found->second;
+}
+
+RunCurves parse_run_log(const std::string& text, const std::string& file) {
+  LogReader reader;
+  int unreadable = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line(text.data() + begin, end - begin);
+    begin = end + 1;
+    if (line.empty()) continue;
+    try {
+      const Json object = parse_json(line, file);
+      check(object.is_object(), file, ": a line is no object");
+      reader.line(object);
+    } catch (const Error&) {
+      ++unreadable;
+    }
+  }
+  RunCurves out = reader.curves();
+  out.unreadable_lines = unreadable;
+  return out;
+}
+
+RunCurves read_run_log(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) return {};
+  return parse_run_log(read_file(file, kMaxBytes), file.string());
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,32 @@
+// What a run's log says over its epochs.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "apps/common/report/plot.h"
+
+namespace tessera::apps {
+
+// Any numbers that events carry, whatever the events are: a field "fc1.weight.distance" is the
+// quantity "distance" of "fc1.weight", a field "distance" that of everything together ("").
+using Quantities = std::map<std::string, std::map<std::string, Points>>;  // quantity -> of what
+
+struct RunCurves {
+  Points loss, rate, test_error;             // of training, by epochs done
+  std::map<std::string, Quantities> events;  // by kind: "c_step", "coefficients", ...
+  int unreadable_lines = 0;                  // cut off when a process was killed
+
+  const Points* find(const std::string& event, const std::string& quantity,
+                     const std::string& of = "") const;
+};
+
+// Reads the lines of a log, each an object of RunLog. Where a run went on from a checkpoint, what
+// it repeated replaces what was there. Phases that follow each other stand one behind the other.
+RunCurves parse_run_log(const std::string& text, const std::string& file);
+// None of it when there is no such file. Throws Error when it cannot be read.
+RunCurves read_run_log(const std::filesystem::path& file);
+
+}  // namespace tessera::apps

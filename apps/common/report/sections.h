@@ -1,0 +1,38 @@
+// The parts of a report, as HTML.
+#pragma once
+
+#include <string>
+
+#include "apps/common/report/report.h"
+
+namespace tessera::apps {
+
+// Errors, methods by codebooks, the best of each column marked; each mean links to its first run.
+std::string error_table(const NetworkReport& network);
+// Bits, bytes and times.
+std::string size_table(const NetworkReport& network);
+std::string problem_list(const NetworkReport& network);
+// What all runs have in common of their configuration.
+std::string settings_table(const NetworkReport& network);
+
+// Test error against effective bits a weight.
+std::string tradeoff_plot(const NetworkReport& network);
+
+// Training loss and test error of the compressed network by epochs: a plot per codebook, a line per
+// method, means over seeds.
+std::string training_curves(const NetworkReport& network);
+
+// Every run with its curves, weights and configuration, closed but for the first.
+std::string run_list(const NetworkReport& network);
+
+// The id of a run's element.
+std::string run_id(const std::string& name);
+// A number of a method that stays the same all over the report.
+int series_of(const NetworkReport& network, const std::string& method);
+
+// Plots of whatever quantities a run's events carry more than once.
+std::string event_plots(const RunCurves& curves);
+// Weights before and after compression, two plots for each tensor.
+std::string weight_plots(const std::vector<TensorHistogram>& histograms);
+
+}  // namespace tessera::apps

@@ -1,0 +1,67 @@
+#include "apps/common/step_time.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "apps/common/full_batches.h"
+#include "apps/common/statistics.h"
+
+namespace tessera::apps {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kWarmUp = 2, kLeast = 4, kMost = 50;
+constexpr double kSeconds = 0.5;
+constexpr std::uint64_t kSeed = 1;
+
+double median_step(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr) {
+  const std::int64_t batch = std::min(trainer.options().batch, data->samples());
+  std::vector<double> seconds;
+  const auto run = [&](std::int64_t steps) {
+    auto last = Clock::now();
+    nn::Position position;
+    trainer.train_epoch(
+        FullBatches(data, batch, steps), position, [&](double) { return lr; },
+        [&](const nn::StepReport&) {
+          const auto now = Clock::now();
+          seconds.push_back(std::chrono::duration<double>(now - last).count());
+          last = now;
+        });
+  };
+  run(kWarmUp);  // compiles
+  const double once = seconds.back();
+  seconds.clear();
+  run(std::clamp(static_cast<std::int64_t>(kSeconds / once), kLeast, kMost));
+  return median(seconds);
+}
+
+}  // namespace
+
+double method_step_seconds(const Task& task, const State& weights, const CompressRecipe& recipe,
+                           const std::string& name, const std::string& codebook,
+                           std::int64_t group_rows) {
+  const auto method = recipe.method(name);
+  if (method->epochs() == 0) return 0;
+  nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
+                      recipe.trainer(kSeed));
+  nn::set_weights(trainer, weights);
+  const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
+                                            recipe.policy(codebook, group_rows));
+  method->begin(trainer, plan, false);
+  method->before_epoch(trainer, 0, true);
+  return median_step(trainer, training_data(task, kSeed, recipe.augment), method->learning_rate(0));
+}
+
+double reference_step_seconds(const Task& task, const TrainRecipe& recipe) {
+  nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
+                      recipe.trainer(kSeed));
+  return median_step(trainer, training_data(task, kSeed, recipe.augment), recipe.schedule()(0));
+}
+
+std::int64_t steps_per_epoch(const Task& task, std::int64_t batch) {
+  return (training_data(task, kSeed, "none")->samples() + batch - 1) / batch;
+}
+
+}  // namespace tessera::apps

@@ -1,0 +1,34 @@
+// tessera report: the results of a folder as one HTML file.
+#include <iostream>
+
+#include "apps/common/cli.h"
+#include "apps/common/flags.h"
+#include "apps/common/report/report.h"
+#include "apps/tessera/commands.h"
+
+namespace tessera::apps {
+
+int report_command(const std::vector<std::string>& args) {
+  std::string out = "report.html";
+  po::options_description options("options");
+  options.add_options()("out", text_flag(out, "FILE"), "write to this file");
+  const auto folders = parse_flags(
+      args,
+      {"tessera report DIR [options]",
+       "Tables, plots, curves and weight histograms of the results that compress and compare left "
+       "in a folder, as one HTML file that needs nothing else.",
+       1, 1, "one folder"},
+      options);
+  if (!folders) return kExitDone;
+  const Report report = load_report(folders->front());
+  write_report(report, out);
+  std::size_t runs = 0;
+  for (const NetworkReport& network : report.networks) {
+    runs += network.runs.size() + network.references.size();
+  }
+  std::cout << out << ": " << runs << " runs of " << report.networks.size() << " networks\n";
+  for (const std::string& problem : report.problems) std::cout << "PROBLEM " << problem << "\n";
+  return kExitDone;
+}
+
+}  // namespace tessera::apps
