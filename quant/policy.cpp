@@ -142,6 +142,7 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   bool any = false;
   for (const auto& p : parameters) {
     TensorPlan item{p.name, p.type.shape, std::nullopt, "bias or scale, kept f32",
+                    {},
                     TensorPlan::Source::none};
     if (is_weight(p)) {
       item.reason.clear();
