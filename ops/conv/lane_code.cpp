@@ -56,8 +56,8 @@ TileShape tile_shape(const LaneLine& line, std::int64_t outputs) {
 
 class Generator : public LaneCode, private Xbyak::CodeGenerator {
  public:
-  Generator(const LaneLine& line, const LaneStrides& s, std::int64_t outputs)
-      : Xbyak::CodeGenerator(4096, Xbyak::AutoGrow), line_(line) {
+  Generator(const LaneLine& line, const LaneStrides& s, std::int64_t outputs, bool depthwise)
+      : Xbyak::CodeGenerator(4096, Xbyak::AutoGrow), line_(line), depthwise_(depthwise) {
     const TileShape shape = tile_shape(line, outputs);
     outputs_ = shape.outputs;
     std::vector<std::vector<std::size_t>> starts;
@@ -90,6 +90,13 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
     readyRE();
     for (int i = 0; i < 2; ++i) weights_[i] = at<LaneWeightsCode>(starts[i]);
   }
+  Generator(const LaneLine& line, std::int64_t row_stride)
+      : Xbyak::CodeGenerator(4096, Xbyak::AutoGrow), line_(line) {
+    outputs_ = 1;
+    depthwise_weights_code(row_stride);
+    readyRE();
+    weights_[0] = at<LaneWeightsCode>(0);
+  }
 
  private:
   template <class Code>
@@ -97,7 +104,6 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
     return reinterpret_cast<Code>(reinterpret_cast<std::uintptr_t>(getCode()) + start);
   }
   static int bytes(std::int64_t n) { return static_cast<int>(n); }
-  bool inside(std::int64_t column) const { return column >= 0 && column < line_.in; }
 
   void tile_code(const Piece& piece, const LaneStrides& s, int outputs) {
     const int pixels = static_cast<int>(piece.count), taps = static_cast<int>(line_.taps);
@@ -114,14 +120,13 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
     mov(rows, ptr[rdi + offsetof(LaneTile, rows)]);
     L(row);
     for (int m = 0; m < outputs; ++m) {
-      for (int k = 0; k < taps; ++k)
-        vbroadcastss(weight(m, k), ptr[w + bytes(m * s.w_output + k * s.w_column)]);
+      for (int k = 0; k < taps; ++k) {
+        const Xbyak::Address from = ptr[w + bytes(m * s.w_output + k * s.w_column)];
+        depthwise_ ? vmovups(weight(m, k), from) : vbroadcastss(weight(m, k), from);
+      }
     }
     // Every column once, with all that reads it.
-    const std::int64_t first = std::max<std::int64_t>(0, line_.column(piece.first, 0));
-    const std::int64_t last =
-        std::min(line_.in - 1, line_.column(piece.first + piece.count - 1, line_.taps - 1));
-    for (std::int64_t c = first; c <= last; ++c) {
+    for (std::int64_t c = 0; c < line_.in; ++c) {
       bool loaded = false;
       for (int p = 0; p < pixels; ++p) {
         for (int k = 0; k < taps; ++k) {
@@ -167,7 +172,7 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
         vmovups(dy(m), ptr[from + bytes(m * dy_plane + p * kVectorBytes)]);
       for (int k = 0; k < taps; ++k) {
         const std::int64_t c = line_.column(p, k);
-        if (!inside(c)) continue;
+        if (c < 0) continue;
         vmovups(value, ptr[x + bytes(c * kVectorBytes)]);
         for (int m = 0; m < outputs; ++m) vfmadd231ps(sum(m, k), value, dy(m));
       }
@@ -181,21 +186,77 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
     ret();
   }
 
+  // A sum for each tap would wait for itself: several take turns.
+  void depthwise_weights_code(std::int64_t row_stride) {
+    const int taps = static_cast<int>(line_.taps);
+    const int turns = std::clamp(static_cast<int>(kRegisters - 2) / taps, 1, 4);
+    const auto sum = [&](int turn, int k) { return Xbyak::Zmm(turn * taps + k); };
+    const Xbyak::Zmm dy(31);
+    const auto &from = rax, &x = rdx, &sums = rcx, &rows = rsi;
+    mov(from, ptr[rdi + offsetof(LaneWeights, dy)]);
+    mov(x, ptr[rdi + offsetof(LaneWeights, x)]);
+    mov(sums, ptr[rdi + offsetof(LaneWeights, sums)]);
+    mov(rows, ptr[rdi + offsetof(LaneWeights, rows)]);
+    for (int i = 0; i < turns * taps; ++i) {
+      if (i < taps) {
+        vmovups(Xbyak::Zmm(i), ptr[sums + i * kVectorBytes]);
+      } else {
+        vpxord(Xbyak::Zmm(i), Xbyak::Zmm(i), Xbyak::Zmm(i));
+      }
+    }
+    Xbyak::Label row;
+    L(row);
+    for (std::int64_t p = 0; p < line_.out; ++p) {
+      vmovups(dy, ptr[from + bytes(p * kVectorBytes)]);
+      for (int k = 0; k < taps; ++k) {
+        const std::int64_t c = line_.column(p, k);
+        if (c < 0) continue;
+        vfmadd231ps(sum(static_cast<int>(p % turns), k), dy, ptr[x + bytes(c * kVectorBytes)]);
+      }
+    }
+    add(from, bytes(line_.out * kVectorBytes));
+    add(x, bytes(row_stride));
+    dec(rows);
+    jnz(row, T_NEAR);
+    for (int k = 0; k < taps; ++k) {
+      for (int turn = 1; turn < turns; ++turn) vaddps(sum(0, k), sum(0, k), sum(turn, k));
+      vmovups(ptr[sums + k * kVectorBytes], sum(0, k));
+    }
+    vzeroupper();
+    ret();
+  }
+
   LaneLine line_;
+  bool depthwise_ = false;  // weights are vectors, not one value for all lanes
 };
 
 }  // namespace
 
 std::shared_ptr<const LaneCode> lane_tiles(const LaneLine& line, const LaneStrides& strides,
                                            std::int64_t outputs) {
-  return std::make_shared<const Generator>(line, strides, outputs);
+  return std::make_shared<const Generator>(line, strides, outputs, /*depthwise=*/false);
 }
 std::shared_ptr<const LaneCode> lane_weights(const LaneLine& line, std::int64_t row_stride,
                                              std::int64_t dy_plane, std::int64_t outputs) {
   return std::make_shared<const Generator>(line, row_stride, dy_plane, outputs);
 }
+std::shared_ptr<const LaneCode> depthwise_tiles(const LaneLine& line, const LaneStrides& strides) {
+  return std::make_shared<const Generator>(line, strides, 1, /*depthwise=*/true);
+}
+std::shared_ptr<const LaneCode> depthwise_weights(const LaneLine& line, std::int64_t row_stride) {
+  return std::make_shared<const Generator>(line, row_stride);
+}
 
 #else
+
+std::shared_ptr<const LaneCode> depthwise_tiles(const LaneLine&, const LaneStrides&) {
+  TESSERA_ASSERT(false);
+  return nullptr;
+}
+std::shared_ptr<const LaneCode> depthwise_weights(const LaneLine&, std::int64_t) {
+  TESSERA_ASSERT(false);
+  return nullptr;
+}
 
 std::shared_ptr<const LaneCode> lane_tiles(const LaneLine&, const LaneStrides&, std::int64_t) {
   TESSERA_ASSERT(false);

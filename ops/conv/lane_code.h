@@ -1,7 +1,7 @@
-// Generated AVX-512 code for convolutions of images that lie in lanes: sixteen images beside each
-// other, [channels, height, width, 16]. Weights are broadcast, so neither channels nor pixels need
-// to be a multiple of anything, and the code of a tile of pixels leaves out the taps that fall on
-// padding.
+// Generated AVX-512 code for convolutions whose lanes do not meet, on planes [height, width, 16]:
+// sixteen images beside each other, all multiplied by the same weights, or the sixteen channels of
+// a blocked image in a depthwise convolution, each by its own. Pixels need not be a multiple of
+// anything, and the code of a piece of a row leaves out the taps that fall on padding.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ struct LaneTile {
 };
 using LaneTileCode = void (*)(const LaneTile*);
 
-// dw[m, column of taps] += sum over pixels of dy[m, pixel] x[pixel + tap], lane by lane.
+// dw[m, column of taps] += sum over pixels of dy[m, pixel] x[pixel + tap], lane by lane. Of a
+// depthwise convolution m is 0.
 struct LaneWeights {
   const float* dy;  // output 0, the first row
   const float* x;   // the row that this row meets, column 0
@@ -36,9 +37,11 @@ using LaneWeightsCode = void (*)(const LaneWeights*);
 struct LaneLine {
   std::int64_t in, out;  // columns of x and y
   std::int64_t taps, stride, dilation, left;
-  // The column of x that tap `tap` of pixel `pixel` reads; outside [0, in): padding.
+  std::int64_t spread = 1;  // columns of x lie so far apart, with zeros between
+  // The column of x that tap `tap` of pixel `pixel` reads; -1: padding or a zero between columns.
   std::int64_t column(std::int64_t pixel, std::int64_t tap) const {
-    return pixel * stride + tap * dilation - left;
+    const std::int64_t at = pixel * stride + tap * dilation - left;
+    return at >= 0 && at % spread == 0 && at / spread < in ? at / spread : -1;
   }
 };
 
@@ -70,11 +73,14 @@ struct LaneStrides {
   std::int64_t y_plane;  // of one output
 };
 
-// Throw Error where executable memory is refused; can_generate_code() tells before.
+// can_generate_code() tells before whether these may be called.
 std::shared_ptr<const LaneCode> lane_tiles(const LaneLine& line, const LaneStrides& strides,
                                            std::int64_t outputs);
 std::shared_ptr<const LaneCode> lane_weights(const LaneLine& line, std::int64_t row_stride,
                                              std::int64_t dy_plane, std::int64_t outputs);
+// Of a depthwise convolution: weights are vectors, one plane at a time.
+std::shared_ptr<const LaneCode> depthwise_tiles(const LaneLine& line, const LaneStrides& strides);
+std::shared_ptr<const LaneCode> depthwise_weights(const LaneLine& line, std::int64_t row_stride);
 
 // "" or why there are no registers or no sensible code for such lines.
 const char* lane_code_refuses(const LaneLine& line);
