@@ -1,5 +1,6 @@
-// Convolutions with images in lanes: every geometry their code is made for, against the reference,
-// and the same bits for any number of threads.
+// Convolutions by generated code, with images or the channels of a depthwise convolution in lanes:
+// every geometry the code is made for, against the reference, and the same bits for any number of
+// threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,6 +15,7 @@ namespace {
 struct Geometry {
   Shape x, w;
   Ints stride = {1, 1}, padding = {0, 0, 0, 0}, dilation = {1, 1};
+  std::int64_t groups = 1;
 };
 
 const Geometry kGeometries[] = {
@@ -26,23 +28,29 @@ const Geometry kGeometries[] = {
     {{16, 3, 1, 40}, {2, 3, 1, 11}, {1, 1}, {0, 5, 0, 5}},          // many taps in a row
     {{16, 5, 7, 7}, {9, 5, 1, 1}, {1, 1}, {0, 1, 0, 1}},            // pointwise, padded
 };
+const Geometry kDepthwise[] = {
+    {{2, 24, 5, 60}, {24, 1, 3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 24},  // rows in pieces
+    {{1, 17, 9, 11}, {17, 1, 5, 4}, {2, 3}, {2, 1, 0, 3}, {1, 1}, 17},
+    {{3, 16, 4, 4}, {16, 1, 3, 3}, {1, 1}, {3, 3, 3, 3}, {1, 1}, 16},  // rows of padding only
+    {{2, 16, 40, 9}, {16, 1, 7, 7}, {1, 2}, {3, 3, 3, 3}, {1, 1}, 16},
+    {{2, 32, 3, 3}, {32, 1, 1, 1}, {2, 2}, {0, 0, 0, 0}, {1, 1}, 32},  // pixels no tap reads
+};
 
-class ConvLanes : public testing::TestWithParam<const OpDef*> {};
-
-TEST_P(ConvLanes, MatchesTheReference) {
-  const OpDef& op = *GetParam();
-  const auto row = std::find_if(op.rows.begin(), op.rows.end(), [](const KernelRow& r) {
-    return r.name.find("_lanes_") != r.name.npos;
+// Runs the row whose name has `family` in it.
+void matches_the_reference(const OpDef& op, std::string_view family,
+                           std::span<const Geometry> geometries) {
+  const auto row = std::find_if(op.rows.begin(), op.rows.end(), [&](const KernelRow& r) {
+    return r.name.find(family) != r.name.npos;
   });
   ASSERT_NE(row, op.rows.end());
   if (!test::runs_here(*row)) GTEST_SKIP();
   int ran = 0;
   const int before = num_threads();
-  for (const Geometry& geometry : kGeometries) {
+  for (const Geometry& geometry : geometries) {
     const Attrs attrs{{"stride", geometry.stride},
                       {"padding", geometry.padding},
                       {"dilation", geometry.dilation},
-                      {"groups", std::int64_t{1}}};
+                      {"groups", geometry.groups}};
     const ConvGeometry g = conv_geometry(attrs, geometry.x, geometry.w);
     const Shape y{g.n, g.out, g.oh, g.ow};
     SCOPED_TRACE(geometry.x.text() + geometry.w.text());
@@ -52,7 +60,7 @@ TEST_P(ConvLanes, MatchesTheReference) {
     operand(&op == &kConv2dGradWeight ? geometry.x : geometry.w);
     if (&op != &kConv2d)
       sample.attrs.set("shape", &op == &kConv2dGradInput ? geometry.x : geometry.w);
-    Rng rng(1, static_cast<std::uint64_t>(&geometry - kGeometries));
+    Rng rng(1, static_cast<std::uint64_t>(&geometry - geometries.data()));
     const test::Case c = test::make_case(op, sample, rng);
     const auto want = c.reference();
     std::optional<Tensor> first;
@@ -79,10 +87,19 @@ TEST_P(ConvLanes, MatchesTheReference) {
   }
   set_num_threads(before);
   const char* word = std::getenv("TESSERA_JIT");
-  if (word == nullptr) EXPECT_GE(ran, 3 * 7);
+  if (word == nullptr) EXPECT_GE(ran, 3 * (static_cast<int>(geometries.size()) - 1));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ops, ConvLanes,
+class GeneratedConv : public testing::TestWithParam<const OpDef*> {};
+
+TEST_P(GeneratedConv, ImagesInLanes) {
+  matches_the_reference(*GetParam(), "_lanes_", kGeometries);
+}
+TEST_P(GeneratedConv, Depthwise) {
+  matches_the_reference(*GetParam(), "_depthwise_", kDepthwise);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, GeneratedConv,
                          testing::Values(&kConv2d, &kConv2dGradInput, &kConv2dGradWeight),
                          [](const auto& info) { return std::string(info.param->name); });
 
