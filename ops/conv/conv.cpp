@@ -249,6 +249,7 @@ const std::vector<SampleConv>& sample_convs() {
       {{2, 24, 6, 6}, {24, 1, 3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}, 24},
       {{1, 20, 12, 12}, {50, 20, 5, 5}},
       {{17, 70, 2, 2}, {65, 70, 3, 3}, {1, 1}, {1, 1, 1, 1}},
+      {{29, 2, 6, 5}, {5, 2, 3, 3}, {1, 1}, {1, 2, 0, 1}, {2, 1}},
   };
   return cases;
 }
@@ -267,10 +268,11 @@ Shape sample_y(const SampleConv& s) {
 }
 
 std::optional<Sample> sample_conv(Rng&, int index) {
-  constexpr int kPlain = 11;
+  constexpr int kPlain = 12, kFused[] = {1, 3, 4, 5, 7, 11};
   const bool fused = index >= kPlain;
-  const auto s = sample_at(fused ? (index - kPlain) * 2 + 1 : index);
-  if (!s || index >= kPlain + 4) return std::nullopt;
+  if (index >= kPlain + static_cast<int>(std::size(kFused))) return std::nullopt;
+  const auto s = sample_at(fused ? kFused[index - kPlain] : index);
+  if (!s) return std::nullopt;
   Sample out{{{{DType::f32, s->x, {}}}, {{DType::f32, s->w, {}}}}, sample_attrs(*s)};
   if (fused) {
     // Scale, shift and activation of a channel, and a residual; not differentiable.

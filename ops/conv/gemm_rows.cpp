@@ -8,13 +8,11 @@
 #include <memory>
 
 #include "core/parallel.h"
-#include "core/program.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/node_view.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/im2col.h"
-#include "ops/elementwise/elementwise.h"
-#include "ops/elementwise/program_runner.h"
+#include "ops/conv/plane_epilogue.h"
 #include "ops/matmul/gemm.h"
 #include "ops/op_common.h"
 
@@ -24,79 +22,6 @@ namespace {
 
 constexpr std::uint32_t kBits2 = kAvx2.bits;
 constexpr std::uint32_t kBits512 = kAvx2.bits | kAvx512.bits;
-
-// The program that rides on the product: rows are output channels, columns pixels of one image.
-class Epilogue {
- public:
-  Epilogue(const Node& node, const ConvGeometry& g, CpuFeatures features)
-      : pixels_(g.oh * g.ow),
-        channels_(g.out),
-        runner_(parse_program(node.graph().ops(), node.attrs().string("epilogue")),
-                kinds_of(node, g), features) {
-    for (std::size_t i = 2; i < node.inputs().size(); ++i) {
-      const auto s = broadcast_strides(node.inputs()[i].shape(), {g.n, g.out, g.oh, g.ow});
-      image_strides_.push_back(s[0]);
-      row_strides_.push_back(s[1]);
-    }
-  }
-
-  // "" or why an operand is neither an image, a channel vector nor a scalar.
-  static std::string refuses(const Node& node) {
-    const ConvGeometry g = conv_geometry(node);
-    for (std::size_t i = 2; i < node.inputs().size(); ++i) {
-      const Shape& shape = node.inputs()[i].shape();
-      const auto s = broadcast_strides(shape, {g.n, g.out, g.oh, g.ow});
-      const bool line = s[3] == 0 || g.ow == 1, plane = s[2] == 0 || g.oh == 1;
-      const bool full = (s[3] != 0 || g.ow == 1) && (s[2] == g.ow || g.oh == 1);
-      if (!(line && plane) && !full) return "an epilogue operand varies over one side of the image";
-    }
-    return {};
-  }
-
-  struct Call {
-    const Epilogue* epilogue;
-    ProgramInput inputs[kMaxProgramOperands];
-    ProgramOutput outputs[kMaxProgramOperands];
-  };
-  // For the channels [first, ...) of image n.
-  Call bind(const KernelArgs& args, std::int64_t n, std::int64_t first) const {
-    Call call{this, {}, {}};
-    for (std::size_t i = 2; i < args.inputs.size(); ++i) {
-      const float* data = args.inputs[i].as<float>() + n * image_strides_[i - 2];
-      call.inputs[i - 1] = {data + first * row_strides_[i - 2], row_strides_[i - 2]};
-    }
-    for (std::size_t o = 0; o < args.outputs.size(); ++o) {
-      call.outputs[o] = {args.outputs[o].as<float>() + (n * channels_ + first) * pixels_, pixels_};
-    }
-    return call;
-  }
-  static void run(void* context, std::int64_t row0, std::int64_t rows, std::int64_t col0,
-                  std::int64_t cols, float* tile, std::int64_t ld) {
-    const Call& call = *static_cast<const Call*>(context);
-    ProgramInput inputs[kMaxProgramOperands];
-    std::copy(std::begin(call.inputs), std::end(call.inputs), inputs);
-    inputs[0] = {tile, ld};
-    call.epilogue->runner_.run_at(row0, col0, rows, cols, inputs, call.outputs, true);
-  }
-
- private:
-  static std::vector<OperandKind> kinds_of(const Node& node, const ConvGeometry& g) {
-    std::vector<OperandKind> kinds = {OperandKind::full};
-    for (std::size_t i = 2; i < node.inputs().size(); ++i) {
-      const auto s = broadcast_strides(node.inputs()[i].shape(), {g.n, g.out, g.oh, g.ow});
-      const bool wide = (s[3] != 0 || s[2] != 0) && g.oh * g.ow > 1, tall = s[1] != 0;
-      kinds.push_back(wide && tall ? OperandKind::full
-                      : wide       ? OperandKind::row
-                      : tall       ? OperandKind::column
-                                   : OperandKind::scalar);
-    }
-    return kinds;
-  }
-
-  std::int64_t pixels_, channels_;
-  ProgramRunner runner_;
-  std::vector<std::int64_t> image_strides_, row_strides_;
-};
 
 // What the fill callback of one image needs.
 struct Patches {
@@ -149,9 +74,10 @@ std::string refuses_layouts(const KernelQuery& query) {
 }
 std::string refuses_dense(const KernelQuery& query) {
   if (auto reason = refuses_encoded(query); !reason.empty()) return reason;
-  return &query.node.op() == &kConv2d ? Epilogue::refuses(query.node) : std::string();
+  return &query.node.op() == &kConv2d ? PlaneEpilogue::refuses(query.node) : std::string();
 }
-// Before oneDNN's rows: where its blocks would be mostly padding, and nothing is blocked yet.
+}  // namespace
+
 std::string refuses_narrow(const KernelQuery& query) {
   if (auto reason = refuses_dense(query); !reason.empty()) return reason;
   const ConvGeometry g = conv_geometry(query.node);
@@ -161,6 +87,8 @@ std::string refuses_narrow(const KernelQuery& query) {
   return {};
 }
 
+namespace {
+
 template <std::uint32_t kBits>
 KernelPlan prepare_forward(const KernelQuery& query) {
   constexpr CpuFeatures features{kBits};
@@ -168,14 +96,14 @@ KernelPlan prepare_forward(const KernelQuery& query) {
     ConvGeometry g;
     Split split;
     GemmPlan plan;
-    std::unique_ptr<Epilogue> epilogue;
+    std::unique_ptr<PlaneEpilogue> epilogue;
     std::int64_t part_bytes;
   };
   const ConvGeometry g = conv_geometry(query.node);
   const Split split(g.n * g.groups, query.threads);
-  std::unique_ptr<Epilogue> epilogue;
+  std::unique_ptr<PlaneEpilogue> epilogue;
   if (!query.node.attrs().string("epilogue").empty())
-    epilogue = std::make_unique<Epilogue>(query.node, g, features);
+    epilogue = std::make_unique<PlaneEpilogue>(query.node, g, features);
   const GemmProblem problem{.m = g.group_outputs(),
                             .n = g.oh * g.ow,
                             .k = g.patch(),
@@ -204,10 +132,10 @@ KernelPlan prepare_forward(const KernelQuery& query) {
       gemm.ldb = g.oh * g.ow;
       gemm.fill = fill_patches;
       gemm.fill_context = &patches;
-      Epilogue::Call call;
+      PlaneEpilogue::Call call;
       if (state->epilogue) {
         call = state->epilogue->bind(args, n, first);
-        gemm.epilogue = Epilogue::run;
+        gemm.epilogue = PlaneEpilogue::run;
         gemm.epilogue_context = &call;
       } else {
         gemm.c = args.out().as<float>() + (n * g.out + first) * g.oh * g.ow;
@@ -347,7 +275,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 std::string refuses_codebook(const KernelQuery& query) {
   if (auto reason = refuses_layouts(query); !reason.empty()) return reason;
   if (query.node.input(1).type().encoding.is_dense()) return "the weight is dense";
-  return Epilogue::refuses(query.node);
+  return PlaneEpilogue::refuses(query.node);
 }
 
 // Rows of the weight that are decoded at once: they stay in the second-level cache.
@@ -363,7 +291,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
     std::int64_t tile, tiles;  // rows of a tile; tiles of a group
     Split split;               // of the images
     GemmPlan plan, last;       // of whole tiles, and of the shorter last one
-    std::unique_ptr<Epilogue> epilogue;
+    std::unique_ptr<PlaneEpilogue> epilogue;
     std::int64_t tile_bytes, part_bytes;
   };
   const ConvGeometry g = conv_geometry(query.node);
@@ -371,9 +299,9 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   const std::int64_t fit = std::max<std::int64_t>(8, kDecodedBytes / (4 * g.patch()) / 8 * 8);
   const std::int64_t tile = std::min(fit, outputs), tiles = (outputs + tile - 1) / tile;
   const Split split(g.n, query.threads);
-  std::unique_ptr<Epilogue> epilogue;
+  std::unique_ptr<PlaneEpilogue> epilogue;
   if (!query.node.attrs().string("epilogue").empty())
-    epilogue = std::make_unique<Epilogue>(query.node, g, features);
+    epilogue = std::make_unique<PlaneEpilogue>(query.node, g, features);
   GemmProblem problem{.m = tile,
                       .n = g.oh * g.ow,
                       .k = g.patch(),
@@ -413,10 +341,10 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
         gemm.ldb = g.oh * g.ow;
         gemm.fill = fill_patches;
         gemm.fill_context = &patches;
-        Epilogue::Call call;
+        PlaneEpilogue::Call call;
         if (s.epilogue) {
           call = s.epilogue->bind(args, n, first);
-          gemm.epilogue = Epilogue::run;
+          gemm.epilogue = PlaneEpilogue::run;
           gemm.epilogue_context = &call;
         } else {
           gemm.c = args.out().as<float>() + (n * g.out + first) * g.oh * g.ow;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "core/op_def.h"
 
@@ -13,5 +14,8 @@ struct ConvRows {
 ConvRows conv2d_gemm_rows();
 ConvRows conv2d_grad_input_gemm_rows();
 ConvRows conv2d_grad_weight_gemm_rows();
+
+// Before oneDNN's rows: "" where its blocks would be mostly padding, and nothing is blocked yet.
+std::string refuses_narrow(const KernelQuery& query);
 
 }  // namespace tessera

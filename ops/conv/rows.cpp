@@ -2,8 +2,10 @@
 
 #include <vector>
 
+#include "ops/conv/depthwise_rows.h"
 #include "ops/conv/dnnl_rows.h"
 #include "ops/conv/gemm_rows.h"
+#include "ops/conv/lane_rows.h"
 #include "ops/conv/pixel_rows.h"
 #include "ops/conv/winograd_rows.h"
 #include "ops/ref_row.h"
@@ -14,10 +16,9 @@ namespace {
 
 using Rows = std::span<const KernelRow>;
 
-std::vector<KernelRow> joined(const ConvRows& own, Rows pixels, Rows winograd, Rows blocked) {
+std::vector<KernelRow> joined(std::initializer_list<Rows> families) {
   std::vector<KernelRow> out;
-  for (const Rows rows : {own.narrow, pixels, winograd, blocked, own.any})
-    out.insert(out.end(), rows.begin(), rows.end());
+  for (const Rows rows : families) out.insert(out.end(), rows.begin(), rows.end());
   out.push_back(kRefRow);
   return out;
 }
@@ -25,19 +26,26 @@ std::vector<KernelRow> joined(const ConvRows& own, Rows pixels, Rows winograd, R
 }  // namespace
 
 Rows conv2d_rows() {
+  static const auto own = conv2d_gemm_rows();
   static const auto rows =
-      joined(conv2d_gemm_rows(), conv2d_pixel_rows(), conv2d_winograd_rows(), conv2d_dnnl_rows());
+      joined({conv2d_lane_rows(), own.narrow, conv2d_pixel_rows(), conv2d_winograd_rows(),
+              conv2d_depthwise_rows(), conv2d_dnnl_rows(), own.any});
   return rows;
 }
 Rows conv2d_grad_input_rows() {
-  static const auto rows = joined(conv2d_grad_input_gemm_rows(), conv2d_grad_input_pixel_rows(),
-                                  conv2d_grad_input_winograd_rows(), conv2d_grad_input_dnnl_rows());
+  static const auto own = conv2d_grad_input_gemm_rows();
+  static const auto rows =
+      joined({conv2d_grad_input_lane_rows(), own.narrow, conv2d_grad_input_pixel_rows(),
+              conv2d_grad_input_winograd_rows(), conv2d_grad_input_depthwise_rows(),
+              conv2d_grad_input_dnnl_rows(), own.any});
   return rows;
 }
 Rows conv2d_grad_weight_rows() {
+  static const auto own = conv2d_grad_weight_gemm_rows();
   static const auto rows =
-      joined(conv2d_grad_weight_gemm_rows(), conv2d_grad_weight_pixel_rows(),
-             conv2d_grad_weight_winograd_rows(), conv2d_grad_weight_dnnl_rows());
+      joined({conv2d_grad_weight_lane_rows(), own.narrow, conv2d_grad_weight_pixel_rows(),
+              conv2d_grad_weight_winograd_rows(), conv2d_grad_weight_depthwise_rows(),
+              conv2d_grad_weight_dnnl_rows(), own.any});
   return rows;
 }
 

@@ -1,31 +1,17 @@
 #include "ops/elementwise/jit/kernel.h"
 
-#include <algorithm>
-#include <cstdlib>
-#include <string_view>
 #include <vector>
 
 #include "ops/elementwise/jit/generate.h"
 #include "ops/elementwise/jit/trace.h"
+#include "ops/jit/available.h"
 
 namespace tessera::jit {
-
-namespace {
-
-bool is_off() {
-  static const bool off = [] {
-    const char* word = std::getenv("TESSERA_JIT");
-    return word != nullptr && std::string_view(word) == "0";
-  }();
-  return off;
-}
-
-}  // namespace
 
 std::shared_ptr<const Kernel> compile([[maybe_unused]] const Program& program,
                                       [[maybe_unused]] std::span<const OperandKind> kinds,
                                       CpuFeatures features) {
-  if (is_off() || !features.includes(kAvx512)) return nullptr;
+  if (!features.includes(kAvx512) || !can_generate_code()) return nullptr;
 #if defined(__x86_64__)
   std::vector<Level> levels;
   for (const OperandKind kind : kinds) {
