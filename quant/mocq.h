@@ -60,8 +60,8 @@ struct MocqOptions {
   // shares of the epochs. A converged network has hardly a gradient to measure by: there the
   // penalty makes the begin.
   double start = 0.05, ramp_until = 0.8;
-  double penalty_begin = 1e-3, penalty_end = 0.1;
-  double pull_begin = 0.01, pull_end = 1;
+  double penalty_begin = 1e-6, penalty_end = 1e-5;
+  double pull_begin = 1e-3, pull_end = 0.03;
   double guard = 0.02;
   // Entries follow the weights (exact 1-D k-means) until the forward pass runs on them, then their
   // gradients. authors: the forward pass runs on the weights to the end.

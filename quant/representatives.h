@@ -33,7 +33,7 @@ class RepresentativeForward final : public nn::WeightTransform {
 
 // When the forward pass is quantized, as shares of the epochs.
 struct ForwardStages {
-  double hard_from = 0.3;    // from here on the representatives; 1: never
+  double hard_from = 0.1;    // from here on the representatives; 1: never
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
 
   bool hard(double progress) const { return progress >= hard_from; }

@@ -51,7 +51,8 @@ int run(std::vector<std::string> args) {
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(args);
   }
-        "a command is needed: inspect, verify, export, recode, report or ops; see tessera --help");
+  fail("unknown command '", name,
+       "'; there are inspect, verify, export, recode, report and ops; see tessera --help");
 }
 
 }  // namespace

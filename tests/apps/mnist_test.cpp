@@ -129,6 +129,8 @@ TEST_F(Mnist, EntropyCodedFilesHoldTheSameModel) {
   EXPECT_NE(must(ternary("coded", {"--entropy-coded"})).out.find("coded B"), std::string::npos);
   // A stored result tells the bytes of its file.
   EXPECT_NE(refused(ternary("coded", {"--resume"})).find("entropy_coded"), std::string::npos);
+}
+
 // Through every program that reads models: sums of codebook and correction stay packed.
 TEST_F(Mnist, SharedCodebooksWithCorrections) {
   for (const std::string net : {"lenet300", "lenet5"}) {
