@@ -289,11 +289,14 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
   }
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
   if (TrainedRecipe::has(name)) return trained.method(name);
-  check(name == "lc" || name == "lc-qp", "--method '", name, "' is unknown; there are ", [] {
-    std::string all;
-    for (const auto& other : method_names()) all += (all.empty() ? "" : ", ") + other;
-    return all;
-  }());
+  check(
+      name == "lc" || name == "lc-qp", "--method must be one of ",
+      [] {
+        std::string all;
+        for (const auto& other : method_names()) all += (all.empty() ? "" : ", ") + other;
+        return all;
+      }(),
+      "; got '", name, "'");
   quant::LcOptions options = lc;
   options.augmented = name == "lc";
   return std::make_unique<quant::LearningCompression>(options);

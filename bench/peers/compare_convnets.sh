@@ -28,7 +28,7 @@ torch_step() {
     "$python" bench/peers/torch_convnets.py "$net" --steps "$steps" $([ "$compute" = f32 ] || echo --bf16) 2>/dev/null
 }
 tessera_step() {
-  "$ours" bench --net "$net" --train --lc off --data random --batch "$batch" --steps "$steps" --repeat 1 \
+  "$ours" bench --net "$net" --train --method none --data random --batch "$batch" --steps "$steps" --repeat 1 \
     --compute "$compute" --peak-memory --json - 2>/dev/null
 }
 

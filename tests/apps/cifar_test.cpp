@@ -125,7 +125,7 @@ TEST_F(Cifar10, ImportedAndQuantizedAtEveryWidthAndScope) {
 TEST_F(Cifar10, BenchOnRandomImages) {
   const Json bench =
       json({"bench", "--train", "--data", "random", "--net", "resnet20", "--batch", "4", "--repeat",
-            "1", "--steps", "20", "--lc", "off", "--threads", "1", "--peak-memory"});
+            "1", "--steps", "20", "--method", "none", "--threads", "1", "--peak-memory"});
   EXPECT_GT(bench["train_step_ms"].get<double>(), 0);
   EXPECT_FALSE(bench.contains("train_step_lc_ms"));
   EXPECT_GT(bench["peak_memory_bytes"].get<std::int64_t>(), 1 << 20);

@@ -32,7 +32,9 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
   std::string compute = "f32";
   add("compute", text_flag(compute, "f32|bf16"), "of a training step's convolutions");
-  add("lc", switch_flag(training.lc), "also training steps with LC's penalty");
+  std::string methods = "lc";
+  add("method", text_flag(methods, "LIST"),
+      "also training steps of these methods; none: plain ones");
   add("peak-memory", po::bool_switch(&training.peak_memory),
       "also the most memory this process held (VmHWM)");
   add("trace", text_flag(training.trace, "FILE"), "write one training step for chrome://tracing");
@@ -49,6 +51,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
   check_compute("--compute", compute);
+  training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   training.bf16 = compute == "bf16";
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
   if (codebooks.codebook != "adaptive" || codebooks.k) codebooks.bits.clear();

@@ -10,9 +10,10 @@ struct TrainBench {
   int repeat = 3;          // rounds
   std::int64_t steps = 0;  // timed in each round; 0: as many as fit some seconds
   bool bf16 = false;
-  bool lc = true;            // also steps with LC's penalty
-  bool peak_memory = false;  // report the most memory this process held
-  std::string trace;         // file for chrome://tracing, "" for none
+  std::vector<std::string> methods = {"lc"};  // also steps of these ...
+  std::string codebook = "adaptive:2";        // ... with these codebooks
+  bool peak_memory = false;                   // report the most memory this process held
+  std::string trace;                          // file for chrome://tracing, "" for none
 };
 
 // Whole training steps, data included, of full batches.

@@ -135,22 +135,28 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
     session.text() << "peak memory of this process, data and plan included: "
                    << fixed(static_cast<double>(peak_memory_bytes()) / (1 << 20), 1) << " MiB\n";
   }
-  std::optional<nn::Trainer> penalized;
-  std::optional<StepTimer> with;
-  std::unique_ptr<quant::Method> lc;
-  if (bench.lc) {
-    penalized.emplace(trainer());
-    const auto plan = quant::plan_compression(penalized->parameters(), penalized->state(),
-                                              recipes.compress.policy("adaptive:2", 0));
-    lc = recipes.compress.method("lc");
-    lc->begin(*penalized, plan, false);
-    lc->before_epoch(*penalized, 0, true);
-    with.emplace(*penalized, data);
+  // Trainers stay where they are: timers and plans point to them.
+  struct Timed {
+    nn::Trainer trainer;
+    std::unique_ptr<quant::Method> method;
+    std::optional<StepTimer> timer;
+  };
+  std::vector<std::unique_ptr<Timed>> others;
+  for (const auto& name : bench.methods) {
+    auto& other = *others.emplace_back(std::make_unique<Timed>(trainer()));
+    other.method = recipes.compress.method(name);
+    other.method->set_data(*data);
+    const auto plan = quant::plan_compression(other.trainer.parameters(), other.trainer.state(),
+                                              recipes.compress.policy(bench.codebook, 0));
+    other.method->begin(other.trainer, plan, false);
+    // The middle of the schedule, where all its parts are at work.
+    other.method->before_epoch(other.trainer, other.method->epochs() / 2, true);
+    other.timer.emplace(other.trainer, data);
   }
-  for (int r = 0; r < bench.repeat;
-       ++r) {  // in turns, so that a slow phase of the machine hits both
+  for (int r = 0; r < bench.repeat; ++r) {
+    // In turns, so that a slow phase of the machine hits all.
     without.run(steps);
-    if (with) with->run(steps);
+    for (auto& other : others) other->timer->run(steps);
   }
   Table table({"training step, batch " + std::to_string(bench.batch), "median ms", "min ms",
                "samples/s", "steps"});
@@ -163,7 +169,25 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
     session.json()[key + "_min_ms"] = least;
   };
   row("plain", "train_step", without);
-  if (with) row("with LC penalty", "train_step_lc", *with);
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const std::string& name = bench.methods[i];
+    const StepTimer& timer = *others[i]->timer;
+    row(name, "train_step_" + name, timer);
+    // Round by round, which is what a drifting machine leaves comparable.
+    std::vector<double> ratios;
+    const std::size_t rounds = static_cast<std::size_t>(bench.repeat),
+                      size = timer.ms().size() / rounds;
+    for (std::size_t r = 0; r < rounds; ++r) {
+      const auto part = [&](const std::vector<double>& ms) {
+        return median({ms.end() - static_cast<std::ptrdiff_t>((rounds - r) * size),
+                       ms.end() - static_cast<std::ptrdiff_t>((rounds - r - 1) * size)});
+      };
+      ratios.push_back(part(timer.ms()) / part(without.ms()));
+    }
+    session.json()["train_step_" + name + "_ratio"] = median(ratios);
+    session.detail() << name << ": " << fixed(median(ratios), 3)
+                     << " of the plain step, median of the rounds\n";
+  }
   table.print(session.text());
   profile(session, plain, *data, bench, median(without.ms()));
 }
