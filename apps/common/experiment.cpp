@@ -10,6 +10,7 @@
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "ops/op_list.h"
+#include "quant/activations.h"
 #include "quant/batch_norm.h"
 #include "quant/calibration.h"
 #include "quant/compress.h"
@@ -73,8 +74,28 @@ void remove_checkpoint(const fs::path& path) {
 nn::Trainer trainer_at(const Task& task, const Reference& reference,
                        const nn::TrainerOptions& options) {
   nn::Trainer trainer = make_trainer(task, options);
-  nn::set_weights(trainer, reference.model.state);
+  State weights = reference.model.state.clone();
+  for (const auto& p : trainer.parameters()) {
+    // The reference knows nothing of ranges, which start where they were calibrated.
+    if (quant::is_activation_range(p.name) && !weights.has(p.name))
+      weights.set(p.name, trainer.state().get(p.name));
+  }
+  nn::set_weights(trainer, weights);
   return trainer;
+}
+
+// The task with a network whose activations are quantized, if the recipe asks for that.
+Task with_activations(const Task& task, const Reference& reference, const CompressRecipe& recipe,
+                      std::uint64_t seed) {
+  Task out = task;
+  const quant::ActivationOptions options = recipe.activation_options();
+  if (options.bits == 0) return out;
+  const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
+                        ? task.test  // not looked at
+                        : training_data(task, seed, "none");
+  out.network.module = quant::quantize_activations(task.network.module, task.network.sample,
+                                                   reference.model.state, *data, options);
+  return out;
 }
 
 quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights,
@@ -267,10 +288,11 @@ std::optional<Compression> finished_compression(const Session& session, const Ru
   return Compression::parse(*found, session.path(run.name + ".result").string());
 }
 
-std::optional<Compression> compress_reference(Session& session, const Task& task,
+std::optional<Compression> compress_reference(Session& session, const Task& given,
                                               const Reference& reference,
                                               const CompressRecipe& recipe, const Variant& variant,
                                               std::uint64_t seed, const SaveOptions& form) {
+  const Task task = with_activations(given, reference, recipe, seed);
   const Run run = compression_run(session, task, reference, recipe, variant, seed, form);
   const std::string& name = run.name;
   Config config = run.config;

@@ -178,6 +178,10 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("bn-reestimate", flag(bn_batches),
       "batches of the training set from which batch norm takes its statistics anew, once the "
       "weights are codebooks; 16 will do, 0: keep them");
+  add("activation-bits", flag(activation_bits),
+      "activations that layers multiply weights with take 2^N values: 1 to 8; 0: they stay f32");
+  add("activation", text_flag(activation, "KIND"),
+      "how: dorefa, minmax, percentile, mse (calibrated) or learned; the first layer's stay f32");
   add("sensitivity", text_flag(sensitivity, "loss|fisher"),
       "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
   add("adaround-steps", flag(adaround.iterations), "AdaRound: steps of Adam for each layer");
@@ -222,6 +226,8 @@ void CompressRecipe::validate() const {
   check_range("--first-epochs", steps.first_epochs, 1, 1e5);
   check_augment("--augment", augment);
   trained.validate();
+  check_range("--activation-bits", activation_bits, 0, 8);
+  quant::ActivationOptions::parse(activation);
   policy("adaptive:2", 0);  // presets and rules are known, or Error
 }
 
@@ -230,6 +236,10 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   if (policies != "all") out["policy"] = policies;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
+  if (activation_bits > 0) {
+    out["activation"] = activation + " " + std::to_string(activation_bits) + " bits";
+    if (activation != "dorefa") out["activation_samples"] = std::to_string(adaround.samples);
+  }
   if (bn_batches > 0) {
     out["bn_reestimate"] = std::to_string(bn_batches);
     out["bn_batch"] = std::to_string(batch);
@@ -300,6 +310,14 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
   quant::LcOptions options = lc;
   options.augmented = name == "lc";
   return std::make_unique<quant::LearningCompression>(options);
+}
+
+quant::ActivationOptions CompressRecipe::activation_options() const {
+  quant::ActivationOptions out;
+  out.bits = activation_bits;
+  out.kind = quant::ActivationOptions::parse(activation);
+  out.samples = adaround.samples;
+  return out;
 }
 
 Config CompressRecipe::sensitivity_config() const {

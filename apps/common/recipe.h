@@ -12,6 +12,7 @@
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
+#include "quant/activations.h"
 #include "quant/adaround.h"
 #include "quant/lc.h"
 #include "quant/sensitivity.h"
@@ -67,6 +68,8 @@ struct CompressRecipe {
   quant::AdaRoundOptions adaround;  // its samples are also those of fisher and of bit allocation
   std::int64_t bn_batches = 0;      // from which batch norm is estimated after hardening; 0: never
   std::string sensitivity = "loss";
+  int activation_bits = 0;  // 0: activations stay f32
+  std::string activation = "mse";
   std::int64_t batch = 256;
   double momentum = 0.9;
   bool nesterov = true;
@@ -88,6 +91,7 @@ struct CompressRecipe {
   // method that does not train stays as it is. Throws Error for a method that cannot be scaled.
   CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
   std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
+  quant::ActivationOptions activation_options() const;
   // What decides a tensor's bits under a target: how it is measured, and on what.
   Config sensitivity_config() const;
   quant::Sensitivity sensitivity_kind() const;

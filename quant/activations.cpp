@@ -1,0 +1,196 @@
+#include "quant/activations.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "core/compile.h"
+#include "ops/build.h"
+#include "ops/op_list.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr const char* kLow = ".input_low";
+constexpr const char* kHigh = ".input_high";
+constexpr std::int64_t kBatchSize = 16;
+constexpr std::size_t kMostValues = std::size_t{1} << 20;  // kept of a layer
+constexpr int kTries = 100;                                // shrunken ranges that mse looks at
+
+double levels(int bits) {
+  return static_cast<double>((1 << bits) - 1);
+}
+
+// Moves both ends so that zero is a level.
+ActivationRange with_zero(double low, double high, int bits) {
+  low = std::min(low, 0.0);
+  high = std::max(high, 0.0);
+  if (!(high > low)) return {0, 1};  // nothing but zeros
+  const double step = (high - low) / levels(bits);
+  low = -std::nearbyint(-low / step) * step;
+  return {low, low + levels(bits) * step};
+}
+
+double squared_error(std::span<const float> values, const ActivationRange& range, int bits) {
+  const double step = (range.high - range.low) / levels(bits);
+  double sum = 0;
+  for (const float v : values) {
+    const double inside = std::clamp<double>(v, range.low, range.high);
+    const double d = range.low + step * std::nearbyint((inside - range.low) / step) - v;
+    sum += d * d;
+  }
+  return sum;
+}
+
+// What a layer input rounds to; its gradient is that of x inside the range.
+Value rounded(Value x, double steps) {
+  return x + ops::detach(ops::round(x * steps) * (1 / steps) - x);
+}
+
+// Runs `network` on the data and hands every layer's input to `see`, batch by batch.
+template <class See>
+void walk_inputs(const nn::Module& network, const Shape& sample, const State& weights,
+                 const BatchSource& data, std::int64_t samples, See&& see) {
+  Graph graph(ops::standard_ops());
+  nn::Scope scope(graph);
+  std::vector<std::string> layers;
+  scope.set_input_hook([&](nn::Scope&, const std::string& layer, Value x) {
+    if (std::find(layers.begin(), layers.end(), layer) == layers.end()) {
+      layers.push_back(layer);
+      graph.set_output(layer, x);
+    }
+    return x;
+  });
+  Shape batch{kBatch};
+  for (const Dim d : sample.dims()) batch.push_back(d);
+  network.forward(scope, graph.input("x", {DType::f32, batch, {}}));
+  check(!layers.empty(), "the network has no layer with weights whose input could be quantized");
+  const std::int64_t n = std::min(kBatchSize, data.samples());
+  const Plan plan = compile(graph, weights, {.batch = n});
+  Tensor x(DType::f32, batch.bind(n)), y(DType::s32, Shape{n});
+  for (std::int64_t first = 0; first + n <= std::min(samples, data.samples()) || first == 0;
+       first += n) {
+    data.fill(-1, first, x, y);
+    const auto outputs = plan.run({{"x", x}});
+    for (const auto& layer : layers) see(layer, outputs.at(layer).template span<float>());
+  }
+}
+
+}  // namespace
+
+ActivationOptions::Kind ActivationOptions::parse(const std::string& text) {
+  constexpr std::pair<const char*, Kind> kNames[] = {{"dorefa", Kind::dorefa},
+                                                     {"minmax", Kind::minmax},
+                                                     {"percentile", Kind::percentile},
+                                                     {"mse", Kind::mse},
+                                                     {"learned", Kind::learned}};
+  for (const auto& [name, kind] : kNames) {
+    if (text == name) return kind;
+  }
+  fail("activation quantizer '", text,
+       "' is unknown; there are dorefa, minmax, percentile, mse and learned");
+}
+
+ActivationRange fit_range(std::span<const float> values, const ActivationOptions& options) {
+  check(!values.empty(), "no values to fit a range to");
+  std::vector<float> sorted(values.begin(), values.end());
+  for (const float v : sorted) check(std::isfinite(v), "a value is ", v);
+  std::sort(sorted.begin(), sorted.end());
+  const double least = sorted.front(), most = sorted.back();
+  const auto at = [&](double share) {
+    return sorted[static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1))];
+  };
+  switch (options.kind) {
+    case ActivationOptions::Kind::minmax:
+      return with_zero(least, most, options.bits);
+    case ActivationOptions::Kind::percentile:
+      return with_zero(at(1 - options.share), at(options.share), options.bits);
+    default:
+      break;
+  }
+  ActivationRange best = with_zero(least, most, options.bits);
+  double error = squared_error(values, best, options.bits);
+  for (int i = 1; i < kTries; ++i) {
+    const double share = 1 - static_cast<double>(i) / kTries;
+    const ActivationRange range = with_zero(share * least, share * most, options.bits);
+    const double e = squared_error(values, range, options.bits);
+    if (e < error) error = e, best = range;
+  }
+  return best;
+}
+
+QuantizedActivations::QuantizedActivations(std::shared_ptr<const nn::Module> network,
+                                           ActivationOptions options, ActivationRanges ranges)
+    : network_(std::move(network)), options_(options), ranges_(std::move(ranges)) {
+  check(options.bits >= 1 && options.bits <= 8, "activations take 1 to 8 bits, got ", options.bits);
+}
+
+Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& layer, Value x) const {
+  const double n = levels(options_.bits);
+  if (options_.kind == ActivationOptions::Kind::dorefa) return rounded(ops::clamp(x, 0.0, 1.0), n);
+  const auto range = ranges_.find(layer);
+  check(range != ranges_.end(), "'", layer, "': its input has no calibrated range");
+  const auto [low, high] = range->second;
+  if (options_.kind != ActivationOptions::Kind::learned)
+    return low + (high - low) * rounded((ops::clamp(x, low, high) - low) * (1 / (high - low)), n);
+  const auto end = [&](const char* name, double start) {
+    return scope.global_param(layer + name, {}, nn::Init::constant(static_cast<float>(start)));
+  };
+  const Value bottom = end(kLow, low), width = end(kHigh, high) - bottom;
+  return bottom + width * rounded(ops::clamp((x - bottom) / width, 0.0, 1.0), n);
+}
+
+Value QuantizedActivations::forward(nn::Scope& scope, Value x) const {
+  const nn::Scope::Hook outer = scope.input_hook();
+  std::string first;
+  scope.set_input_hook([&](nn::Scope& s, const std::string& layer, Value input) {
+    if (outer) input = outer(s, layer, input);
+    if (first.empty()) first = layer;
+    return options_.skip_first && layer == first ? input : quantize(s, layer, input);
+  });
+  const Value y = network_->forward(scope, x);
+  scope.set_input_hook(outer);
+  return y;
+}
+
+ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
+                                       const State& weights, const BatchSource& data,
+                                       const ActivationOptions& options) {
+  std::map<std::string, std::vector<float>> seen;
+  walk_inputs(network, sample, weights, data, options.samples,
+              [&](const std::string& layer, std::span<const float> values) {
+                auto& kept = seen[layer];
+                // Evenly over all batches.
+                const std::size_t room =
+                    kMostValues * kBatchSize / static_cast<std::size_t>(options.samples);
+                const std::size_t step = std::max<std::size_t>(1, values.size() / (room + 1));
+                for (std::size_t i = 0; i < values.size(); i += step) kept.push_back(values[i]);
+              });
+  ActivationRanges out;
+  for (const auto& [layer, values] : seen) {
+    try {
+      out.emplace(layer, fit_range(values, options));
+    } catch (const Error& error) {
+      fail("input of '", layer, "': ", error.what());
+    }
+  }
+  return out;
+}
+
+std::shared_ptr<const nn::Module> quantize_activations(std::shared_ptr<const nn::Module> network,
+                                                       const Shape& sample, const State& weights,
+                                                       const BatchSource& data,
+                                                       const ActivationOptions& options) {
+  ActivationRanges ranges;
+  if (options.kind != ActivationOptions::Kind::dorefa)
+    ranges = calibrate_activations(*network, sample, weights, data, options);
+  return std::make_shared<QuantizedActivations>(std::move(network), options, std::move(ranges));
+}
+
+bool is_activation_range(const std::string& parameter) {
+  return parameter.ends_with(kLow) || parameter.ends_with(kHigh);
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,75 @@
+// Quantized activations: what a layer with weights multiplies them with takes 2^bits values.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "core/batch_source.h"
+#include "core/state.h"
+#include "nn/module.h"
+
+namespace tessera::quant {
+
+struct ActivationOptions {
+  enum class Kind {
+    dorefa,      // round(clamp(x, 0, 1) n) / n, n = 2^bits - 1 (Zhou et al. 2016, eq. 11)
+    minmax,      // n steps over the range seen in calibration
+    percentile,  // ... over what `share` of the values on either side lie within
+    mse,         // ... over the range with the least squared error on them
+    learned,     // starts as mse; both ends are trained (as PACT, Choi et al. 2018)
+  };
+  int bits = 0;  // 1 to 8; 0: activations stay f32
+  Kind kind = Kind::mse;
+  double share = 0.9999;
+  std::int64_t samples = 256;  // of calibration
+  bool skip_first = true;      // the first layer sees the data as it is
+
+  static Kind parse(const std::string& text);  // throws Error
+};
+
+struct ActivationRange {
+  double low = 0, high = 1;
+};
+using ActivationRanges = std::map<std::string, ActivationRange>;  // by the layer's weight
+
+// The range for values seen in calibration (not empty). Zero is always one of the levels: `low` is
+// a whole number of steps below it, and 0 where nothing is negative. Throws Error for values that
+// are not finite.
+ActivationRange fit_range(std::span<const float> values, const ActivationOptions& options);
+
+// A network whose layers see quantized inputs, in training (gradients pass straight through where x
+// lies inside the range) and in inference: the levels are part of the graph, so a saved model has
+// them. `learned` adds the parameters LAYER.weight.input_low and .input_high.
+class QuantizedActivations final : public nn::Module {
+ public:
+  // Throws Error for bits out of range. ranges: of every layer, except with dorefa.
+  QuantizedActivations(std::shared_ptr<const nn::Module> network, ActivationOptions options,
+                       ActivationRanges ranges = {});
+  Value forward(nn::Scope& scope, Value x) const override;
+
+ private:
+  Value quantize(nn::Scope& scope, const std::string& layer, Value x) const;
+
+  std::shared_ptr<const nn::Module> network_;
+  ActivationOptions options_;
+  ActivationRanges ranges_;
+};
+
+// Ranges of all layer inputs of a network with these weights, on the first samples of the data in
+// its stored order. Throws Error naming the layer whose input is not finite.
+ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
+                                       const State& weights, const BatchSource& data,
+                                       const ActivationOptions& options);
+
+// The network with quantized activations, calibrated where its kind needs that.
+std::shared_ptr<const nn::Module> quantize_activations(std::shared_ptr<const nn::Module> network,
+                                                       const Shape& sample, const State& weights,
+                                                       const BatchSource& data,
+                                                       const ActivationOptions& options);
+
+// Whether a parameter is an end of a learned range.
+bool is_activation_range(const std::string& parameter);
+
+}  // namespace tessera::quant

@@ -1,0 +1,128 @@
+// Quantized activations: ranges, levels in the graph, training, saving.
+#include "quant/activations.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include "core/compile.h"
+#include "nn/conv.h"
+#include "nn/schedule.h"
+#include "ops/build.h"
+#include "ops/op_list.h"
+#include "tests/quant/scores.h"
+
+namespace tessera::quant {
+namespace {
+
+using Kind = ActivationOptions::Kind;
+
+ActivationOptions options(Kind kind, int bits) {
+  ActivationOptions out;
+  out.kind = kind;
+  out.bits = bits;
+  return out;
+}
+
+TEST(ActivationRange, ZeroIsALevelAndPositiveValuesStartThere) {
+  const std::vector<float> values = {0, 0.5f, 1, 2, 3};
+  EXPECT_EQ(fit_range(values, options(Kind::minmax, 4)).low, 0);
+  EXPECT_NEAR(fit_range(values, options(Kind::minmax, 4)).high, 3, 1e-12);
+  for (const int bits : {1, 2, 4, 8}) {
+    const std::vector<float> both = {-1.3f, 0.1f, 2.9f};
+    const auto range = fit_range(both, options(Kind::minmax, bits));
+    const double steps = -range.low / ((range.high - range.low) / ((1 << bits) - 1));
+    EXPECT_NEAR(steps, std::nearbyint(steps), 1e-9) << bits;
+  }
+  const std::vector<float> zeros(5, 0.0f);
+  EXPECT_GT(fit_range(zeros, options(Kind::mse, 2)).high, 0);
+}
+
+TEST(ActivationRange, OutliersLoseToManySmallValues) {
+  std::vector<float> values(10000);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 100) / 100;
+  values[7] = 50;
+  EXPECT_NEAR(fit_range(values, options(Kind::minmax, 2)).high, 50, 1e-6);
+  EXPECT_LT(fit_range(values, options(Kind::percentile, 2)).high, 1.01);
+  // At 8 bits the outlier costs more than coarser steps, at 2 bits less.
+  const double fine = fit_range(values, options(Kind::mse, 8)).high,
+               coarse = fit_range(values, options(Kind::mse, 2)).high;
+  EXPECT_GT(fine, coarse);
+  values[3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(fit_range(values, options(Kind::mse, 4)), Error);
+}
+
+std::shared_ptr<const nn::Module> network() {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("fc1", nn::Linear(20, 24)).add("act1", nn::ReLU());
+  net->add("fc2", nn::Linear(24, 24)).add("act2", nn::ReLU());
+  net->add("fc3", nn::Linear(24, 4));
+  return net;
+}
+
+// The values that fc2 and fc3 see in inference.
+std::set<float> seen(const nn::Module& module, const State& state, const std::string& layer) {
+  Graph graph(ops::standard_ops());
+  nn::Scope scope(graph);
+  const Value x = graph.input("x", {DType::f32, Shape{kBatch, 20}, {}});
+  module.forward(scope, x);
+  // The layer's input is what its product reads.
+  const Node* weight = graph.find_leaf(layer);
+  for (const Node& node : graph.nodes()) {
+    for (const Value input : node.inputs()) {
+      if (input && input.node == weight) graph.set_output("seen", node.input(0));
+    }
+  }
+  Tensor data(DType::f32, {64, 20}), labels(DType::s32, {64});
+  test::Scores().fill(-1, 0, data, labels);
+  const Tensor out = compile(graph, state, {.batch = 64}).run({{"x", data}}).at("seen");
+  const auto values = out.span<float>();
+  return {values.begin(), values.end()};
+}
+
+TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
+  const auto net = network();
+  nn::Trainer trainer(net, {20}, 4);
+  for (const Kind kind : {Kind::dorefa, Kind::minmax, Kind::mse, Kind::learned}) {
+    for (const int bits : {1, 2, 4}) {
+      const auto quantized =
+          quantize_activations(net, {20}, trainer.state(), test::Scores(), options(kind, bits));
+      nn::Trainer with(quantized, {20}, 4);
+      const auto values = seen(*quantized, with.state(), "fc3.weight");
+      EXPECT_LE(values.size(), std::size_t{1} << bits) << static_cast<int>(kind) << " " << bits;
+      EXPECT_GE(values.size(), 2u);
+      EXPECT_TRUE(values.contains(0.0f));
+      EXPECT_GT(seen(*quantized, with.state(), "fc1.weight").size(), 300u);
+    }
+  }
+}
+
+TEST(QuantizedActivations, TrainWithTheirRanges) {
+  const auto net = network();
+  nn::TrainerOptions training;
+  training.batch = 50;
+  nn::Trainer plain(net, {20}, 4, training);
+  const auto quantized =
+      quantize_activations(net, {20}, plain.state(), test::Scores(), options(Kind::learned, 2));
+  nn::Trainer trainer(quantized, {20}, 4, training);
+  ASSERT_TRUE(trainer.state().has("fc2.weight.input_high"));
+  const float before = trainer.state().get("fc2.weight.input_high").item();
+  nn::Position position;
+  for (int epoch = 0; epoch < 25; ++epoch)
+    trainer.train_epoch(test::Scores(), position, nn::constant(0.03));
+  EXPECT_NE(trainer.state().get("fc2.weight.input_high").item(), before);
+  EXPECT_GT(trainer.evaluate(test::Scores()).accuracy, 0.85);
+}
+
+TEST(QuantizedActivations, RefusesWhatItCannotServe) {
+  EXPECT_THROW(QuantizedActivations(network(), options(Kind::mse, 9)), Error);
+  EXPECT_THROW(ActivationOptions::parse("int4"), Error);
+  const QuantizedActivations uncalibrated(network(), options(Kind::mse, 4));
+  EXPECT_EQ(test::error_of([&] { nn::inference_graph(uncalibrated, {20}); }),
+            "'fc2.weight': its input has no calibrated range");
+}
+
+}  // namespace
+}  // namespace tessera::quant
