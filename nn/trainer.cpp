@@ -245,6 +245,8 @@ void Trainer::set_scalars(const Plan& plan, RunContext& context) const {
 }
 
 void Trainer::reset_optimizer() {
+  // What objectives and transforms train is known once the step is built.
+  if (!train_graph_ && (transform_ || !objectives_.empty())) build();
   const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
   for (const auto* specs : {&parameters_, &own_}) {
     for (const auto& p : *specs) {
