@@ -46,7 +46,8 @@ struct Coefficient {
     scheduled,  // gradient of L + c R
     // MOCQ's dynamic Lagrangian coefficient, for each weight tensor w on its own:
     //   lambda = c0 + min(most, c |dL/dw| / |dR/dw|)
-    // c0 being the scalar input "NAME.constant" (0 where nobody sets it), so c is the size of R's pull in terms of the task's. The norms are moving averages.
+    // c0 being the scalar input "NAME.constant" (0 where nobody sets it), so c is the size of R's
+    // pull in terms of the task's. The norms are moving averages.
     dynamic,
     // R <= bound as a constraint, for each weight tensor:  lambda = max(0, l + c (R - bound)), and
     // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969).

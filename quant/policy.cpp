@@ -141,9 +141,9 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
   bool any = false;
   for (const auto& p : parameters) {
-    TensorPlan item{p.name, p.type.shape, std::nullopt, "bias or scale, kept f32",
-                    {},
-                    TensorPlan::Source::none};
+    TensorPlan item{p.name,       p.type.shape,
+                    std::nullopt, "bias or scale, kept f32",
+                    {},           TensorPlan::Source::none};
     if (is_weight(p)) {
       item.reason.clear();
       choose(item, p, policy, &p == &*first, &p == &*last);

@@ -157,8 +157,7 @@ TEST(Mocq, OnAUniformGridTheErrorIsTheAuthors) {
   Built theirs(AuthorsPeriodicError({kWeight}, 2, nn::Coefficient{}));
   RefTensor w = ref({kRows, kCols}, {});
   for (int i = 0; i < kRows * kCols; ++i) w.v.push_back(-0.9 * s + 1.8 * s * i / (kRows * kCols));
-  const RefMap leaves = {
-      {kWeight, w}, {"w.representatives", ref({1, 4}, grid)}};
+  const RefMap leaves = {{kWeight, w}, {"w.representatives", ref({1, 4}, grid)}};
   const auto a = interpret(ours.graph, leaves, {ours.value, ours.gradients[0].second});
   const auto b = interpret(theirs.graph, leaves, {theirs.value, theirs.gradients[0].second});
   const double unit = s * s / (std::numbers::pi * std::numbers::pi);

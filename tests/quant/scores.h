@@ -63,7 +63,6 @@ inline nn::Trainer reference(std::int64_t hidden = 40) {
   return trainer;
 }
 
-
 // Small coloured noise with the label in a channel's mean.
 class Noise final : public BatchSource {
  public:
