@@ -13,6 +13,20 @@ namespace {
 
 constexpr double kHalfPi = std::numbers::pi / 2;
 
+// tan(pi/2 u) for u in [0, 1) by its partial fractions, 4/pi u sum_k 1 / ((2k-1)^2 - u^2): the pole
+// at 1 exactly, the rest, which is smooth, as a series in u^2. Error below 3e-8 of the value.
+// Unlike sin and cos these are instructions that every fused update compiles.
+Value tan_half_pi(Value u) {
+  // sum over k >= 2 of (2k-1)^-2n, n = 1, 2, ...
+  constexpr double kSeries[] = {0.23370055013616982,   0.014678031604192054,  0.0014470766409421654,
+                                1.5517902529611931e-4, 1.7041363044825489e-5, 1.8858485831163e-6,
+                                2.092405192e-7,        2.32371573e-8};
+  const Value t = ops::square(u);
+  Value rest = u.graph().constant(kSeries[std::size(kSeries) - 1]);
+  for (std::size_t i = std::size(kSeries) - 1; i-- > 0;) rest = rest * t + kSeries[i];
+  return u * (1.0 / (1.0 - t) + rest) * (2 / kHalfPi);
+}
+
 double geometric(double begin, double end, double share) {
   return begin * std::pow(end / begin, share);
 }
@@ -35,11 +49,11 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   const Value inside = ops::greater(half, 0.0);
   const Value h = ops::maximum(half, 1e-12);
   const Value u = ops::minimum(ops::abs(apart) / h, 1 - guard_);
-  const Value angle = u * kHalfPi, cosine = ops::cos(angle), unit = h * (1 / kHalfPi);
+  const Value unit = h * (1 / kHalfPi);
   nn::WeightTerm out;
-  out.value =
-      ops::sum(ops::where(inside, -ops::log(cosine) * ops::square(unit), 0.5 * ops::square(apart)));
-  out.gradient = ops::where(inside, ops::sign(apart) * (ops::sin(angle) / cosine) * unit, apart);
+  out.value = ops::sum(ops::where(inside, -ops::log(ops::cos(u * kHalfPi)) * ops::square(unit),
+                                  0.5 * ops::square(apart)));
+  out.gradient = ops::where(inside, ops::sign(apart) * tan_half_pi(u) * unit, apart);
   return out;
 }
 
