@@ -255,6 +255,7 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
 }
 
 CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
+  plan.require_plain(name());
   plan_ = plan;
   if (resuming) return {};
   check(data_ != nullptr, "adaround needs calibration data: calibrate() comes before begin()");

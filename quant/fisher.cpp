@@ -68,6 +68,7 @@ Importance fisher_information(const Graph& inference, const State& state,
 
 CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
                                      bool resuming) {
+  plan.require_plain(name());
   plan_ = plan;
   if (resuming) return {};
   check(data_ != nullptr, "fisher needs calibration data: calibrate() comes before begin()");

@@ -183,6 +183,15 @@ std::vector<const TensorPlan*> CompressionPlan::sharers(const TensorPlan& item) 
   return out;
 }
 
+void CompressionPlan::require_plain(const std::string& method) const {
+  for (const auto& item : tensors) {
+    check(!item.choice || (item.choice->sparse == 0 && item.shares.empty()), method, ": '",
+          item.name, "' is to have a ",
+          item.shares.empty() ? "sparse correction" : "shared codebook",
+          "; dc, idc and lc fit those");
+  }
+}
+
 std::string CompressionPlan::text() const {
   std::size_t name_width = 16, shape_width = 14;
   for (const auto& item : tensors) {

@@ -66,6 +66,9 @@ struct CompressionPlan {
   std::vector<TensorPlan> tensors;
   // The tensors that share their entries with `item`, itself among them, in order.
   std::vector<const TensorPlan*> sharers(const TensorPlan& item) const;
+  // Throws Error naming the tensor when one is to have a sparse correction or a shared codebook:
+  // for methods that fit every tensor on its own.
+  void require_plain(const std::string& method) const;
   // A table: tensor, shape, encoding or why it is skipped.
   std::string text() const;
 };

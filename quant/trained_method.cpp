@@ -51,12 +51,7 @@ double TrainingSchedule::rate(double epoch) const {
 }
 
 CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
-  for (const auto& item : plan.tensors) {
-    check(!item.choice || (item.choice->sparse == 0 && item.shares.empty()), name(), ": '",
-          item.name, "' is to have a ",
-          item.shares.empty() ? "sparse correction" : "shared codebook",
-          "; dc, idc and lc fit those");
-  }
+  plan.require_plain(name());
   check_plan(plan);
   plan_ = plan;
   CStepReport report;

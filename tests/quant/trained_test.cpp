@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "nn/schedule.h"
+#include "quant/adaround.h"
 #include "quant/compress.h"
+#include "quant/fisher.h"
 #include "quant/lc.h"
 #include "quant/mocq.h"
 #include "quant/qar.h"
@@ -172,6 +174,29 @@ TEST(Qat, RefusesPlansItCannotServe) {
   EXPECT_NE(error_of(QatKind::twn, 2, 0).find("twn makes three levels"), std::string::npos);
   EXPECT_NE(error_of(QatKind::lsq, 2, 2).find("one codebook for the tensor"), std::string::npos);
   EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
+}
+
+TEST(Plan, MethodsOfSingleTensorsRefuseSharedCodebooksAndCorrections) {
+  nn::Trainer trainer = reference(10);
+  Policy shared{{CodebookSpec::adaptive(2), 0}}, sparse{{CodebookSpec::adaptive(2), 0, 0.01}};
+  shared.shared = {"fc.*weight"};
+  FisherCompression fisher;
+  AdaRound adaround(AdaRoundOptions{});
+  QatOptions options;
+  options.kind = QatKind::lsq;
+  Qat lsq(options);
+  for (Method* method : std::initializer_list<Method*>{&fisher, &adaround, &lsq}) {
+    const auto error_of = [&](const Policy& policy) {
+      const auto plan = plan_compression(trainer.parameters(), trainer.state(), policy);
+      return test::error_of([&] { method->begin(trainer, plan, false); });
+    };
+    EXPECT_EQ(error_of(shared), method->name() +
+                                    ": 'fc1.weight' is to have a shared codebook; dc, idc and lc "
+                                    "fit those");
+    EXPECT_EQ(error_of(sparse), method->name() +
+                                    ": 'fc1.weight' is to have a sparse correction; dc, idc and lc "
+                                    "fit those");
+  }
 }
 
 TEST(Spectral, VectorsAreOrthonormalAndExplainTheMost) {
