@@ -35,10 +35,12 @@ CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t
   CompressRecipe out = *this;
   if (method(name)->epochs() == 0) return out;  // does not train
   quant::Alternation& steps = out.lc.alternation;
-  const int was = steps.steps;
+  const int was = steps.steps, step_was = steps.epochs;
   steps = scaled(steps, epochs);
   steps.lr_decay = respread(steps.lr_decay, was, steps.steps);
   out.trained.schedule.epochs = static_cast<int>(epochs);
+  // What the penalty does in a step is lr * mu * updates: shorter steps need more of it.
+  out.lc.mu *= static_cast<double>(step_was) / steps.epochs;
   out.lc.mu_growth = respread(out.lc.mu_growth, was, steps.steps);
   const std::int64_t got = out.method(name)->epochs();
   check(got == epochs, "--epochs ", epochs, ": method ", name, " would train ", got,
