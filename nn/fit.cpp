@@ -125,15 +125,21 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   };
   while (position.epoch < options.epochs) {
     const std::int64_t epoch = position.epoch;
-    if (options.before_epoch) options.before_epoch(epoch, position.step == 0);
+    const double steps = static_cast<double>(trainer.steps_per_epoch(data));
+    const auto at = [&](std::int64_t step) {
+      return static_cast<double>(epoch) + static_cast<double>(step) / steps;
+    };
+    if (options.before_epoch) options.before_epoch(at(position.step));
     const EpochReport report =
         trainer.train_epoch(data, position, options.lr, [&](const StepReport& step) {
           observer.on_step(step);
-          if (step.step < step.steps) save_when_due();
+          if (step.step == step.steps) return;  // the rest of an epoch's end is below
+          if (options.after_update) options.after_update(at(step.step - 1), at(step.step));
+          save_when_due();
         });
     if (report.finished) {
       report_terms(observer, epoch, trainer.terms());
-      if (options.after_epoch) options.after_epoch(epoch);
+      if (options.after_update) options.after_update(at(report.steps - 1), at(report.steps));
       result.loss = report.loss;
       std::optional<Evaluation> test;
       if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs)) {

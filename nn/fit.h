@@ -56,9 +56,11 @@ struct FitOptions {
   std::string phase = "train";  // for messages, and part of what a resume must agree with
   std::int64_t epochs = 20;
   std::function<double(double)> lr;
-  // Called between epochs; `fresh` is false when an epoch is entered in its middle after a resume.
-  std::function<void(std::int64_t epoch, bool fresh)> before_epoch = nullptr;
-  std::function<void(std::int64_t epoch)> after_epoch = nullptr;
+  // Before an epoch's first update (a whole number), or where a resume enters it.
+  std::function<void(double epoch)> before_epoch = nullptr;
+  // After every update, which took training from one fractional epoch to the other; the last update
+  // of an epoch ends at a whole number.
+  std::function<void(double from, double to)> after_update = nullptr;
   const BatchSource* test = nullptr;  // evaluated every `test_every` epochs when given
   std::int64_t test_every = 1;
   std::filesystem::path checkpoint;  // none when empty

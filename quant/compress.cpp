@@ -54,11 +54,9 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   fit.resume = options.resume;
   fit.config = options.config;
   fit.observer = options.observer;
-  fit.before_epoch = [&](std::int64_t epoch, bool fresh) {
-    method.before_epoch(trainer, epoch, fresh);
-  };
-  fit.after_epoch = [&](std::int64_t epoch) {
-    if (const auto step = method.after_epoch(trainer, epoch)) report(*step);
+  fit.before_epoch = [&](double epoch) { method.before_epoch(trainer, epoch); };
+  fit.after_update = [&](double from, double to) {
+    if (const auto step = method.after_update(trainer, from, to)) report(*step);
   };
 
   nn::Position position;

@@ -34,8 +34,8 @@ class FisherCompression final : public Method, public Calibrated {
   double learning_rate(double) const override { return 0; }
   void calibrate(const BatchSource& data) override { data_ = &data; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer&, std::int64_t, bool) override {}
-  std::optional<CStepReport> after_epoch(nn::Trainer&, std::int64_t) override {
+  void before_epoch(nn::Trainer&, double) override {}
+  std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {
     return std::nullopt;
   }
   Codebooks codebooks(const nn::Trainer& trainer) const override;

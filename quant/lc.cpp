@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kTarget = ".lc_target";
 constexpr const char* kMultiplier = ".lc_multiplier";
+constexpr double kRounding = 1e-9;  // of epochs that are sums of fractions
 
 std::vector<float> weights_of(const State& state, const std::string& name) {
   return state.get(name).to_vector<float>();
@@ -28,6 +29,15 @@ CStepReport compress_directly(State& state, const CompressionPlan& plan, const C
   return report;
 }
 
+// Training goes on from the quantized weights.
+void take_decoded(State& state, const Codebooks& codebooks) {
+  for (const auto& [name, c] : codebooks) {
+    Tensor w(DType::f32, c.shape);
+    c.decode(w.span<float>());
+    state.set(name, w);
+  }
+}
+
 }  // namespace
 
 CStepReport DirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool) {
@@ -39,28 +49,24 @@ Codebooks DirectCompression::codebooks(const nn::Trainer& trainer) const {
   return load_codebooks(trainer.state(), plan_);
 }
 
-Alternation::Where Alternation::at(double epoch) const {
-  Where out;
-  if (epoch < first_epochs) {
-    out.fraction = epoch / first_epochs;
-    out.epoch = static_cast<std::int64_t>(epoch);
-    out.last = out.epoch + 1 == first_epochs;
-    return out;
-  }
-  const double rest = epoch - first_epochs;
-  out.step = 1 + static_cast<std::int64_t>(rest / epochs);
-  const double inside = rest - static_cast<double>(out.step - 1) * epochs;
-  out.epoch = static_cast<std::int64_t>(inside);
-  out.last = out.epoch + 1 == epochs;
-  out.fraction = inside / epochs;
-  return out;
+std::int64_t Alternation::total_epochs() const {
+  if (steps == 0) return 0;
+  return static_cast<std::int64_t>(std::ceil(first_epochs + (steps - 1) * epochs - kRounding));
+}
+
+std::int64_t Alternation::complete(double epoch) const {
+  if (epoch >= static_cast<double>(total_epochs())) return steps;
+  const double rest = epoch - first_epochs + kRounding;
+  if (rest < 0 || steps < 2) return 0;
+  return std::min<std::int64_t>(steps - 1, 1 + static_cast<std::int64_t>(rest / epochs));
 }
 
 double Alternation::rate(double epoch) const {
-  const Where where = at(epoch);
-  const double start = lr * std::pow(lr_decay, static_cast<double>(where.step));
-  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * where.fraction));
-  return start * (lr_final + (1 - lr_final) * half_cosine);
+  const auto step = static_cast<double>(complete(epoch));
+  const double inside =
+      step == 0 ? epoch / first_epochs : (epoch - first_epochs) / epochs - (step - 1);
+  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::max(0.0, inside)));
+  return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine);
 }
 
 CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
@@ -68,34 +74,18 @@ CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const Compres
   plan_ = plan;
   if (resuming) return {};
   CStepReport report = compress_directly(trainer.state(), plan, {}, 0);
-  const Codebooks fitted = codebooks(trainer);
-  for (const auto& [name, c] : fitted) {
-    Tensor w(DType::f32, c.shape);
-    c.decode(w.span<float>());
-    trainer.state().set(name, w);
-  }
+  take_decoded(trainer.state(), codebooks(trainer));
+  if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
 }
 
-void IteratedDirectCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  if (fresh && alternation_.reset_momentum &&
-      alternation_.at(static_cast<double>(epoch)).epoch == 0) {
-    trainer.reset_optimizer();
-  }
-}
-
-std::optional<CStepReport> IteratedDirectCompression::after_epoch(nn::Trainer& trainer,
-                                                                  std::int64_t epoch) {
-  const auto where = alternation_.at(static_cast<double>(epoch));
-  if (!where.last) return std::nullopt;
-  CStepReport report =
-      compress_directly(trainer.state(), plan_, codebooks(trainer), where.step + 1);
-  // Training goes on from the quantized weights.
-  for (const auto& [name, c] : codebooks(trainer)) {
-    Tensor w(DType::f32, c.shape);
-    c.decode(w.span<float>());
-    trainer.state().set(name, w);
-  }
+std::optional<CStepReport> IteratedDirectCompression::after_update(nn::Trainer& trainer,
+                                                                   double from, double to) {
+  const std::int64_t step = alternation_.complete(to);
+  if (step == alternation_.complete(from)) return std::nullopt;
+  CStepReport report = compress_directly(trainer.state(), plan_, codebooks(trainer), step);
+  take_decoded(trainer.state(), codebooks(trainer));
+  if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
 }
 
@@ -122,7 +112,7 @@ double LearningCompression::mu(std::int64_t step) const {
 
 double LearningCompression::learning_rate(double epoch) const {
   const double rate = options_.alternation.rate(epoch);
-  return options_.clip_rate ? std::min(rate, 1.0 / mu(options_.alternation.at(epoch).step)) : rate;
+  return options_.clip_rate ? std::min(rate, 1.0 / mu(options_.alternation.complete(epoch))) : rate;
 }
 
 // target = Delta(Theta) + lambda / mu
@@ -150,25 +140,24 @@ CStepReport LearningCompression::begin(nn::Trainer& trainer, const CompressionPl
       if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
     }
     set_targets(state, codebooks(trainer), mu(0));
+    if (options_.alternation.reset_momentum) trainer.reset_optimizer();
   }
   trainer.add_objective(std::make_shared<QuadraticPenalty>(plan));
   return report;
 }
 
-void LearningCompression::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  const auto where = options_.alternation.at(static_cast<double>(epoch));
-  trainer.set(nn::coefficient_input("lc"), mu(where.step));
-  if (fresh && where.epoch == 0 && options_.alternation.reset_momentum) trainer.reset_optimizer();
+void LearningCompression::before_epoch(nn::Trainer& trainer, double epoch) {
+  trainer.set(nn::coefficient_input("lc"), mu(options_.alternation.complete(epoch)));
 }
 
-std::optional<CStepReport> LearningCompression::after_epoch(nn::Trainer& trainer,
-                                                            std::int64_t epoch) {
-  const auto where = options_.alternation.at(static_cast<double>(epoch));
-  if (!where.last) return std::nullopt;
+std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& trainer, double from,
+                                                             double to) {
+  const std::int64_t step = options_.alternation.complete(to);
+  if (step == options_.alternation.complete(from)) return std::nullopt;
   State& state = trainer.state();
-  const double m = mu(where.step);
+  const double m = mu(options_.alternation.complete(from));
   CStepReport report;
-  report.step = where.step + 1;
+  report.step = step;
   report.mu = m;
   const auto shifted = [&](const std::string& name) {
     std::vector<float> w = weights_of(state, name);
@@ -201,7 +190,9 @@ std::optional<CStepReport> LearningCompression::after_epoch(nn::Trainer& trainer
     squares += norm;
   }
   report.distance = std::sqrt(total / std::max(squares, 1e-300));
-  set_targets(state, fitted, mu(where.step + 1));
+  set_targets(state, fitted, mu(step));
+  trainer.set(nn::coefficient_input("lc"), mu(step));
+  if (options_.alternation.reset_momentum) trainer.reset_optimizer();
   return report;
 }
 

@@ -14,8 +14,8 @@ class DirectCompression final : public Method {
   std::int64_t epochs() const override { return 0; }
   double learning_rate(double) const override { return 0; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer&, std::int64_t, bool) override {}
-  std::optional<CStepReport> after_epoch(nn::Trainer&, std::int64_t) override {
+  void before_epoch(nn::Trainer&, double) override {}
+  std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {
     return std::nullopt;
   }
   Codebooks codebooks(const nn::Trainer& trainer) const override;
@@ -24,27 +24,22 @@ class DirectCompression final : public Method {
   CompressionPlan plan_;
 };
 
-// Steps of some epochs of training, each followed by a C step; the first may be longer.
+// Steps of some epochs of training, or of a part of one, each followed by a C step; the first may
+// be longer. A C step comes after the update that completes its step.
 struct Alternation {
   int steps = 40;
-  int epochs = 20;  // of one step
-  int first_epochs = 40;
+  double epochs = 20;  // of one step
+  double first_epochs = 40;
   double lr = 0.09;        // of the first step
   double lr_decay = 0.98;  // per step
   // Within a step the rate falls to this share of its start by half a cosine; 1 keeps it constant.
   double lr_final = 1;
   bool reset_momentum = true;  // at the start of every step
 
-  std::int64_t total_epochs() const {
-    return steps == 0 ? 0 : first_epochs + static_cast<std::int64_t>(steps - 1) * epochs;
-  }
-  struct Where {
-    std::int64_t step = 0;   // 0-based
-    std::int64_t epoch = 0;  // within the step
-    bool last = false;       // last epoch of its step
-    double fraction = 0;     // of the step, for fractional epochs
-  };
-  Where at(double epoch) const;
+  // Training takes whole epochs; the last step lasts to their end.
+  std::int64_t total_epochs() const;
+  // Steps that are complete at this fractional epoch: also the 0-based index of the one under way.
+  std::int64_t complete(double epoch) const;
   double rate(double epoch) const;
 };
 
@@ -56,8 +51,8 @@ class IteratedDirectCompression final : public Method {
   std::int64_t epochs() const override { return alternation_.total_epochs(); }
   double learning_rate(double epoch) const override { return alternation_.rate(epoch); }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
-  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  void before_epoch(nn::Trainer&, double) override {}
+  std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
   Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  private:
@@ -83,8 +78,8 @@ class LearningCompression final : public Method {
   double learning_rate(double epoch) const override;
   double mu(std::int64_t step) const;
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
-  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  void before_epoch(nn::Trainer& trainer, double epoch) override;
+  std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
   Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  private:

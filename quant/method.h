@@ -39,10 +39,11 @@ class Method {
   virtual void set_data(const BatchSource& /*data*/) {}
   // Adds objectives and state to a trained network. When resuming, the state is already there.
   virtual CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) = 0;
-  // `fresh` is false when training goes on inside the epoch after a resume.
-  virtual void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) = 0;
-  // A C step, when one is due after this epoch.
-  virtual std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) = 0;
+  // Before the first update of an epoch, a whole number, or where a resume enters it.
+  virtual void before_epoch(nn::Trainer& trainer, double epoch) = 0;
+  // After an update, which took training from one fractional epoch to the other (the last of an
+  // epoch: to a whole number). A C step, when one is due.
+  virtual std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) = 0;
   // The current codebooks: what hardening stores.
   virtual Codebooks codebooks(const nn::Trainer& trainer) const = 0;
 };

@@ -120,9 +120,8 @@ void Mocq::attach(nn::Trainer& trainer) {
       names, choice(names.front())->spec.bits(), coefficient));
 }
 
-void Mocq::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  if (fresh && !options_.authors) options_.forward.before_epoch(trainer, epoch, schedule().epochs);
-  TrainedMethod::before_epoch(trainer, epoch, fresh);
+void Mocq::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
+  if (!options_.authors) options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }
 
 void Mocq::set_scalars(nn::Trainer& trainer, double progress) {

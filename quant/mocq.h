@@ -77,12 +77,12 @@ class Mocq final : public TrainedMethod {
   // = 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside;
   // c0 = 1e-3 after them.
   double coefficient(double progress) const;
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
   double constant(double progress) const;
 
  protected:
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;
   void attach(nn::Trainer& trainer) override;
+  void start_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
   void set_scalars(nn::Trainer& trainer, double progress) override;
   void finish_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
   Codebooks snap(const nn::Trainer& trainer) const override;

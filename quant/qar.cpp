@@ -116,9 +116,8 @@ void Qar::attach(nn::Trainer& trainer) {
   trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
 
-void Qar::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) {
-  if (fresh) options_.forward.before_epoch(trainer, epoch, schedule().epochs);
-  TrainedMethod::before_epoch(trainer, epoch, fresh);
+void Qar::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
+  options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }
 
 void Qar::set_scalars(nn::Trainer& trainer, double progress) {

@@ -55,11 +55,11 @@ class Qar final : public TrainedMethod {
  public:
   explicit Qar(QarOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return "qar"; }
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
 
  protected:
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;
   void attach(nn::Trainer& trainer) override;
+  void start_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
   void set_scalars(nn::Trainer& trainer, double progress) override;
   void finish_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
   Codebooks snap(const nn::Trainer& trainer) const override;

@@ -61,8 +61,8 @@ void ForwardStages::set_scalars(nn::Trainer& trainer, double progress) const {
   trainer.set(kLive, finishing(progress) ? 0 : 1);
 }
 
-void ForwardStages::before_epoch(nn::Trainer& trainer, std::int64_t epoch,
-                                 std::int64_t epochs) const {
+void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
+                                std::int64_t epochs) const {
   const auto progress = [&](std::int64_t e) {
     return static_cast<double>(e) / static_cast<double>(std::max<std::int64_t>(epochs, 1));
   };

@@ -40,7 +40,7 @@ struct ForwardStages {
   bool finishing(double progress) const { return hard_from < 1 && progress >= finish_from; }
   void set_scalars(nn::Trainer& trainer, double progress) const;
   // Called before every epoch: the last stage holds the weights, so what they had of momentum goes.
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
+  void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };
 
 }  // namespace tessera::quant

@@ -66,11 +66,15 @@ CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& pl
   return report;
 }
 
-void TrainedMethod::before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool) {
-  set_scalars(trainer, static_cast<double>(epoch) / std::max(schedule_.epochs, 1));
+void TrainedMethod::before_epoch(nn::Trainer& trainer, double epoch) {
+  const double whole = std::floor(epoch);
+  if (epoch == whole) start_epoch(trainer, static_cast<std::int64_t>(whole));
+  set_scalars(trainer, whole / std::max(schedule_.epochs, 1));
 }
 
-std::optional<CStepReport> TrainedMethod::after_epoch(nn::Trainer& trainer, std::int64_t epoch) {
+std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, double, double to) {
+  if (to != std::floor(to)) return std::nullopt;
+  const std::int64_t epoch = static_cast<std::int64_t>(to) - 1;
   finish_epoch(trainer, epoch);
   CStepReport report;
   report.step = epoch + 1;

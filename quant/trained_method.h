@@ -21,8 +21,8 @@ class TrainedMethod : public Method {
   double learning_rate(double epoch) const override { return schedule_.rate(epoch); }
   void set_data(const BatchSource& data) override { samples_ = data.samples(); }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) final;
-  void before_epoch(nn::Trainer& trainer, std::int64_t epoch, bool fresh) override;
-  std::optional<CStepReport> after_epoch(nn::Trainer& trainer, std::int64_t epoch) override;
+  void before_epoch(nn::Trainer& trainer, double epoch) final;
+  std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) final;
   Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  protected:
@@ -34,7 +34,9 @@ class TrainedMethod : public Method {
   virtual void prepare(nn::Trainer& /*trainer*/, const Codebooks& /*direct*/) {}
   // Objectives, transform and loss; also when resuming.
   virtual void attach(nn::Trainer& trainer) = 0;
-  // Scalars of this epoch (`progress` in [0, 1)); `fresh` as in Method::before_epoch.
+  // Before the first update of an epoch, not where a resume enters one.
+  virtual void start_epoch(nn::Trainer& /*trainer*/, std::int64_t /*epoch*/) {}
+  // Scalars of this epoch (`progress` in [0, 1)).
   virtual void set_scalars(nn::Trainer& /*trainer*/, double /*progress*/) {}
   // After every epoch before the snap: what a method keeps between epochs.
   virtual void finish_epoch(nn::Trainer& /*trainer*/, std::int64_t /*epoch*/) {}

@@ -192,8 +192,8 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
   add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
   add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
-  add("lc-epochs", flag(steps.epochs), "epochs of a step");
-  add("first-epochs", flag(steps.first_epochs), "epochs of the first step");
+  add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step; a part of one will do");
+  add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
   add("lr", flag(steps.lr, "X"), "learning rate of the first step");
   add("lr-decay", flag(steps.lr_decay, "X"), "its factor per step");
   add("lr-final", flag(steps.lr_final, "X"),
@@ -222,8 +222,8 @@ void CompressRecipe::validate() const {
   check_positive("--mu", lc.mu);
   check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
   check_range("--lc-steps", steps.steps, 1, 1e5);
-  check_range("--lc-epochs", steps.epochs, 1, 1e5);
-  check_range("--first-epochs", steps.first_epochs, 1, 1e5);
+  check_range("--lc-epochs", steps.epochs, 1e-4, 1e5);
+  check_range("--first-epochs", steps.first_epochs, 1e-4, 1e5);
   check_augment("--augment", augment);
   trained.validate();
   check_range("--activation-bits", activation_bits, 0, 8);
@@ -265,8 +265,8 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   }
   const auto& steps = lc.alternation;
   out["steps"] = std::to_string(steps.steps);
-  out["step_epochs"] = std::to_string(steps.epochs);
-  out["first_epochs"] = std::to_string(steps.first_epochs);
+  out["step_epochs"] = exact(steps.epochs);
+  out["first_epochs"] = exact(steps.first_epochs);
   out["lr"] = exact(steps.lr);
   out["lr_decay"] = exact(steps.lr_decay);
   out["lr_final"] = exact(steps.lr_final);

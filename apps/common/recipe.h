@@ -86,10 +86,10 @@ struct CompressRecipe {
   nn::TrainerOptions trainer(std::uint64_t seed) const;
   // Every name that method() takes, for lists and --methods all.
   static std::vector<std::string> method_names();
-  // With the schedule of a method scaled to this many epochs of training, all together: shares of
-  // the steps stay as they are, rates go from the same start to the same end, and so does LC's mu
-  // times the epochs of a step. A method that does not train stays as it is. Throws Error for a
-  // method that cannot be scaled.
+  // With the schedule of a method scaled to this many epochs of training, all together: as many
+  // steps with the same rates, each the same share of the whole, and LC's mu times the epochs of a
+  // step as it was. A method that does not train stays as it is. Throws Error for a method that
+  // cannot be scaled.
   CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
   std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
   quant::ActivationOptions activation_options() const;

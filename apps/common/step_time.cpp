@@ -50,7 +50,7 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                             recipe.policy(codebook, group_rows));
   method->begin(trainer, plan, false);
-  method->before_epoch(trainer, 0, true);
+  method->before_epoch(trainer, 0);
   return median_step(trainer, training_data(task, kSeed, recipe.augment), method->learning_rate(0));
 }
 

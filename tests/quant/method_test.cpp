@@ -56,12 +56,23 @@ TEST(Plan, RefusesWhatCannotWork) {
 TEST(Alternation, FirstStepIsLonger) {
   const Alternation a{.steps = 3, .epochs = 2, .first_epochs = 5, .lr = 1, .lr_decay = 0.5};
   EXPECT_EQ(a.total_epochs(), 9);
-  EXPECT_TRUE(a.at(4).last);
-  EXPECT_EQ(a.at(4).step, 0);
-  EXPECT_EQ(a.at(5).step, 1);
-  EXPECT_EQ(a.at(5).epoch, 0);
-  EXPECT_TRUE(a.at(8).last);
+  EXPECT_EQ(a.complete(4.99), 0);
+  EXPECT_EQ(a.complete(5), 1);
+  EXPECT_EQ(a.complete(6.99), 1);
+  EXPECT_EQ(a.complete(7), 2);
+  EXPECT_EQ(a.complete(8.99), 2);
+  EXPECT_EQ(a.complete(9), 3);
   EXPECT_DOUBLE_EQ(a.rate(8), 0.25);
+}
+
+TEST(Alternation, StepsMayBeShorterThanAnEpoch) {
+  const Alternation a{.steps = 4, .epochs = 0.7, .first_epochs = 0.7, .lr = 1, .lr_decay = 0.5};
+  EXPECT_EQ(a.total_epochs(), 3);
+  EXPECT_EQ(a.complete(0.69), 0);
+  EXPECT_EQ(a.complete(3 * 0.7), 3);
+  EXPECT_EQ(a.complete(2.99), 3);  // the last step lasts to the end of the epoch
+  EXPECT_EQ(a.complete(3), 4);
+  EXPECT_DOUBLE_EQ(a.rate(2.9), 0.125);
 }
 
 LcOptions lc_options(bool augmented = true) {
@@ -96,6 +107,26 @@ TEST(Lc, EndsOnItsCodebookAndBeatsDirectCompression) {
   State final_state = decoded_state(t.state(), learned.codebooks);
   const double after_lc = evaluate(final_state, data).accuracy;
   EXPECT_GT(after_lc, after_dc + 0.05) << "reference " << before;
+}
+
+TEST(Lc, StepsWithinAnEpoch) {
+  nn::Trainer t = reference(10);
+  const Scores data;
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  LcOptions options = lc_options();
+  options.alternation.epochs = 0.5;
+  options.alternation.first_epochs = 1;
+  options.mu *= 6;
+  LearningCompression lc(options);
+  EXPECT_EQ(lc.epochs(), 8);
+  const auto learned = compress(t, data, plan, lc);
+  ASSERT_EQ(learned.c_steps.size(), 15u);
+  for (std::size_t i = 0; i < learned.c_steps.size(); ++i) {
+    EXPECT_EQ(learned.c_steps[i].step, static_cast<std::int64_t>(i));
+    if (i > 0) EXPECT_NEAR(learned.c_steps[i].mu, 6e-2 * std::pow(1.5, i - 1), 1e-6);
+  }
+  EXPECT_LT(learned.c_steps.back().distance, 0.02);
+  EXPECT_EQ(learned.c_steps.back().changed, 0);
 }
 
 TEST(Lc, QuadraticPenaltyKeepsMultipliersAtZero) {

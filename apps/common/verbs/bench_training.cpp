@@ -150,7 +150,8 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
                                               recipes.compress.policy(bench.codebook, 0));
     other.method->begin(other.trainer, plan, false);
     // The middle of the schedule, where all its parts are at work.
-    other.method->before_epoch(other.trainer, other.method->epochs() / 2, true);
+    other.method->before_epoch(other.trainer,
+                               std::floor(static_cast<double>(other.method->epochs()) / 2));
     other.timer.emplace(other.trainer, data);
   }
   for (int r = 0; r < bench.repeat; ++r) {

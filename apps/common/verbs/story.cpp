@@ -48,8 +48,8 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   add("seed", text_flag(seed_text, "N"), "of initial weights and batch order");
   add("ref-epochs", flag(training.epochs), "epochs of the reference");
   add("lc-steps", flag(steps.steps), "steps of iDC and LC");
-  add("lc-epochs", flag(steps.epochs), "epochs of a step");
-  add("first-epochs", flag(steps.first_epochs), "epochs of the first step");
+  add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step");
+  add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
   run.add_writing_flags(options);
   if (!parse_flags(args, {benchmark.name + " [flags]", story.about + "."}, options)) {
     return kExitDone;
