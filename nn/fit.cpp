@@ -77,13 +77,20 @@ void report_terms(Observer& observer, std::int64_t epoch, const std::vector<Term
   observer.on_event("objectives", objectives);
 }
 
-void save(const Trainer& trainer, const FitOptions& options, const Position& position) {
+double exact_number(const CheckpointInfo& info, const char* name) {
+  const auto found = info.extra.find(name);
+  return found == info.extra.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
+}
+
+void save(const Trainer& trainer, const FitOptions& options, const Position& position,
+          double seconds) {
   CheckpointInfo info;
   info.epoch = position.epoch;
   info.step = position.step;
   info.seed = trainer.options().seed;
   info.config = full_config(trainer, options);
   info.extra["loss_sum"] = exact_text(position.loss_sum);
+  info.extra["seconds"] = exact_text(position.seconds + seconds);
   save_checkpoint(options.checkpoint, trainer.state(), info);
 }
 
@@ -99,8 +106,8 @@ bool resume_from(Trainer& trainer, const FitOptions& options, Position& position
   trainer.state() = std::move(saved.state);
   position.epoch = saved.info.epoch;
   position.step = saved.info.step;
-  const auto sum = saved.info.extra.find("loss_sum");
-  position.loss_sum = sum == saved.info.extra.end() ? 0 : std::strtod(sum->second.c_str(), nullptr);
+  position.loss_sum = exact_number(saved.info, "loss_sum");
+  position.seconds = exact_number(saved.info, "seconds");
   return true;
 }
 
@@ -116,11 +123,12 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   Observer none;
   Observer& observer = options.observer ? *options.observer : none;
   observer.on_begin(options.phase, options.epochs, position);
-  auto saved_at = Clock::now();
+  const auto start = Clock::now();
+  auto saved_at = start;
   const auto save_when_due = [&](bool now = false) {
     const double age = std::chrono::duration<double>(Clock::now() - saved_at).count();
     if (options.checkpoint.empty() || !(now || age >= options.checkpoint_seconds)) return;
-    save(trainer, options, position);
+    save(trainer, options, position, std::chrono::duration<double>(Clock::now() - start).count());
     saved_at = Clock::now();
   };
   while (position.epoch < options.epochs) {

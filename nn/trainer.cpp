@@ -15,26 +15,9 @@ namespace {
 
 constexpr const char* kUpdates = "optimizer.updates";
 
-Shape batched(const Shape& sample) {
-  Shape shape{kBatch};
-  for (const Dim d : sample.dims()) shape.push_back(d);
-  return shape;
-}
-
-Shape with_rows(const Shape& sample, std::int64_t n) {
-  return batched(sample).bind(n);
-}
-
 // Gradients of weights (matrices, kernels) are decayed and compressed; biases and scales are not.
 bool is_weight(const ParameterSpec& p) {
   return p.type.shape.rank() >= 2;
-}
-
-// Logits before this one by size; of equal ones the first comes first, NaN counts as the largest.
-std::int64_t rank_of(const float* row, std::int64_t classes, std::int32_t label) {
-  const float own = row[label];
-  return std::count_if(row, row + label, [&](float v) { return !(v < own); }) +
-         std::count_if(row + label + 1, row + classes, [&](float v) { return !(v <= own); });
 }
 
 // The factor that brings the gradients' common norm to at most `limit`; a NaN stays one.
@@ -60,29 +43,6 @@ ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& pa
   return group;
 }
 
-Graph inference_graph(const Module& model, const Shape& sample) {
-  Graph graph(ops::standard_ops());
-  Scope scope(graph);
-  graph.set_output("logits",
-                   model.forward(scope, graph.input("x", {DType::f32, batched(sample), {}})));
-  return graph;
-}
-
-std::int64_t evaluation_batch(const Shape& sample) {
-  constexpr std::int64_t kValues = std::int64_t{1} << 20;
-  return std::clamp<std::int64_t>(kValues / std::max<std::int64_t>(1, sample.numel()), 16, 1000);
-}
-
-Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed) {
-  Model out{Graph(ops::standard_ops()), {}, {}};
-  Scope scope(out.graph);
-  const Value x = out.graph.input("x", {DType::f32, batched(sample), {}});
-  out.graph.set_output("logits", model.forward(scope, x));
-  initialize(out.state, scope.parameters(), seed);
-  initialize(out.state, scope.states(), seed);
-  return out;
-}
-
 Model inference_model(const Trainer& trainer) {
   Model model{inference_graph(trainer.model(), trainer.sample()), {}, {}};
   for (const Node* node : model.graph.states()) {
@@ -105,56 +65,6 @@ void set_weights(Trainer& trainer, const State& weights) {
   }
 }
 
-Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int64_t batch) {
-  Evaluation out;
-  const Shape sample = data.sample_shape();
-  if (batch == 0) batch = evaluation_batch(sample);
-  std::optional<RunContext> context;
-  std::int64_t rows = 0;
-  double loss = 0;
-  Tensor x, y;
-  for (std::int64_t first = 0; first < data.samples(); first += rows) {
-    const std::int64_t n = std::min(batch, data.samples() - first);
-    if (n != rows) {
-      auto at = plans_.find(n);
-      if (at == plans_.end()) {
-        CompileOptions options = options_;
-        options.batch = n;
-        at = plans_.emplace(n, compile(graph_, options)).first;
-      }
-      context.emplace(at->second.context(state));
-      x = Tensor(DType::f32, with_rows(sample, n));
-      y = Tensor(DType::s32, Shape{n});
-      context->bind("x", x);
-      rows = n;
-    }
-    data.fill(-1, first, x, y);
-    context->run();
-    const Tensor& logits = context->output("logits");
-    const auto values = logits.span<float>();
-    const auto labels = y.span<std::int32_t>();
-    const std::int64_t classes = logits.shape()[1].value();
-    for (std::int64_t i = 0; i < n; ++i) {
-      const float* row = values.data() + i * classes;
-      const float* best = std::max_element(row, row + classes);
-      double sum = 0;
-      for (std::int64_t c = 0; c < classes; ++c)
-        sum += std::exp(static_cast<double>(row[c] - *best));
-      const std::int32_t label = labels[static_cast<std::size_t>(i)];
-      check(label >= 0 && label < classes, data.name(), ": label ", label, " of sample ", first + i,
-            " is outside the network's ", classes, " classes");
-      loss += std::log(sum) + *best - row[label];
-      out.correct += best - row == label;
-      out.correct5 += rank_of(row, classes, label) < 5;
-    }
-  }
-  out.samples = data.samples();
-  check(out.samples > 0, data.name(), " has no samples");
-  out.loss = loss / static_cast<double>(out.samples);
-  out.accuracy = static_cast<double>(out.correct) / static_cast<double>(out.samples);
-  return out;
-}
-
 struct Trainer::Values {
   Plan plan;
   RunContext context;
@@ -168,7 +78,7 @@ struct Trainer::Compiled {
   Compiled(Plan p, State& state, const Shape& sample, std::int64_t n)
       : plan(std::move(p)),
         context(plan.context(state)),
-        x(DType::f32, with_rows(sample, n)),
+        x(DType::f32, batched(sample).bind(n)),
         y(DType::s32, Shape{n}) {
     context.bind("x", x);
     context.bind("y", y);
@@ -205,6 +115,7 @@ void Trainer::drop_plans() {
   values_.reset();
   terms_.clear();
   own_.clear();
+  own_states_.clear();
 }
 
 void Trainer::add_objective(std::shared_ptr<const Objective> objective) {
@@ -241,6 +152,13 @@ void Trainer::set(const std::string& input, double value) {
 void Trainer::set_scalars(const Plan& plan, RunContext& context) const {
   for (const auto& [name, value] : scalars_) {
     if (plan.has_input(name)) context.set(name, static_cast<float>(value));
+  }
+}
+
+void Trainer::reset_objectives() {
+  if (!train_graph_ && !objectives_.empty()) build();
+  for (const auto& p : own_states_) {
+    state_->set(p.name, p.init(p.type.shape, options_.seed, p.name));
   }
 }
 
@@ -331,8 +249,9 @@ void Trainer::build() {
   std::vector<Value> weights;
   std::vector<ParameterGroup> groups;
   const auto is_models = [&](const std::string& name) {
-    return std::any_of(parameters_.begin(), parameters_.end(),
-                       [&](const ParameterSpec& p) { return p.name == name; });
+    const auto named = [&](const ParameterSpec& p) { return p.name == name; };
+    return std::any_of(parameters_.begin(), parameters_.end(), named) ||
+           std::any_of(states_.begin(), states_.end(), named);
   };
   for (const auto& p : parameters_) {
     if (is_frozen(p.name)) continue;
@@ -391,11 +310,12 @@ void Trainer::build() {
   add_updates(graph, trained, options_.optimizer);
 
   own_.clear();
+  own_states_.clear();
   for (const auto* made : {&scope.parameters(), &scope.states()}) {
     const bool parameters = made == &scope.parameters();
     for (const auto& p : *made) {
       if (!state_->has(p.name)) state_->set(p.name, p.init(p.type.shape, options_.seed, p.name));
-      if (parameters && !is_models(p.name)) own_.push_back(p);
+      if (!is_models(p.name)) (parameters ? own_ : own_states_).push_back(p);
     }
   }
   for (const auto& p : own_) {
@@ -508,7 +428,7 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
   report.finished = true;
   report.loss = position.loss_sum / static_cast<double>(data.samples());
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  position = {position.epoch + 1, 0, 0};
+  position = {position.epoch + 1, 0, 0, position.seconds};
   return report;
 }
 

@@ -12,6 +12,7 @@
 #include "core/batch_source.h"
 #include "core/compile.h"
 #include "core/model.h"
+#include "nn/evaluator.h"
 #include "nn/objective.h"
 #include "ops/build.h"
 
@@ -45,37 +46,6 @@ struct TrainerOptions {
   std::function<bool(const std::string&)> frozen = nullptr;
 };
 
-struct Evaluation {
-  double loss = 0;      // mean cross-entropy
-  double accuracy = 0;  // share of samples
-  std::int64_t correct = 0, samples = 0;
-  std::int64_t correct5 = 0;  // the label is among the five largest logits
-  double error_percent() const { return 100.0 * (1.0 - accuracy); }
-};
-
-// Samples at once where nobody says: 1000, fewer for large ones, so that activations stay in
-// bounds.
-std::int64_t evaluation_batch(const Shape& sample);
-
-// Runs an inference graph (input "x" [batch, ...], output "logits" [batch, classes]) over a data
-// set. Plans are compiled once per batch size; a change of the state's values needs no new plan.
-class Evaluator {
- public:
-  explicit Evaluator(Graph graph, CompileOptions options = {})
-      : graph_(std::move(graph)), options_(options) {}
-  // batch 0: evaluation_batch().
-  Evaluation operator()(State& state, const BatchSource& data, std::int64_t batch = 0);
-  const Graph& graph() const { return graph_; }
-
- private:
-  Graph graph_;
-  CompileOptions options_;
-  std::map<std::int64_t, Plan> plans_;
-};
-
-// x [batch, sample...] -> logits, with the modules in inference form.
-Graph inference_graph(const Module& model, const Shape& sample);
-
 class Trainer;
 // The trained network: its inference graph and a copy of the parameters and states that it reads.
 Model inference_model(const Trainer& trainer);
@@ -83,13 +53,11 @@ Model inference_model(const Trainer& trainer);
 // what the model lacks, or has with another type.
 void set_weights(Trainer& trainer, const State& weights);
 
-// The untrained network.
-Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed = 1);
-
 // Where in an epoch training stands; a checkpoint stores it.
 struct Position {
   std::int64_t epoch = 0, step = 0;
   double loss_sum = 0;  // over the samples of this epoch so far
+  double seconds = 0;   // of training before this process went on with it
 };
 
 struct StepReport {
@@ -139,6 +107,8 @@ class Trainer {
   void set(const std::string& input, double value);
   // Momentum (and Adam's moments) back to zero.
   void reset_optimizer();
+  // What objectives remember between steps (averages of norms, multipliers) back to its start.
+  void reset_objectives();
 
   // Trains from `position` to the end of its epoch; the learning rate may change by the step
   // (`lr(epoch + fraction)`). Stops after the current step when interrupted() is set.
@@ -178,7 +148,7 @@ class Trainer {
   std::vector<std::shared_ptr<const Objective>> objectives_;
   std::shared_ptr<const TaskLoss> task_loss_;
   std::shared_ptr<const WeightTransform> transform_;
-  std::vector<ParameterSpec> own_;                          // of these, once built
+  std::vector<ParameterSpec> own_, own_states_;             // of these, once built
   std::vector<std::pair<std::string, std::string>> terms_;  // (objective, weight), once built
   std::shared_ptr<Values> values_;                          // plan of the terms' values
   Compiled* last_ = nullptr;                                // that ran last

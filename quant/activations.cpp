@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/compile.h"
+#include "nn/evaluator.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
+#include "quant/calibration.h"
 
 namespace tessera::quant {
 
@@ -52,7 +55,7 @@ Value rounded(Value x, double steps) {
 // Runs `network` on the data and hands every layer's input to `see`, batch by batch.
 template <class See>
 void walk_inputs(const nn::Module& network, const Shape& sample, const State& weights,
-                 const BatchSource& data, std::int64_t samples, See&& see) {
+                 const CalibrationSet& samples, See&& see) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
   std::vector<std::string> layers;
@@ -63,17 +66,15 @@ void walk_inputs(const nn::Module& network, const Shape& sample, const State& we
     }
     return x;
   });
-  Shape batch{kBatch};
-  for (const Dim d : sample.dims()) batch.push_back(d);
-  network.forward(scope, graph.input("x", {DType::f32, batch, {}}));
+  network.forward(scope, graph.input("x", {DType::f32, nn::batched(sample), {}}));
   check(!layers.empty(), "the network has no layer with weights whose input could be quantized");
-  const std::int64_t n = std::min(kBatchSize, data.samples());
-  const Plan plan = compile(graph, weights, {.batch = n});
-  Tensor x(DType::f32, batch.bind(n)), y(DType::s32, Shape{n});
-  for (std::int64_t first = 0; first + n <= std::min(samples, data.samples()) || first == 0;
-       first += n) {
-    data.fill(-1, first, x, y);
-    const auto outputs = plan.run({{"x", x}});
+  std::optional<Plan> plan;
+  std::int64_t rows = 0;
+  for (std::int64_t first = 0; first < samples.samples(); first += rows) {
+    const std::int64_t n = std::min(kBatchSize, samples.samples() - first);
+    if (n != rows) plan.emplace(compile(graph, weights, {.batch = n}));
+    rows = n;
+    const auto outputs = plan->run({{"x", samples.x().slice(first, first + n)}});
     for (const auto& layer : layers) see(layer, outputs.at(layer).template span<float>());
   }
 }
@@ -158,13 +159,14 @@ Value QuantizedActivations::forward(nn::Scope& scope, Value x) const {
 ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
                                        const State& weights, const BatchSource& data,
                                        const ActivationOptions& options) {
+  const CalibrationSet samples(data, options.samples);
   std::map<std::string, std::vector<float>> seen;
-  walk_inputs(network, sample, weights, data, options.samples,
+  walk_inputs(network, sample, weights, samples,
               [&](const std::string& layer, std::span<const float> values) {
                 auto& kept = seen[layer];
                 // Evenly over all batches.
                 const std::size_t room =
-                    kMostValues * kBatchSize / static_cast<std::size_t>(options.samples);
+                    kMostValues * kBatchSize / static_cast<std::size_t>(samples.samples());
                 const std::size_t step = std::max<std::size_t>(1, values.size() / (room + 1));
                 for (std::size_t i = 0; i < values.size(); i += step) kept.push_back(values[i]);
               });

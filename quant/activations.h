@@ -57,8 +57,8 @@ class QuantizedActivations final : public nn::Module {
   ActivationRanges ranges_;
 };
 
-// Ranges of all layer inputs of a network with these weights, on the first samples of the data in
-// its stored order. Throws Error naming the layer whose input is not finite.
+// Ranges of all layer inputs of a network with these weights, on a CalibrationSet of
+// `options.samples`. Throws Error naming the layer whose input is not finite.
 ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
                                        const State& weights, const BatchSource& data,
                                        const ActivationOptions& options);

@@ -255,25 +255,18 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
 }
 
 CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
-  plan.require_plain(name());
+  require(plan);
   plan_ = plan;
   if (resuming) return {};
-  check(data_ != nullptr, "adaround needs calibration data: calibrate() comes before begin()");
-  std::map<std::string, const TensorPlan*> planned;
-  std::vector<std::string> names;
-  for (const auto& item : plan.tensors) {
-    if (!item.choice) continue;
-    planned.emplace(item.name, &item);
-    names.push_back(item.name);
-  }
+  check(data_ != nullptr, "adaround needs calibration data: set_data() comes before begin()");
   const Graph graph = nn::inference_graph(trainer.model(), trainer.sample());
-  const std::vector<Layer> layers = layers_of(graph, names);
+  const std::vector<Layer> layers = layers_of(graph, plan.compressed());
   const CalibrationSet samples(*data_, options_.samples);
   Codebooks fitted;
   State quantized = decoded_state(trainer.state(), {});
   layers_.clear();
   for (const Layer& layer : layers) {
-    const TensorPlan& item = *planned.at(layer.name);
+    const TensorPlan& item = *plan.find(layer.name);
     const auto weights = trainer.state().get(layer.name).span<float>();
     const CodebookTensor nearest =
         fit_tensor(layer.name, item.choice->spec, item.shape, item.choice->group_rows, weights);
@@ -285,7 +278,7 @@ CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, b
     fitted.emplace(layer.name, std::move(c));
   }
   store_codebooks(trainer.state(), fitted);
-  CStepReport report = first_report(trainer.state(), fitted);
+  CStepReport report = measured(trainer.state(), fitted);
   double changed = 0, count = 0;
   for (auto& tensor : report.tensors) {
     const CodebookTensor& c = fitted.at(tensor.name);

@@ -53,13 +53,15 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
 // Exact k-means codebooks (or whichever the plan says) whose indices are learned: layers in the
 // order of the network, each on what the layers before it give once they are rounded (asymmetric
 // reconstruction).
-class AdaRound final : public Method, public Calibrated {
+class AdaRound final : public Method {
  public:
   explicit AdaRound(AdaRoundOptions options) : options_(options) {}
   std::string name() const override { return "adaround"; }
   std::int64_t epochs() const override { return 0; }
   double learning_rate(double) const override { return 0; }
-  void calibrate(const BatchSource& data) override { data_ = &data; }
+  bool needs_data() const override { return true; }
+  void require(const CompressionPlan& plan) const override { plan.require_plain(name()); }
+  void set_data(const BatchSource& data) override { data_ = &data; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
   void before_epoch(nn::Trainer&, double) override {}
   std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {

@@ -5,25 +5,16 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "nn/evaluator.h"
 
 namespace tessera::quant {
-
-namespace {
-
-Shape with_rows(const Shape& sample, std::int64_t n) {
-  Shape shape{n};
-  for (const Dim d : sample.dims()) shape.push_back(d);
-  return shape;
-}
-
-}  // namespace
 
 CalibrationSet::CalibrationSet(const BatchSource& data, std::int64_t samples)
     : name_(data.name()), classes_(data.classes()), sample_(data.sample_shape()) {
   check(samples >= 1, "calibration needs at least one sample, got ", samples);
   check(data.samples() >= 1, data.name(), " has no samples to calibrate with");
   const std::int64_t n = std::min(samples, data.samples());
-  x_ = Tensor(DType::f32, with_rows(sample_, n));
+  x_ = Tensor(DType::f32, nn::batched(sample_).bind(n));
   y_ = Tensor(DType::s32, Shape{n});
   std::vector<std::int64_t> places(static_cast<std::size_t>(n));
   std::iota(places.begin(), places.end(), 0);

@@ -28,12 +28,4 @@ class CalibrationSet final : public BatchSource {
   Tensor x_, y_;
 };
 
-// A method that looks at training data without training on it. The driver calls calibrate() before
-// begin(), and not when it resumes; `data` stays alive until begin() has returned.
-class Calibrated {
- public:
-  virtual ~Calibrated() = default;
-  virtual void calibrate(const BatchSource& data) = 0;
-};
-
 }  // namespace tessera::quant

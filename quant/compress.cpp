@@ -4,8 +4,6 @@
 #include <iomanip>
 #include <sstream>
 
-#include "quant/calibration.h"
-
 namespace tessera::quant {
 
 namespace {
@@ -63,15 +61,14 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   const bool resuming = nn::resume_from(trainer, fit, position);
   trainer.clear_objectives();
   method.set_data(data);
-  auto* calibrated = dynamic_cast<Calibrated*>(&method);
-  if (calibrated && !resuming) calibrated->calibrate(data);
   const CStepReport first = method.begin(trainer, plan, resuming);
   if (!resuming) report(first);
   fit.from = position;
   result.finished = nn::fit(trainer, data, fit).finished;
   trainer.clear_objectives();
   result.codebooks = method.codebooks(trainer);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = position.seconds +
+                   std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

@@ -24,7 +24,7 @@ struct CompressResult {
   bool finished = false;  // false: interrupted
   Codebooks codebooks;
   std::vector<CStepReport> c_steps;  // of this process
-  double seconds = 0;
+  double seconds = 0;                // of all processes that worked on it
 };
 
 // Starts from the trainer's current weights (the reference) and leaves the trainer at the method's

@@ -68,17 +68,14 @@ Importance fisher_information(const Graph& inference, const State& state,
 
 CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
                                      bool resuming) {
-  plan.require_plain(name());
+  require(plan);
   plan_ = plan;
   if (resuming) return {};
-  check(data_ != nullptr, "fisher needs calibration data: calibrate() comes before begin()");
+  check(data_ != nullptr, "fisher needs calibration data: set_data() comes before begin()");
   const CalibrationSet samples(*data_, samples_);
-  std::vector<std::string> names;
-  for (const auto& item : plan.tensors) {
-    if (item.choice) names.push_back(item.name);
-  }
-  const Importance importance = fisher_information(
-      nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(), names, samples);
+  const Importance importance =
+      fisher_information(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(),
+                         plan.compressed(), samples);
   Codebooks fitted;
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;
@@ -88,7 +85,7 @@ CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan
                    trainer.state().get(item.name).span<float>(), importance.at(item.name)));
   }
   store_codebooks(trainer.state(), fitted);
-  return first_report(trainer.state(), fitted);
+  return measured(trainer.state(), fitted);
 }
 
 Codebooks FisherCompression::codebooks(const nn::Trainer& trainer) const {

@@ -26,13 +26,15 @@ Importance fisher_information(const Graph& inference, const State& state,
 
 // Exact k-means weighted by the Fisher information of the trained network; no training. Fixed and
 // scaled codebooks get the best weighted scale in the same way.
-class FisherCompression final : public Method, public Calibrated {
+class FisherCompression final : public Method {
  public:
   explicit FisherCompression(std::int64_t samples = 256) : samples_(samples) {}
   std::string name() const override { return "fisher"; }
   std::int64_t epochs() const override { return 0; }
   double learning_rate(double) const override { return 0; }
-  void calibrate(const BatchSource& data) override { data_ = &data; }
+  bool needs_data() const override { return true; }
+  void require(const CompressionPlan& plan) const override { plan.require_plain(name()); }
+  void set_data(const BatchSource& data) override { data_ = &data; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
   void before_epoch(nn::Trainer&, double) override {}
   std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {

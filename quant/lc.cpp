@@ -65,7 +65,7 @@ double Alternation::rate(double epoch) const {
   const auto step = static_cast<double>(complete(epoch));
   const double inside =
       step == 0 ? epoch / first_epochs : (epoch - first_epochs) / epochs - (step - 1);
-  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::max(0.0, inside)));
+  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::clamp(inside, 0.0, 1.0)));
   return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine);
 }
 
@@ -93,11 +93,7 @@ Codebooks IteratedDirectCompression::codebooks(const nn::Trainer& trainer) const
   return load_codebooks(trainer.state(), plan_);
 }
 
-QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) {
-  for (const auto& item : plan.tensors) {
-    if (item.choice) names_.push_back(item.name);
-  }
-}
+QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) : names_(plan.compressed()) {}
 
 std::optional<nn::WeightTerm> QuadraticPenalty::term(nn::Scope& scope, const std::string& name,
                                                      Value weight) const {

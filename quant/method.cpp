@@ -97,25 +97,34 @@ Codebooks fit_all(const CompressionPlan& plan,
   return out;
 }
 
-CStepReport first_report(const State& state, const Codebooks& codebooks) {
+CStepReport measured(const State& state, const Codebooks& now, const Codebooks& before) {
   CStepReport report;
-  report.changed = 1;
-  double total = 0, squares = 0;
-  for (const auto& [name, c] : codebooks) {
+  double error = 0, squares = 0, changed = 0, count = 0;
+  for (const auto& [name, c] : now) {
     const auto w = state.get(name).span<float>();
     std::vector<float> delta(w.size());
     c.decode(delta);
-    double error = 0, norm = 0;
+    double own_error = 0, own_squares = 0;
     for (std::size_t i = 0; i < w.size(); ++i) {
       const double d = static_cast<double>(w[i]) - delta[i];
-      error += d * d;
-      norm += static_cast<double>(w[i]) * w[i];
+      own_error += d * d;
+      own_squares += static_cast<double>(w[i]) * w[i];
     }
-    report.tensors.push_back({name, std::sqrt(error / std::max(norm, 1e-300)), 1});
-    total += error;
-    squares += norm;
+    const auto n = static_cast<double>(w.size());
+    double own_changed = n;
+    if (const CodebookTensor* old = find(before, name)) {
+      own_changed = 0;
+      for (std::size_t i = 0; i < w.size(); ++i) own_changed += c.indices[i] != old->indices[i];
+    }
+    report.tensors.push_back(
+        {name, std::sqrt(own_error / std::max(own_squares, 1e-300)), own_changed / n});
+    error += own_error;
+    squares += own_squares;
+    changed += own_changed;
+    count += n;
   }
-  report.distance = std::sqrt(total / std::max(squares, 1e-300));
+  report.distance = std::sqrt(error / std::max(squares, 1e-300));
+  report.changed = changed / std::max(count, 1.0);
   return report;
 }
 

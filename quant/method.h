@@ -35,8 +35,12 @@ class Method {
   // Epochs of training, all together.
   virtual std::int64_t epochs() const = 0;
   virtual double learning_rate(double epoch) const = 0;
-  // The training data, before begin().
+  // Whether it looks at training data, by training or by calibration.
+  virtual bool needs_data() const { return epochs() > 0; }
+  // The training data, before begin(); it stays alive until begin() has returned.
   virtual void set_data(const BatchSource& /*data*/) {}
+  // Throws Error for a plan that the method cannot carry out, before any work; begin() asks, too.
+  virtual void require(const CompressionPlan& /*plan*/) const {}
   // Adds objectives and state to a trained network. When resuming, the state is already there.
   virtual CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) = 0;
   // Before the first update of an epoch, a whole number, or where a resume enters it.
@@ -58,9 +62,9 @@ Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
                   const Codebooks& previous, CStepReport& report);
 
-// The report of a first C step whose codebooks were not made by fit_all: distances of the weights
-// in `state`; all indices are new.
-CStepReport first_report(const State& state, const Codebooks& codebooks);
+// The report of codebooks that fit_all did not make: distances of the weights in `state`, and the
+// share of indices that differ from those of `before`; all do where it has no such tensor.
+CStepReport measured(const State& state, const Codebooks& now, const Codebooks& before = {});
 
 // A copy of the state with every compressed parameter replaced by its decoded codebook: for
 // evaluating Delta(Theta) with the dense graph.

@@ -40,7 +40,7 @@ PeriodicError::PeriodicError(const CompressionPlan& plan, nn::Coefficient coeffi
 
 std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::string& name,
                                                   Value w) const {
-  const TensorPlan* item = planned(plan_, name);
+  const TensorPlan* item = plan_.find(name);
   if (item == nullptr) return std::nullopt;
   // The error pulls at the weights alone.
   const Value entries = ops::detach(representatives(scope, *item));
@@ -115,9 +115,25 @@ void Mocq::attach(nn::Trainer& trainer) {
   coefficient.average = 0;
   coefficient.lagged = false;
   coefficient.powers_of_ten = coefficient.from_first = true;
-  const auto names = compressed_names(plan());
+  const auto names = plan().compressed();
   trainer.add_objective(std::make_shared<AuthorsPeriodicError>(
       names, choice(names.front())->spec.bits(), coefficient));
+}
+
+void Mocq::require(const CompressionPlan& plan) const {
+  TrainedMethod::require(plan);
+  if (!options_.authors) return;
+  const TensorPlan* first = nullptr;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    if (first == nullptr) first = &item;
+    check(item.choice->group_rows == 0, name(), ": '", item.name,
+          "' must have one codebook for the tensor, not one for ", item.choice->group_rows,
+          " rows");
+    check(item.choice->spec.bits() == first->choice->spec.bits(), name(),
+          " has one step for all tensors: '", item.name, "' is to have ", item.choice->spec.bits(),
+          " bits, but '", first->name, "' ", first->choice->spec.bits());
+  }
 }
 
 void Mocq::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
@@ -135,8 +151,8 @@ void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
 void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   Distiller(options_.distill).finish_epoch(trainer);
   if (options_.authors) return;
-  const double next = static_cast<double>(epoch + 1) / schedule().epochs;
-  if (options_.forward.hard_from < 1 && options_.forward.hard(next)) return;
+  const double progress = static_cast<double>(epoch) / schedule().epochs;
+  if (options_.forward.hard_from < 1 && options_.forward.hard(progress)) return;
   CStepReport ignored;
   set_representatives(trainer.state(), fit_weights(trainer.state(), codebooks(trainer), ignored));
 }

@@ -78,6 +78,7 @@ class Mocq final : public TrainedMethod {
   // c0 = 1e-3 after them.
   double coefficient(double progress) const;
   double constant(double progress) const;
+  void require(const CompressionPlan& plan) const override;
 
  protected:
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;

@@ -174,6 +174,21 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   return plan;
 }
 
+const TensorPlan* CompressionPlan::find(const std::string& name) const {
+  for (const auto& item : tensors) {
+    if (item.name == name) return item.choice ? &item : nullptr;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> CompressionPlan::compressed() const {
+  std::vector<std::string> out;
+  for (const auto& item : tensors) {
+    if (item.choice) out.push_back(item.name);
+  }
+  return out;
+}
+
 std::vector<const TensorPlan*> CompressionPlan::sharers(const TensorPlan& item) const {
   std::vector<const TensorPlan*> out;
   for (const TensorPlan& other : tensors) {

@@ -64,6 +64,9 @@ std::int64_t depthwise_group_rows(const Shape& shape, std::int64_t k);
 
 struct CompressionPlan {
   std::vector<TensorPlan> tensors;
+  // The plan of a tensor that is to be compressed; null for others.
+  const TensorPlan* find(const std::string& name) const;
+  std::vector<std::string> compressed() const;  // names, in order
   // The tensors that share their entries with `item`, itself among them, in order.
   std::vector<const TensorPlan*> sharers(const TensorPlan& item) const;
   // Throws Error naming the tensor when one is to have a sparse correction or a shared codebook:

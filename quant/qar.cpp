@@ -59,7 +59,7 @@ ClusterRegularizer::Family ClusterRegularizer::parse(const std::string& text) {
 
 std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const std::string& name,
                                                        Value w) const {
-  const TensorPlan* item = planned(plan_, name);
+  const TensorPlan* item = plan_.find(name);
   if (item == nullptr) return std::nullopt;
   const Value c = representatives(scope, *item);
   const std::int64_t group_rows = item->choice->group_rows;
@@ -67,8 +67,6 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   out.own.emplace_back(c, Value());
   out.own_scale = entry_scale(w);
   if (family_ == Family::soft) {
-    check(group_rows == 0, "'", name,
-          "': soft assignment has one codebook for a tensor, not one for ", group_rows, " rows");
     const Value tau = ops::square(scope.graph().state(name + kWidth, f32({}))) * temperature_;
     const auto soft = ops::soft_assign(w, ops::reshape(c, {c.shape()[1]}), tau);
     out.value = -tau / ops::count(w) * soft.log_sum;
@@ -116,6 +114,16 @@ void Qar::attach(nn::Trainer& trainer) {
   trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
 
+void Qar::require(const CompressionPlan& plan) const {
+  TrainedMethod::require(plan);
+  if (options_.family != ClusterRegularizer::Family::soft) return;
+  for (const auto& item : plan.tensors) {
+    check(!item.choice || item.choice->group_rows == 0, "'", item.name,
+          "': soft assignment has one codebook for a tensor, not one for ",
+          item.choice ? item.choice->group_rows : 0, " rows");
+  }
+}
+
 void Qar::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }
@@ -131,7 +139,7 @@ void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   if (options_.family != ClusterRegularizer::Family::spectral) return;
   if (epoch >= 0 && (epoch + 1) % kBasisEpochs != 0) return;
   State& state = trainer.state();
-  for (const auto& name : compressed_names(plan())) {
+  for (const auto& name : plan().compressed()) {
     state.set(name + kBasis, leading_left_vectors(state.get(name), choice(name)->spec.size()));
   }
 }

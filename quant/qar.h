@@ -17,7 +17,7 @@ namespace tessera::quant {
 //              tau/2; one EM step on it is one DKM iteration (Cho et al., ICLR 2022, app. G)
 //   bins       sum over k with n_k > 0 of (mean_k - c_k)^2 + var_k, which is the mean of
 //              (w_i - c_k)^2 over each bin (Bin Regularization, Han et al., ICCV 2021)
-//   spectral   1/2 (tr(W'W) - tr(F'W'WF)) / n on the matrix of rows, F its k first left singular
+//   spectral   1/2 (tr(W'W) - tr(F'WW'F)) / n on the matrix of rows, F its k first left singular
 //              vectors, kept for some epochs (Deep k-Means, Wu et al., ICML 2018); it pulls rows
 //              into a k-dimensional space and moves representatives by l2
 class ClusterRegularizer final : public nn::Objective {
@@ -55,6 +55,7 @@ class Qar final : public TrainedMethod {
  public:
   explicit Qar(QarOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return "qar"; }
+  void require(const CompressionPlan& plan) const override;
 
  protected:
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;

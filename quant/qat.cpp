@@ -97,7 +97,20 @@ const char* name(QatKind kind) {
   return "?";
 }
 
-void Qat::check_plan(const CompressionPlan& plan) const {
+bool Qat::takes(const CodebookSpec& spec) const {
+  const bool adaptive = spec.kind() == CodebookSpec::Kind::kAdaptive;
+  switch (options_.kind) {
+    case QatKind::ste:
+      return true;  // its entries are those of a fit
+    case QatKind::lsq:
+      return adaptive && spec.size() == 1 << spec.bits();
+    default:
+      return adaptive;
+  }
+}
+
+void Qat::require(const CompressionPlan& plan) const {
+  TrainedMethod::require(plan);
   for (const auto& item : plan.tensors) {
     if (!item.choice || options_.kind == QatKind::ste) continue;
     check(item.choice->group_rows == 0, name(), ": '", item.name,

@@ -34,9 +34,10 @@ class Qat final : public TrainedMethod {
  public:
   explicit Qat(QatOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return quant::name(options_.kind); }
+  void require(const CompressionPlan& plan) const override;
 
  protected:
-  void check_plan(const CompressionPlan& plan) const override;
+  bool takes(const CodebookSpec& spec) const override;
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;
   void attach(nn::Trainer& trainer) override;
   void set_scalars(nn::Trainer& trainer, double progress) override;

@@ -16,12 +16,6 @@ constexpr const char* kLive = "forward.live";
 
 }  // namespace
 
-const TensorPlan* planned(const CompressionPlan& plan, const std::string& name) {
-  const auto item = std::find_if(plan.tensors.begin(), plan.tensors.end(),
-                                 [&](const TensorPlan& t) { return t.name == name; });
-  return item == plan.tensors.end() || !item->choice ? nullptr : &*item;
-}
-
 Value representatives(nn::Scope& scope, const TensorPlan& item) {
   return scope.global_param(item.name + kRepresentatives,
                             entries_type(item.shape, *item.choice).shape, nn::Init::constant(0));
@@ -45,7 +39,7 @@ double entry_scale(Value weight) {
 }
 
 Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Value w) const {
-  const TensorPlan* item = planned(plan_, name);
+  const TensorPlan* item = plan_.find(name);
   if (item == nullptr) return w;
   const Value hard = scope.graph().input(kHard, f32({})),
               live = scope.graph().input(kLive, f32({}));

@@ -7,9 +7,6 @@ namespace tessera::quant {
 
 // The trained parameter NAME.representatives, [groups, k] in any order, of a planned weight.
 Value representatives(nn::Scope& scope, const TensorPlan& item);
-// The plan of a compressed weight; null for others.
-const TensorPlan* planned(const CompressionPlan& plan, const std::string& name);
-
 void set_representatives(State& state, const Codebooks& codebooks);
 // Every weight on the nearest of its representatives.
 Codebooks assign_representatives(const CompressionPlan& plan, const State& state);

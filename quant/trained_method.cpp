@@ -8,62 +8,35 @@
 
 namespace tessera::quant {
 
-namespace {
-
-// Distances of the weights to their codebooks, and the share of indices that moved since `before`.
-void measure(const State& state, const Codebooks& now, const Codebooks& before,
-             CStepReport& report) {
-  double error = 0, squares = 0, moved = 0, count = 0;
-  for (const auto& [name, c] : now) {
-    const auto w = state.get(name).span<float>();
-    std::vector<float> decoded(w.size());
-    c.decode(decoded);
-    double own_error = 0, own_squares = 0;
-    for (std::size_t i = 0; i < w.size(); ++i) {
-      const double d = static_cast<double>(w[i]) - decoded[i];
-      own_error += d * d;
-      own_squares += static_cast<double>(w[i]) * w[i];
-    }
-    double own_moved = static_cast<double>(w.size());
-    if (const auto old = before.find(name);
-        old != before.end() && old->second.indices.size() == c.indices.size()) {
-      own_moved = 0;
-      for (std::size_t i = 0; i < c.indices.size(); ++i)
-        own_moved += c.indices[i] != old->second.indices[i];
-    }
-    const auto n = static_cast<double>(w.size());
-    report.tensors.push_back(
-        {name, std::sqrt(own_error / std::max(own_squares, 1e-300)), own_moved / n});
-    error += own_error;
-    squares += own_squares;
-    moved += own_moved;
-    count += n;
-  }
-  report.distance = std::sqrt(error / std::max(squares, 1e-300));
-  report.changed = moved / std::max(count, 1.0);
-}
-
-}  // namespace
-
 double TrainingSchedule::rate(double epoch) const {
   const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * epoch / std::max(epochs, 1)));
   return lr * (lr_final + (1 - lr_final) * half_cosine);
 }
 
 CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
-  plan.require_plain(name());
-  check_plan(plan);
+  require(plan);
   plan_ = plan;
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
     const Codebooks direct = fit_weights(state, {}, report);
     store_codebooks(state, direct);
-    trainer.reset_optimizer();
     prepare(trainer, direct);
   }
   attach(trainer);
+  if (!resuming) {  // what attach() added may have another method's past
+    trainer.reset_optimizer();
+    trainer.reset_objectives();
+  }
   return report;
+}
+
+void TrainedMethod::require(const CompressionPlan& plan) const {
+  plan.require_plain(name());
+  for (const auto& item : plan.tensors) {
+    check(!item.choice || takes(item.choice->spec), name(), " does not make codebooks of ",
+          item.choice ? item.choice->spec.text() : "", ", which '", item.name, "' is to have");
+  }
 }
 
 void TrainedMethod::before_epoch(nn::Trainer& trainer, double epoch) {
@@ -76,10 +49,9 @@ std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, dou
   if (to != std::floor(to)) return std::nullopt;
   const std::int64_t epoch = static_cast<std::int64_t>(to) - 1;
   finish_epoch(trainer, epoch);
-  CStepReport report;
-  report.step = epoch + 1;
   const Codebooks now = snap(trainer);
-  measure(trainer.state(), now, codebooks(trainer), report);
+  CStepReport report = measured(trainer.state(), now, codebooks(trainer));
+  report.step = epoch + 1;
   store_codebooks(trainer.state(), now);
   return report;
 }
@@ -108,10 +80,8 @@ Codebooks TrainedMethod::fit_weights(const State& state, const Codebooks& previo
 }
 
 const TensorChoice* TrainedMethod::choice(const std::string& name) const {
-  for (const auto& item : plan_.tensors) {
-    if (item.name == name) return item.choice ? &*item.choice : nullptr;
-  }
-  return nullptr;
+  const TensorPlan* item = plan_.find(name);
+  return item ? &*item->choice : nullptr;
 }
 
 Codebooks assign_all(const CompressionPlan& plan, const State& state,
@@ -166,14 +136,6 @@ TensorType entries_type(const Shape& weight, const TensorChoice& choice) {
   format.bits = choice.spec.bits();
   format.group_rows = choice.group_rows;
   return {DType::f32, format.entries_shape(weight, choice.spec.size()), {}};
-}
-
-std::vector<std::string> compressed_names(const CompressionPlan& plan) {
-  std::vector<std::string> out;
-  for (const auto& item : plan.tensors) {
-    if (item.choice) out.push_back(item.name);
-  }
-  return out;
 }
 
 }  // namespace tessera::quant

@@ -20,16 +20,20 @@ class TrainedMethod : public Method {
   std::int64_t epochs() const override { return schedule_.epochs; }
   double learning_rate(double epoch) const override { return schedule_.rate(epoch); }
   void set_data(const BatchSource& data) override { samples_ = data.samples(); }
+  // Besides what the method itself asks for: every tensor fitted on its own, and the 2^bits or
+  // fewer free entries of an adaptive codebook, unless the method takes others.
+  void require(const CompressionPlan& plan) const override;
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) final;
   void before_epoch(nn::Trainer& trainer, double epoch) final;
   std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) final;
   Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  protected:
+  virtual bool takes(const CodebookSpec& spec) const {
+    return spec.kind() == CodebookSpec::Kind::kAdaptive;
+  }
   explicit TrainedMethod(TrainingSchedule schedule) : schedule_(schedule) {}
 
-  // Throws Error for what the method cannot do.
-  virtual void check_plan(const CompressionPlan& /*plan*/) const {}
   // Once, at the reference: states and parameters of the method's own, from its direct compression.
   virtual void prepare(nn::Trainer& /*trainer*/, const Codebooks& /*direct*/) {}
   // Objectives, transform and loss; also when resuming.
@@ -69,8 +73,5 @@ float cell_width(const CodebookTensor& c);
 
 // The type of the entries of a planned weight, [groups, k].
 TensorType entries_type(const Shape& weight, const TensorChoice& choice);
-
-// Names of the compressed weights.
-std::vector<std::string> compressed_names(const CompressionPlan& plan);
 
 }  // namespace tessera::quant

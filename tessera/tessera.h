@@ -30,6 +30,7 @@
 #include "models/lenet300.h"
 #include "models/zoo.h"
 #include "nn/conv.h"
+#include "nn/evaluator.h"
 #include "nn/fit.h"
 #include "nn/fold.h"
 #include "nn/module.h"

@@ -12,7 +12,7 @@ namespace tessera::apps {
 namespace {
 
 Variant column_of(const Variant& variant) {
-  return {"", variant.codebook, variant.group_rows};
+  return {"", variant.codebook, variant.group_rows, variant.sparse};
 }
 
 template <class T>
@@ -136,7 +136,8 @@ std::vector<double> ComparisonGrid::references() const {
 }
 
 std::string column_title(const Variant& column) {
-  const std::string scope = column.group_rows == 0 ? "" : ", " + column.scope();
+  const std::string scope =
+      column.group_rows == 0 && column.sparse == 0 ? "" : ", " + column.scope();
   const std::string adaptive = "adaptive:";
   int k = 0;
   if (column.codebook.starts_with(adaptive)) {

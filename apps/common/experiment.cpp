@@ -260,7 +260,9 @@ Reference load_reference(const Task& task, const fs::path& file) {
 std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
                       const State* weights) {
   const nn::Trainer trainer = make_trainer(task, recipe.trainer(0));
-  return plan_for(trainer, weights ? *weights : trainer.state(), recipe, variant).text();
+  const auto plan = plan_for(trainer, weights ? *weights : trainer.state(), recipe, variant);
+  recipe.method(variant.method)->require(plan);
+  return plan.text();
 }
 
 Run compression_run(const Session& session, const Task& task, const Reference& reference,
@@ -325,9 +327,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   options.config = config;
   options.test = task.test.get();
   options.observer = session.observer();
-  // A method that neither trains nor calibrates needs no training set.
-  const bool looks = method->epochs() > 0 || dynamic_cast<quant::Calibrated*>(method.get());
-  const auto data = looks ? training_data(task, seed, recipe.augment) : task.test;
+  const auto data = method->needs_data() ? training_data(task, seed, recipe.augment) : task.test;
   const auto done = quant::compress(trainer, *data, plan, *method, options);
   if (!done.finished) return std::nullopt;
 
@@ -349,7 +349,8 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   write_file(
       session.path(name + ".histograms.json"),
       json_text(weight_histograms(reference.model.state, trainer.state(), done.codebooks)) + "\n");
-  if (!done.c_steps.empty()) out.distance = done.c_steps.back().distance;
+  out.distance = done.c_steps.empty() ? quant::measured(trainer.state(), done.codebooks).distance
+                                      : done.c_steps.back().distance;
   measure_file(task, reference, saved, out);
   out.error_dc = variant.method == "dc" ? out.after.all.error_percent()
                                         : direct_error(task, reference, recipe, variant, seed);

@@ -381,6 +381,10 @@ void CodebookFlags::add_flags(po::options_description& options) {
       "fixed:V,V,...");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
   add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
+}
+
+void CodebookFlags::add_target_flags(po::options_description& options) {
+  auto add = options.add_options();
   add("target-bpw", text_flag(target_bpw, "LIST"),
       "bits a coded weight on average, codebooks included; each tensor gets 1 to 8 bits by how "
       "much "

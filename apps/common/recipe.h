@@ -112,6 +112,7 @@ struct CodebookFlags {
   std::string target_bpw, target_size;
 
   void add_flags(po::options_description& options);
+  void add_target_flags(po::options_description& options);  // where a BitAllocator meets them
   std::vector<std::string> codebooks() const;  // "adaptive:2", "bpw:2.5", ...; throws Error
 };
 

@@ -49,9 +49,11 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
   nn::set_weights(trainer, weights);
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                             recipe.policy(codebook, group_rows));
+  const auto data = training_data(task, kSeed, recipe.augment);
+  method->set_data(*data);
   method->begin(trainer, plan, false);
   method->before_epoch(trainer, 0);
-  return median_step(trainer, training_data(task, kSeed, recipe.augment), method->learning_rate(0));
+  return median_step(trainer, data, method->learning_rate(0));
 }
 
 double reference_step_seconds(const Task& task, const TrainRecipe& recipe) {

@@ -80,6 +80,8 @@ TEST_F(Compare, PlanListsEveryRunAndStops) {
     EXPECT_TRUE(contains(text, cat("lenet300-", run))) << text;
   }
   EXPECT_TRUE(contains(text, "Expected for what is to do"));
+  EXPECT_FALSE(contains(text, "PROBLEM [")) << text;  // every method's steps are timed
+  EXPECT_TRUE(contains(text, "PROBLEM twn makes three levels")) << text;
   EXPECT_FALSE(std::filesystem::exists(path("out")));
 }
 
@@ -111,6 +113,7 @@ TEST_F(Compare, Refusals) {
   EXPECT_TRUE(contains(refused({"compare", "--epochs", "0"}), "--epochs must be 1"));
   EXPECT_TRUE(contains(refused({"compare", "--bits", "9"}), "--bits must be 1 to 8"));
   EXPECT_TRUE(contains(refused({"compare", "--seeds", "x"}), "--seeds"));
+  EXPECT_TRUE(contains(refused({"compare", "--target-bpw", "3"}), "target-bpw"));
 }
 
 }  // namespace

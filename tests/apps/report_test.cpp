@@ -139,9 +139,9 @@ class ReportPage : public ::testing::Test {
  protected:
   // A stored run of a method that nobody knows, with a name that would break a page.
   void store(const std::string& method, const std::string& codebook, std::int64_t seed,
-             double error) {
+             double error, double sparse = 0) {
     Compression c;
-    c.variant = {method, codebook, 0};
+    c.variant = {method, codebook, 0, sparse};
     c.file = "x.json";
     c.seed = seed;
     c.epochs = 5;
@@ -157,11 +157,13 @@ class ReportPage : public ::testing::Test {
     names.push_back(name);
   }
   static Config config(const Variant& variant, std::int64_t seed) {
-    return {{"network", "a<b>"},
-            {"method", variant.method},
-            {"codebook", variant.codebook},
-            {"seed", std::to_string(seed)},
-            {"same", "s&t"}};
+    Config out = {{"network", "a<b>"},
+                  {"method", variant.method},
+                  {"codebook", variant.codebook},
+                  {"seed", std::to_string(seed)},
+                  {"same", "s&t"}};
+    if (variant.sparse > 0) out["sparse"] = exact(variant.sparse);
+    return out;
   }
   tessera::datasets::TempDir folder;
   std::vector<std::string> names;
@@ -209,6 +211,17 @@ TEST_F(ReportPage, HoldsEveryRunAndIsWellFormed) {
   }
   EXPECT_EQ(report_html(load_report(folder.path())), page);
   EXPECT_EQ(load_report(folder.path(), {names[2]}).networks[0].runs.size(), 1u);
+}
+
+TEST_F(ReportPage, RunsWithACorrectionAreAColumnOfTheSameNetwork) {
+  store("lc", "adaptive:2", 1, 3);
+  store("lc", "adaptive:2", 1, 2.5, 0.01);
+  const Report report = load_report(folder.path());
+  ASSERT_EQ(report.networks.size(), 1u);
+  const ComparisonGrid grid(report.networks[0].runs);
+  ASSERT_EQ(grid.columns().size(), 2u);
+  EXPECT_EQ(column_title(grid.columns()[0]), "1 bit");
+  EXPECT_EQ(column_title(grid.columns()[1]), "1 bit, tensor + 1 % sparse");
 }
 
 TEST_F(ReportPage, RefusesWhatIsNoResult) {

@@ -99,6 +99,35 @@ TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
   }
 }
 
+// Sorted by class, as folders of pictures are: the second half is ten times as large.
+class Sorted final : public BatchSource {
+ public:
+  std::string name() const override { return "sorted"; }
+  std::int64_t samples() const override { return 100; }
+  std::int64_t classes() const override { return 4; }
+  Shape sample_shape() const override { return {20}; }
+  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      const float value = first + i < 50 ? 1.0f : 10.0f;
+      for (int j = 0; j < 20; ++j) x.span<float>()[static_cast<std::size_t>(i * 20 + j)] = value;
+      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = 0;
+    }
+  }
+};
+
+TEST(QuantizedActivations, CalibrationSeesTheWholeSetAndEverySample) {
+  const auto net = network();
+  nn::Trainer trainer(net, {20}, 4);
+  const auto high = [&](std::int64_t samples) {
+    ActivationOptions all = options(Kind::minmax, 4);
+    all.samples = samples;
+    return calibrate_activations(*net, {20}, trainer.state(), Sorted(), all).at("fc1.weight").high;
+  };
+  EXPECT_NEAR(high(20), 10, 1e-5);  // not the first twenty
+  EXPECT_NEAR(high(2), 10, 1e-5);   // fewer than a batch
+  EXPECT_THROW(high(0), Error);
+}
+
 TEST(QuantizedActivations, TrainWithTheirRanges) {
   const auto net = network();
   nn::TrainerOptions training;

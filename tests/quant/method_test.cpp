@@ -73,6 +73,11 @@ TEST(Alternation, StepsMayBeShorterThanAnEpoch) {
   EXPECT_EQ(a.complete(2.99), 3);  // the last step lasts to the end of the epoch
   EXPECT_EQ(a.complete(3), 4);
   EXPECT_DOUBLE_EQ(a.rate(2.9), 0.125);
+  // A last step that is longer than the others ends as they do.
+  const Alternation b{
+      .steps = 3, .epochs = 0.3, .first_epochs = 1, .lr = 1, .lr_decay = 1, .lr_final = 0.01};
+  EXPECT_EQ(b.total_epochs(), 2);
+  EXPECT_NEAR(b.rate(1.9), 0.01, 1e-12);
 }
 
 LcOptions lc_options(bool augmented = true) {

@@ -176,6 +176,89 @@ TEST(Qat, RefusesPlansItCannotServe) {
   EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
 }
 
+TEST(Plan, MethodsRefuseCodebooksTheyDoNotMake) {
+  nn::Trainer trainer = reference(10);
+  const auto error_of = [&](const Method& method, const Policy& policy) {
+    const auto plan = plan_compression(trainer.parameters(), trainer.state(), policy);
+    return test::error_of([&] { method.require(plan); });
+  };
+  const auto one = [](CodebookSpec spec, std::int64_t rows = 0) {
+    return Policy{{std::move(spec), rows}};
+  };
+  const Qar qar(QarOptions{});
+  EXPECT_EQ(error_of(qar, one(CodebookSpec::adaptive(4))), "no error");
+  EXPECT_EQ(error_of(qar, one(CodebookSpec::powers_of_two(3))),
+            "qar does not make codebooks of pow2:3, which 'fc1.weight' is to have");
+  QarOptions soft;
+  soft.family = ClusterRegularizer::Family::soft;
+  EXPECT_NE(error_of(Qar(soft), one(CodebookSpec::adaptive(2), 2)).find("2 rows"),
+            std::string::npos);
+  QatOptions lsq;
+  lsq.kind = QatKind::lsq;
+  EXPECT_NE(error_of(Qat(lsq), one(CodebookSpec::adaptive(3))).find("adaptive:3"),
+            std::string::npos);
+  QatOptions ste;
+  ste.kind = QatKind::ste;
+  EXPECT_EQ(error_of(Qat(ste), one(CodebookSpec::scaled_binary())), "no error");
+  MocqOptions authors;
+  authors.authors = true;
+  EXPECT_EQ(error_of(Mocq(authors), one(CodebookSpec::adaptive(4))), "no error");
+  EXPECT_NE(error_of(Mocq(authors), one(CodebookSpec::adaptive(4), 2)).find("2 rows"),
+            std::string::npos);
+  const Policy mixed{{CodebookSpec::adaptive(4), 0},
+                     {{"fc2.weight", TensorChoice{CodebookSpec::adaptive(8), 0}}}};
+  EXPECT_EQ(error_of(Mocq(authors), mixed),
+            "mocq-authors has one step for all tensors: 'fc2.weight' is to have 3 bits, but "
+            "'fc1.weight' 2");
+}
+
+TEST(Mocq, EntriesFollowTheWeightsIntoTheFirstQuantizedEpoch) {
+  nn::Trainer trainer = reference(10);
+  MocqOptions options;
+  options.schedule.epochs = 6;  // of which the first is not quantized
+  Mocq mocq(options);
+  mocq.set_data(Scores());
+  const auto plan =
+      plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(2), 0}});
+  mocq.begin(trainer, plan, false);
+  const auto entries = [&] {
+    return std::as_const(trainer.state()).get("fc1.weight.representatives").to_vector<float>();
+  };
+  const auto shift = [&](float by) {
+    Tensor w = trainer.state().get("fc1.weight");
+    for (float& v : w.span<float>()) v += by;
+    trainer.state().mark_updated("fc1.weight");
+  };
+  const float before = entries()[0];
+  shift(1);
+  mocq.after_update(trainer, 0.5, 0.75);
+  EXPECT_EQ(entries()[0], before);
+  mocq.after_update(trainer, 0.75, 1);
+  EXPECT_NEAR(entries()[0], before + 1, 1e-5);
+  shift(1);
+  mocq.after_update(trainer, 1.75, 2);
+  EXPECT_NEAR(entries()[0], before + 1, 1e-5);  // trained from here on
+}
+
+TEST(Methods, OneAfterTheOtherInOneTrainer) {
+  const Scores data;
+  const auto entries = [&](nn::Trainer& trainer, int k) {
+    QarOptions options;
+    options.schedule = {.epochs = 4, .lr = 0.05};
+    Qar qar(options);
+    const auto plan =
+        plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
+    const auto done = compress(trainer, data, plan, qar);
+    return done.codebooks.at("fc1.weight").entries;
+  };
+  nn::Trainer once = reference(10), twice = reference(10);
+  const State start = twice.state().clone();
+  entries(twice, 2);
+  nn::set_weights(twice, start);
+  // Momentum, averages and entries of the run before are gone.
+  EXPECT_EQ(entries(twice, 4), entries(once, 4));
+}
+
 TEST(Plan, MethodsOfSingleTensorsRefuseSharedCodebooksAndCorrections) {
   nn::Trainer trainer = reference(10);
   Policy shared{{CodebookSpec::adaptive(2), 0}}, sparse{{CodebookSpec::adaptive(2), 0, 0.01}};

@@ -23,6 +23,14 @@ std::int64_t integer_or(const Config& config, const std::string& key, std::int64
   return out;
 }
 
+double number_or(const Config& config, const std::string& key, double otherwise) {
+  const auto found = config.find(key);
+  if (found == config.end()) return otherwise;
+  double out = otherwise;
+  std::from_chars(found->second.data(), found->second.data() + found->second.size(), out);
+  return out;
+}
+
 std::string text_or(const Config& config, const std::string& key, const std::string& otherwise) {
   const auto found = config.find(key);
   return found == config.end() ? otherwise : found->second;
@@ -98,7 +106,7 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
   ComparedRun run;
   run.name = stored.name;
   run.variant = {text_or(config, "method", ""), text_or(config, "codebook", ""),
-                 integer_or(config, "group_rows", 0)};
+                 integer_or(config, "group_rows", 0), number_or(config, "sparse", 0)};
   run.seed = seed;
   run.config = config;
   run.problem = stored.problem;

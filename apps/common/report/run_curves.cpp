@@ -14,8 +14,9 @@ namespace {
 constexpr std::int64_t kMaxBytes = 1 << 30;
 
 // What names an event's place or its run rather than measures something.
-constexpr std::array kNotMeasured = {"event",  "time",     "seconds",    "run",   "seed",   "phase",
-                                     "method", "codebook", "group_rows", "epoch", "epochs", "step"};
+constexpr std::array kNotMeasured = {"event", "time",   "seconds",  "run",        "seed",
+                                     "phase", "method", "codebook", "group_rows", "sparse",
+                                     "epoch", "epochs", "step"};
 
 // Values by x, of which the latest counts.
 using ByEpoch = std::map<double, double>;

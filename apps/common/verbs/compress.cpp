@@ -38,6 +38,7 @@ struct CompressFlags {
         "dc, fisher, adaround, idc, lc, lc-qp, or several: dc,idc,lc");
     add("plan", po::bool_switch(&plan_only), "print what would be compressed how, and stop");
     codebooks.add_flags(general);
+    codebooks.add_target_flags(general);
     add("group-rows", text_flag(group_rows, "LIST"),
         "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
     add("entropy-coded", po::bool_switch(&entropy_coded),
@@ -71,6 +72,10 @@ struct CompressFlags {
     for (const auto& name : names) recipes.compress.method(name);
     const auto groups = integer_list(group_rows, "--group-rows", 0, 1 << 30);
     const auto shares = number_list(sparse, "--sparse", 0, 0.5);
+    check(recipes.compress.shared.empty() ||
+              (codebooks.target_bpw.empty() && codebooks.target_size.empty()),
+          "--share gives tensors one codebook, --target-bpw and --target-size each its own; they "
+          "exclude each other");
     for (const auto& codebook : codebooks.codebooks()) {
       for (const std::int64_t rows : groups) {
         for (const double share : shares) {
@@ -82,16 +87,17 @@ struct CompressFlags {
   }
 };
 
-// The plan of each codebook and scope once, whatever the method.
+// The plan of each codebook and scope once, when every method can carry it out.
 std::string plans_text(const Task& task, const CompressRecipe& recipe,
                        const std::vector<Variant>& variants, const State* weights) {
   std::string out;
   for (const Variant& variant : variants) {
+    const std::string text = plan_text(task, recipe, variant, weights);
     if (variant.method != variants.front().method) continue;
     out += cat("Plan, ", variant.codebook,
                variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "",
                SizeTarget::parse(variant.codebook) ? ", before tensors get more bits" : "", ":\n",
-               plan_text(task, recipe, variant, weights));
+               text);
   }
   return out;
 }
