@@ -254,6 +254,14 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
   return out;
 }
 
+void AdaRound::require(const CompressionPlan& plan) const {
+  plan.require_plain(name());
+  for (const auto& item : plan.tensors) {
+    check(!item.choice || item.choice->spec.scale_block() == 0, name(), ": '", item.name,
+          "' is to have a scale per block; dc, fisher, idc and lc fit those");
+  }
+}
+
 CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
   require(plan);
   plan_ = plan;

@@ -60,7 +60,7 @@ class AdaRound final : public Method {
   std::int64_t epochs() const override { return 0; }
   double learning_rate(double) const override { return 0; }
   bool needs_data() const override { return true; }
-  void require(const CompressionPlan& plan) const override { plan.require_plain(name()); }
+  void require(const CompressionPlan& plan) const override;
   void set_data(const BatchSource& data) override { data_ = &data; }
   CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
   void before_epoch(nn::Trainer&, double) override {}

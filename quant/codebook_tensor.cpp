@@ -30,12 +30,29 @@ struct Problem {
   }
 };
 
+// Where the scale of a weight stands; 1 without blocks.
+class ScaleBlocks {
+ public:
+  ScaleBlocks(std::int64_t row, std::int64_t block)
+      : row_(row), block_(block == CodebookFormat::kScalePerRow ? row : block) {}
+  float scale(std::span<const float> scales, std::int64_t i) const {
+    if (block_ == 0) return 1;
+    const std::int64_t per_row = (row_ + block_ - 1) / block_;
+    return scales[static_cast<std::size_t>(i / row_ * per_row + i % row_ / block_)];
+  }
+
+ private:
+  std::int64_t row_, block_;
+};
+
 struct Solution {
   GroupedFit fit;
   std::vector<std::int64_t> corrected;  // ascending
 };
 
 GroupedFit fit_codebooks(const Problem& p, std::span<const float> importance) {
+  if (p.spec.scale_block() != 0)
+    return fit_blocks(p.spec, p.weights, p.rows, importance, p.warm, {.name = p.name});
   return fit_row_groups(p.spec, p.weights, p.rows, p.group_rows, importance, p.warm,
                         {.exact = true, .name = p.name});
 }
@@ -44,11 +61,12 @@ GroupedFit fit_codebooks(const Problem& p, std::span<const float> importance) {
 std::vector<double> misses(const Problem& p, const GroupedFit& fit) {
   const auto n = static_cast<std::int64_t>(p.weights.size());
   const std::int64_t size = n / p.rows * std::min(p.rows, p.group_rows);
+  const ScaleBlocks blocks(n / p.rows, p.spec.scale_block());
   std::vector<double> out(p.weights.size());
   for (std::int64_t i = 0; i < n; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    const double miss = static_cast<double>(p.weights[at]) -
-                        fit.entries[static_cast<std::size_t>(i / size * fit.k + fit.indices[at])];
+    const float entry = fit.entries[static_cast<std::size_t>(i / size * fit.k + fit.indices[at])];
+    const double miss = static_cast<double>(p.weights[at]) - entry * blocks.scale(fit.scales, i);
     out[at] = miss * miss * (p.importance.empty() ? 1.0 : p.importance[at]);
   }
   return out;
@@ -147,6 +165,8 @@ CodebookTensor part_of(const Problem& p, const Solution& s, const Shape& shape, 
   out.format.group_rows = group_rows;
   out.k = s.fit.k;
   out.entries = s.fit.entries;
+  if (out.format.scale_block = p.spec.scale_block(); out.format.scale_block != 0)
+    out.scales = s.fit.scales;
   out.indices.assign(s.fit.indices.begin() + begin, s.fit.indices.begin() + end);
   std::vector<float> coded(out.indices.size());
   out.decode(coded);
@@ -173,7 +193,10 @@ CodebookTensor fit_tensor(const std::string& name, const CodebookSpec& spec, con
   CodebookFormat format;
   format.bits = spec.bits();
   format.group_rows = group_rows;
+  format.scale_block = spec.scale_block();
   format.validate(shape);
+  check(group_rows == 0 || spec.scale_block() == 0, "'", name, "': ", spec.text(),
+        " has the same entries for all rows, so it takes no row groups");
   TESSERA_ASSERT(static_cast<std::int64_t>(weights.size()) == shape.numel());
   GroupedFit start;
   if (warm) {
@@ -202,6 +225,8 @@ CodebookTensor fit_tensor(const std::string& name, const CodebookSpec& spec, con
 std::vector<CodebookTensor> fit_shared(const CodebookSpec& spec, std::span<const SharedPart> parts,
                                        double sparse) {
   check(!parts.empty(), "no tensors to share a codebook");
+  check(spec.scale_block() == 0, "'", parts[0].name, "': ", spec.text(),
+        " has scales of its own for every tensor");
   std::string names;
   std::vector<float> weights, importance;
   std::vector<Segment> segments;
@@ -251,10 +276,12 @@ std::vector<CodebookTensor> fit_shared(const CodebookSpec& spec, std::span<const
 
 void CodebookTensor::decode(std::span<float> out) const {
   const std::int64_t rows = format.group_rows ? format.group_rows : CodebookFormat::rows(shape);
-  const std::int64_t size = rows * CodebookFormat::row_length(shape);
+  const std::int64_t row = CodebookFormat::row_length(shape), size = rows * row;
+  const ScaleBlocks blocks(row, format.scale_block);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    const std::int64_t group = static_cast<std::int64_t>(i) / size;
-    out[i] = entries[static_cast<std::size_t>(group * k + indices[i])];
+    const auto at = static_cast<std::int64_t>(i);
+    out[i] =
+        entries[static_cast<std::size_t>(at / size * k + indices[i])] * blocks.scale(scales, at);
   }
   for (std::size_t j = 0; j < sparse.positions.size(); ++j)
     out[static_cast<std::size_t>(sparse.positions[j])] += sparse.values[j];
@@ -270,6 +297,7 @@ void CodebookTensor::store(State& state, const std::string& name) const {
   check(shares.empty() || !state.has(plane) || equal_bits(state.get(plane), own), "'", name,
         "' shares the entries of '", shares, "' but has others");
   state.set(plane, own);
+  if (!scales.empty()) state.set(scale_name(name), Tensor::from(scales, format.scale_shape(shape)));
   if (sparse.empty()) return;
   const std::vector<std::uint8_t> stream = encode_positions(sparse.positions);
   state.set(positions_name(name),

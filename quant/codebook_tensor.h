@@ -27,6 +27,7 @@ struct CodebookTensor {
   CodebookFormat format;              // f32 entries, scope and bits
   std::int64_t k = 0;                 // entries per group
   std::vector<float> entries;         // [groups][k], ascending in each group
+  std::vector<float> scales;          // [rows][blocks], where the format has a scale
   std::vector<std::uint8_t> indices;  // one per weight, row-major
   double error = 0;                   // squared distance to the weights, weighted if they were
   double changed = 0;                 // share of indices that differ from the warm start
@@ -40,6 +41,7 @@ struct CodebookTensor {
     return (shares.empty() ? name : shares) + ".entries";
   }
   static std::string indices_name(const std::string& name) { return name + ".indices"; }
+  static std::string scale_name(const std::string& name) { return name + ".scale"; }
   static std::string positions_name(const std::string& name) { return name + ".sparse.positions"; }
   static std::string values_name(const std::string& name) { return name + ".sparse.values"; }
   // Puts the planes (indices packed, positions encoded) into the state. Throws Error when the state
@@ -49,8 +51,8 @@ struct CodebookTensor {
   double entropy_bits() const;
 };
 
-// Fits one codebook per `group_rows` rows (0: one for the tensor). `warm` may be null. Errors name
-// the tensor.
+// Fits one codebook per `group_rows` rows (0: one for the tensor), or one scale per block of a spec
+// that has those, for which group_rows is 0. `warm` may be null. Errors name the tensor.
 //
 // With `sparse` in (0, 1), ceil(sparse * n) weights get what their entry lacks (additive
 // combination of Carreira-Perpinan & Idelbayev's LC toolkit): the codebook and the largest

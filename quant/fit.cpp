@@ -4,8 +4,10 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
+#include "core/encoding.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "quant/fit_assign.h"
@@ -219,6 +221,50 @@ GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weigh
     result.error += part.error;
   }
   result.changed = changed / static_cast<double>(n);
+  return result;
+}
+
+GroupedFit fit_blocks(const CodebookSpec& spec, std::span<const float> weights, std::int64_t rows,
+                      std::span<const float> importance, const GroupedFit* warm_start,
+                      FitOptions options) {
+  checked(weights, importance, options.name);
+  const std::size_t n = weights.size(), row = group_size(n, rows, 1);
+  const std::size_t block = spec.scale_block() == CodebookFormat::kScalePerRow
+                                ? row
+                                : static_cast<std::size_t>(spec.scale_block());
+  check(block >= 1, options.name, ": ", spec.text(), " has no scale per block");
+  const std::size_t per_row = (row + block - 1) / block;
+  const CodebookSpec plain = spec.with_scale_block(0);
+  GroupedFit result;
+  result.groups = 1;
+  result.k = spec.size();
+  result.entries = spec.entries();
+  result.scales.resize(static_cast<std::size_t>(rows) * per_row);
+  result.indices.resize(n);
+  std::vector<double> errors(result.scales.size()), changed(result.scales.size());
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::size_t b = begin * per_row; b < end * per_row; ++b) {
+      const std::size_t first = b / per_row * row + b % per_row * block;
+      const std::size_t count = std::min(block, (b / per_row + 1) * row - first);
+      CodebookFit start;
+      FitOptions own = options;
+      own.warm_start = nullptr;
+      if (warm_start) {
+        start.indices.assign(warm_start->indices.begin() + first,
+                             warm_start->indices.begin() + first + count);
+        own.warm_start = &start;
+      }
+      const CodebookFit part =
+          fit(plain, weights.subspan(first, count),
+              importance.empty() ? importance : importance.subspan(first, count), own);
+      std::copy(part.indices.begin(), part.indices.end(), result.indices.begin() + first);
+      result.scales[b] = part.scale;
+      errors[b] = part.error;
+      changed[b] = part.changed * static_cast<double>(count);
+    }
+  });
+  result.error = std::accumulate(errors.begin(), errors.end(), 0.0);
+  result.changed = std::accumulate(changed.begin(), changed.end(), 0.0) / static_cast<double>(n);
   return result;
 }
 

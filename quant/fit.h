@@ -33,14 +33,24 @@ class CodebookSpec {
   static CodebookSpec multibit(int bits);  // 1..8
   static CodebookSpec powers_of_two(int most_negative_exponent);
   static CodebookSpec scaled_powers_of_two(int most_negative_exponent);
+  // -2^(bits-1) .. 2^(bits-1) - 1, scaled: symmetric integers.
+  static CodebookSpec uniform(int bits);  // 2..8
+  // The 16 quantiles of a normal distribution of Dettmers et al., "QLoRA", NeurIPS 2023 (arXiv
+  // 2305.14314, appendix E), scaled.
+  static CodebookSpec nf4();
+  // Of a scaled codebook: with one scale for every `block` consecutive weights of a row, the last
+  // of a row maybe shorter, or for every row (CodebookFormat::kScalePerRow). Throws Error.
+  CodebookSpec with_scale_block(std::int64_t block) const;
+  // "adaptive:4", "nf4", "nf4@64" (a scale per 64 weights), "binary-scaled@row", ...
   static CodebookSpec parse(std::string_view text);
 
   Kind kind() const { return kind_; }
   int size() const { return size_; }  // entries, at most (adaptive)
   const std::vector<float>& entries() const {
     return entries_;
-  }                  // ascending; empty where they are free
-  int bits() const;  // of an index, 1..8
+  }                                                          // ascending; empty where they are free
+  int bits() const;                                          // of an index, 1..8
+  std::int64_t scale_block() const { return scale_block_; }  // 0: one scale, within the entries
   std::string text() const;
 
   friend bool operator==(const CodebookSpec&, const CodebookSpec&) = default;
@@ -51,6 +61,7 @@ class CodebookSpec {
   Kind kind_;
   int size_;
   std::vector<float> entries_;
+  std::int64_t scale_block_ = 0;
 };
 
 struct CodebookFit {
@@ -105,6 +116,13 @@ GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weigh
                           std::int64_t rows, std::int64_t group_rows,
                           std::span<const float> importance = {},
                           const GroupedFit* warm_start = nullptr, FitOptions options = {});
+
+// The spec's entries with the best scale for each of its blocks: `groups` is 1, `entries` are those
+// of the spec, `scales` [rows * blocks per row], weight i has entries[index] * scale. Importance,
+// errors and threads as in fit().
+GroupedFit fit_blocks(const CodebookSpec& spec, std::span<const float> weights, std::int64_t rows,
+                      std::span<const float> importance = {},
+                      const GroupedFit* warm_start = nullptr, FitOptions options = {});
 
 // ||w - Delta|| / ||w||, Delta the decoded fit. 0 for a perfect fit, infinity where only w is zero.
 double quantization_error(std::span<const float> weights, const CodebookFit& fit);

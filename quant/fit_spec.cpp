@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/encoding.h"
 #include "core/error.h"
 #include "quant/fit.h"
 
@@ -24,6 +25,29 @@ std::vector<float> power_entries(int most) {
     entries.push_back(-entries.back());
   }
   return entries;
+}
+
+constexpr std::array kNf4 = {-1.0f,
+                             -0.6961928009986877f,
+                             -0.5250730514526367f,
+                             -0.39491748809814453f,
+                             -0.28444138169288635f,
+                             -0.18477343022823334f,
+                             -0.09105003625154495f,
+                             0.0f,
+                             0.07958029955625534f,
+                             0.16093020141124725f,
+                             0.24611230194568634f,
+                             0.33791524171829224f,
+                             0.44070982933044434f,
+                             0.5626170039176941f,
+                             0.7229568362236023f,
+                             1.0f};
+
+std::vector<float> integers(int bits) {
+  std::vector<float> out;
+  for (int k = -(1 << (bits - 1)); k < 1 << (bits - 1); ++k) out.push_back(static_cast<float>(k));
+  return out;
 }
 
 // The C of a power-of-two codebook.
@@ -94,7 +118,36 @@ CodebookSpec CodebookSpec::scaled_powers_of_two(int most_negative_exponent) {
   return scaled(power_entries(most_negative_exponent));
 }
 
+CodebookSpec CodebookSpec::uniform(int bits) {
+  check(bits >= 2 && bits <= 8, "uniform:", bits, ": the bits must be in 2..8");
+  return scaled(integers(bits));
+}
+
+CodebookSpec CodebookSpec::nf4() {
+  return scaled({kNf4.begin(), kNf4.end()});
+}
+
+CodebookSpec CodebookSpec::with_scale_block(std::int64_t block) const {
+  if (block != 0 && kind_ != Kind::kScaled) {
+    fail("codebook ", text(),
+         " has no scale; a scale per block needs nf4, uniform:B, scaled:A,B,... or a -scaled one");
+  }
+  check(block >= CodebookFormat::kScalePerRow, "a scale per ", block, " weights");
+  CodebookSpec out = *this;
+  out.scale_block_ = block;
+  return out;
+}
+
 CodebookSpec CodebookSpec::parse(std::string_view text) {
+  if (const std::size_t at = text.find('@'); at != text.npos) {
+    const std::string_view block = text.substr(at + 1);
+    if (block == "row")
+      return parse(text.substr(0, at)).with_scale_block(CodebookFormat::kScalePerRow);
+    const auto length = number<std::int64_t>(block, text);
+    check(length >= 1, "codebook '", text, "': expected row or the weights of a block, got '",
+          block, "'");
+    return parse(text.substr(0, at)).with_scale_block(length);
+  }
   const std::size_t colon = text.find(':');
   const std::string_view name = text.substr(0, colon);
   const std::string_view rest = colon == text.npos ? "" : text.substr(colon + 1);
@@ -103,9 +156,11 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
     if (name == "ternary") return ternary();
     if (name == "binary-scaled") return scaled_binary();
     if (name == "ternary-scaled") return scaled_ternary();
+    if (name == "nf4") return nf4();
   } else {
     if (name == "adaptive") return adaptive(number<int>(rest, text));
     if (name == "multibit") return multibit(number<int>(rest, text));
+    if (name == "uniform") return uniform(number<int>(rest, text));
     if (name == "pow2") return powers_of_two(number<int>(rest, text));
     if (name == "pow2-scaled") return scaled_powers_of_two(number<int>(rest, text));
     if (name == "fixed" || name == "scaled") {
@@ -120,7 +175,9 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
   }
   fail("unknown codebook '", text,
        "'; use adaptive:K, binary, ternary, binary-scaled, ternary-scaled, pow2:C, pow2-scaled:C, "
-       "multibit:B, fixed:A,B,... or scaled:A,B,...");
+       "multibit:B, fixed:A,B,..., nf4, uniform:B or scaled:A,B,...; @64 or @row behind a scaled "
+       "one "
+       "gives it a scale per block of weights");
 }
 
 int CodebookSpec::bits() const {
@@ -128,11 +185,19 @@ int CodebookSpec::bits() const {
 }
 
 std::string CodebookSpec::text() const {
+  if (scale_block_ != 0) {
+    return cat(with_scale_block(0).text(), "@",
+               scale_block_ == CodebookFormat::kScalePerRow ? "row" : std::to_string(scale_block_));
+  }
   if (kind_ == Kind::kAdaptive) return cat("adaptive:", size_);
   if (kind_ == Kind::kMultibit) return cat("multibit:", bits());
   const bool scaled = kind_ == Kind::kScaled;
   if (entries_ == std::vector<float>{-1, 1}) return scaled ? "binary-scaled" : "binary";
   if (entries_ == std::vector<float>{-1, 0, 1}) return scaled ? "ternary-scaled" : "ternary";
+  if (scaled && entries_ == std::vector<float>(kNf4.begin(), kNf4.end())) return "nf4";
+  for (int bits = 2; scaled && bits <= 8; ++bits) {
+    if (entries_ == integers(bits)) return cat("uniform:", bits);
+  }
   if (const auto power = power_of(entries_)) return cat(scaled ? "pow2-scaled:" : "pow2:", *power);
   std::string text = scaled ? "scaled:" : "fixed:";
   for (std::size_t k = 0; k < entries_.size(); ++k) text += (k ? "," : "") + shortest(entries_[k]);

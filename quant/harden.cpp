@@ -27,7 +27,8 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
     };
     const Value indices = plane(c.indices_name(node.name())),
                 entries = plane(c.entries_name(node.name()));
-    Value weight = ops::codebook(indices, entries, {}, c.format, c.shape);
+    const Value scale = c.scales.empty() ? Value() : plane(c.scale_name(node.name()));
+    Value weight = ops::codebook(indices, entries, scale, c.format, c.shape);
     if (!c.sparse.empty()) {
       const Value positions = plane(c.positions_name(node.name())),
                   values = plane(c.values_name(node.name()));

@@ -10,6 +10,8 @@ void store_codebooks(State& state, const Codebooks& codebooks) {
     state.set(name + ".c_indices",
               Tensor::from(c.indices, Shape{static_cast<std::int64_t>(c.indices.size())}));
     state.set(name + ".c_entries", Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+    if (!c.scales.empty())
+      state.set(name + ".c_scales", Tensor::from(c.scales, c.format.scale_shape(c.shape)));
     if (c.sparse.empty()) continue;
     const Shape count{static_cast<std::int64_t>(c.sparse.positions.size())};
     state.set(name + ".c_positions", Tensor::from(c.sparse.positions, count));
@@ -29,6 +31,8 @@ Codebooks load_codebooks(const State& state, const CompressionPlan& plan) {
     c.k = entries.shape()[1].value();
     c.entries = entries.to_vector<float>();
     c.indices = state.get(item.name + ".c_indices").to_vector<std::uint8_t>();
+    if (c.format.scale_block = item.choice->spec.scale_block(); c.format.scale_block != 0)
+      c.scales = state.get(item.name + ".c_scales").to_vector<float>();
     if (item.choice->sparse > 0) {
       c.sparse.positions = state.get(item.name + ".c_positions").to_vector<std::int64_t>();
       c.sparse.values = state.get(item.name + ".c_values").to_vector<float>();

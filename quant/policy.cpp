@@ -57,7 +57,8 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
   } else if (policy.depthwise_per_channel && !first && shape.rank() == 4 && shape[1].is_one()) {
     item.source = TensorPlan::Source::depthwise;
     item.reason = "depthwise";
-    item.choice->group_rows = depthwise_group_rows(shape, policy.weights.spec.size());
+    if (policy.weights.spec.scale_block() == 0)
+      item.choice->group_rows = depthwise_group_rows(shape, policy.weights.spec.size());
   }
 }
 
@@ -66,6 +67,9 @@ void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const Stat
         ": only weights of rank 2 or more are compressed; narrow the rule");
   check(item.choice->group_rows >= 0, "'", p.name, "': a group of ", item.choice->group_rows,
         " rows");
+  check(item.choice->group_rows == 0 || item.choice->spec.scale_block() == 0, "'", p.name,
+        "': ", item.choice->spec.text(),
+        " has the same entries for all rows, so it takes no row groups");
   check(item.choice->sparse >= 0 && item.choice->sparse < 1, "'", p.name, "': a sparse share of ",
         item.choice->sparse, "; it must be at least 0 and below 1");
   check(state.has(p.name), "the state has no '", p.name, "'");
@@ -94,6 +98,8 @@ void share(CompressionPlan& plan, const std::string& pattern) {
           "' already shares the codebook of '", item.shares, "'");
     check(item.choice->group_rows == 0, "shared codebook '", pattern, "': '", item.name,
           "' has one codebook per ", item.choice->group_rows, " rows");
+    check(item.choice->spec.scale_block() == 0, "shared codebook '", pattern, "': '", item.name,
+          "' has scales of its own, ", item.choice->spec.text());
     if (first == nullptr) first = &item;
     check(item.choice->spec == first->choice->spec, "shared codebook '", pattern, "': '",
           first->name, "' is ", first->choice->spec.text(), ", '", item.name, "' ",
@@ -226,8 +232,13 @@ std::string CompressionPlan::text() const {
                       : cat("one codebook per ", rows, rows == 1 ? " row" : " rows");
       const std::string correction = cat(
           ", ", SparsePart::count(item.choice->sparse, item.shape.numel()), " weights corrected");
+      const std::int64_t block = item.choice->spec.scale_block();
       out << item.choice->spec.text() << ", " << item.choice->spec.bits() << " bits a weight, "
-          << scope << (item.choice->sparse > 0 ? correction : "")
+          << scope
+          << (block == 0  ? ""
+              : block > 0 ? cat(", a scale per ", block, " weights of a row")
+                          : ", a scale per row")
+          << (item.choice->sparse > 0 ? correction : "")
           << (item.reason.empty() ? "" : " (" + item.reason + ")") << "\n";
     } else {
       out << "dense: " << item.reason << "\n";

@@ -101,7 +101,7 @@ bool Qat::takes(const CodebookSpec& spec) const {
   const bool adaptive = spec.kind() == CodebookSpec::Kind::kAdaptive;
   switch (options_.kind) {
     case QatKind::ste:
-      return true;  // its entries are those of a fit
+      return spec.scale_block() == 0;  // its entries are those of a fit
     case QatKind::lsq:
       return adaptive && spec.size() == 1 << spec.bits();
     default:

@@ -70,7 +70,8 @@ Json tensor_histogram(const std::string& name, const std::vector<float>& before,
   Range range;
   range.include(before);
   range.include(after);
-  range.include(codebook.entries);
+  const bool scaled = !codebook.scales.empty();  // its entries are no weights
+  if (!scaled) range.include(codebook.entries);
   range.widen();
   Json out = {{"name", name},
               {"shape", codebook.shape.text()},
@@ -80,7 +81,7 @@ Json tensor_histogram(const std::string& name, const std::vector<float>& before,
               {"after", binned(after, range)},
               {"k", codebook.k},
               {"groups", static_cast<std::int64_t>(codebook.entries.size()) / codebook.k}};
-  if (codebook.entries.size() <= kMostEntries) {
+  if (codebook.entries.size() <= kMostEntries && !scaled) {
     Json& entries = out["entries"] = Json::array();
     for (const float e : codebook.entries) entries.push_back(short_double(e));
     out["counts"] = entry_counts(codebook);

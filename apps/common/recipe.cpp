@@ -377,8 +377,9 @@ std::int64_t SizeTarget::budget(const std::vector<quant::CandidateTensor>& tenso
 void CodebookFlags::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("codebook", text_flag(codebook, "KIND"),
-      "adaptive[:K], binary, binary-scaled, ternary-scaled, multibit:B, pow2:C, "
-      "fixed:V,V,...");
+      "adaptive[:K], binary, binary-scaled, ternary-scaled, multibit:B, pow2:C, nf4, uniform:B, "
+      "fixed:V,V,..., scaled:V,V,...; with @64 or @row a scaled one (nf4@64) has a scale per 64 "
+      "weights or per row");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
   add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
 }
