@@ -150,8 +150,11 @@ double SizeReport::file_bits_per_weight() const {
 double SizeReport::entropy_bits_per_weight() const {
   if (weights() == 0) return 32;
   double bits = 0;
-  for (const auto& t : tensors)
-    bits += t.coded() ? t.entropy_bits * static_cast<double>(t.weights) : 0;
+  for (const auto& t : tensors) {
+    if (!t.coded()) continue;
+    bits += t.entropy_bits * static_cast<double>(t.weights) +
+            8 * static_cast<double>(t.codebook_bytes + t.scale_bytes + t.sparse_bytes);
+  }
   return bits / static_cast<double>(weights());
 }
 
@@ -180,9 +183,12 @@ std::string SizeReport::text() const {
     row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes,
         t.sparse_bytes, t.dense_bytes, t.entropy_bits);
   }
-  out << "total " << bytes() << " bytes, " << std::setprecision(4) << bits_per_weight()
-      << " bits a coded weight (" << entropy_bits_per_weight() << " after entropy coding), "
-      << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes()
+  out << "total " << bytes() << " bytes, ";
+  if (weights() > 0) {
+    out << std::setprecision(4) << bits_per_weight() << " bits a coded weight ("
+        << entropy_bits_per_weight() << " with indices at their entropy), ";
+  }
+  out << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes()
       << " bytes)\n";
   if (entropy_coded()) {
     out << "in the file: indices " << file_index_bytes() << " bytes, entropy-coded from "

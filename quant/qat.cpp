@@ -57,12 +57,13 @@ CodebookTensor snap_twn(const TensorPlan& item, std::span<const float> w) {
   return ternary(item, w, threshold, a, a);
 }
 
-// The trained levels may have changed their signs; entries are ascending all the same.
+// The levels as the forward pass takes them.
 CodebookTensor snap_ttq(const TensorPlan& item, std::span<const float> w, const Tensor& levels) {
   float most = 0;
   for (const float v : w) most = std::max(most, std::fabs(v));
   const auto values = levels.span<float>();
-  CodebookTensor c = ternary(item, w, 0.05 * most, values[0], values[1]);
+  CodebookTensor c =
+      ternary(item, w, 0.05 * most, std::max(values[0], 0.0f), std::max(values[1], 0.0f));
   std::vector<std::uint8_t> order = {0, 1, 2}, place(3);
   std::sort(order.begin(), order.end(),
             [&](std::uint8_t a, std::uint8_t b) { return c.entries[a] < c.entries[b]; });

@@ -11,7 +11,8 @@ enum class QatKind {
   ste,  // nearest entry of the plan's codebook, refitted after every epoch; gradient 1
         // (BinaryConnect, Courbariaux et al. 2015, with `--codebook binary-scaled`)
   twn,  // {-a, 0, a}: 0 where |w| <= 0.7 mean |w|, a the mean of the other |w| (Li et al. 2016)
-  ttq,  // {-n, 0, p}: 0 where |w| <= 0.05 max |w|, n and p trained; the weight's gradient is
+  ttq,  // {-n, 0, p}: 0 where |w| <= 0.05 max |w|, n and p trained (their gradients, sums
+        // over all weights, times 1 / sqrt(N) as in LSQ; never negative); the weight's gradient is
         // scaled by n, 1, p (Zhu et al., ICLR 2017)
   lsq,  // s round(clip(w / s, -Qn, Qp)), the step s trained with its gradient times
         // 1 / sqrt(N Qp) (Esser et al., ICLR 2020); s sign(w) at 1 bit

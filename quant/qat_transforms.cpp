@@ -71,7 +71,10 @@ class Ttq final : public Transform {
  protected:
   Value quantize(nn::Scope& scope, const std::string& name, Value w,
                  const TensorChoice&) const override {
-    const Value levels = scope.global_param(name + kQatLevels, {2}, nn::Init::constant(1));
+    const Value trained = scope.global_param(name + kQatLevels, {2}, nn::Init::constant(1));
+    // Their gradients are sums over all weights, and a level keeps its sign.
+    const double share = 1 / std::sqrt(static_cast<double>(w.shape().numel()));
+    const Value levels = ops::maximum(straight_through(trained, trained * share), 0.0);
     const Value n = ops::reshape(ops::slice(levels, 0, 0, 1), {}),
                 p = ops::reshape(ops::slice(levels, 0, 1, 2), {});
     const Value threshold = 0.05 * ops::max(ops::abs(ops::detach(w)));

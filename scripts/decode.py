@@ -144,4 +144,13 @@ def main(path, wanted=None):
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    print("\n".join(main(*sys.argv[1:])))
+    try:
+        lines = main(*sys.argv[1:])
+    except KeyError as error:
+        sys.exit(f"{sys.argv[1]}: field {error} is missing; expected a model with weights")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
+    try:
+        print("\n".join(lines))
+    except BrokenPipeError:  # of head
+        sys.stderr.close()

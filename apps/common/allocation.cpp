@@ -59,7 +59,7 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
   const std::string prefix = session_.flags().name.empty() ? "" : session_.flags().name + "-";
   const std::string name = cat(prefix, "sensitivity-", recipe.sensitivity,
                                group_rows == 0 ? "" : cat("-g", group_rows), "-s", seed);
-  const Results results(session_.flags().out, session_.flags().resume);
+  const Results results = results_of(session_);
   if (const auto found = results.find(name, config)) {
     out.dense_loss = read_costs(*found, session_.path(name + ".result").string(), out.tensors);
     return out;

@@ -61,10 +61,6 @@ bool same_setting(const std::string& loop, const std::string& run) {
   return loop == run || (loop == "yes" && run == "on") || (loop == "no" && run == "off");
 }
 
-Results results_of(const Session& session) {
-  return {session.flags().out, session.flags().resume};
-}
-
 void remove_checkpoint(const fs::path& path) {
   std::error_code ignored;  // a checkpoint that stays behind is never wrong, only stale
   fs::remove(path, ignored);
@@ -151,6 +147,14 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
 
 }  // namespace
 
+Results results_of(const Session& session) {
+  using Existing = Results::Existing;
+  const RunFlags& flags = session.flags();
+  return {flags.out, flags.resume      ? Existing::reuse
+                     : flags.overwrite ? Existing::overwrite
+                                       : Existing::repeat};
+}
+
 std::string Variant::scope() const {
   const std::string rows =
       group_rows == 0 ? "tensor" : cat(group_rows, group_rows == 1 ? " row" : " rows");
@@ -193,6 +197,18 @@ std::optional<Reference> finished_reference(const Session& session, const Task& 
   const fs::path file = session.path(run.name + ".json");
   if (!results_of(session).find(run.name, run.config) || !fs::exists(file)) return std::nullopt;
   return load_reference(task, file);
+}
+
+std::optional<Reference> reference_for(Session& session, const Task& task,
+                                       const TrainRecipe& recipe, std::uint64_t seed) {
+  const Run run = reference_run(session, task, recipe, seed);
+  const fs::path file = session.path(run.name + ".json");
+  if (!session.flags().overwrite && fs::exists(file) &&
+      Results(session.flags().out, Results::Existing::repeat).matches(run.name, run.config)) {
+    session.detail() << "reference, seed " << seed << ": already in " << file.string() << std::endl;
+    return load_reference(task, file);
+  }
+  return train_reference(session, task, recipe, seed);
 }
 
 std::optional<Reference> train_reference(Session& session, const Task& task,

@@ -29,6 +29,9 @@ struct Run {
   Config config;
 };
 
+// The results in --out, as --resume and --overwrite want them.
+Results results_of(const Session& session);
+
 // Throws Error, saying what changed, when the files in --out that --resume would use were made
 // under another configuration. Done before any work, so that nothing is wasted on a refused
 // comparison.
@@ -39,6 +42,10 @@ Run reference_run(const Session& session, const Task& task, const TrainRecipe& r
 // The reference that an earlier run left in --out; none without --resume.
 std::optional<Reference> finished_reference(const Session& session, const Task& task,
                                             const Run& run);
+// The reference that an earlier run with the same settings left in --out, with --resume or without,
+// or trained now. None when interrupted.
+std::optional<Reference> reference_for(Session& session, const Task& task,
+                                       const TrainRecipe& recipe, std::uint64_t seed);
 // Trains, evaluates and saves NAME-reference-sSEED. None when interrupted.
 std::optional<Reference> train_reference(Session& session, const Task& task,
                                          const TrainRecipe& recipe, std::uint64_t seed);

@@ -1,6 +1,7 @@
 // Command lines: flags of one verb or command, parsed with Boost.Program_options.
 #pragma once
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 #include <cstdint>
 #include <optional>
@@ -53,6 +54,15 @@ std::vector<double> number_list(const std::string& text, const std::string& what
                                 double max);
 // "dc,lc" as words, none of them empty.
 std::vector<std::string> word_list(const std::string& text, const std::string& what);
+
+// Throws Error when an item of a list of runs stands there twice: its runs are not independent.
+template <class List>
+const List& distinct(const List& list, const std::string& what) {
+  for (auto at = list.begin(); at != list.end(); ++at) {
+    check(std::find(list.begin(), at, *at) == at, what, ": '", *at, "' is given twice");
+  }
+  return list;
+}
 
 // Throws Error unless `value` is finite and in [min, max].
 void check_range(const std::string& flag, double value, double min, double max);

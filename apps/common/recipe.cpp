@@ -180,7 +180,7 @@ void CompressRecipe::add_flags(po::options_description& options) {
       "weights are codebooks; 16 will do, 0: keep them");
   add("activation-bits", flag(activation_bits),
       "activations that layers multiply weights with take 2^N values: 1 to 8; 0: they stay f32");
-  add("activation", text_flag(activation, "KIND"),
+  add("activation-quantizer", text_flag(activation, "KIND"),
       "how: dorefa, minmax, percentile, mse (calibrated) or learned; the first layer's stay f32");
   add("sensitivity", text_flag(sensitivity, "loss|fisher"),
       "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
@@ -300,7 +300,7 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
   if (TrainedRecipe::has(name)) return trained.method(name);
   check(
-      name == "lc" || name == "lc-qp", "--method must be one of ",
+      name == "lc" || name == "lc-qp", "a method must be one of ",
       [] {
         std::string all;
         for (const auto& other : method_names()) all += (all.empty() ? "" : ", ") + other;
@@ -377,11 +377,14 @@ std::int64_t SizeTarget::budget(const std::vector<quant::CandidateTensor>& tenso
 void CodebookFlags::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("codebook", text_flag(codebook, "KIND"),
-      "adaptive[:K], binary, binary-scaled, ternary-scaled, multibit:B, pow2:C, nf4, uniform:B, "
+      "adaptive[:K], binary, ternary, pow2:C, each also -scaled; multibit:B, nf4, uniform:B, "
       "fixed:V,V,..., scaled:V,V,...; with @64 or @row a scaled one (nf4@64) has a scale per 64 "
       "weights or per row");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
-  add("k", po::value<std::int64_t>(&k)->value_name("K"), "entries of an adaptive codebook");
+  add("k", po::value<std::int64_t>(&k)->value_name("K")->notifier([](std::int64_t entries) {
+    check_range("--k", static_cast<double>(entries), 1, 256);
+  }),
+      "entries of an adaptive codebook");
 }
 
 void CodebookFlags::add_target_flags(po::options_description& options) {

@@ -22,16 +22,31 @@ std::filesystem::path Results::path(const std::string& name) const {
 
 std::optional<Json> Results::find(const std::string& name, const Config& config) const {
   const auto file = path(name);
-  if (!reuse_ || !std::filesystem::exists(file)) return std::nullopt;
-  const Json root = parse_json(read_file(file, kMaxBytes), file.string());
-  const JsonAt document(root, file.string());
-  check(document.at("format").text() == kFormat, file.string(), ": is no stored result");
-  Config saved;
-  for (const auto& [key, value] : document.at("config").fields()) saved[key] = value.text();
-  check(config_sha256(saved) == document.at("config_sha256").text(), file.string(),
-        ": the configuration does not have its SHA-256");
-  require_same_config(file, saved, config);
-  return document.at("result").value();
+  if (existing_ == Existing::overwrite || !std::filesystem::exists(file)) return std::nullopt;
+  const StoredRun saved = read_stored(file);
+  try {
+    require_same_config(file, saved.config, config);
+  } catch (const Error& error) {
+    if (existing_ == Existing::reuse) throw;
+    const std::string what = error.what(), changed = "changed: ";
+    const auto at = what.find(changed);
+    fail(file.string(),
+         " is of other settings: ", at == what.npos ? what : what.substr(at + changed.size()),
+         "; --name or --out keeps both, --overwrite replaces it");
+  }
+  if (existing_ == Existing::repeat) return std::nullopt;
+  return saved.result;
+}
+
+bool Results::matches(const std::string& name, const Config& config) const {
+  const auto file = path(name);
+  if (!std::filesystem::exists(file)) return false;
+  try {
+    require_same_config(file, read_stored(file).config, config);
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
 }
 
 void Results::store(const std::string& name, const Config& config, const Json& result) const {
@@ -62,6 +77,8 @@ StoredRun read_stored(const std::filesystem::path& file) {
   StoredRun out;
   out.name = file.stem().string();
   for (const auto& [key, value] : document.at("config").fields()) out.config[key] = value.text();
+  check(problem || config_sha256(out.config) == document.at("config_sha256").text(), file.string(),
+        ": the configuration does not have its SHA-256");
   if (problem) {
     out.problem = document.at("problem").text();
   } else {

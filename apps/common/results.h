@@ -12,12 +12,19 @@ namespace tessera::apps {
 
 class Results {
  public:
-  // `reuse` false: nothing is found, everything is written anew.
-  Results(std::filesystem::path folder, bool reuse) : folder_(std::move(folder)), reuse_(reuse) {}
+  enum class Existing {
+    reuse,      // is found; another configuration is an error
+    repeat,     // is made anew by the same configuration; another one is an error
+    overwrite,  // is made anew
+  };
+  Results(std::filesystem::path folder, Existing existing)
+      : folder_(std::move(folder)), existing_(existing) {}
 
-  // The result stored under `name`; none when there is none. Throws Error when the file is damaged,
-  // or was made under another configuration (saying what changed).
+  // The result stored under `name`; none when there is none, or it is to be made anew. Throws Error
+  // when the file is damaged, or was made under another configuration (saying what changed).
   std::optional<Json> find(const std::string& name, const Config& config) const;
+  // Whether there is one under `name`, made under this very configuration.
+  bool matches(const std::string& name, const Config& config) const;
   // Takes the place of a problem under this name.
   void store(const std::string& name, const Config& config, const Json& result) const;
   // What kept a run from a result, for reports; it is tried again the next time. Takes the place of
@@ -30,7 +37,7 @@ class Results {
   std::filesystem::path problem_path(const std::string& name) const;
 
   std::filesystem::path folder_;
-  bool reuse_;
+  Existing existing_;
 };
 
 inline constexpr const char* kResultExtension = ".result";

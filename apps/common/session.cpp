@@ -50,6 +50,8 @@ void RunFlags::add_writing_flags(po::options_description& options) {
   add("log", text_flag(log, "FILE"), "write a line of JSON per epoch, C step and result");
   add("resume", po::bool_switch(&resume),
       "go on where a run with the same flags stopped; finished parts are not repeated");
+  add("overwrite", po::bool_switch(&overwrite),
+      "replace what other flags left under the same name; without it that is an error");
   add("checkpoint-seconds", flag(checkpoint_seconds, "S"), "at most this much work is lost");
 }
 

@@ -21,7 +21,7 @@ struct RunFlags {
   std::string log, json;
   int threads = 0;  // 0: as many as the machine offers
   double checkpoint_seconds = 20;
-  bool resume = false, quiet = false;
+  bool resume = false, overwrite = false, quiet = false;
 
   // For verbs that only read.
   void add_reading_flags(po::options_description& options);

@@ -210,8 +210,10 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
                            const Config& task) {
   for (const auto& [key, value] : task) {
     const auto found = model.find(key);
-    check(found == model.end() || found->second == value, file, " was made with ", key, " ",
-          found == model.end() ? "" : found->second, ", this run has ", value);
+    if (found == model.end() || found->second == value) continue;
+    const bool hash = key.ends_with("_sha256");
+    fail(file, " was made with ", key, " ", found->second, ", this run has ", value,
+         hash ? "; pixels are prepared by the training images, which are others here" : "");
   }
 }
 

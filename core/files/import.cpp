@@ -1,5 +1,6 @@
 #include "core/files/import.h"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <regex>
@@ -42,6 +43,18 @@ class Patterns {
       if (std::smatch found; matches(name, pattern, found)) return true;
     }
     return false;
+  }
+  // Of `texts`, of which this was made, those that match none of the names.
+  template <class Names>
+  void add_idle(const std::vector<std::string>& texts, const Names& names,
+                std::vector<std::string>& idle) const {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const bool any = std::any_of(names.begin(), names.end(), [&](const auto& entry) {
+        std::smatch found;
+        return matches(entry.first, patterns_[i], found);
+      });
+      if (!any) idle.push_back(texts[i]);
+    }
   }
 
  private:
@@ -195,6 +208,14 @@ ImportReport import_weights(const std::filesystem::path& path, State& state,
     if (sources.contains(ours)) continue;
     (optional.match(ours) ? report.kept : report.missing).push_back(ours);
   }
+  for (std::size_t r = 0; r < rules.size(); ++r) {
+    const bool any = std::any_of(tensors.begin(), tensors.end(), [&](const auto& entry) {
+      return rules[r].match(entry.first).has_value();
+    });
+    if (!any) report.idle.push_back(options.rules[r]);
+  }
+  ignored.add_idle(options.ignored, tensors, report.idle);
+  optional.add_idle(options.optional, state.entries(), report.idle);
   if (options.strict && !report.complete()) {
     std::string lines = report.text();
     lines.pop_back();

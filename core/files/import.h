@@ -39,6 +39,7 @@ struct ImportReport {
   std::vector<std::string> unused;         // theirs, without a place in the state
   std::vector<Mismatch> mismatched;        // not imported
   std::vector<std::string> ignored, kept;  // theirs and ours, as the options allow
+  std::vector<std::string> idle;           // rules and patterns of the options that match nothing
 
   bool complete() const { return missing.empty() && unused.empty() && mismatched.empty(); }
   // A summary line, then a line per tensor that needs attention.

@@ -255,6 +255,8 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
 }
 
 Model load(const fs::path& path, const OpSet& ops) {
+  check(path.extension() != ".safetensors", path.string(),
+        ": holds weights alone; expected the model's .json, which names them");
   auto [document, weights, coded] = open_model(path, ops);
   Safetensors read = read_safetensors(weights);
   check(read.sha256 == document.weights->sha256, weights.string(), ": its SHA-256 is ", read.sha256,

@@ -56,7 +56,17 @@ TEST_F(MnistCli, Codebooks) {
   expect_refused({"compress", "--bits", "0"}, "--bits must be 1 to 8, got 0");
   expect_refused({"compress", "--bits", "9"}, "--bits must be 1 to 8, got 9");
   expect_refused({"compress", "--bits", "1,,2"}, "--bits");
-  expect_refused({"compress", "--k", "100000"}, "1..256 entries, not 100000");
+  expect_refused({"compress", "--k", "100000"}, "--k must be 1 to 256, got 100000");
+  expect_refused({"compress", "--k", "0"}, "--k must be 1 to 256, got 0");
+  expect_refused({"compress", "--bits", "1,2,1"}, "'adaptive:2' is given twice");
+  expect_refused({"compress", "--method", "dc,dc"}, "'dc' is given twice");
+  expect_refused({"train", "--seed", "2,2"}, "'2' is given twice");
+  expect_refused({"compress", "--codebook", "adaptive:4@64"}, "has no scale");
+  expect_refused({"compress", "--data", kTiny, "--method", "twn", "--bits", "1"},
+                 "twn makes three levels");
+  expect_refused({"compress", "--data", kTiny, "--method", "qar", "--codebook", "pow2:2"},
+                 "qar does not make codebooks of pow2:2");
+  expect_refused({"compress", "--data", kTiny, "--target-bpw", "3", "--share", "fc.*"}, "exclude");
   expect_refused({"compress", "--bits", "1", "--k", "2"}, "exclude");
   expect_refused({"compress", "--codebook", "binary", "--bits", "2"}, "--codebook adaptive");
   expect_refused({"compress", "--codebook", "magic"}, "magic");
@@ -74,6 +84,40 @@ TEST_F(MnistCli, Codebooks) {
   expect_refused({"compress", "--data", kTiny, "--share", "fc1.*"}, "it needs two or more");
   expect_refused({"compress", "--data", kTiny, "--share", "fc.*", "--rule", "fc2.weight=binary"},
                  "'fc1.weight' is adaptive:2, 'fc2.weight' binary");
+}
+
+TEST_F(MnistCli, NetworksAndQuantizersOfActivationsHaveFlagsOfTheirOwn) {
+  for (const std::string verb : {"compress", "compare"}) {
+    const Result plan = must({verb, "--data", kTiny, "--plan", "--out", path("none"), "--methods",
+                              "dc", "--activation", "relu", "--activation-bits", "4",
+                              "--activation-quantizer", "minmax"});
+    EXPECT_TRUE(contains(plan.out, "fc1.weight") || contains(plan.out, "relu")) << plan.out;
+  }
+}
+
+TEST_F(MnistCli, NothingIsReplacedUnasked) {
+  const Args common = {"--data", kTiny, "--out", path("kept"), "--threads", "1"};
+  const auto with = [&](Args args, const Args& more) {
+    args.insert(args.end(), common.begin(), common.end());
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  must(with({"train"}, {"--epochs", "1"}));
+  const auto trained = models("kept");
+  // The reference is there, so compress does not train it again, nor another one in its place.
+  const Args dc = with({"compress"}, {"--ref-epochs", "1", "--method", "dc", "--bits", "2"});
+  EXPECT_TRUE(contains(must(dc).out, "reference, seed 1: already in"));
+  const auto before = models("kept");
+  for (const auto& [file, bytes] : trained) EXPECT_EQ(before.at(file), bytes) << file;
+  expect_refused(with({"compress"}, {"--ref-epochs", "2", "--method", "dc", "--bits", "2"}),
+                 "reference-s1.result is of other settings: reference.epochs: was 1, now 2");
+  Args skipping = dc;
+  skipping.insert(skipping.end(), {"--rule", "fc1.*=skip"});
+  expect_refused(skipping, "--overwrite replaces it");
+  EXPECT_TRUE(models("kept") == before);
+  skipping.push_back("--overwrite");
+  must(skipping);
+  EXPECT_FALSE(models("kept") == before);
 }
 
 TEST_F(MnistCli, PlanNamesEveryTensorAndStops) {

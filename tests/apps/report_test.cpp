@@ -153,7 +153,7 @@ class ReportPage : public ::testing::Test {
     c.weights_bytes = 4000;
     c.effective_bits = codebook == "adaptive:2" ? 1.1 : 2.1;
     const std::string name = cat("net-", c.variant.slug(), "-s", seed);
-    Results(folder.path(), true).store(name, config(c.variant, seed), c.json());
+    Results(folder.path(), Results::Existing::reuse).store(name, config(c.variant, seed), c.json());
     names.push_back(name);
   }
   static Config config(const Variant& variant, std::int64_t seed) {
@@ -176,7 +176,7 @@ TEST_F(ReportPage, HoldsEveryRunAndIsWellFormed) {
     store("new<est>", "adaptive:2", seed, 2.7);
   }
   const Variant broken{"new<est>", "adaptive:4", 0};
-  Results(folder.path(), true)
+  Results(folder.path(), Results::Existing::reuse)
       .store_problem(cat("net-", broken.slug(), "-s1"), config(broken, 1), "k > weights & <more>");
   folder.write(names[0] + ".log.jsonl",
                R"({"event": "begin", "phase": "lc", "epoch": 0}

@@ -54,7 +54,9 @@ class Resume : public MnistApp {
       process.send(signal);
       const Result result = process.wait();
       if (result.code == 0) return hit;  // it was at its end
-      EXPECT_EQ(result.code, signal == SIGKILL ? -SIGKILL : 130) << result.error << result.out;
+      // A program that is still being loaded has no handler yet.
+      EXPECT_TRUE(result.code == -signal || (signal == SIGINT && result.code == 130))
+          << result.code << " " << result.error << result.out;
       ++hit;
       longest *= 1.1;
     }

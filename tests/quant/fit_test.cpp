@@ -295,7 +295,7 @@ TEST(SortedWeights, MomentsAndSearch) {
 TEST(Spec, TextBothWays) {
   for (const char* text :
        {"adaptive:1", "adaptive:256", "binary", "binary-scaled", "ternary", "ternary-scaled",
-        "pow2:3", "pow2-scaled:5", "fixed:-1,0.5,2", "scaled:-2,-1,0,1", "fixed:0.1"}) {
+        "pow2:3", "pow2-scaled:5", "fixed:-1,0.5,2", "scaled:-2,0,1", "fixed:0.1"}) {
     EXPECT_EQ(CodebookSpec::parse(text).text(), text);
     EXPECT_EQ(CodebookSpec::parse(CodebookSpec::parse(text).text()), CodebookSpec::parse(text));
   }

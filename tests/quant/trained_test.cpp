@@ -156,6 +156,22 @@ TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
   EXPECT_NEAR(losses[0], losses[1], 1e-6);
 }
 
+TEST(Qat, TernaryLevelsStayThereForLong) {
+  QatOptions options;
+  options.kind = QatKind::ttq;
+  options.schedule = {.epochs = 60, .lr = 0.1};
+  Qat ttq(options);
+  const Outcome out = run(ttq, 4);
+  for (const auto& [name, c] : out.result.codebooks) {
+    ASSERT_EQ(c.entries.size(), 3u);
+    EXPECT_LE(c.entries[0], 0) << name;
+    EXPECT_EQ(c.entries[1], 0) << name;
+    EXPECT_GE(c.entries[2], 0) << name;
+  }
+  EXPECT_LT(out.result.c_steps.back().distance, 1.5);
+  EXPECT_GT(out.after, out.direct);
+}
+
 TEST(Qat, RefusesPlansItCannotServe) {
   nn::Trainer trainer = reference(10);
   const auto error_of = [&](QatKind kind, int k, std::int64_t group_rows) -> std::string {

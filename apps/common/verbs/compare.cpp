@@ -2,65 +2,17 @@
 // epochs of training, as tables, JSON and a report.
 #include <map>
 
-#include "apps/common/cli.h"
 #include "apps/common/comparison.h"
 #include "apps/common/report/report.h"
 #include "apps/common/step_time.h"
 #include "apps/common/table.h"
+#include "apps/common/verbs/compression_flags.h"
 #include "apps/common/verbs/verbs.h"
-#include "core/files/model.h"
 #include "core/interrupt.h"
-#include "ops/op_list.h"
 
 namespace tessera::apps {
 
 namespace {
-
-struct CompareFlags {
-  NetworkFlags network;
-  DataFlags data;
-  RunFlags run;
-  Recipes recipes;
-  CodebookFlags codebooks;
-  std::string seeds = "1", methods = "all", group_rows = "0", from;
-  std::int64_t epochs;
-  bool plan_only = false;
-
-  CompareFlags(const Benchmark& benchmark, const std::string& net)
-      : network(benchmark),
-        data(benchmark),
-        run(default_run(benchmark, net)),
-        recipes(benchmark.recipes(net)),
-        epochs(recipes.compress.lc.alternation.total_epochs()) {}
-
-  bool parse(const Benchmark& benchmark, const Args& args) {
-    po::options_description general("Flags");
-    data.add_flags(general);
-    network.add_flags(general);
-    auto add = general.add_options();
-    add("from", text_flag(from, "MODEL.json"),
-        "dense model that all start from (default: trains one reference per seed)");
-    add("seeds", text_flag(seeds, "LIST"), "seeds: 1,2,3");
-    add("methods", text_flag(methods, "LIST"), "all, or several: dc,idc,lc");
-    add("epochs", flag(epochs), "epochs of training of every method that trains");
-    add("plan", po::bool_switch(&plan_only), "print every run with its expected time, and stop");
-    codebooks.add_flags(general);
-    add("group-rows", text_flag(group_rows, "LIST"),
-        "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
-    run.add_writing_flags(general);
-    po::options_description compression("Compression; lengths are scaled to --epochs"),
-        reference("Training of the reference");
-    recipes.compress.add_flags(compression);
-    recipes.train.add_flags(reference, "ref-");
-    general.add(compression).add(reference);
-    return parse_flags(args,
-                       {benchmark.name + " compare [flags]",
-                        "Compresses a network by several methods from the same references, with "
-                        "the same epochs of training, and writes tables and report.html."},
-                       general)
-        .has_value();
-  }
-};
 
 // Methods at one codebook and scope stand together; each has the recipe of its own schedule.
 struct Planned {
@@ -70,13 +22,12 @@ struct Planned {
 
 class Comparing {
  public:
-  Comparing(Session& session, const Task& task, const CompareFlags& flags,
-            std::vector<Planned> planned, std::optional<Reference> given)
-      : session_(session),
-        task_(task),
+  Comparing(CompressionWork& work, const CompressionFlags& flags, std::vector<Planned> planned)
+      : session_(work.session),
+        task_(work.task),
         flags_(flags),
         planned_(std::move(planned)),
-        given_(std::move(given)) {}
+        given_(work.given) {}
 
   // What --resume would use was made by the same command, or Error. `seeds` as given.
   void require_resumable_all(const std::vector<std::uint64_t>& seeds) {
@@ -148,7 +99,7 @@ class Comparing {
       const auto found = finished_.find(seed);
       std::optional<Reference> trained;
       if (!given_ && found == finished_.end()) {
-        trained = train_reference(session_, task_, flags_.recipes.train, seed);
+        trained = reference_for(session_, task_, flags_.recipes.train, seed);
         if (!trained) return false;
       }
       const Reference& reference = given_                     ? *given_
@@ -198,7 +149,8 @@ class Comparing {
       out.problem = error.what();
       session_.detail() << "PROBLEM " << run.name << ": " << out.problem << std::endl;
       session_.log("problem", {{"problem", out.problem}});
-      Results(session_.flags().out, true).store_problem(run.name, run.config, out.problem);
+      Results(session_.flags().out, Results::Existing::reuse)
+          .store_problem(run.name, run.config, out.problem);
     }
     runs_.push_back(std::move(out));
     return true;
@@ -206,35 +158,24 @@ class Comparing {
 
   Session& session_;
   const Task& task_;
-  const CompareFlags& flags_;
+  const CompressionFlags& flags_;
   std::vector<Planned> planned_;
-  std::optional<Reference> given_;
+  const std::optional<Reference>& given_;
   std::map<std::uint64_t, Reference> finished_;
   std::map<std::string, double> step_seconds_;
   std::vector<ComparedRun> runs_;
 };
 
 // Every method at every codebook and scope; known and with a schedule, or Error.
-std::vector<Planned> planned_runs(const CompareFlags& flags) {
-  const auto names = flags.methods == "all" ? CompressRecipe::method_names()
-                                            : word_list(flags.methods, "--methods");
+std::vector<Planned> planned_runs(const CompressionFlags& flags, std::int64_t epochs) {
+  const auto names = flags.method_names();
   std::map<std::string, CompressRecipe> recipes;
   for (const auto& name : names) {
-    recipes.emplace(name, flags.recipes.compress.with_epochs(name, flags.epochs));
+    recipes.emplace(name, flags.recipes.compress.with_epochs(name, epochs));
   }
   std::vector<Planned> out;
-  for (const auto& codebook : flags.codebooks.codebooks()) {
-    for (const auto rows : integer_list(flags.group_rows, "--group-rows", 0, 1 << 30)) {
-      for (const auto& name : names) out.push_back({{name, codebook, rows}, recipes.at(name)});
-    }
-  }
-  return out;
-}
-
-std::vector<std::uint64_t> seed_list(const std::string& text) {
-  std::vector<std::uint64_t> out;
-  for (const std::int64_t seed : integer_list(text, "--seeds", 0, 1'000'000'000)) {
-    out.push_back(static_cast<std::uint64_t>(seed));
+  for (const Variant& variant : flags.variants(names)) {
+    out.push_back({variant, recipes.at(variant.method)});
   }
   return out;
 }
@@ -242,26 +183,27 @@ std::vector<std::uint64_t> seed_list(const std::string& text) {
 }  // namespace
 
 int compare_verb(const Benchmark& benchmark, const Args& args) {
-  const std::string net = NetworkFlags::peek(benchmark, args);
-  CompareFlags flags(benchmark, net);
-  if (!flags.parse(benchmark, args)) return kExitDone;
-  flags.recipes.compress.validate();
-  flags.recipes.train.validate("ref-");
-  flags.network.validate();
-  flags.data.validate();
-  const auto seeds = seed_list(flags.seeds);
-  auto planned = planned_runs(flags);
-  if (!flags.from.empty()) {
-    const auto settings = load(flags.from, ops::standard_ops()).settings;
-    flags.network.take(settings, flags.from);
-    flags.data.take(settings);
+  CompressionFlags flags(benchmark, args);
+  flags.methods = "all";
+  std::int64_t epochs = flags.recipes.compress.lc.alternation.total_epochs();
+  po::options_description general("Flags");
+  flags.add_first(general);
+  general.add_options()("epochs", flag(epochs), "epochs of training of every method that trains");
+  flags.add_last(general, "Compression; lengths are scaled to --epochs");
+  if (!flags.parse(args,
+                   {benchmark.name + " compare [flags]",
+                    "Compresses a network by several methods from the same references, with "
+                    "the same epochs of training, and writes tables and report.html."},
+                   general)) {
+    return kExitDone;
   }
-  Session session(flags.run);
-  Data loaded = flags.data.load(flags.network.sample());
-  const Task task = make_task(loaded, flags.network.build(loaded.classes));
-  std::optional<Reference> given;
-  if (!flags.from.empty()) given = load_reference(task, flags.from);
-  Comparing comparing(session, task, flags, std::move(planned), std::move(given));
+  flags.validate();
+  const auto seeds = flags.seed_list();
+  auto planned = planned_runs(flags, epochs);
+  CompressionWork work(flags);
+  Session& session = work.session;
+  const Task& task = work.task;
+  Comparing comparing(work, flags, std::move(planned));
   comparing.require_resumable_all(seeds);
   if (flags.plan_only) {
     session.text() << text(task.network) << " on " << task.data.text << "\n";
@@ -289,7 +231,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   session.text() << "Report: " << report.string() << "\n";
   session.json() = comparison_json(runs);
   session.json()["verb"] = "compare";
-  session.json()["epochs"] = flags.epochs;
+  session.json()["epochs"] = epochs;
   session.json()["data"] = task.data.text;
   session.json().update(task.network.settings);
   if (!lines.empty()) session.json()["problems"] = lines;

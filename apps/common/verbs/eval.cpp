@@ -71,6 +71,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   data.validate();
   Session session(run);
   const Model model = load(file, ops::standard_ops());
+  if (model.settings.contains("network")) NetworkFlags(benchmark).take(model.settings, file);
   data.take(model.settings);
   const Data images = data.load(sample_of(model.graph, file));
   require_same_settings(file, model.settings, images.settings);

@@ -1,5 +1,8 @@
 // import: a model from another program's weights.
 #include "core/files/import.h"
+
+#include <algorithm>
+
 #include "apps/common/cli.h"
 #include "apps/common/experiment.h"
 #include "apps/common/verbs/verbs.h"
@@ -35,6 +38,10 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
                   options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
+  std::vector<std::string> given = import.rules;
+  for (const auto* more : {&import.ignored, &import.optional}) {
+    given.insert(given.end(), more->begin(), more->end());
+  }
   if (const auto known = benchmark.import_rules.find(network.name());
       known != benchmark.import_rules.end()) {
     import.rules.insert(import.rules.end(), known->second.begin(), known->second.end());
@@ -48,6 +55,10 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   model.settings = task.settings;
   const ImportReport report = import_weights(file, model.state, import);
   session.text() << report.text();
+  for (const std::string& idle : report.idle) {
+    check(std::find(given.begin(), given.end(), idle) == given.end(), file, ": '", idle,
+          "' of --map, --ignore or --optional matches no tensor");
+  }
   check(report.complete(), file, ": ", report.missing.size(), " tensors missing, ",
         report.unused.size(), " unused, ", report.mismatched.size(),
         " mismatched (listed above); --map says which is which");

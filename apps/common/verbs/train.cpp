@@ -27,6 +27,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   network.validate();
   data.validate();
   const auto seed_list = integer_list(seeds, "--seed", 0, 1'000'000'000);
+  distinct(seed_list, "--seed");
   Session session(run);
   Data loaded = data.load(network.sample());
   const Task task = make_task(loaded, network.build(loaded.classes));

@@ -1,0 +1,123 @@
+#include "apps/common/verbs/compression_flags.h"
+
+#include "core/files/model.h"
+#include "ops/op_list.h"
+
+namespace tessera::apps {
+
+namespace {
+
+std::string joined_names(const std::vector<std::string>& names) {
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+DataFlags& with_settings_of_from(CompressionFlags& flags) {
+  if (!flags.from.empty()) {
+    const auto settings = load(flags.from, ops::standard_ops()).settings;
+    flags.network.take(settings, flags.from);
+    flags.data.take(settings);
+  }
+  return flags.data;
+}
+
+}  // namespace
+
+CompressionFlags::CompressionFlags(const Benchmark& benchmark, const Args& args)
+    : network(benchmark),
+      data(benchmark),
+      run(default_run(benchmark, NetworkFlags::peek(benchmark, args))),
+      recipes(benchmark.recipes(NetworkFlags::peek(benchmark, args))) {}
+
+void CompressionFlags::add_first(po::options_description& general) {
+  data.add_flags(general);
+  network.add_flags(general);
+  auto add = general.add_options();
+  add("from", text_flag(from, "MODEL.json"),
+      "dense model to start from (default: one reference per seed, trained unless it is in --out)");
+  add("seeds", text_flag(seeds, "LIST"), "seeds: 1,2,3");
+  add("methods", text_flag(methods, "LIST"),
+      ("all, or several of " + joined_names(CompressRecipe::method_names()) +
+       " (twn and ttq take 2 bits)")
+          .c_str());
+  codebooks.add_flags(general);
+  add("group-rows", text_flag(group_rows, "LIST"),
+      "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
+  add("sparse", text_flag(sparse, "LIST"),
+      "share of each weight tensor kept exactly by a sparse correction, or several: 0,0.01");
+  add("plan", po::bool_switch(&plan_only), "print what would be done, and stop");
+}
+
+void CompressionFlags::add_last(po::options_description& general, const std::string& compression) {
+  run.add_writing_flags(general);
+  po::options_description own(compression), reference("Training of the reference");
+  recipes.compress.add_flags(own);
+  recipes.train.add_flags(reference, "ref-");
+  general.add(own).add(reference);
+}
+
+std::optional<std::vector<std::string>> CompressionFlags::parse(
+    const Args& args, const Usage& usage, po::options_description& general) const {
+  Args spelled = args;
+  for (std::string& arg : spelled) {
+    for (const std::string name : {"--seed", "--method"}) {
+      if (arg == name) arg = name + "s";
+      if (arg.starts_with(name + "=")) arg.insert(name.size(), "s");
+    }
+  }
+  return parse_flags(spelled, usage, general);
+}
+
+void CompressionFlags::validate() const {
+  recipes.compress.validate();
+  recipes.train.validate("ref-");
+  network.validate();
+  data.validate();
+}
+
+std::vector<std::string> CompressionFlags::method_names() const {
+  if (methods == "all") return CompressRecipe::method_names();
+  const auto names = distinct(word_list(methods, "--methods"), "--methods");
+  for (const auto& name : names) recipes.compress.method(name);
+  return names;
+}
+
+std::vector<std::uint64_t> CompressionFlags::seed_list() const {
+  std::vector<std::uint64_t> out;
+  const auto numbers = integer_list(seeds, "--seeds", 0, 1'000'000'000);
+  for (const std::int64_t seed : distinct(numbers, "--seeds")) {
+    out.push_back(static_cast<std::uint64_t>(seed));
+  }
+  return out;
+}
+
+std::vector<Variant> CompressionFlags::variants(const std::vector<std::string>& names) const {
+  const auto groups = integer_list(group_rows, "--group-rows", 0, 1 << 30);
+  const auto shares = number_list(sparse, "--sparse", 0, 0.5);
+  distinct(groups, "--group-rows");
+  distinct(shares, "--sparse");
+  check(recipes.compress.shared.empty() ||
+            (codebooks.target_bpw.empty() && codebooks.target_size.empty()),
+        "--share gives tensors one codebook, --target-bpw and --target-size each its own; they "
+        "exclude each other");
+  std::vector<Variant> out;
+  const auto kinds = codebooks.codebooks();
+  for (const auto& codebook : distinct(kinds, "codebooks")) {
+    for (const std::int64_t rows : groups) {
+      for (const double share : shares) {
+        for (const auto& name : names) out.push_back({name, codebook, rows, share});
+      }
+    }
+  }
+  return out;
+}
+
+CompressionWork::CompressionWork(CompressionFlags& flags)
+    : session(flags.run),
+      data(with_settings_of_from(flags).load(flags.network.sample())),
+      task(make_task(data, flags.network.build(data.classes))) {
+  if (!flags.from.empty()) given = load_reference(task, flags.from);
+}
+
+}  // namespace tessera::apps

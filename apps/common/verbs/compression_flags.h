@@ -1,0 +1,46 @@
+// What compress and compare have in common: their flags, and the work these open.
+#pragma once
+
+#include "apps/common/cli.h"
+#include "apps/common/experiment.h"
+#include "apps/common/verbs/verbs.h"
+
+namespace tessera::apps {
+
+struct CompressionFlags {
+  NetworkFlags network;
+  DataFlags data;
+  RunFlags run;
+  Recipes recipes;
+  CodebookFlags codebooks;
+  std::string seeds = "1", methods, group_rows = "0", sparse = "0", from;
+  bool plan_only = false;
+
+  CompressionFlags(const Benchmark& benchmark, const Args& args);
+
+  // What comes before and after the flags of the verb itself.
+  void add_first(po::options_description& general);
+  void add_last(po::options_description& general, const std::string& compression);
+  // --method and --methods, --seed and --seeds mean the same.
+  std::optional<std::vector<std::string>> parse(const Args& args, const Usage& usage,
+                                                po::options_description& general) const;
+  // Everything but --method, whose names the verb knows. Throws Error.
+  void validate() const;
+
+  std::vector<std::string> method_names() const;  // known, or Error
+  std::vector<std::uint64_t> seed_list() const;
+  // Every codebook, scope and share, each with every one of `names`.
+  std::vector<Variant> variants(const std::vector<std::string>& names) const;
+};
+
+// Data, network and --from's model; its settings stand for flags that were not given.
+struct CompressionWork {
+  explicit CompressionWork(CompressionFlags& flags);
+
+  Session session;
+  Data data;
+  Task task;
+  std::optional<Reference> given;
+};
+
+}  // namespace tessera::apps
