@@ -403,7 +403,9 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     const std::int64_t first = position.step * options_.batch;
     const std::int64_t n = std::min(options_.batch, data.samples() - first);
     Compiled& step = compiled(n);
+    const auto asked = Clock::now();
     data.fill(position.epoch, first, step.x, step.y);
+    report.data_seconds += std::chrono::duration<double>(Clock::now() - asked).count();
     if (step.index.defined()) data.positions(position.epoch, first, step.index);
     const double progress = static_cast<double>(position.epoch) +
                             static_cast<double>(position.step) / static_cast<double>(report.steps);

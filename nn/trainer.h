@@ -70,6 +70,7 @@ struct EpochReport {
   bool finished = false;  // false: interrupted, position says where
   double loss = 0;        // mean over the epoch
   double seconds = 0;
+  double data_seconds = 0;  // of these: until the batches were there
   std::int64_t steps = 0;
 };
 

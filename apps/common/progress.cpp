@@ -75,6 +75,9 @@ void Progress::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
   lines_ << "  " << phase_ << " epoch " << epoch + 1 << "/" << epochs_ << "  loss "
          << general(report.loss) << "  lr " << general(lr_);
   if (test) lines_ << "  test error " << fixed(test->error_percent(), 2) << " %";
+  // Data that the steps wait for is worth knowing.
+  if (report.data_seconds > 0.1 * report.seconds)
+    lines_ << "  waiting for data " << fixed(100 * report.data_seconds / report.seconds, 0) << " %";
   if (!last) lines_ << "  eta " << eta(static_cast<double>(epoch + 1));
   lines_ << std::endl;
 }

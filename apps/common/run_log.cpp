@@ -82,7 +82,8 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                  {"loss", report.loss},
                  {"lr", lr_},
                  {"steps", report.steps},
-                 {"epoch_seconds", report.seconds}};
+                 {"epoch_seconds", report.seconds},
+                 {"data_seconds", report.data_seconds}};
   if (test) {
     fields["test_error"] = test->error_percent();
     fields["test_loss"] = test->loss;

@@ -20,10 +20,6 @@ namespace tessera::apps {
 
 namespace {
 
-std::string weights_name(const std::filesystem::path& path) {
-  return parse_graph_document(ops::standard_ops(), read_file(path), path.string()).weights->name;
-}
-
 std::int64_t bytes_of(const quant::TensorReport& t) {
   return t.index_bytes + t.codebook_bytes + t.scale_bytes + t.sparse_bytes + t.dense_bytes;
 }
@@ -162,13 +158,27 @@ int inspect_command(const std::vector<std::string>& args) {
       options);
   if (!files) return kExitDone;
   const std::filesystem::path path = files->front();
+  const GraphDocument document =
+      parse_graph_document(ops::standard_ops(), read_file(path), path.string());
+  if (!document.weights) {  // of export --json
+    const Plan plan = compile(document.graph, compile_options);
+    std::cout << path.string() << ": a graph without weights\ngraph\n"
+              << graph_text(document.graph);
+    print_plan(plan, compile_options, why);
+    if (!json.empty()) {
+      const Json all = {{"graph", graph_text(document.graph)},
+                        {"plan", plan_json(plan, compile_options)}};
+      write_file(json, json_text(all, 1) + "\n");
+    }
+    return kExitDone;
+  }
   const Model model = load(path);
   const Plan plan = model.graph.updates().empty() ? compile(model, compile_options)
                                                   : compile(model.graph, compile_options);
   const quant::SizeReport report =
       quant::size_report(model, coded_planes(path, ops::standard_ops()));
 
-  const auto weights = path.parent_path() / weights_name(path);
+  const auto weights = path.parent_path() / document.weights->name;
   const auto json_bytes = std::filesystem::file_size(path);
   const auto weights_bytes = std::filesystem::file_size(weights);
   std::cout << path.string() << ": " << json_bytes << " bytes\n"

@@ -101,6 +101,15 @@ TEST_F(Tool, InspectsAndVerifies) {
   }
   EXPECT_TRUE(contains(refused("verify " + file + " --tolerance 0"), "differs from the reference"));
   EXPECT_TRUE(contains(refused("inspect " + file + " --batch 0"), "batch must be at least 1"));
+
+  // A graph alone has a plan as well.
+  const std::string graph = (folder / "graph.json").string();
+  ASSERT_EQ(run("export " + file + " --json --out " + graph).code, 0);
+  const Result alone = run("inspect " + graph + " --batch 4");
+  ASSERT_EQ(alone.code, 0) << alone.error;
+  EXPECT_TRUE(contains(alone.out, "a graph without weights"));
+  EXPECT_TRUE(contains(alone.out, graph_text(model.graph)));
+  EXPECT_TRUE(contains(alone.out, "plan: batch 4"));
 }
 
 TEST_F(Tool, FlagsDecodes) {
