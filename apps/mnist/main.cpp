@@ -59,10 +59,10 @@ Recipes recipes(const std::string& name) {
     train.batch = compress.batch = 128;
     train.lr = 0.05;
     train.weight_decay = compress.weight_decay = 5e-4;
-    compress.lc.mu = 1e-3;
-    compress.lc.mu_growth = 1.3;
+    compress.lc.mu = 4e-4;
+    compress.lc.mu_growth = 1.2;
     compress.lc.alternation = {
-        .steps = 20, .epochs = 2, .first_epochs = 4, .lr = 0.02, .lr_decay = 0.95, .lr_final = 1};
+        .steps = 20, .epochs = 2, .first_epochs = 4, .lr = 0.05, .lr_decay = 0.92, .lr_final = 1};
   }
   return out;
 }
