@@ -29,16 +29,20 @@ Tensor random_input(const TensorType& type, std::int64_t batch) {
   return x;
 }
 
+// Kernels by what all their steps do: of a deep network no single step counts.
 std::string main_kernels(const std::vector<StepInfo>& steps, double total) {
-  std::vector<std::string> names;
+  std::vector<std::pair<std::string, double>> work;
   for (const StepInfo& step : steps) {
-    if (step.prologue || step.flops < kMainShare * total) continue;
-    if (std::find(names.begin(), names.end(), step.kernel) == names.end()) {
-      names.push_back(step.kernel);
-    }
+    if (step.prologue) continue;
+    auto at = std::find_if(work.begin(), work.end(),
+                           [&](const auto& kernel) { return kernel.first == step.kernel; });
+    if (at == work.end()) at = work.insert(work.end(), {step.kernel, 0.0});
+    at->second += step.flops;
   }
   std::string out;
-  for (const auto& name : names) out += (out.empty() ? "" : "+") + name;
+  for (const auto& [name, flops] : work) {
+    if (flops >= kMainShare * total) out += (out.empty() ? "" : "+") + name;
+  }
   return out;
 }
 
