@@ -24,7 +24,7 @@ struct CompressionFlags {
   // --method and --methods, --seed and --seeds mean the same.
   std::optional<std::vector<std::string>> parse(const Args& args, const Usage& usage,
                                                 po::options_description& general) const;
-  // Everything but --method, whose names the verb knows. Throws Error.
+  // Everything but the lists below. Throws Error.
   void validate() const;
 
   std::vector<std::string> method_names() const;  // known, or Error
