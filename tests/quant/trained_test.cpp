@@ -169,7 +169,7 @@ TEST(Qat, TernaryLevelsStayThereForLong) {
     EXPECT_GE(c.entries[2], 0) << name;
   }
   EXPECT_LT(out.result.c_steps.back().distance, 1.5);
-  EXPECT_GT(out.after, out.direct);
+  EXPECT_GT(out.after, 0.85);  // two levels after direct compression: 0.74
 }
 
 TEST(Qat, RefusesPlansItCannotServe) {
