@@ -58,4 +58,20 @@ std::vector<StridedCopy> blocked_copies(const Shape& small, const Shape& large, 
   return copies;
 }
 
+std::string refuses_unblocked(const KernelQuery& query) {
+  bool any = false;
+  for (const Value v : query.node.inputs()) any = any || is_blocked(v.type());
+  return any ? refuses_other_layouts(query) : "no operand is blocked";
+}
+
+KernelPlan plan_blocked(const Shape& out, std::vector<StridedCopy> copies, bool clear) {
+  KernelPlan plan = plan_copies(std::move(copies), clear ? blocked_numel(out) * 4 : 0);
+  plan.layout = kBlocked;
+  return plan;
+}
+
+bool has_tail(const Shape& image) {
+  return image[1].value() % kLayoutBlock != 0;
+}
+
 }  // namespace tessera
