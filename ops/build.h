@@ -59,8 +59,10 @@ Value round(Value x);  // to nearest, ties to even; no gradient
 Value erf(Value x);
 Value softplus(Value x);
 Value detach(Value x);  // x, through which no gradient flows
-Value gelu(Value x);    // x Phi(x), exact
-Value silu(Value x);    // x sigmoid(x)
+// x, whose gradient g becomes g (1 + d sign(g)) (EWGS, Lee, Kim & Ham, CVPR 2021).
+Value scale_gradient(const Arg& x, const Arg& d);
+Value gelu(Value x);  // x Phi(x), exact
+Value silu(Value x);  // x sigmoid(x)
 Value leaky_relu(Value x, double slope);
 
 Value cast(Value x, DType dtype);

@@ -46,6 +46,7 @@ constexpr const OpDef* kOps[] = {
     &kErf,
     &kSoftplus,
     &kDetach,
+    &kScaleGradient,
     &kFused,
     &kCast,
     &kOneHot,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "quant/qat_transforms.h"
 
@@ -9,11 +10,9 @@ namespace tessera::quant {
 
 namespace {
 
-constexpr std::pair<const char*, QatKind> kNames[] = {{"ste", QatKind::ste},
-                                                      {"twn", QatKind::twn},
-                                                      {"ttq", QatKind::ttq},
-                                                      {"lsq", QatKind::lsq},
-                                                      {"dkm", QatKind::dkm}};
+constexpr std::pair<const char*, QatKind> kNames[] = {
+    {"ste", QatKind::ste}, {"twn", QatKind::twn},   {"ttq", QatKind::ttq},
+    {"lsq", QatKind::lsq}, {"ewgs", QatKind::ewgs}, {"dkm", QatKind::dkm}};
 
 bool is_ternary(QatKind kind) {
   return kind == QatKind::twn || kind == QatKind::ttq;
@@ -57,6 +56,17 @@ CodebookTensor snap_twn(const TensorPlan& item, std::span<const float> w) {
   return ternary(item, w, threshold, a, a);
 }
 
+// Entries in rising order, as files want them.
+void sort_entries(CodebookTensor& c) {
+  std::vector<std::uint8_t> order(c.entries.size()), place(c.entries.size());
+  std::iota(order.begin(), order.end(), std::uint8_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint8_t a, std::uint8_t b) { return c.entries[a] < c.entries[b]; });
+  for (std::size_t i = 0; i < order.size(); ++i) place[order[i]] = static_cast<std::uint8_t>(i);
+  for (auto& index : c.indices) index = place[index];
+  std::sort(c.entries.begin(), c.entries.end());
+}
+
 // The levels as the forward pass takes them.
 CodebookTensor snap_ttq(const TensorPlan& item, std::span<const float> w, const Tensor& levels) {
   float most = 0;
@@ -64,12 +74,40 @@ CodebookTensor snap_ttq(const TensorPlan& item, std::span<const float> w, const 
   const auto values = levels.span<float>();
   CodebookTensor c =
       ternary(item, w, 0.05 * most, std::max(values[0], 0.0f), std::max(values[1], 0.0f));
-  std::vector<std::uint8_t> order = {0, 1, 2}, place(3);
-  std::sort(order.begin(), order.end(),
-            [&](std::uint8_t a, std::uint8_t b) { return c.entries[a] < c.entries[b]; });
-  for (std::uint8_t i = 0; i < 3; ++i) place[order[i]] = i;
-  for (auto& index : c.indices) index = place[index];
-  std::sort(c.entries.begin(), c.entries.end());
+  sort_entries(c);
+  return c;
+}
+
+// q of ewgs in steps of 1 / last, in the forward pass's arithmetic.
+std::uint8_t ewgs_index(float w, float low, float high, float last) {
+  const float x = std::clamp((w - low) / std::max(high - low, kEwgsWidth), 0.0f, 1.0f);
+  return static_cast<std::uint8_t>(std::nearbyint(x * last));
+}
+
+// Cells of [low, high] and levels of a scale of their own: not the nearest-entry rule.
+CodebookTensor snap_ewgs(const TensorPlan& item, std::span<const float> w, const Tensor& interval,
+                         float scale) {
+  const auto ends = interval.span<float>();
+  for (const float v : {ends[0], ends[1], scale}) {
+    check(std::isfinite(v), "'", item.name, "': an end of the interval or its scale became ", v,
+          "; a smaller learning rate may help");
+  }
+  CodebookTensor c;
+  c.shape = item.shape;
+  c.format.bits = item.choice->spec.bits();
+  const int last = (1 << c.format.bits) - 1;
+  c.k = last + 1;
+  for (int j = 0; j <= last; ++j) {
+    const float q = static_cast<float>(j) / static_cast<float>(last);
+    c.entries.push_back(scale * (2 * q - 1));
+  }
+  c.indices.resize(w.size());
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    c.indices[i] = ewgs_index(w[i], ends[0], ends[1], static_cast<float>(last));
+    const double d = static_cast<double>(w[i]) - c.entries[c.indices[i]];
+    c.error += d * d;
+  }
+  sort_entries(c);
   return c;
 }
 
@@ -88,7 +126,8 @@ QatKind parse_qat(const std::string& text) {
   for (const auto& [name, kind] : kNames) {
     if (text == name) return kind;
   }
-  fail("quantization-aware training '", text, "' is unknown; there are ste, twn, ttq, lsq and dkm");
+  fail("quantization-aware training '", text,
+       "' is unknown; there are ste, twn, ttq, lsq, ewgs and dkm");
 }
 
 const char* name(QatKind kind) {
@@ -104,6 +143,7 @@ bool Qat::takes(const CodebookSpec& spec) const {
     case QatKind::ste:
       return spec.scale_block() == 0;  // its entries are those of a fit
     case QatKind::lsq:
+    case QatKind::ewgs:
       return adaptive && spec.size() == 1 << spec.bits();
     default:
       return adaptive;
@@ -141,6 +181,21 @@ void Qat::prepare(nn::Trainer& trainer, const Codebooks& direct) {
         state.set(weight + kQatLevels, numbers({ternary.entries[2], ternary.entries[2]}));
         break;
       }
+      case QatKind::ewgs: {
+        double sum = 0, squares = 0, qw = 0, qq = 0;
+        for (const float v : w) sum += v, squares += static_cast<double>(v) * v;
+        const double n = static_cast<double>(w.size()), mean = sum / n;
+        const double reach = 3 * std::sqrt(std::max(squares / n - mean * mean, 0.0));
+        const auto low = static_cast<float>(-reach), high = static_cast<float>(reach);
+        const auto last = static_cast<float>((1 << choice(weight)->spec.bits()) - 1);
+        for (const float v : w) {  // least squares of v by s (2 q - 1)
+          const double level = 2.0 * ewgs_index(v, low, high, last) / last - 1;
+          qw += level * v, qq += level * level;
+        }
+        state.set(weight + kQatInterval, numbers({low, high}));
+        state.set(weight + kQatScale, numbers({static_cast<float>(qw / std::max(qq, 1e-12))}));
+        break;
+      }
       case QatKind::dkm:
         state.set(weight + kQatCentroids, Tensor::from(c.entries, Shape{c.k}));
         state.set(weight + kQatWidth, numbers({cell_width(c)}));
@@ -172,14 +227,16 @@ void Qat::finish_epoch(nn::Trainer& trainer, std::int64_t) {
 
 Codebooks Qat::snap(const nn::Trainer& trainer) const {
   const State& state = trainer.state();
-  if (is_ternary(options_.kind)) {
+  if (is_ternary(options_.kind) || options_.kind == QatKind::ewgs) {
     Codebooks out;
     for (const auto& item : plan().tensors) {
       if (!item.choice) continue;
       const auto w = state.get(item.name).span<float>();
-      out.emplace(item.name, options_.kind == QatKind::twn
-                                 ? snap_twn(item, w)
-                                 : snap_ttq(item, w, state.get(item.name + kQatLevels)));
+      const auto own = [&](const char* suffix) { return state.get(item.name + suffix); };
+      out.emplace(item.name, options_.kind == QatKind::twn ? snap_twn(item, w)
+                             : options_.kind == QatKind::ttq
+                                 ? snap_ttq(item, w, own(kQatLevels))
+                                 : snap_ewgs(item, w, own(kQatInterval), own(kQatScale).item()));
     }
     return out;
   }

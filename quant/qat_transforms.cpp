@@ -106,6 +106,30 @@ class Lsq final : public Transform {
   }
 };
 
+class Ewgs final : public Transform {
+ public:
+  using Transform::Transform;
+  nn::ParameterGroup own_group() const override { return {1, 0.0}; }
+
+ protected:
+  Value quantize(nn::Scope& scope, const std::string& name, Value w,
+                 const TensorChoice& choice) const override {
+    const double last = (1 << choice.spec.bits()) - 1;
+    const double share = 1 / std::sqrt(static_cast<double>(w.shape().numel()) * last);
+    const auto trained = [&](const char* suffix, const Shape& shape) {
+      const Value own = scope.global_param(name + suffix, shape, nn::Init::constant(1));
+      return straight_through(own, own * share);
+    };
+    const Value interval = trained(kQatInterval, {2}), scale = trained(kQatScale, {});
+    const Value low = ops::reshape(ops::slice(interval, 0, 0, 1), {}),
+                high = ops::reshape(ops::slice(interval, 0, 1, 2), {});
+    const Value x = ops::clamp((w - low) / ops::maximum(high - low, kEwgsWidth), 0.0, 1.0);
+    const Value q = ops::round(x * last) / last;
+    const Value through = ops::scale_gradient(x, ops::detach(options().ewgs_delta * (x - q)));
+    return scale * (2.0 * straight_through(q, through) - 1.0);
+  }
+};
+
 class Dkm final : public Transform {
  public:
   using Transform::Transform;
@@ -151,6 +175,8 @@ std::unique_ptr<nn::WeightTransform> make_transform(const QatOptions& options,
       return make<Ttq>(options, plan);
     case QatKind::lsq:
       return make<Lsq>(options, plan);
+    case QatKind::ewgs:
+      return make<Ewgs>(options, plan);
     case QatKind::dkm:
       return make<Dkm>(options, plan);
   }

@@ -16,10 +16,15 @@ struct UniformLevels {
 };
 UniformLevels uniform_levels(int bits);
 
+// The interval of ewgs is at least this wide.
+inline constexpr float kEwgsWidth = 1e-6f;
+
 // Names of what a transform keeps beside a weight.
 inline constexpr const char* kQatEntries = ".c_entries";        // ste: state, [groups, k]
 inline constexpr const char* kQatStep = ".lsq_step";            // lsq: parameter, scalar
 inline constexpr const char* kQatLevels = ".ttq_levels";        // ttq: parameter, [2]: n, p
+inline constexpr const char* kQatInterval = ".ewgs_interval";   // ewgs: parameter, [2]: l, u
+inline constexpr const char* kQatScale = ".ewgs_scale";         // ewgs: parameter, scalar
 inline constexpr const char* kQatCentroids = ".dkm_centroids";  // dkm: state, [k]
 inline constexpr const char* kQatWidth = ".cell_width";         // dkm: state, scalar
 

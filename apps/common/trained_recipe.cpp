@@ -15,7 +15,7 @@ constexpr const char* kQar = "qar";
 }  // namespace
 
 std::vector<std::string> TrainedRecipe::names() {
-  return {kMocq, kMocqAuthors, kQar, "ste", "twn", "ttq", "lsq", "dkm"};
+  return {kMocq, kMocqAuthors, kQar, "ste", "twn", "ttq", "lsq", "ewgs", "dkm"};
 }
 
 bool TrainedRecipe::has(const std::string& method) {
@@ -44,6 +44,7 @@ void TrainedRecipe::add_flags(po::options_description& options) {
       "MOCQ and QAR: share of the epochs from which the forward pass is quantized (1: never)");
   add("finish-from", flag(forward.finish_from, "X"),
       "MOCQ and QAR: share from which only representatives, biases and scales are trained");
+  add("ewgs-delta", flag(qat.ewgs_delta, "X"), "EWGS: d in the gradient g (1 + d sign(g) (x - q))");
   add("dkm-begin", flag(qat.dkm_begin, "X"),
       "DKM: temperature at the begin, in squares of half the mean distance of entries");
   add("dkm-end", flag(qat.dkm_end, "X"), "DKM: at the end");
@@ -63,6 +64,7 @@ void TrainedRecipe::validate() const {
   check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
   check_range("--hard-from", forward.hard_from, 0, 1);
   check_range("--finish-from", forward.finish_from, 0, 1);
+  check_range("--ewgs-delta", qat.ewgs_delta, 0, 10);
   check_range("--dkm-begin", qat.dkm_begin, 1e-6, 1e3);
   check_range("--dkm-end", qat.dkm_end, 1e-6, 1e3);
   check_range("--dkm-iterations", qat.dkm_iterations, 1, 20);
@@ -92,6 +94,7 @@ Config TrainedRecipe::config(const std::string& method) const {
     out["forward.hard_from"] = exact(forward.hard_from);
     out["forward.finish_from"] = exact(forward.finish_from);
   }
+  if (method == "ewgs") out["ewgs.delta"] = exact(qat.ewgs_delta);
   if (method == "dkm") {
     out["dkm.temperature"] = exact(qat.dkm_begin) + " to " + exact(qat.dkm_end);
     out["dkm.iterations"] = std::to_string(qat.dkm_iterations);

@@ -110,6 +110,9 @@ Value softplus(Value x) {
 Value detach(Value x) {
   return make_node(kDetach, {x});
 }
+Value scale_gradient(const Arg& x, const Arg& d) {
+  return elementwise(kScaleGradient, x, d);
+}
 
 Value gelu(Value x) {
   return x * 0.5 * (erf(x * std::numbers::sqrt2 * 0.5) + 1.0);

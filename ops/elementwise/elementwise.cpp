@@ -274,6 +274,16 @@ const Row kTable[] = {
      {Range{-5, 5}}},
     {Opcode::detach, "detach", 1, "x; no gradient flows through it",
      [](const double* x) { return x[0]; }, nullptr},
+    // Samples scale by nothing: elsewhere it is not the derivative of a function.
+    {Opcode::scale_gradient,
+     "scale_gradient",
+     2,
+     "a, whose gradient g becomes g (1 + b sign(g))",
+     [](const double* x) { return x[0]; },
+     [](const GradArgs& a) -> Grads {
+       return {to_input(a, 0, a.grad() + a.in(1) * ops::abs(a.grad()))};
+     },
+     {Range{}, Range{0, 0}}},
 };
 
 static_assert(std::size(kTable) == kOpcodes);
@@ -354,7 +364,8 @@ OpDef make() {
     if (code == Opcode::where)
       name = std::array{"condition", "a", "b"}[static_cast<std::size_t>(i)];
     if (code == Opcode::clamp) name = std::array{"x", "low", "high"}[static_cast<std::size_t>(i)];
-    const bool fixed = (code == Opcode::where && i == 0) || (code == Opcode::clamp && i > 0);
+    const bool fixed = (code == Opcode::where && i == 0) || (code == Opcode::clamp && i > 0) ||
+                       (code == Opcode::scale_gradient && i > 0);
     op.inputs.push_back({.name = name, .differentiable = r.grad != nullptr && !fixed});
   }
   return op;
@@ -402,6 +413,6 @@ const OpDef kAdd = make<Opcode::add>(), kSub = make<Opcode::sub>(), kMul = make<
             kSign = make<Opcode::sign>(), kSin = make<Opcode::sin>(), kCos = make<Opcode::cos>(),
             kFloor = make<Opcode::floor>(), kRound = make<Opcode::round>(),
             kErf = make<Opcode::erf>(), kSoftplus = make<Opcode::softplus>(),
-            kDetach = make<Opcode::detach>();
+            kDetach = make<Opcode::detach>(), kScaleGradient = make<Opcode::scale_gradient>();
 
 }  // namespace tessera

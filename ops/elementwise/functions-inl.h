@@ -48,6 +48,9 @@ inline F sign(F x) {
 inline F copy(F x) {
   return x;
 }
+inline F first(F a, F) {
+  return a;
+}
 
 inline F multiply_add(F a, F b, F c) {
   return fma(a, b, c);
@@ -98,7 +101,8 @@ constexpr FunctionTable<W> function_table() {
            W::template one<nearest>,
            W::template one<erf>,
            W::template one<softplus>,
-           W::template one<copy>},
+           W::template one<copy>,
+           W::template two<first>},
           {W::template three<multiply_add>, W::template three<multiply_subtract>,
            W::template three<subtract_multiplied>}};
 }

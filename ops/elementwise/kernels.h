@@ -38,6 +38,7 @@ enum class Opcode : int {
   erf,
   softplus,
   detach,
+  scale_gradient,
   count
 };
 inline constexpr int kOpcodes = static_cast<int>(Opcode::count);

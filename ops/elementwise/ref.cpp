@@ -94,6 +94,9 @@ float softplus(float x) {
 float copy(float x) {
   return x;
 }
+float first(float a, float) {
+  return a;
+}
 float multiply_add(float a, float b, float c) {
   return a * b + c;
 }
@@ -113,7 +116,8 @@ extern "C" const ElementwiseKernels tessera_elementwise_ref = {
      ternary<where>,  ternary<clamp>,    unary<negate>,   unary<fabsf>,          unary<sqrtf>,
      unary<rsqrt>,    unary<square>,     unary<expf>,     unary<logf>,           unary<tanhf>,
      unary<sigmoid>,  unary<relu>,       unary<sign>,     unary<sinf>,           unary<cosf>,
-     unary<floorf>,   unary<nearbyintf>, unary<erff>,     unary<softplus>,       unary<copy>},
+     unary<floorf>,   unary<nearbyintf>, unary<erff>,     unary<softplus>,       unary<copy>,
+     binary<first>},
     {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
 
 }  // namespace tessera

@@ -84,6 +84,7 @@ std::vector<Rule> elementwise_rules() {
        }},
       // No gradient is taken any more.
       {"detach", {&kDetach, {x()}}, keep_x},
+      {"scale_gradient", {&kScaleGradient, {x(), Pat::any(1)}}, keep_x},
       {"cast to the same dtype", {&kCast, {x()}}, keep_x},
   };
   static const OpDef* const wide[] = {&kAdd, &kSub,     &kMul,   &kDiv,   &kMaximum,      &kMinimum,

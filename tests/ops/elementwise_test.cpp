@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/autodiff.h"
+#include "core/compile.h"
 #include "core/parallel.h"
 #include "ops/build.h"
 #include "ops/elementwise/elementwise.h"
@@ -167,6 +169,21 @@ TEST(Elementwise, Broadcasting) {
       }
     }
   }
+}
+
+TEST(Elementwise, GradientsScaledByTheirSign) {
+  Graph graph(ops::standard_ops());
+  const Value x = graph.input("x", f32({2, 3})), d = graph.input("d", f32({3})),
+              c = graph.input("c", f32({2, 3}));
+  const Value y = ops::scale_gradient(x, d);
+  graph.set_output("y", y);
+  graph.set_output("dx", grad(ops::sum(y * c), std::vector{x})[0]);
+  const Plan plan = compile(graph, State(), {});
+  const auto out = plan.run({{"x", Tensor::from<float>({1, 2, 3, 4, 5, 6}, {2, 3})},
+                             {"d", Tensor::from<float>({0.5f, -0.25f, 0}, {3})},
+                             {"c", Tensor::from<float>({2, 2, 2, -2, -2, 0}, {2, 3})}});
+  EXPECT_EQ(out.at("y").to_vector<float>(), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(out.at("dx").to_vector<float>(), (std::vector<float>{3, 1.5f, 2, -1, -2.5f, 0}));
 }
 
 TEST(Elementwise, BuildersNameTheOp) {

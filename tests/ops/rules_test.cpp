@@ -50,6 +50,7 @@ const RuleCase kCases[] = {
     {"x * a * b", [](Value x, Value) { return 2.0 * x * 3.0; }},
     {"where of a constant", [](Value x, Value) { return ops::where(1.0, x, x + 1.0); }},
     {"detach", [](Value x, Value) { return ops::detach(x); }},
+    {"scale_gradient", [](Value x, Value y) { return ops::scale_gradient(x, y); }},
     {"cast to the same dtype",
      [](Value x, Value) {
        return x.graph().add(kCast, {x}, {{"dtype", DType::f32}}).output();
