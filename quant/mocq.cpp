@@ -136,6 +136,11 @@ void Mocq::require(const CompressionPlan& plan) const {
   }
 }
 
+double Mocq::learning_rate(double epoch) const {
+  const double rate = TrainedMethod::learning_rate(epoch);
+  return options_.authors ? rate : rate * options_.forward.warm_up(epoch, schedule().epochs);
+}
+
 void Mocq::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   if (!options_.authors) options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }

@@ -78,6 +78,7 @@ class Mocq final : public TrainedMethod {
   // c0 = 1e-3 after them.
   double coefficient(double progress) const;
   double constant(double progress) const;
+  double learning_rate(double epoch) const override;
   void require(const CompressionPlan& plan) const override;
 
  protected:

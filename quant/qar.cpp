@@ -124,6 +124,10 @@ void Qar::require(const CompressionPlan& plan) const {
   }
 }
 
+double Qar::learning_rate(double epoch) const {
+  return TrainedMethod::learning_rate(epoch) * options_.forward.warm_up(epoch, schedule().epochs);
+}
+
 void Qar::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }

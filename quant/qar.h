@@ -55,6 +55,7 @@ class Qar final : public TrainedMethod {
  public:
   explicit Qar(QarOptions options) : TrainedMethod(options.schedule), options_(options) {}
   std::string name() const override { return "qar"; }
+  double learning_rate(double epoch) const override;
   void require(const CompressionPlan& plan) const override;
 
  protected:

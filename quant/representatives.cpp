@@ -55,6 +55,13 @@ void ForwardStages::set_scalars(nn::Trainer& trainer, double progress) const {
   trainer.set(kLive, finishing(progress) ? 0 : 1);
 }
 
+double ForwardStages::warm_up(double epoch, std::int64_t epochs) const {
+  const double whole = std::floor(epoch),
+               all = static_cast<double>(std::max<std::int64_t>(epochs, 1));
+  const bool first = hard(whole / all) && (whole < 1 || !hard((whole - 1) / all));
+  return hard_from < 1 && first ? epoch - whole : 1;
+}
+
 void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
                                 std::int64_t epochs) const {
   const auto progress = [&](std::int64_t e) {

@@ -34,6 +34,9 @@ struct ForwardStages {
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
 
   bool hard(double progress) const { return progress >= hard_from; }
+  // What the learning rate is multiplied with: 0 to 1 over the first epoch of the quantized pass.
+  // At 1 bit that pass is another network, whose first gradients are many times the reference's.
+  double warm_up(double epoch, std::int64_t epochs) const;
   bool finishing(double progress) const { return hard_from < 1 && progress >= finish_from; }
   void set_scalars(nn::Trainer& trainer, double progress) const;
   // Called before every epoch: the last stage holds the weights, so what they had of momentum goes.

@@ -87,7 +87,7 @@ TEST_P(TrainedMethods, BeatDirectCompressionAndEndOnACodebook) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrainedMethods,
-                         testing::Values("mocq", "qar", "ste", "lsq", "dkm", "twn", "ttq"),
+                         testing::Values("mocq", "qar", "ste", "lsq", "ewgs", "dkm", "twn", "ttq"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Qar, EveryFamilyTrains) {
@@ -154,6 +154,56 @@ TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
     losses[i] = trainer.train_epoch(data, position, nn::constant(0)).loss;
   }
   EXPECT_NEAR(losses[0], losses[1], 1e-6);
+}
+
+class QatForward : public testing::TestWithParam<const char*> {};
+
+// What training computed with is what is saved, to the sample.
+TEST_P(QatForward, IsTheCodebook) {
+  const std::string kind = GetParam();
+  const bool ternary = kind == "twn" || kind == "ttq";
+  for (const int k : {2, 4, 8}) {
+    if (ternary && k != 4) continue;
+    QatOptions options;
+    options.schedule = {.epochs = 3, .lr = 0.05};
+    options.kind = parse_qat(kind);
+    Qat qat(options);
+    nn::Trainer trainer = reference(10);
+    const Scores data;
+    const auto plan =
+        plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
+    const auto result = compress(trainer, data, plan, qat);
+    State decoded = decoded_state(trainer.state(), result.codebooks);
+    nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+    qat.begin(trainer, plan, true);
+    nn::Position position;
+    EXPECT_NEAR(trainer.train_epoch(data, position, nn::constant(0)).loss,
+                evaluate(decoded, data).loss, 1e-5)
+        << k;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, QatForward, testing::Values("ste", "lsq", "ewgs", "twn", "ttq"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(ForwardStages, LearningRateStartsAnewWithTheQuantizedPass) {
+  MocqOptions mocq;
+  mocq.schedule = {.epochs = 10, .lr = 0.1};
+  mocq.forward.hard_from = 0.25;  // the fourth epoch is the first behind it
+  QarOptions qar;
+  qar.schedule = mocq.schedule;
+  qar.forward.hard_from = 0;
+  MocqOptions never = mocq, authors = mocq;
+  never.forward.hard_from = 1;
+  authors.authors = true;
+  for (const double epoch : {0.0, 0.5, 1.0, 2.9, 3.0, 3.25, 3.75, 4.0, 9.5}) {
+    const double rate = mocq.schedule.rate(epoch);
+    const double share = epoch < 3 || epoch >= 4 ? 1 : epoch - 3;
+    EXPECT_DOUBLE_EQ(Mocq(mocq).learning_rate(epoch), share * rate) << epoch;
+    EXPECT_DOUBLE_EQ(Qar(qar).learning_rate(epoch), std::min(epoch, 1.0) * rate) << epoch;
+    EXPECT_DOUBLE_EQ(Mocq(never).learning_rate(epoch), rate) << epoch;
+    EXPECT_DOUBLE_EQ(Mocq(authors).learning_rate(epoch), rate) << epoch;
+  }
 }
 
 TEST(Qat, TernaryLevelsStayThereForLong) {
