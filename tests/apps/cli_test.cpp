@@ -202,6 +202,25 @@ TEST_F(MnistCli, ModelsThatDoNotFit) {
   expect_refused({"import", path("weights.safetensors"), "--data", kTiny, "--map",
                   "fc1.weight=fc9.weight", "--out", path("out")},
                  "1 tensors missing, 1 unused");
+  expect_refused({"bench", path("none.json"), "--data", kTiny, "--infer"}, "none.json");
+}
+
+TEST_F(MnistCli, ImportsReplaceOtherWeightsWhenAsked) {
+  must(train("out"));
+  must({"export", path("out/lenet300-reference-s1.json"), path("a.safetensors"), "--quiet"});
+  auto tensors = read_safetensors(path("a.safetensors")).tensors;
+  tensors["fc2.bias"] = tensors.at("fc2.bias").clone();
+  tensors["fc2.bias"].span<float>()[0] += 1;
+  make_safetensors(tensors).write(path("b.safetensors"));
+  const auto import = [&](const char* file) {
+    return Args{"import", path(file), "--data", kTiny, "--out", path("out"), "--quiet"};
+  };
+  must(import("a.safetensors"));
+  must(import("a.safetensors"));
+  expect_refused(import("b.safetensors"), "imported.json holds other weights");
+  Args replace = import("b.safetensors");
+  replace.push_back("--overwrite");
+  must(replace);
 }
 
 TEST_F(MnistCli, ResumeUnderOtherSettings) {

@@ -59,7 +59,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   network.validate();
   data.validate();
   Session session(run);
-  const std::string file = files->empty() ? "" : files->front();
+  std::optional<Model> model;
+  if (!files->empty()) model = load(files->front(), ops::standard_ops());
   Data loaded = data.from == kRandomData
                     ? random_data(network.sample(), benchmark.classes, training.batch)
                     : data.load(network.sample());
@@ -72,7 +73,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
                     {"features", text(active_features())}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
-  if (infer || !train) bench_inference(session, task, recipes, file, kinds, training.repeat);
+  if (infer || !train) bench_inference(session, task, recipes, model, kinds, training.repeat);
   session.finish();
   return kExitDone;
 }

@@ -20,10 +20,10 @@ struct TrainBench {
 void bench_training(Session& session, const Task& task, const Recipes& recipes,
                     const TrainBench& options);
 
-// Inference of a model file at several batch sizes, or, with file "", of the network with initial
+// Inference of a model at several batch sizes, or, without one, of the network with initial
 // weights, whose speed is the same, dense and at several codebooks.
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
-                     const std::string& file, const std::vector<std::string>& codebooks,
+                     const std::optional<Model>& model, const std::vector<std::string>& codebooks,
                      int repeat);
 
 }  // namespace tessera::apps

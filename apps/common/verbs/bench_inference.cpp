@@ -7,8 +7,6 @@
 #include "apps/common/table.h"
 #include "apps/common/task.h"
 #include "apps/common/verbs/bench.h"
-#include "core/files/model.h"
-#include "ops/op_list.h"
 #include "quant/compress.h"
 
 namespace tessera::apps {
@@ -49,14 +47,13 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
 }  // namespace
 
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
-                     const std::string& file, const std::vector<std::string>& codebooks,
+                     const std::optional<Model>& model, const std::vector<std::string>& codebooks,
                      int repeat) {
   Table table({"model", "batch", "median us", "min us", "images/s", "bytes moved", "weight bytes",
                "GFLOP/s", "kernel", "decoded"});
-  if (!file.empty()) {
-    const Model model = load(file, ops::standard_ops());
-    bench_model(session, table, "decoded", decoded(model), repeat);
-    bench_model(session, table, "packed", model, repeat);
+  if (model) {
+    bench_model(session, table, "decoded", decoded(*model), repeat);
+    bench_model(session, table, "packed", *model, repeat);
   } else {
     const CompressRecipe& recipe = recipes.compress;
     nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,

@@ -8,6 +8,7 @@
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
+#include "ops/op_list.h"
 
 namespace tessera::apps {
 
@@ -64,7 +65,12 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
         " mismatched (listed above); --map says which is which");
   model.settings["imported"] = make_safetensors(read_weights(file)).sha256();
   session.open_outputs();
-  const SavedModel saved = save(model, session.path(run.name + ".json"));
+  const std::filesystem::path target = session.path(run.name + ".json");
+  check(run.overwrite || !std::filesystem::exists(target) ||
+            load(target, ops::standard_ops()).settings == model.settings,
+        target.string(),
+        " holds other weights; --name or --out keeps both, --overwrite replaces it");
+  const SavedModel saved = save(model, target);
   const Measured test = load_reference(task, saved.json).test;
   session.text() << "Data: " << task.data.text << "\n"
                  << saved.json.string() << ": " << test.text() << "\n";
