@@ -259,6 +259,9 @@ void AdaRound::require(const CompressionPlan& plan) const {
   for (const auto& item : plan.tensors) {
     check(!item.choice || item.choice->spec.scale_block() == 0, name(), ": '", item.name,
           "' is to have a scale per block; dc, fisher, idc and lc fit those");
+    check(!item.choice || item.choice->spec.vector_len() == 1, name(), ": '", item.name,
+          "' is to have entries of ", item.choice ? item.choice->spec.vector_len() : 1,
+          " weights; dc, fisher, idc, lc and dkm make those");
   }
 }
 

@@ -53,6 +53,9 @@ struct Solution {
 GroupedFit fit_codebooks(const Problem& p, std::span<const float> importance) {
   if (p.spec.scale_block() != 0)
     return fit_blocks(p.spec, p.weights, p.rows, importance, p.warm, {.name = p.name});
+  if (p.spec.vector_len() > 1)
+    return fit_vectors(p.spec, p.weights, p.rows, p.group_rows, importance, p.warm,
+                       {.name = p.name});
   return fit_row_groups(p.spec, p.weights, p.rows, p.group_rows, importance, p.warm,
                         {.exact = true, .name = p.name});
 }
@@ -156,19 +159,17 @@ void check_share(const std::string& name, double sparse) {
 }
 
 // One tensor's part of a solution, weights [begin, begin + numel).
-CodebookTensor part_of(const Problem& p, const Solution& s, const Shape& shape, int bits,
+CodebookTensor part_of(const Problem& p, const Solution& s, const Shape& shape,
                        std::int64_t group_rows, std::int64_t begin) {
-  const std::int64_t end = begin + shape.numel();
+  const std::int64_t end = begin + shape.numel(), d = p.spec.vector_len();
   CodebookTensor out;
   out.shape = shape;
-  out.format.bits = bits;
-  out.format.group_rows = group_rows;
+  out.format = p.spec.format(group_rows);
   out.k = s.fit.k;
   out.entries = s.fit.entries;
-  if (out.format.scale_block = p.spec.scale_block(); out.format.scale_block != 0)
-    out.scales = s.fit.scales;
-  out.indices.assign(s.fit.indices.begin() + begin, s.fit.indices.begin() + end);
-  std::vector<float> coded(out.indices.size());
+  if (out.format.scale_block != 0) out.scales = s.fit.scales;
+  out.indices.assign(s.fit.indices.begin() + begin / d, s.fit.indices.begin() + end / d);
+  std::vector<float> coded(static_cast<std::size_t>(shape.numel()));
   out.decode(coded);
   auto at = std::lower_bound(s.corrected.begin(), s.corrected.end(), begin);
   for (; at != s.corrected.end() && *at < end; ++at) {
@@ -190,11 +191,10 @@ CodebookTensor fit_tensor(const std::string& name, const CodebookSpec& spec, con
                           std::span<const float> importance, const CodebookTensor* warm,
                           double sparse) {
   check_share(name, sparse);
-  CodebookFormat format;
-  format.bits = spec.bits();
-  format.group_rows = group_rows;
-  format.scale_block = spec.scale_block();
+  const CodebookFormat format = spec.format(group_rows);
   format.validate(shape);
+  check(sparse == 0 || spec.vector_len() == 1, "'", name, "': ", spec.text(),
+        " takes no sparse correction");
   check(group_rows == 0 || spec.scale_block() == 0, "'", name, "': ", spec.text(),
         " has the same entries for all rows, so it takes no row groups");
   TESSERA_ASSERT(static_cast<std::int64_t>(weights.size()) == shape.numel());
@@ -216,7 +216,7 @@ CodebookTensor fit_tensor(const std::string& name, const CodebookSpec& spec, con
                         {{0, n, SparsePart::count(sparse, n)}}};
   const Solution solution =
       solve(problem, warm ? warm->sparse.positions : std::vector<std::int64_t>());
-  CodebookTensor out = part_of(problem, solution, shape, format.bits, group_rows, 0);
+  CodebookTensor out = part_of(problem, solution, shape, group_rows, 0);
   out.error = solution.fit.error;
   out.changed = solution.fit.changed;
   return out;
@@ -227,6 +227,8 @@ std::vector<CodebookTensor> fit_shared(const CodebookSpec& spec, std::span<const
   check(!parts.empty(), "no tensors to share a codebook");
   check(spec.scale_block() == 0, "'", parts[0].name, "': ", spec.text(),
         " has scales of its own for every tensor");
+  check(spec.vector_len() == 1, "'", parts[0].name, "': ", spec.text(),
+        " is not shared between tensors");
   std::string names;
   std::vector<float> weights, importance;
   std::vector<Segment> segments;
@@ -259,7 +261,7 @@ std::vector<CodebookTensor> fit_shared(const CodebookSpec& spec, std::span<const
   std::vector<CodebookTensor> out;
   for (std::size_t p = 0; p < parts.size(); ++p) {
     const SharedPart& part = parts[p];
-    out.push_back(part_of(problem, solution, part.shape, spec.bits(), 0, segments[p].begin));
+    out.push_back(part_of(problem, solution, part.shape, 0, segments[p].begin));
     CodebookTensor& tensor = out.back();
     tensor.shares = parts[0].name;
     for (std::int64_t i = segments[p].begin; i < segments[p].end; ++i)
@@ -278,10 +280,11 @@ void CodebookTensor::decode(std::span<float> out) const {
   const std::int64_t rows = format.group_rows ? format.group_rows : CodebookFormat::rows(shape);
   const std::int64_t row = CodebookFormat::row_length(shape), size = rows * row;
   const ScaleBlocks blocks(row, format.scale_block);
+  const std::int64_t d = format.vector_len;
   for (std::size_t i = 0; i < out.size(); ++i) {
     const auto at = static_cast<std::int64_t>(i);
-    out[i] =
-        entries[static_cast<std::size_t>(at / size * k + indices[i])] * blocks.scale(scales, at);
+    const std::int64_t entry = at / size * k + indices[static_cast<std::size_t>(at / d)];
+    out[i] = entries[static_cast<std::size_t>(entry * d + at % d)] * blocks.scale(scales, at);
   }
   for (std::size_t j = 0; j < sparse.positions.size(); ++j)
     out[static_cast<std::size_t>(sparse.positions[j])] += sparse.values[j];
@@ -307,7 +310,7 @@ void CodebookTensor::store(State& state, const std::string& name) const {
 }
 
 double CodebookTensor::entropy_bits() const {
-  return index_entropy(indices);
+  return index_entropy(indices) / format.vector_len;
 }
 
 }  // namespace tessera::quant

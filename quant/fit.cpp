@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "quant/fit_assign.h"
+#include "quant/fit_input.h"
 #include "quant/fit_lloyd.h"
 #include "quant/fit_multibit.h"
 #include "quant/fit_scale.h"
@@ -19,54 +20,6 @@
 
 namespace tessera::quant {
 namespace {
-
-constexpr std::size_t kChunk = 1 << 15;
-constexpr float kMaxFloat = std::numeric_limits<float>::max();
-
-// map(begin, end) over fixed chunks; the results in order.
-template <class Result, class Map>
-std::vector<Result> map_chunks(std::size_t n, const Map& map) {
-  std::vector<Result> results((n + kChunk - 1) / kChunk);
-  parallel_for(static_cast<std::int64_t>(results.size()), 1,
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t c = begin; c < end; ++c)
-                   results[c] = map(c * kChunk, std::min<std::size_t>(n, (c + 1) * kChunk));
-               });
-  return results;
-}
-
-// Position of the first value for which bad(value) holds, or size.
-template <class Bad>
-std::size_t first_bad(std::span<const float> values, const Bad& bad) {
-  const auto found =
-      map_chunks<std::size_t>(values.size(), [&](std::size_t begin, std::size_t end) {
-        // Branch-free first: nearly always there is none.
-        bool any = false;
-        for (std::size_t i = begin; i < end; ++i) any |= bad(values[i]);
-        if (!any) return values.size();
-        return static_cast<std::size_t>(
-            std::find_if(values.begin() + begin, values.begin() + end, bad) - values.begin());
-      });
-  return found.empty() ? values.size() : *std::min_element(found.begin(), found.end());
-}
-
-// Throws for anything fit() cannot take. Returns the importance, empty when it is zero everywhere.
-std::span<const float> checked(std::span<const float> weights, std::span<const float> importance,
-                               std::string_view name) {
-  check(!weights.empty(), name, ": no weights to fit a codebook to");
-  check(weights.size() <= std::numeric_limits<std::uint32_t>::max(), name,
-        ": more than 2^32 - 1 weights");
-  const std::size_t bad = first_bad(weights, [](float w) { return !(std::abs(w) <= kMaxFloat); });
-  if (bad < weights.size()) fail(name, ": weight ", bad, " is ", weights[bad]);
-  if (importance.empty()) return importance;
-  check(importance.size() == weights.size(), name, ": ", importance.size(),
-        " importance values for ", weights.size(), " weights");
-  const std::size_t bad_h =
-      first_bad(importance, [](float h) { return !(h >= 0 && h <= kMaxFloat); });
-  if (bad_h < importance.size()) fail(name, ": importance ", bad_h, " is ", importance[bad_h]);
-  const bool any = first_bad(importance, [](float h) { return h > 0; }) < importance.size();
-  return any ? importance : importance.first(0);
-}
 
 // sum h |w| / sum h: the best {-a, a}.
 double mean_magnitude(std::span<const float> weights, std::span<const float> importance) {
@@ -164,25 +117,18 @@ Norms norms(std::span<const float> weights, std::span<const float> entries,
   return total;
 }
 
-// Weights per group.
-std::size_t group_size(std::size_t n, std::int64_t rows, std::int64_t group_rows) {
-  check(rows >= 1 && group_rows >= 1 && n % static_cast<std::size_t>(rows) == 0, n,
-        " weights do not make ", rows, " rows in groups of ", group_rows);
-  return n / static_cast<std::size_t>(rows) * static_cast<std::size_t>(std::min(group_rows, rows));
-}
-
 }  // namespace
 
 CodebookFit fit(const CodebookSpec& spec, std::span<const float> weights,
                 std::span<const float> importance, const FitOptions& options) {
-  return fit_checked(spec, weights, checked(weights, importance, options.name), options);
+  return fit_checked(spec, weights, checked_importance(weights, importance, options.name), options);
 }
 
 GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weights,
                           std::int64_t rows, std::int64_t group_rows,
                           std::span<const float> importance, const GroupedFit* warm_start,
                           FitOptions options) {
-  checked(weights, importance, options.name);
+  checked_importance(weights, importance, options.name);
   const std::size_t n = weights.size(), size = group_size(n, rows, group_rows);
   GroupedFit result;
   result.groups = static_cast<std::int64_t>((n + size - 1) / size);
@@ -227,7 +173,7 @@ GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weigh
 GroupedFit fit_blocks(const CodebookSpec& spec, std::span<const float> weights, std::int64_t rows,
                       std::span<const float> importance, const GroupedFit* warm_start,
                       FitOptions options) {
-  checked(weights, importance, options.name);
+  checked_importance(weights, importance, options.name);
   const std::size_t n = weights.size(), row = group_size(n, rows, 1);
   const std::size_t block = spec.scale_block() == CodebookFormat::kScalePerRow
                                 ? row

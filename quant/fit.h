@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/encoding.h"
+
 namespace tessera::quant {
 
 // Which codebooks a fit may choose from. A value; parse(text()) gives it back.
@@ -18,9 +20,10 @@ namespace tessera::quant {
 //   binary-scaled  ternary-scaled
 //   multibit:B          the 2^B sums of +-a_1 ... +-a_B with B free a
 //   pow2:C              0, +-1, +-1/2, ..., +-2^-C;  pow2-scaled:C with a free scale
+//   vector:KxD          K free entries of D consecutive weights of a row (k-means in D dimensions)
 class CodebookSpec {
  public:
-  enum class Kind { kAdaptive, kFixed, kScaled, kMultibit };
+  enum class Kind { kAdaptive, kFixed, kScaled, kMultibit, kVector };
 
   // Up to 256 entries, finite and different; pow2 takes C in 0..126. Error otherwise.
   static CodebookSpec adaptive(int entries);
@@ -30,7 +33,8 @@ class CodebookSpec {
   static CodebookSpec ternary() { return fixed({-1, 0, 1}); }
   static CodebookSpec scaled_binary() { return scaled({-1, 1}); }
   static CodebookSpec scaled_ternary() { return scaled({-1, 0, 1}); }
-  static CodebookSpec multibit(int bits);  // 1..8
+  static CodebookSpec multibit(int bits);                // 1..8
+  static CodebookSpec vectors(int entries, int length);  // of 2..16 weights
   static CodebookSpec powers_of_two(int most_negative_exponent);
   static CodebookSpec scaled_powers_of_two(int most_negative_exponent);
   // -2^(bits-1) .. 2^(bits-1) - 1, scaled: symmetric integers.
@@ -51,6 +55,9 @@ class CodebookSpec {
   }                                                          // ascending; empty where they are free
   int bits() const;                                          // of an index, 1..8
   std::int64_t scale_block() const { return scale_block_; }  // 0: one scale, within the entries
+  int vector_len() const { return vector_len_; }             // weights of an index
+  // How a tensor with this codebook is stored.
+  CodebookFormat format(std::int64_t group_rows) const;
   std::string text() const;
 
   friend bool operator==(const CodebookSpec&, const CodebookSpec&) = default;
@@ -62,6 +69,7 @@ class CodebookSpec {
   int size_;
   std::vector<float> entries_;
   std::int64_t scale_block_ = 0;
+  int vector_len_ = 1;
 };
 
 struct CodebookFit {
@@ -105,7 +113,7 @@ struct GroupedFit {
   std::int64_t groups = 0, k = 0;
   std::vector<float> entries;         // [groups][k]; a group with fewer repeats its last entry
   std::vector<float> scales;          // [groups]
-  std::vector<std::uint8_t> indices;  // one per weight
+  std::vector<std::uint8_t> indices;  // one per weight, or per vector
   double error = 0;                   // as above, over all groups
   double changed = 1;
 };
@@ -123,6 +131,14 @@ GroupedFit fit_row_groups(const CodebookSpec& spec, std::span<const float> weigh
 GroupedFit fit_blocks(const CodebookSpec& spec, std::span<const float> weights, std::int64_t rows,
                       std::span<const float> importance = {},
                       const GroupedFit* warm_start = nullptr, FitOptions options = {});
+
+// Codebooks of vectors: `entries` [groups][k][vector_len], every weight of a vector counting by its
+// own importance. k-means++ and Lloyd's alternation: a local minimum, the same in every run; from a
+// warm start's entries the error never rises. Error where vectors do not divide the rows.
+// A round costs 3 k flops a weight.
+GroupedFit fit_vectors(const CodebookSpec& spec, std::span<const float> weights, std::int64_t rows,
+                       std::int64_t group_rows, std::span<const float> importance = {},
+                       const GroupedFit* warm_start = nullptr, FitOptions options = {});
 
 // ||w - Delta|| / ||w||, Delta the decoded fit. 0 for a perfect fit, infinity where only w is zero.
 double quantization_error(std::span<const float> weights, const CodebookFit& fit);

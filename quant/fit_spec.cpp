@@ -110,6 +110,14 @@ CodebookSpec CodebookSpec::multibit(int bits) {
   return {Kind::kMultibit, 1 << bits, {}};
 }
 
+CodebookSpec CodebookSpec::vectors(int entries, int length) {
+  check(length >= 2 && length <= 16, "vector:", entries, "x", length,
+        ": vectors have 2 to 16 weights");
+  CodebookSpec spec{Kind::kVector, entries, {}};
+  spec.vector_len_ = length;
+  return spec;
+}
+
 CodebookSpec CodebookSpec::powers_of_two(int most_negative_exponent) {
   return fixed(power_entries(most_negative_exponent));
 }
@@ -161,6 +169,11 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
     if (name == "adaptive") return adaptive(number<int>(rest, text));
     if (name == "multibit") return multibit(number<int>(rest, text));
     if (name == "uniform") return uniform(number<int>(rest, text));
+    if (name == "vector") {
+      const std::size_t by = rest.find('x');
+      check(by != rest.npos, "codebook '", text, "': expected vector:ENTRIESxLENGTH");
+      return vectors(number<int>(rest.substr(0, by), text), number<int>(rest.substr(by + 1), text));
+    }
     if (name == "pow2") return powers_of_two(number<int>(rest, text));
     if (name == "pow2-scaled") return scaled_powers_of_two(number<int>(rest, text));
     if (name == "fixed" || name == "scaled") {
@@ -173,15 +186,24 @@ CodebookSpec CodebookSpec::parse(std::string_view text) {
       return name == "fixed" ? fixed(std::move(entries)) : scaled(std::move(entries));
     }
   }
-  fail("unknown codebook '", text,
-       "'; use adaptive:K, binary, ternary, binary-scaled, ternary-scaled, pow2:C, pow2-scaled:C, "
-       "multibit:B, fixed:A,B,..., nf4, uniform:B or scaled:A,B,...; @64 or @row behind a scaled "
-       "one "
-       "gives it a scale per block of weights");
+  fail(
+      "unknown codebook '", text,
+      "'; use adaptive:K, binary, ternary, binary-scaled, ternary-scaled, pow2:C, pow2-scaled:C, "
+      "multibit:B, fixed:A,B,..., vector:KxD, nf4, uniform:B or scaled:A,B,...; @64 or @row behind "
+      "a scaled one gives it a scale per block of weights");
 }
 
 int CodebookSpec::bits() const {
   return std::max(1, static_cast<int>(std::bit_width(static_cast<unsigned>(size_ - 1))));
+}
+
+CodebookFormat CodebookSpec::format(std::int64_t group_rows) const {
+  CodebookFormat out;
+  out.bits = bits();
+  out.group_rows = group_rows;
+  out.scale_block = scale_block_;
+  out.vector_len = vector_len_;
+  return out;
 }
 
 std::string CodebookSpec::text() const {
@@ -189,6 +211,7 @@ std::string CodebookSpec::text() const {
     return cat(with_scale_block(0).text(), "@",
                scale_block_ == CodebookFormat::kScalePerRow ? "row" : std::to_string(scale_block_));
   }
+  if (kind_ == Kind::kVector) return cat("vector:", size_, "x", vector_len_);
   if (kind_ == Kind::kAdaptive) return cat("adaptive:", size_);
   if (kind_ == Kind::kMultibit) return cat("multibit:", bits());
   const bool scaled = kind_ == Kind::kScaled;

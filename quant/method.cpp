@@ -25,14 +25,12 @@ Codebooks load_codebooks(const State& state, const CompressionPlan& plan) {
     if (!item.choice) continue;
     CodebookTensor c;
     c.shape = item.shape;
-    c.format.bits = item.choice->spec.bits();
-    c.format.group_rows = item.choice->group_rows;
+    c.format = item.choice->spec.format(item.choice->group_rows);
     const Tensor& entries = state.get(item.name + ".c_entries");
     c.k = entries.shape()[1].value();
     c.entries = entries.to_vector<float>();
     c.indices = state.get(item.name + ".c_indices").to_vector<std::uint8_t>();
-    if (c.format.scale_block = item.choice->spec.scale_block(); c.format.scale_block != 0)
-      c.scales = state.get(item.name + ".c_scales").to_vector<float>();
+    if (c.format.scale_block != 0) c.scales = state.get(item.name + ".c_scales").to_vector<float>();
     if (item.choice->sparse > 0) {
       c.sparse.positions = state.get(item.name + ".c_positions").to_vector<std::int64_t>();
       c.sparse.values = state.get(item.name + ".c_values").to_vector<float>();
@@ -117,8 +115,9 @@ CStepReport measured(const State& state, const Codebooks& now, const Codebooks& 
     const auto n = static_cast<double>(w.size());
     double own_changed = n;
     if (const CodebookTensor* old = find(before, name)) {
-      own_changed = 0;
-      for (std::size_t i = 0; i < w.size(); ++i) own_changed += c.indices[i] != old->indices[i];
+      std::int64_t unlike = 0;
+      for (std::size_t i = 0; i < c.indices.size(); ++i) unlike += c.indices[i] != old->indices[i];
+      own_changed = static_cast<double>(unlike * c.format.vector_len);
     }
     report.tensors.push_back(
         {name, std::sqrt(own_error / std::max(own_squares, 1e-300)), own_changed / n});

@@ -54,11 +54,16 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
       item.choice.reset();
       item.reason += cat(", too small for ", kEntriesOf8Bits, " entries");
     }
+  } else if (const std::int64_t row = CodebookFormat::row_length(shape),
+             d = policy.weights.spec.vector_len();
+             row % d != 0) {
+    item.choice.reset();
+    item.reason = cat("rows of ", row, " weights are not whole vectors of ", d);
   } else if (policy.depthwise_per_channel && !first && shape.rank() == 4 && shape[1].is_one()) {
     item.source = TensorPlan::Source::depthwise;
     item.reason = "depthwise";
     if (policy.weights.spec.scale_block() == 0)
-      item.choice->group_rows = depthwise_group_rows(shape, policy.weights.spec.size());
+      item.choice->group_rows = depthwise_group_rows(shape, policy.weights.spec.size() * d);
   }
 }
 
@@ -72,6 +77,11 @@ void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const Stat
         " has the same entries for all rows, so it takes no row groups");
   check(item.choice->sparse >= 0 && item.choice->sparse < 1, "'", p.name, "': a sparse share of ",
         item.choice->sparse, "; it must be at least 0 and below 1");
+  const std::int64_t row = CodebookFormat::row_length(item.shape),
+                     d = item.choice->spec.vector_len();
+  check(row % d == 0, "'", p.name, "': rows of ", row, " weights are not whole vectors of ", d);
+  check(d == 1 || item.choice->sparse == 0, "'", p.name, "': ", item.choice->spec.text(),
+        " takes no sparse correction");
   check(state.has(p.name), "the state has no '", p.name, "'");
   require_finite(p.name, state.get(p.name));
 }
@@ -80,10 +90,11 @@ void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const Stat
 void check_size(const TensorPlan& item) {
   const std::int64_t rows = item.shape[0].value();
   const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows;
-  const std::int64_t weights = group * CodebookFormat::row_length(item.shape);
+  const int d = item.choice->spec.vector_len();
+  const std::int64_t weights = group * CodebookFormat::row_length(item.shape) / d;
   const std::int64_t k = item.choice->spec.size();
-  check(k <= weights, "'", item.name, "': ", k, " entries for ", weights, " weights",
-        item.choice->group_rows ? " of a group" : "");
+  check(k <= weights, "'", item.name, "': ", k, " entries for ", weights,
+        d == 1 ? " weights" : " vectors", item.choice->group_rows ? " of a group" : "");
 }
 
 // The tensors that one pattern joins.
@@ -100,6 +111,8 @@ void share(CompressionPlan& plan, const std::string& pattern) {
           "' has one codebook per ", item.choice->group_rows, " rows");
     check(item.choice->spec.scale_block() == 0, "shared codebook '", pattern, "': '", item.name,
           "' has scales of its own, ", item.choice->spec.text());
+    check(item.choice->spec.vector_len() == 1, "shared codebook '", pattern, "': '", item.name,
+          "' has entries of several weights, ", item.choice->spec.text());
     if (first == nullptr) first = &item;
     check(item.choice->spec == first->choice->spec, "shared codebook '", pattern, "': '",
           first->name, "' is ", first->choice->spec.text(), ", '", item.name, "' ",
@@ -233,8 +246,9 @@ std::string CompressionPlan::text() const {
       const std::string correction = cat(
           ", ", SparsePart::count(item.choice->sparse, item.shape.numel()), " weights corrected");
       const std::int64_t block = item.choice->spec.scale_block();
-      out << item.choice->spec.text() << ", " << item.choice->spec.bits() << " bits a weight, "
-          << scope
+      const int d = item.choice->spec.vector_len();
+      out << item.choice->spec.text() << ", " << item.choice->spec.bits()
+          << (d == 1 ? " bits a weight, " : cat(" bits for ", d, " weights, ")) << scope
           << (block == 0  ? ""
               : block > 0 ? cat(", a scale per ", block, " weights of a row")
                           : ", a scale per row")

@@ -29,6 +29,11 @@ Tensor numbers(std::vector<float> values) {
   return Tensor::from(std::move(values), n == 1 ? Shape{} : Shape{n});
 }
 
+Tensor centroids(const CodebookTensor& c) {
+  const std::int64_t d = c.format.vector_len;
+  return Tensor::from(c.entries, d == 1 ? Shape{c.k} : Shape{c.k, d});
+}
+
 // The weights of {-n, 0, p} by a threshold on |w|, which is not the nearest-entry rule.
 CodebookTensor ternary(const TensorPlan& item, std::span<const float> w, double threshold, double n,
                        double p) {
@@ -141,10 +146,12 @@ bool Qat::takes(const CodebookSpec& spec) const {
   const bool adaptive = spec.kind() == CodebookSpec::Kind::kAdaptive;
   switch (options_.kind) {
     case QatKind::ste:
-      return spec.scale_block() == 0;  // its entries are those of a fit
+      return spec.scale_block() == 0 && spec.vector_len() == 1;  // its entries are those of a fit
     case QatKind::lsq:
     case QatKind::ewgs:
       return adaptive && spec.size() == 1 << spec.bits();
+    case QatKind::dkm:
+      return adaptive || spec.vector_len() > 1;
     default:
       return adaptive;
   }
@@ -197,7 +204,7 @@ void Qat::prepare(nn::Trainer& trainer, const Codebooks& direct) {
         break;
       }
       case QatKind::dkm:
-        state.set(weight + kQatCentroids, Tensor::from(c.entries, Shape{c.k}));
+        state.set(weight + kQatCentroids, centroids(c));
         state.set(weight + kQatWidth, numbers({cell_width(c)}));
         break;
       default:

@@ -138,15 +138,18 @@ class Dkm final : public Transform {
   Value quantize(nn::Scope& scope, const std::string& name, Value w,
                  const TensorChoice& choice) const override {
     Graph& graph = scope.graph();
-    const Value start = graph.state(name + kQatCentroids, f32({choice.spec.size()}));
+    const int k = choice.spec.size(), d = choice.spec.vector_len();
+    const Shape shape = d == 1 ? Shape{k} : Shape{k, d};
+    const Value start = graph.state(name + kQatCentroids, {DType::f32, shape, {}});
     const Value width = graph.state(name + kQatWidth, f32({}));
     const Value tau = graph.input("dkm.temperature", f32({})) * ops::square(width);
     Value c = start;
     for (int i = 0; i < options().dkm_iterations; ++i) {
       const auto soft = ops::soft_assign(w, c, tau);
+      const Value mass = d == 1 ? soft.mass : ops::reshape(soft.mass, {k, 1});
       // A centroid without weights stays where it was.
-      const Value empty = ops::greater(1e-6, soft.mass);
-      c = ops::where(empty, c, soft.moment / ops::maximum(soft.mass, 1e-6));
+      const Value empty = ops::greater(1e-6, mass);
+      c = ops::where(empty, c, soft.moment / ops::maximum(mass, 1e-6));
     }
     scope.update(start, ops::detach(c));  // the next batch starts here
     return ops::soft_assign(w, c, tau).mean;

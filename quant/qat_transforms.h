@@ -25,7 +25,7 @@ inline constexpr const char* kQatStep = ".lsq_step";            // lsq: paramete
 inline constexpr const char* kQatLevels = ".ttq_levels";        // ttq: parameter, [2]: n, p
 inline constexpr const char* kQatInterval = ".ewgs_interval";   // ewgs: parameter, [2]: l, u
 inline constexpr const char* kQatScale = ".ewgs_scale";         // ewgs: parameter, scalar
-inline constexpr const char* kQatCentroids = ".dkm_centroids";  // dkm: state, [k]
+inline constexpr const char* kQatCentroids = ".dkm_centroids";  // dkm: state, [k] or [k, d]
 inline constexpr const char* kQatWidth = ".cell_width";         // dkm: state, scalar
 
 }  // namespace tessera::quant

@@ -13,11 +13,8 @@ Candidate candidate(const Shape& shape, const TensorChoice& choice) {
   Candidate out;
   out.choice = choice;
   out.bits = choice.spec.bits();
-  CodebookFormat format;
-  format.bits = out.bits;
-  format.group_rows = choice.group_rows;
-  for (const Plane& plane :
-       Encoding::codebook(format).planes(DType::f32, shape, choice.spec.size())) {
+  const Encoding encoding = Encoding::codebook(choice.spec.format(choice.group_rows));
+  for (const Plane& plane : encoding.planes(DType::f32, shape, choice.spec.size())) {
     out.bytes += plane.bytes();
   }
   return out;

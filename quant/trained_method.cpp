@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "quant/fit_assign.h"
+#include "quant/fit_vectors.h"
 
 namespace tessera::quant {
 
@@ -92,27 +93,31 @@ Codebooks assign_all(const CompressionPlan& plan, const State& state,
     const auto w = state.get(item.name).span<float>();
     CodebookTensor c;
     c.shape = item.shape;
-    c.format.bits = item.choice->spec.bits();
-    c.format.group_rows = item.choice->group_rows;
+    c.format = item.choice->spec.format(item.choice->group_rows);
     c.entries = entries(item.name);
     const std::int64_t groups = c.format.groups(item.shape);
-    c.k = static_cast<std::int64_t>(c.entries.size()) / groups;
-    c.indices.resize(w.size());
+    const auto d = static_cast<std::size_t>(c.format.vector_len);
+    c.k = static_cast<std::int64_t>(c.entries.size() / d) / groups;
+    c.indices.resize(w.size() / d);
     const std::int64_t rows =
         c.format.group_rows ? c.format.group_rows : CodebookFormat::rows(item.shape);
     const auto group = static_cast<std::size_t>(rows * CodebookFormat::row_length(item.shape));
     for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
-      const auto k = static_cast<std::size_t>(c.k);
+      const std::size_t k = static_cast<std::size_t>(c.k) * d;
       const auto own = std::span(c.entries).subspan(g * k, k);
       for (const float e : own) {
         check(std::isfinite(e), "'", item.name, "': a codebook entry became ", e,
               "; a smaller learning rate or coefficient may help");
       }
-      std::sort(own.begin(), own.end());
       const std::size_t first = g * group, n = std::min(group, w.size() - first);
-      c.error +=
-          assign_nearest(own, w.subspan(first, n), {}, {}, std::span(c.indices).subspan(first, n))
-              .error;
+      const auto part = w.subspan(first, n);
+      const auto indices = std::span(c.indices).subspan(first / d, n / d);
+      if (d > 1) {
+        c.error += assign_vectors(own, d, part, {}, {}, indices).error;
+      } else {
+        std::sort(own.begin(), own.end());
+        c.error += assign_nearest(own, part, {}, {}, indices).error;
+      }
     }
     out.emplace(item.name, std::move(c));
   }
@@ -120,6 +125,8 @@ Codebooks assign_all(const CompressionPlan& plan, const State& state,
 }
 
 float cell_width(const CodebookTensor& c) {
+  if (const auto d = static_cast<std::size_t>(c.format.vector_len); d > 1)
+    return std::max(static_cast<float>(half_distance(c.entries, d)), 1e-12f);
   double sum = 0;
   std::int64_t gaps = 0;
   for (std::size_t i = 1; i < c.entries.size(); ++i) {
@@ -132,9 +139,7 @@ float cell_width(const CodebookTensor& c) {
 }
 
 TensorType entries_type(const Shape& weight, const TensorChoice& choice) {
-  CodebookFormat format;
-  format.bits = choice.spec.bits();
-  format.group_rows = choice.group_rows;
+  const CodebookFormat format = choice.spec.format(choice.group_rows);
   return {DType::f32, format.entries_shape(weight, choice.spec.size()), {}};
 }
 

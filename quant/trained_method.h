@@ -63,15 +63,16 @@ class TrainedMethod : public Method {
   std::int64_t samples_ = 0;
 };
 
-// Every planned weight on the nearest of `entries(name)` ([groups][k], in any order; they are
-// sorted here).
+// Every planned weight on the nearest of `entries(name)` (of entries_type, in any order; they are
+// sorted here unless they are vectors).
 Codebooks assign_all(const CompressionPlan& plan, const State& state,
                      const std::function<std::vector<float>(const std::string&)>& entries);
 
-// Half the mean distance of neighbouring entries, over all groups; above 0.
+// Half the mean distance of neighbouring entries, over all groups (of vectors, which have one: of
+// each to the nearest other one); above 0.
 float cell_width(const CodebookTensor& c);
 
-// The type of the entries of a planned weight, [groups, k].
+// The type of the entries of a planned weight, [groups, k]; of vectors [groups, k, vector_len].
 TensorType entries_type(const Shape& weight, const TensorChoice& choice);
 
 }  // namespace tessera::quant

@@ -70,7 +70,8 @@ Json tensor_histogram(const std::string& name, const std::vector<float>& before,
   Range range;
   range.include(before);
   range.include(after);
-  const bool scaled = !codebook.scales.empty();  // its entries are no weights
+  // Then entries are no weights.
+  const bool scaled = !codebook.scales.empty() || codebook.format.vector_len > 1;
   if (!scaled) range.include(codebook.entries);
   range.widen();
   Json out = {{"name", name},
@@ -80,13 +81,13 @@ Json tensor_histogram(const std::string& name, const std::vector<float>& before,
               {"reference", binned(before, range)},
               {"after", binned(after, range)},
               {"k", codebook.k},
-              {"groups", static_cast<std::int64_t>(codebook.entries.size()) / codebook.k}};
+              {"groups", codebook.format.groups(codebook.shape)}};
   if (codebook.entries.size() <= kMostEntries && !scaled) {
     Json& entries = out["entries"] = Json::array();
     for (const float e : codebook.entries) entries.push_back(short_double(e));
     out["counts"] = entry_counts(codebook);
   } else {
-    std::vector<float> decoded(codebook.indices.size());
+    std::vector<float> decoded(before.size());
     codebook.decode(decoded);
     out["decoded"] = binned(decoded, range);
   }

@@ -36,9 +36,9 @@ std::string message_of(const std::function<void()>& call) {
 }
 
 TEST(Spec, TextBothWays) {
-  for (const char* text :
-       {"adaptive:1", "adaptive:256", "binary", "binary-scaled", "ternary", "ternary-scaled",
-        "pow2:3", "pow2-scaled:5", "fixed:-1,0.5,2", "scaled:-2,0,1", "fixed:0.1"}) {
+  for (const char* text : {"adaptive:1", "adaptive:256", "binary", "binary-scaled", "ternary",
+                           "ternary-scaled", "pow2:3", "pow2-scaled:5", "fixed:-1,0.5,2",
+                           "scaled:-2,0,1", "fixed:0.1", "vector:256x8"}) {
     EXPECT_EQ(CodebookSpec::parse(text).text(), text);
     EXPECT_EQ(CodebookSpec::parse(CodebookSpec::parse(text).text()), CodebookSpec::parse(text));
   }
@@ -46,10 +46,29 @@ TEST(Spec, TextBothWays) {
   EXPECT_EQ(CodebookSpec::parse("pow2:0"), CodebookSpec::ternary());
   EXPECT_EQ(CodebookSpec::powers_of_two(2).entries(), (Floats{-1, -.5, -.25, 0, .25, .5, 1}));
   EXPECT_EQ(CodebookSpec::powers_of_two(126).size(), 255);
-  for (const char* text :
-       {"", "adaptive", "adaptive:", "adaptive:0", "adaptive:257", "adaptive:-1", "adaptive:4x",
-        "adaptive:4 ", "fixed:", "fixed:1,,2", "fixed:1,nan", "fixed:1,inf", "fixed:1,1",
-        "fixed:0,-0", "scaled", "pow2:-1", "pow2:127", "binary:2", "octal"}) {
+  for (const char* text : {"",
+                           "adaptive",
+                           "adaptive:",
+                           "adaptive:0",
+                           "adaptive:257",
+                           "adaptive:-1",
+                           "adaptive:4x",
+                           "adaptive:4 ",
+                           "fixed:",
+                           "fixed:1,,2",
+                           "fixed:1,nan",
+                           "fixed:1,inf",
+                           "fixed:1,1",
+                           "fixed:0,-0",
+                           "scaled",
+                           "pow2:-1",
+                           "pow2:127",
+                           "binary:2",
+                           "octal",
+                           "vector:4",
+                           "vector:4x",
+                           "vector:4x17",
+                           "vector:4x1"}) {
     EXPECT_THROW(CodebookSpec::parse(text), Error) << text;
   }
   EXPECT_THROW(CodebookSpec::fixed(Floats(257)), Error);
