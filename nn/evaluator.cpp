@@ -86,8 +86,9 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
       check(label >= 0 && label < classes, data.name(), ": label ", label, " of sample ", first + i,
             " is outside the network's ", classes, " classes");
       loss += std::log(sum) + *best - row[label];
-      out.correct += best - row == label;
-      out.correct5 += rank_of(row, classes, label) < 5;
+      const std::int64_t rank = rank_of(row, classes, label);
+      out.correct += rank == 0;
+      out.correct5 += rank < 5;
     }
   }
   out.samples = data.samples();

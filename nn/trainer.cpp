@@ -163,8 +163,8 @@ void Trainer::reset_objectives() {
 }
 
 void Trainer::reset_optimizer() {
-  // What objectives and transforms train is known once the step is built.
-  if (!train_graph_ && (transform_ || !objectives_.empty())) build();
+  // What objectives, transforms and losses train is known once the step is built.
+  if (!train_graph_ && (transform_ || task_loss_ || !objectives_.empty())) build();
   const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
   for (const auto* specs : {&parameters_, &own_}) {
     for (const auto& p : *specs) {
@@ -264,7 +264,7 @@ void Trainer::build() {
     if (is_models(p.name)) continue;
     specs.push_back(p);
     weights.push_back(graph.param(p.name, p.type));
-    groups.push_back(transform_->own_group());
+    groups.push_back(transform_ ? transform_->own_group() : ParameterGroup{1, 0.0});
   }
   std::vector<Value> gradients = grad(loss, weights);
   const double limit = options_.optimizer.clip_norm;

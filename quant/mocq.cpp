@@ -122,7 +122,7 @@ void Mocq::attach(nn::Trainer& trainer) {
 
 void Mocq::require(const CompressionPlan& plan) const {
   TrainedMethod::require(plan);
-  if (!options_.authors) return;
+  if (!options_.authors) return options_.forward.require(name());
   const TensorPlan* first = nullptr;
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;
@@ -149,7 +149,7 @@ void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
   const bool finishing = !options_.authors && options_.forward.finishing(progress);
   trainer.set(nn::coefficient_input("mocq"), finishing ? 0 : coefficient(progress));
   trainer.set(nn::constant_input("mocq"), finishing ? 0 : constant(progress));
-  options_.forward.set_scalars(trainer, progress);
+  options_.forward.set_scalars(trainer, progress, schedule().epochs);
   Distiller(options_.distill).set_scalars(trainer, progress, schedule().epochs);
 }
 
@@ -157,7 +157,7 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   Distiller(options_.distill).finish_epoch(trainer);
   if (options_.authors) return;
   const double progress = static_cast<double>(epoch) / schedule().epochs;
-  if (options_.forward.hard_from < 1 && options_.forward.hard(progress)) return;
+  if (options_.forward.hard(progress, schedule().epochs)) return;
   CStepReport ignored;
   set_representatives(trainer.state(), fit_weights(trainer.state(), codebooks(trainer), ignored));
 }

@@ -116,6 +116,7 @@ void Qar::attach(nn::Trainer& trainer) {
 
 void Qar::require(const CompressionPlan& plan) const {
   TrainedMethod::require(plan);
+  options_.forward.require(name());
   if (options_.family != ClusterRegularizer::Family::soft) return;
   for (const auto& item : plan.tensors) {
     check(!item.choice || item.choice->group_rows == 0, "'", item.name,
@@ -136,7 +137,7 @@ void Qar::set_scalars(nn::Trainer& trainer, double progress) {
   const double share = std::min(1.0, progress / std::max(options_.ramp_until, 1e-9));
   const double c = options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
   trainer.set(nn::coefficient_input("qar"), options_.forward.finishing(progress) ? 0 : c);
-  options_.forward.set_scalars(trainer, progress);
+  options_.forward.set_scalars(trainer, progress, schedule().epochs);
 }
 
 void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {

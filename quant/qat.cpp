@@ -83,7 +83,7 @@ CodebookTensor snap_ttq(const TensorPlan& item, std::span<const float> w, const 
   return c;
 }
 
-// q of ewgs in steps of 1 / last, in the forward pass's arithmetic.
+// q of ewgs in steps of 1 / last.
 std::uint8_t ewgs_index(float w, float low, float high, float last) {
   const float x = std::clamp((w - low) / std::max(high - low, kEwgsWidth), 0.0f, 1.0f);
   return static_cast<std::uint8_t>(std::nearbyint(x * last));

@@ -89,7 +89,6 @@ class Ttq final : public Transform {
 class Lsq final : public Transform {
  public:
   using Transform::Transform;
-  nn::ParameterGroup own_group() const override { return {1, 0.0}; }
 
  protected:
   Value quantize(nn::Scope& scope, const std::string& name, Value w,
@@ -109,7 +108,6 @@ class Lsq final : public Transform {
 class Ewgs final : public Transform {
  public:
   using Transform::Transform;
-  nn::ParameterGroup own_group() const override { return {1, 0.0}; }
 
  protected:
   Value quantize(nn::Scope& scope, const std::string& name, Value w,

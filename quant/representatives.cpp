@@ -14,6 +14,11 @@ constexpr const char* kRepresentatives = ".representatives";
 constexpr const char* kHard = "forward.hard";
 constexpr const char* kLive = "forward.live";
 
+// As TrainedMethod::before_epoch has it, to the bit.
+double share(double epoch, std::int64_t epochs) {
+  return epoch / static_cast<double>(std::max<std::int64_t>(epochs, 1));
+}
+
 }  // namespace
 
 Value representatives(nn::Scope& scope, const TensorPlan& item) {
@@ -50,24 +55,31 @@ Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Va
   return fixed + live * (w - fixed) + hard * (entry - fixed);
 }
 
-void ForwardStages::set_scalars(nn::Trainer& trainer, double progress) const {
-  trainer.set(kHard, hard(progress) ? 1 : 0);
+bool ForwardStages::hard(double progress, std::int64_t epochs) const {
+  const bool last = progress * static_cast<double>(epochs) > static_cast<double>(epochs) - 1.5;
+  return hard_from < 1 && (progress >= hard_from || last);
+}
+
+void ForwardStages::require(const std::string& method) const {
+  check(hard_from >= 1 || hard_from <= finish_from, method, ": weights are held from ", finish_from,
+        " of the epochs on, before the forward pass is quantized at ", hard_from);
+}
+
+void ForwardStages::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
+  trainer.set(kHard, hard(progress, epochs) ? 1 : 0);
   trainer.set(kLive, finishing(progress) ? 0 : 1);
 }
 
 double ForwardStages::warm_up(double epoch, std::int64_t epochs) const {
-  const double whole = std::floor(epoch),
-               all = static_cast<double>(std::max<std::int64_t>(epochs, 1));
-  const bool first = hard(whole / all) && (whole < 1 || !hard((whole - 1) / all));
-  return hard_from < 1 && first ? epoch - whole : 1;
+  const double whole = std::floor(epoch);
+  const bool first =
+      hard(share(whole, epochs), epochs) && (whole < 1 || !hard(share(whole - 1, epochs), epochs));
+  return first ? epoch - whole : 1;
 }
 
 void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
                                 std::int64_t epochs) const {
-  const auto progress = [&](std::int64_t e) {
-    return static_cast<double>(e) / static_cast<double>(std::max<std::int64_t>(epochs, 1));
-  };
-  if (finishing(progress(epoch)) && (epoch == 0 || !finishing(progress(epoch - 1))))
+  if (finishing(share(epoch, epochs)) && (epoch == 0 || !finishing(share(epoch - 1, epochs))))
     trainer.reset_optimizer();
 }
 

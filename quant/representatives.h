@@ -30,15 +30,18 @@ class RepresentativeForward final : public nn::WeightTransform {
 
 // When the forward pass is quantized, as shares of the epochs.
 struct ForwardStages {
-  double hard_from = 0.1;    // from here on the representatives; 1: never
+  double hard_from = 0.1;  // from here on the representatives, at least in the last epoch; 1: never
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
 
-  bool hard(double progress) const { return progress >= hard_from; }
+  // `progress` is the share of the epochs that is behind: 0, 1/epochs, ...
+  bool hard(double progress, std::int64_t epochs) const;
+  bool finishing(double progress) const { return hard_from < 1 && progress >= finish_from; }
   // What the learning rate is multiplied with: 0 to 1 over the first epoch of the quantized pass.
   // At 1 bit that pass is another network, whose first gradients are many times the reference's.
   double warm_up(double epoch, std::int64_t epochs) const;
-  bool finishing(double progress) const { return hard_from < 1 && progress >= finish_from; }
-  void set_scalars(nn::Trainer& trainer, double progress) const;
+  // Throws Error where weights would be held before they have seen the quantized pass.
+  void require(const std::string& method) const;
+  void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const;
   // Called before every epoch: the last stage holds the weights, so what they had of momentum goes.
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };

@@ -48,6 +48,12 @@ void TrainedMethod::before_epoch(nn::Trainer& trainer, double epoch) {
 
 std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, double, double to) {
   if (to != std::floor(to)) return std::nullopt;
+  for (const auto& name : plan_.compressed()) {
+    for (const float w : std::as_const(trainer.state()).get(name).span<float>()) {
+      check(std::isfinite(w), "'", name, "': a weight became ", w,
+            "; a smaller learning rate or coefficient may help");
+    }
+  }
   const std::int64_t epoch = static_cast<std::int64_t>(to) - 1;
   finish_epoch(trainer, epoch);
   const Codebooks now = snap(trainer);

@@ -192,6 +192,7 @@ Json comparison_json(const std::vector<ComparedRun>& runs) {
     if (const auto best = grid.best(c)) {
       out["best"].push_back({{"codebook", column.codebook},
                              {"group_rows", column.group_rows},
+                             {"sparse", column.sparse},
                              {"method", grid.methods()[*best]}});
     }
   }
@@ -202,6 +203,7 @@ Json comparison_json(const std::vector<ComparedRun>& runs) {
                              {"method", run.variant.method},
                              {"codebook", run.variant.codebook},
                              {"group_rows", run.variant.group_rows},
+                             {"sparse", run.variant.sparse},
                              {"seed", run.seed},
                              {"problem", run.problem},
                              {"config", run.config}});

@@ -32,10 +32,6 @@ Graph inference_graph(const Task& task) {
   return nn::inference_graph(*task.network.module, task.network.sample);
 }
 
-std::string weights_sha256(const Model& model) {
-  return make_safetensors(model.state.tensors()).sha256();
-}
-
 // "adaptive:2" -> "adaptive2"
 std::string file_word(const std::string& text) {
   std::string out;
@@ -106,6 +102,15 @@ quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights
       recipe.policy(variant.codebook, variant.group_rows, variant.sparse));
 }
 
+// Batch norms of the hardened model estimated anew, if the recipe asks for that. How many.
+std::int64_t reestimate(const Task& task, const CompressRecipe& recipe, std::uint64_t seed,
+                        Model& model) {
+  if (recipe.bn_batches == 0) return 0;
+  const auto training = training_data(task, seed, "none");
+  const quant::CalibrationSet samples(*training, recipe.bn_batches * recipe.batch);
+  return quant::reestimate_batch_norm(model, samples, recipe.batch);
+}
+
 // Test error in percent of quantizing the reference once, without training.
 double direct_error(const Task& task, const Reference& reference, const CompressRecipe& recipe,
                     const Variant& variant, std::uint64_t seed) {
@@ -113,6 +118,7 @@ double direct_error(const Task& task, const Reference& reference, const Compress
   quant::DirectCompression direct;
   direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
   Model model = quant::harden(trainer, direct.codebooks(trainer));
+  reestimate(task, recipe, seed, model);
   return measure(model.graph, model.state, task.data.tests).all.error_percent();
 }
 
@@ -146,6 +152,10 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
 }
 
 }  // namespace
+
+std::string weights_sha256(const Model& model) {
+  return make_safetensors(model.state.tensors()).sha256();
+}
 
 Results results_of(const Session& session) {
   using Existing = Results::Existing;
@@ -350,11 +360,9 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   Model model = quant::harden(trainer, done.codebooks);
   if (recipe.bn_batches > 0) {
     out.error_before_bn = measure(model.graph, model.state, task.data.tests).all.error_percent();
-    const auto training = training_data(task, seed, "none");
-    const quant::CalibrationSet samples(*training, recipe.bn_batches * recipe.batch);
-    const auto norms = quant::reestimate_batch_norm(model, samples, recipe.batch);
-    session.detail() << "  " << norms << " batch norms estimated anew on " << samples.samples()
-                     << " samples; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;
+    const auto norms = reestimate(task, recipe, seed, model);
+    session.detail() << "  " << norms << " batch norms estimated anew on " << recipe.bn_batches
+                     << " batches; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;
   }
   model.settings = config;
   const SavedModel saved = save(model, file, form);

@@ -29,6 +29,9 @@ struct Run {
   Config config;
 };
 
+// Of all its tensors, as a safetensors file has them.
+std::string weights_sha256(const Model& model);
+
 // The results in --out, as --resume and --overwrite want them.
 Results results_of(const Session& session);
 

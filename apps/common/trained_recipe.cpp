@@ -26,7 +26,9 @@ bool TrainedRecipe::has(const std::string& method) {
 void TrainedRecipe::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("train-epochs", flag(schedule.epochs), "epochs of methods that train with one schedule");
-  add("train-lr", flag(schedule.lr, "X"), "their learning rate; it falls by half a cosine");
+  add("train-lr", flag(schedule.lr, "X"),
+      "their learning rate; it falls by half a cosine (MOCQ and QAR: after a rise over the first "
+      "epoch of the quantized forward pass)");
   add("train-lr-final", flag(schedule.lr_final, "X"), "share of it left at the end");
   add("distill", text_flag(distill, "memory|teacher|none"),
       "MOCQ: soft targets from each sample's last prediction, or from the network of the epoch "
@@ -93,6 +95,7 @@ Config TrainedRecipe::config(const std::string& method) const {
   if (method == kMocq || method == kQar) {
     out["forward.hard_from"] = exact(forward.hard_from);
     out["forward.finish_from"] = exact(forward.finish_from);
+    out["forward.warm_up"] = "1 epoch";
   }
   if (method == "ewgs") out["ewgs.delta"] = exact(qat.ewgs_delta);
   if (method == "dkm") {

@@ -46,11 +46,12 @@ TEST_F(PostTraining, EveryMethodGivesAFileOfTheSameSize) {
 TEST_F(PostTraining, BatchNormIsEstimatedAnewInTheSavedModel) {
   const Json plain = json(residual({"--bits", "2", "--method", "dc"}))["rows"][0];
   EXPECT_FALSE(plain.contains("error_before_bn"));
-  Args args = residual({"--bits", "2", "--method", "dc", "--bn-reestimate", "3"});
+  Args args = residual({"--bits", "2", "--method", "dc,fisher", "--bn-reestimate", "3"});
   EXPECT_NE(refused(args).find("bn_reestimate"), std::string::npos);  // another configuration
   args.insert(args.end(), {"--name", "bn", "--from", path("o/resnet20-reference-s1.json")});
-  const Json row = json(args)["rows"][0];
+  const Json rows = json(args)["rows"], row = rows[0];
   EXPECT_EQ(row["error_before_bn"], plain["error_after"]);
+  EXPECT_EQ(rows[1]["error_dc"], row["error_after"]);  // the others' DC had the same done
   EXPECT_EQ(row["index_bytes"], plain["index_bytes"]);
   EXPECT_NE(row["loss_after"], plain["loss_after"]);
   EXPECT_NE(refused(compress("alexnet_cifar", {"--bn-reestimate", "3"})).find("no batch norm"),

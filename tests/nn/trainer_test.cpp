@@ -29,6 +29,25 @@ Trainer trainer(double dropout = 0, OptimizerOptions::Kind kind = OptimizerOptio
   return Trainer(network(dropout), {2}, 2, options);
 }
 
+// Cross-entropy at a learnable temperature: a loss with a parameter of its own.
+class Tempered final : public TaskLoss {
+ public:
+  Value loss(StepBuilder& step) const override {
+    const Value scale = step.scope.global_param("temperature.scale", {}, Init::constant(1));
+    return ops::mean(ops::cross_entropy(step.logits * scale, step.y));
+  }
+};
+
+TEST(TaskLoss, TrainsItsOwnParameters) {
+  Trainer t = trainer();
+  t.set_task_loss(std::make_shared<Tempered>());
+  t.reset_optimizer();
+  ASSERT_TRUE(t.state().has("temperature.scale.momentum"));
+  Position position;
+  t.train_epoch(Spirals(200), position, constant(0.1));
+  EXPECT_NE(t.state().get("temperature.scale").item(), 1);
+}
+
 TEST(Modules, ParametersAreNamedByTheirPath) {
   const Trainer t = trainer();
   std::vector<std::string> names;
@@ -87,6 +106,10 @@ TEST(Evaluator, CountsTheFirstAndTheFirstFive) {
     EXPECT_EQ(result.correct, 1);
     EXPECT_EQ(result.correct5, 5);
   }
+  // A network that gives nothing but NaN is right about nothing.
+  Graph broken(ops::standard_ops());
+  broken.set_output("logits", ops::sqrt(broken.input("x", {DType::f32, {kBatch, 8}, {}}) - 1.0));
+  EXPECT_EQ(Evaluator(std::move(broken))(state, Ranked()).correct, 0);
   EXPECT_EQ(evaluation_batch({784}), 1000);
   EXPECT_EQ(evaluation_batch({3, 224, 224}), 16);
 }

@@ -3,7 +3,11 @@
 
 #include <cmath>
 
+#include "core/autodiff.h"
+#include "core/interpret.h"
 #include "nn/schedule.h"
+#include "ops/build.h"
+#include "ops/op_list.h"
 #include "quant/adaround.h"
 #include "quant/compress.h"
 #include "quant/fisher.h"
@@ -11,6 +15,7 @@
 #include "quant/mocq.h"
 #include "quant/qar.h"
 #include "quant/qat.h"
+#include "quant/qat_transforms.h"
 #include "quant/spectral.h"
 #include "tests/quant/scores.h"
 
@@ -185,6 +190,87 @@ TEST_P(QatForward, IsTheCodebook) {
 
 INSTANTIATE_TEST_SUITE_P(All, QatForward, testing::Values("ste", "lsq", "ewgs", "twn", "ttq"),
                          [](const auto& info) { return std::string(info.param); });
+
+// 1 bit, interval [-1, 1], scale 0.5: x = (w + 1) / 2, q = round(x), value 0.5 (2 q - 1), and
+// d value / d x is 1 before it is scaled, d x / d w 1/2 inside the interval.
+TEST(Qat, EwgsByHand) {
+  QatOptions options;
+  options.kind = QatKind::ewgs;
+  options.ewgs_delta = 0.5;
+  const Shape shape{1, 5};
+  CompressionPlan plan;
+  plan.tensors.push_back({"w", shape, TensorChoice{CodebookSpec::adaptive(2), 0}, ""});
+  const auto transform = make_transform(options, plan);
+  for (const double scale : {0.5, -0.5}) {
+    Graph graph(ops::standard_ops());
+    nn::Scope scope(graph, true);
+    const Value w = graph.param("w", f32({1, 5})), g = graph.input("g", f32({1, 5}));
+    const Value value = transform->apply(scope, "w", w);
+    const Value loss = ops::sum(value * g);
+    const Value dw = grad(loss, std::vector{w})[0];
+    const std::vector<double> weights = {-2, -0.6, 0.2, 0.6, 2}, task = {1, 1, -1, 1, 1};
+    const RefMap leaves = {{"w", {f32({1, 5}), weights}},
+                           {"g", {f32({1, 5}), task}},
+                           {std::string("w") + kQatInterval, {f32({2}), {-1, 1}}},
+                           {std::string("w") + kQatScale, {f32({}), {scale}}}};
+    const auto out = interpret(graph, leaves, {value, dw});
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const double x = std::clamp((weights[i] + 1) / 2, 0.0, 1.0), q = std::round(x);
+      EXPECT_NEAR(out[0].v[i], scale * (2 * q - 1), 1e-6) << i;
+      const double of_q = task[i] * scale * 2;
+      const double inside = std::fabs(weights[i]) < 1 ? 0.5 : 0;
+      EXPECT_NEAR(out[1].v[i], inside * of_q * (1 + 0.5 * (of_q > 0 ? 1 : -1) * (x - q)), 1e-6)
+          << i;
+    }
+  }
+}
+
+// The snap sorts the levels of a negative scale, and says when training broke them.
+TEST(Qat, EwgsSnapsOddScales) {
+  QatOptions options;
+  options.kind = QatKind::ewgs;
+  Qat qat(options);
+  nn::Trainer trainer = reference(10);
+  const auto plan =
+      plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(4), 0}});
+  qat.begin(trainer, plan, false);
+  const std::string scale = std::string("fc1.weight") + kQatScale;
+  trainer.state().set(scale, Tensor::from(std::vector<float>{-0.5f}, Shape{}));
+  qat.after_update(trainer, 0, 1);
+  const CodebookTensor c = qat.codebooks(trainer).at("fc1.weight");
+  EXPECT_TRUE(std::is_sorted(c.entries.begin(), c.entries.end()));
+  EXPECT_NEAR(c.entries.back(), 0.5, 1e-6);
+  const auto w = std::as_const(trainer.state()).get("fc1.weight").span<float>();
+  const auto least = std::min_element(w.begin(), w.end()) - w.begin();
+  EXPECT_GT(c.entries[c.indices[static_cast<std::size_t>(least)]], 0);
+  trainer.state().set(scale, Tensor::from(std::vector<float>{NAN}, Shape{}));
+  EXPECT_NE(test::error_of([&] { qat.after_update(trainer, 0, 1); }).find("'fc1.weight': an end"),
+            std::string::npos);
+  Tensor broken = std::as_const(trainer.state()).get("fc2.weight").clone();
+  broken.span<float>()[3] = INFINITY;
+  trainer.state().set("fc2.weight", broken);
+  EXPECT_NE(test::error_of([&] {
+              qat.after_update(trainer, 0, 1);
+            }).find("'fc2.weight': a weight became inf"),
+            std::string::npos);
+}
+
+TEST(ForwardStages, ShortTrainingsEndQuantized) {
+  ForwardStages stages;
+  EXPECT_TRUE(stages.hard(0, 1));
+  EXPECT_FALSE(stages.hard(0, 2));
+  EXPECT_TRUE(stages.hard(0.5, 2));
+  stages.hard_from = 0.9;
+  EXPECT_TRUE(stages.hard(5.0 / 6, 6));
+  EXPECT_FALSE(stages.hard(4.0 / 6, 6));
+  stages.hard_from = 1;
+  EXPECT_FALSE(stages.hard(0, 1));
+  QarOptions qar;
+  qar.forward = {.hard_from = 0.95, .finish_from = 0.9};
+  EXPECT_EQ(test::error_of([&] { Qar(qar).require({}); }),
+            "qar: weights are held from 0.9 of the epochs on, before the forward pass is quantized "
+            "at 0.95");
+}
 
 TEST(ForwardStages, LearningRateStartsAnewWithTheQuantizedPass) {
   MocqOptions mocq;

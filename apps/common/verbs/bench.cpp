@@ -12,7 +12,7 @@ namespace tessera::apps {
 
 int bench_verb(const Benchmark& benchmark, const Args& args) {
   const std::string net = NetworkFlags::peek(benchmark, args);
-  const Recipes recipes = benchmark.recipes(net);
+  Recipes recipes = benchmark.recipes(net);
   NetworkFlags network(benchmark);
   DataFlags data(benchmark);
   RunFlags run;
@@ -60,7 +60,15 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   data.validate();
   Session session(run);
   std::optional<Model> model;
-  if (!files->empty()) model = load(files->front(), ops::standard_ops());
+  if (!files->empty()) {
+    const std::string& file = files->front();
+    model = load(file, ops::standard_ops());
+    check(codebooks.codebook == "adaptive" && codebooks.k == 0,
+          "--codebook and --k are of untrained networks; ", file, " has its own");
+    if (model->settings.contains("network")) network.take(model->settings, file);
+    recipes = benchmark.recipes(network.name());
+    data.take(model->settings);
+  }
   Data loaded = data.from == kRandomData
                     ? random_data(network.sample(), benchmark.classes, training.batch)
                     : data.load(network.sample());

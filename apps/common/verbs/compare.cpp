@@ -1,5 +1,6 @@
 // compare: methods at several codebooks and seeds from the same references and with the same
 // epochs of training, as tables, JSON and a report.
+#include <algorithm>
 #include <map>
 
 #include "apps/common/comparison.h"
@@ -216,6 +217,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
 
   const auto& runs = comparing.runs();
   print_comparison(session.text(), runs);
+  session.report_problems(problems(task.data));
   std::vector<std::string> names, lines = problems(task.data);
   for (const ComparedRun& run : runs) {
     names.push_back(run.name);
@@ -236,7 +238,8 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   session.json().update(task.network.settings);
   if (!lines.empty()) session.json()["problems"] = lines;
   session.finish();
-  return kExitDone;
+  const bool any = std::any_of(runs.begin(), runs.end(), [](const auto& r) { return r.result; });
+  return any ? kExitDone : kExitBadInput;
 }
 
 }  // namespace tessera::apps

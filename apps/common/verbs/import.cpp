@@ -66,10 +66,13 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   model.settings["imported"] = make_safetensors(read_weights(file)).sha256();
   session.open_outputs();
   const std::filesystem::path target = session.path(run.name + ".json");
-  check(run.overwrite || !std::filesystem::exists(target) ||
-            load(target, ops::standard_ops()).settings == model.settings,
-        target.string(),
-        " holds other weights; --name or --out keeps both, --overwrite replaces it");
+  if (!run.overwrite && std::filesystem::exists(target)) {
+    const Model there = load(target, ops::standard_ops());
+    const bool same_weights = weights_sha256(there) == weights_sha256(model);
+    check(same_weights && there.settings == model.settings, target.string(),
+          same_weights ? " holds these weights under other settings" : " holds other weights",
+          "; --name or --out keeps both, --overwrite replaces it");
+  }
   const SavedModel saved = save(model, target);
   const Measured test = load_reference(task, saved.json).test;
   session.text() << "Data: " << task.data.text << "\n"
