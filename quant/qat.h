@@ -35,10 +35,12 @@ struct QatOptions {
   double dkm_begin = 1, dkm_end = 0.05;
 };
 
+class QatRule;  // one for each kind
+
 class Qat final : public TrainedMethod {
  public:
-  explicit Qat(QatOptions options) : TrainedMethod(options.schedule), options_(options) {}
-  std::string name() const override { return quant::name(options_.kind); }
+  explicit Qat(const QatOptions& options);
+  std::string name() const override { return quant::name(kind_); }
   void require(const CompressionPlan& plan) const override;
 
  protected:
@@ -50,7 +52,8 @@ class Qat final : public TrainedMethod {
   Codebooks snap(const nn::Trainer& trainer) const override;
 
  private:
-  QatOptions options_;
+  QatKind kind_;
+  std::shared_ptr<const QatRule> rule_;
 };
 
 }  // namespace tessera::quant

@@ -91,41 +91,45 @@ const TensorChoice* TrainedMethod::choice(const std::string& name) const {
   return item ? &*item->choice : nullptr;
 }
 
+CodebookTensor assign(const TensorPlan& item, std::span<const float> w,
+                      std::vector<float> entries) {
+  CodebookTensor c;
+  c.shape = item.shape;
+  c.format = item.choice->spec.format(item.choice->group_rows);
+  c.entries = std::move(entries);
+  const std::int64_t groups = c.format.groups(item.shape);
+  const auto d = static_cast<std::size_t>(c.format.vector_len);
+  c.k = static_cast<std::int64_t>(c.entries.size() / d) / groups;
+  c.indices.resize(w.size() / d);
+  const std::int64_t rows =
+      c.format.group_rows ? c.format.group_rows : CodebookFormat::rows(item.shape);
+  const auto group = static_cast<std::size_t>(rows * CodebookFormat::row_length(item.shape));
+  for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
+    const std::size_t k = static_cast<std::size_t>(c.k) * d;
+    const auto own = std::span(c.entries).subspan(g * k, k);
+    for (const float e : own) {
+      check(std::isfinite(e), "'", item.name, "': a codebook entry became ", e,
+            "; a smaller learning rate or coefficient may help");
+    }
+    const std::size_t first = g * group, n = std::min(group, w.size() - first);
+    const auto part = w.subspan(first, n);
+    const auto indices = std::span(c.indices).subspan(first / d, n / d);
+    if (d > 1) {
+      c.error += assign_vectors(own, d, part, {}, {}, indices).error;
+    } else {
+      std::sort(own.begin(), own.end());
+      c.error += assign_nearest(own, part, {}, {}, indices).error;
+    }
+  }
+  return c;
+}
+
 Codebooks assign_all(const CompressionPlan& plan, const State& state,
                      const std::function<std::vector<float>(const std::string&)>& entries) {
   Codebooks out;
   for (const auto& item : plan.tensors) {
-    if (!item.choice) continue;
-    const auto w = state.get(item.name).span<float>();
-    CodebookTensor c;
-    c.shape = item.shape;
-    c.format = item.choice->spec.format(item.choice->group_rows);
-    c.entries = entries(item.name);
-    const std::int64_t groups = c.format.groups(item.shape);
-    const auto d = static_cast<std::size_t>(c.format.vector_len);
-    c.k = static_cast<std::int64_t>(c.entries.size() / d) / groups;
-    c.indices.resize(w.size() / d);
-    const std::int64_t rows =
-        c.format.group_rows ? c.format.group_rows : CodebookFormat::rows(item.shape);
-    const auto group = static_cast<std::size_t>(rows * CodebookFormat::row_length(item.shape));
-    for (std::size_t g = 0; g < static_cast<std::size_t>(groups); ++g) {
-      const std::size_t k = static_cast<std::size_t>(c.k) * d;
-      const auto own = std::span(c.entries).subspan(g * k, k);
-      for (const float e : own) {
-        check(std::isfinite(e), "'", item.name, "': a codebook entry became ", e,
-              "; a smaller learning rate or coefficient may help");
-      }
-      const std::size_t first = g * group, n = std::min(group, w.size() - first);
-      const auto part = w.subspan(first, n);
-      const auto indices = std::span(c.indices).subspan(first / d, n / d);
-      if (d > 1) {
-        c.error += assign_vectors(own, d, part, {}, {}, indices).error;
-      } else {
-        std::sort(own.begin(), own.end());
-        c.error += assign_nearest(own, part, {}, {}, indices).error;
-      }
-    }
-    out.emplace(item.name, std::move(c));
+    if (item.choice)
+      out.emplace(item.name, assign(item, state.get(item.name).span<float>(), entries(item.name)));
   }
   return out;
 }

@@ -63,8 +63,10 @@ class TrainedMethod : public Method {
   std::int64_t samples_ = 0;
 };
 
-// Every planned weight on the nearest of `entries(name)` (of entries_type, in any order; they are
-// sorted here unless they are vectors).
+// A planned weight on the nearest of `entries` (of entries_type, in any order; they are sorted here
+// unless they are vectors). Throws Error for entries that are not finite.
+CodebookTensor assign(const TensorPlan& item, std::span<const float> w, std::vector<float> entries);
+// All planned weights.
 Codebooks assign_all(const CompressionPlan& plan, const State& state,
                      const std::function<std::vector<float>(const std::string&)>& entries);
 

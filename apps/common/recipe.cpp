@@ -378,7 +378,8 @@ void CodebookFlags::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("codebook", text_flag(codebook, "KIND"),
       "adaptive[:K], binary, ternary, pow2:C, each also -scaled; multibit:B, nf4, uniform:B, "
-      "fixed:V,V,..., scaled:V,V,...; with @64 or @row a scaled one (nf4@64) has a scale per 64 "
+      "fixed:V,V,..., scaled:V,V,...; vector:KxD, an index for D weights; with @64 or @row a "
+      "scaled one (nf4@64) has a scale per 64 "
       "weights or per row");
   add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
   add("k", po::value<std::int64_t>(&k)->value_name("K")->notifier([](std::int64_t entries) {

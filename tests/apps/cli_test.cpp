@@ -63,7 +63,7 @@ TEST_F(MnistCli, Codebooks) {
   expect_refused({"train", "--seed", "2,2"}, "'2' is given twice");
   expect_refused({"compress", "--codebook", "adaptive:4@64"}, "has no scale");
   expect_refused({"compress", "--data", kTiny, "--method", "twn", "--bits", "1"},
-                 "twn makes three levels");
+                 "must have 2 bits, which three levels take");
   expect_refused({"compress", "--data", kTiny, "--method", "qar", "--codebook", "pow2:2"},
                  "qar does not make codebooks of pow2:2");
   expect_refused({"compress", "--data", kTiny, "--target-bpw", "3", "--share", "fc.*"}, "exclude");
@@ -203,6 +203,8 @@ TEST_F(MnistCli, ModelsThatDoNotFit) {
                   "fc1.weight=fc9.weight", "--out", path("out")},
                  "1 tensors missing, 1 unused");
   expect_refused({"bench", path("none.json"), "--data", kTiny, "--infer"}, "none.json");
+  expect_refused({"export", packed, path("out/../out/lenet300-dc-adaptive2-s1.json"), "--dense"},
+                 "is the model itself");
 }
 
 TEST_F(MnistCli, ImportsReplaceOtherWeightsWhenAsked) {

@@ -81,7 +81,7 @@ TEST_F(Compare, PlanListsEveryRunAndStops) {
   }
   EXPECT_TRUE(contains(text, "Expected for what is to do"));
   EXPECT_FALSE(contains(text, "PROBLEM [")) << text;  // every method's steps are timed
-  EXPECT_TRUE(contains(text, "PROBLEM twn makes three levels")) << text;
+  EXPECT_TRUE(contains(text, "must have 2 bits, which three levels take")) << text;
   EXPECT_FALSE(std::filesystem::exists(path("out")));
 }
 

@@ -15,7 +15,7 @@
 #include "quant/mocq.h"
 #include "quant/qar.h"
 #include "quant/qat.h"
-#include "quant/qat_transforms.h"
+#include "quant/qat/rule.h"
 #include "quant/spectral.h"
 #include "tests/quant/scores.h"
 
@@ -197,22 +197,19 @@ TEST(Qat, EwgsByHand) {
   QatOptions options;
   options.kind = QatKind::ewgs;
   options.ewgs_delta = 0.5;
-  const Shape shape{1, 5};
-  CompressionPlan plan;
-  plan.tensors.push_back({"w", shape, TensorChoice{CodebookSpec::adaptive(2), 0}, ""});
-  const auto transform = make_transform(options, plan);
+  const auto rule = make_rule(options);
   for (const double scale : {0.5, -0.5}) {
     Graph graph(ops::standard_ops());
     nn::Scope scope(graph, true);
     const Value w = graph.param("w", f32({1, 5})), g = graph.input("g", f32({1, 5}));
-    const Value value = transform->apply(scope, "w", w);
+    const Value value = rule->quantize(scope, "w", w, {CodebookSpec::adaptive(2), 0});
     const Value loss = ops::sum(value * g);
     const Value dw = grad(loss, std::vector{w})[0];
     const std::vector<double> weights = {-2, -0.6, 0.2, 0.6, 2}, task = {1, 1, -1, 1, 1};
     const RefMap leaves = {{"w", {f32({1, 5}), weights}},
                            {"g", {f32({1, 5}), task}},
-                           {std::string("w") + kQatInterval, {f32({2}), {-1, 1}}},
-                           {std::string("w") + kQatScale, {f32({}), {scale}}}};
+                           {"w.ewgs_interval", {f32({2}), {-1, 1}}},
+                           {"w.ewgs_scale", {f32({}), {scale}}}};
     const auto out = interpret(graph, leaves, {value, dw});
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const double x = std::clamp((weights[i] + 1) / 2, 0.0, 1.0), q = std::round(x);
@@ -234,7 +231,7 @@ TEST(Qat, EwgsSnapsOddScales) {
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(4), 0}});
   qat.begin(trainer, plan, false);
-  const std::string scale = std::string("fc1.weight") + kQatScale;
+  const std::string scale = "fc1.weight.ewgs_scale";
   trainer.state().set(scale, Tensor::from(std::vector<float>{-0.5f}, Shape{}));
   qat.after_update(trainer, 0, 1);
   const CodebookTensor c = qat.codebooks(trainer).at("fc1.weight");
@@ -323,7 +320,7 @@ TEST(Qat, RefusesPlansItCannotServe) {
     }
     return "";
   };
-  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("twn makes three levels"), std::string::npos);
+  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("must have 2 bits, which three levels take"), std::string::npos);
   EXPECT_NE(error_of(QatKind::lsq, 2, 2).find("one codebook for the tensor"), std::string::npos);
   EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
 }

@@ -26,6 +26,9 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   const bool tensors = to.extension() == ".safetensors";
   check(tensors || to.extension() == ".json", "'", to.string(),
         "': expected a name that ends in .json or .safetensors");
+  std::error_code ignored;
+  check(!std::filesystem::equivalent(from, to, ignored), "'", to.string(),
+        "' is the model itself; the export needs a name of its own");
   Session session(run);
   Model model = load(from, ops::standard_ops());
   if (dense || tensors) model = decoded(model);
