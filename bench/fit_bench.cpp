@@ -1,7 +1,8 @@
 // Time and peak memory of codebook fitting on normal weights.
 //   fit_bench [weights] [codebook] [repetitions]     defaults: a table of the usual cases
 // Every case runs in its own process, so that its peak memory is its own. "floor" is the share of
-// the time that moving the bytes named in quant/fit.h would take at the bandwidth measured here.
+// the time that moving the bytes named in quant/fit/fit.h would take at the bandwidth measured
+// here.
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/rng.h"
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 namespace {
 

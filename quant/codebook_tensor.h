@@ -8,7 +8,7 @@
 
 #include "core/encoding.h"
 #include "core/state.h"
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 namespace tessera::quant {
 

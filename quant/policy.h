@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nn/module.h"
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 namespace tessera::quant {
 

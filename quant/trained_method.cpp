@@ -4,8 +4,8 @@
 #include <cmath>
 #include <numbers>
 
-#include "quant/fit_assign.h"
-#include "quant/fit_vectors.h"
+#include "quant/fit/assign.h"
+#include "quant/fit/vectors.h"
 
 namespace tessera::quant {
 

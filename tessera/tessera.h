@@ -49,7 +49,7 @@
 #include "quant/calibration.h"
 #include "quant/compress.h"
 #include "quant/fisher.h"
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 #include "quant/harden.h"
 #include "quant/lc.h"
 #include "quant/mocq.h"

@@ -58,8 +58,9 @@ TEST_F(ImportedOfImageNet, KeepTheirAccuracy) {
                              {"--net", "resnet18", "--optional", ".*running_(mean|var)"});
   EXPECT_EQ(resnet["correct"], 187);
   EXPECT_EQ(resnet["correct5"], 230);
-  const Json squeezenet = import("squeezenet_v1.0_imagenet.safetensors.xz",
-                                 {"--net", "squeezenet", "--preprocess", "caffe"});
+  const Json squeezenet =
+      import("squeezenet_v1.0_imagenet.safetensors.xz",
+             {"--net", "squeezenet", "--preprocess", "caffe", "--name", "squeezenet"});
   EXPECT_EQ(squeezenet["correct"], 157);
   EXPECT_EQ(squeezenet["correct5"], 206);
 }

@@ -11,7 +11,7 @@
 #include "ops/build.h"
 #include "ops/codebook/nearest_kernels.h"
 #include "ops/op_list.h"
-#include "quant/fit_assign.h"
+#include "quant/fit/assign.h"
 #include "tests/ops/op_harness.h"
 
 namespace tessera {

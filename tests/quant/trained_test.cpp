@@ -320,7 +320,8 @@ TEST(Qat, RefusesPlansItCannotServe) {
     }
     return "";
   };
-  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("must have 2 bits, which three levels take"), std::string::npos);
+  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("must have 2 bits, which three levels take"),
+            std::string::npos);
   EXPECT_NE(error_of(QatKind::lsq, 2, 2).find("one codebook for the tensor"), std::string::npos);
   EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
 }

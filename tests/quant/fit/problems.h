@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 namespace tessera::test {
 

@@ -7,7 +7,7 @@
 #include <random>
 
 #include "core/error.h"
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 namespace tessera::quant {
 namespace {

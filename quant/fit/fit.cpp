@@ -1,4 +1,4 @@
-#include "quant/fit.h"
+#include "quant/fit/fit.h"
 
 #include <algorithm>
 #include <array>
@@ -10,13 +10,13 @@
 #include "core/encoding.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit_assign.h"
-#include "quant/fit_input.h"
-#include "quant/fit_lloyd.h"
-#include "quant/fit_multibit.h"
-#include "quant/fit_scale.h"
-#include "quant/fit_sorted.h"
-#include "quant/kmeans1d.h"
+#include "quant/fit/assign.h"
+#include "quant/fit/input.h"
+#include "quant/fit/kmeans1d.h"
+#include "quant/fit/lloyd.h"
+#include "quant/fit/multibit.h"
+#include "quant/fit/scale.h"
+#include "quant/fit/sorted.h"
 
 namespace tessera::quant {
 namespace {

@@ -1,4 +1,4 @@
-#include "quant/kmeans1d.h"
+#include "quant/fit/kmeans1d.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit_lloyd.h"
-#include "quant/kmeans1d_reach.h"
+#include "quant/fit/kmeans1d_reach.h"
+#include "quant/fit/lloyd.h"
 
 // Branch and bound over boundary positions, and why it is exact.
 //

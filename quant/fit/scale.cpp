@@ -1,4 +1,4 @@
-#include "quant/fit_scale.h"
+#include "quant/fit/scale.h"
 
 #include <algorithm>
 #include <cmath>

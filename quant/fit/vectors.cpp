@@ -1,4 +1,4 @@
-#include "quant/fit_vectors.h"
+#include "quant/fit/vectors.h"
 
 #include <algorithm>
 #include <array>
@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 #include "core/rng.h"
-#include "quant/fit.h"
-#include "quant/fit_input.h"
+#include "quant/fit/fit.h"
+#include "quant/fit/input.h"
 
 namespace tessera::quant {
 namespace {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "quant/fit_sorted.h"
+#include "quant/fit/sorted.h"
 
 namespace tessera::quant {
 

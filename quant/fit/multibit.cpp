@@ -1,4 +1,4 @@
-#include "quant/fit_multibit.h"
+#include "quant/fit/multibit.h"
 
 #include <algorithm>
 #include <array>
@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "core/error.h"
-#include "quant/fit_sorted.h"
-#include "quant/kmeans1d.h"
+#include "quant/fit/kmeans1d.h"
+#include "quant/fit/sorted.h"
 
 namespace tessera::quant {
 namespace {

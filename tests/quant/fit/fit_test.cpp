@@ -12,9 +12,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit.h"
-#include "quant/fit_assign.h"
-#include "tests/quant/fit_problems.h"
+#include "quant/fit/assign.h"
+#include "quant/fit/fit.h"
+#include "tests/quant/fit/problems.h"
 
 namespace tessera::quant {
 namespace {

@@ -1,11 +1,11 @@
-#include "quant/fit_sorted.h"
+#include "quant/fit/sorted.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/sort.h"
+#include "quant/fit/sort.h"
 
 namespace tessera::quant {
 namespace {

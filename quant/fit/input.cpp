@@ -1,4 +1,4 @@
-#include "quant/fit_input.h"
+#include "quant/fit/input.h"
 
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "quant/fit_assign.h"
+#include "quant/fit/assign.h"
 
 #include <algorithm>
 #include <array>

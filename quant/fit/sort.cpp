@@ -1,4 +1,4 @@
-#include "quant/sort.h"
+#include "quant/fit/sort.h"
 
 #include <algorithm>
 #include <array>

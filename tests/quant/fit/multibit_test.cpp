@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit.h"
-#include "quant/fit_multibit.h"
+#include "quant/fit/fit.h"
+#include "quant/fit/multibit.h"
 
 namespace tessera::quant {
 namespace {

@@ -9,9 +9,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit_sorted.h"
-#include "quant/sort.h"
-#include "tests/quant/fit_problems.h"
+#include "quant/fit/sort.h"
+#include "quant/fit/sorted.h"
+#include "tests/quant/fit/problems.h"
 
 namespace tessera::quant {
 namespace {

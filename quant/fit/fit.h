@@ -74,7 +74,7 @@ class CodebookSpec {
 
 struct CodebookFit {
   std::vector<float> entries;         // ascending; as many as the spec says, adaptive maybe fewer
-  std::vector<std::uint8_t> indices;  // nearest entry per weight; for ties see fit_assign.h
+  std::vector<std::uint8_t> indices;  // nearest entry per weight; for ties see assign.h
   float scale = 1;                    // of a scaled codebook; the entries include it
   double error = 0;                   // sum h (w - entry)^2, f64
   double changed = 1;                 // share of indices unlike the warm start's; 1 without one
@@ -94,9 +94,9 @@ struct FitOptions {
 // that is empty or zero everywhere. Globally optimal for every kind but multibit of three bits and
 // more; the only other local search is a warm-started adaptive one.
 //   fixed:   nearest entries. binary: sgn, sgn(0) = +1; ternary: 0 where |w| < 1/2.
-//   scaled:  binary a = sum h|w| / sum h; else the exact breakpoint search of fit_scale.h. A scale
+//   scaled:  binary a = sum h|w| / sum h; else the exact breakpoint search of scale.h. A scale
 //            of 0 (all entries 0) is possible when no positive one helps.
-//   multibit: fit_multibit.h.
+//   multibit: multibit.h.
 //   adaptive: kmeans1d.h. Fewer distinct weights than K: the distinct weights.
 // Error for no weights, NaN or infinity (with its position), importance of another length, negative
 // or not finite. Same bits for any number of threads.

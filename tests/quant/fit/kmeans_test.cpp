@@ -10,9 +10,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quant/fit_lloyd.h"
-#include "quant/kmeans1d.h"
-#include "tests/quant/fit_problems.h"
+#include "quant/fit/kmeans1d.h"
+#include "quant/fit/lloyd.h"
+#include "tests/quant/fit/problems.h"
 
 namespace tessera::quant {
 namespace {

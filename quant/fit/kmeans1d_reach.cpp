@@ -1,4 +1,4 @@
-#include "quant/kmeans1d_reach.h"
+#include "quant/fit/kmeans1d_reach.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // Codebooks of vectors: the fit, the plan, what runs, and the methods that make them.
-#include "quant/fit_vectors.h"
+#include "quant/fit/vectors.h"
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@
 #include "quant/lc.h"
 #include "quant/mocq.h"
 #include "quant/qat.h"
-#include "tests/quant/fit_problems.h"
+#include "tests/quant/fit/problems.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {

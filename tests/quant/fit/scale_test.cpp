@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/error.h"
-#include "quant/fit_scale.h"
-#include "tests/quant/fit_problems.h"
+#include "quant/fit/scale.h"
+#include "tests/quant/fit/problems.h"
 
 namespace tessera::quant {
 namespace {

@@ -1,9 +1,9 @@
-#include "quant/fit_lloyd.h"
+#include "quant/fit/lloyd.h"
 
 #include <algorithm>
 
 #include "core/error.h"
-#include "quant/fit_assign.h"
+#include "quant/fit/assign.h"
 
 namespace tessera::quant {
 namespace {
