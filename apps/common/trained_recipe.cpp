@@ -66,6 +66,9 @@ void TrainedRecipe::validate() const {
   check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
   check_range("--hard-from", forward.hard_from, 0, 1);
   check_range("--finish-from", forward.finish_from, 0, 1);
+  check(forward.hard_from >= 1 || forward.hard_from <= forward.finish_from, "--hard-from ",
+        forward.hard_from, " lies behind --finish-from ", forward.finish_from,
+        ", from where weights are held");
   check_range("--ewgs-delta", qat.ewgs_delta, 0, 10);
   check_range("--dkm-begin", qat.dkm_begin, 1e-6, 1e3);
   check_range("--dkm-end", qat.dkm_end, 1e-6, 1e3);
