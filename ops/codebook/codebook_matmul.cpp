@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -30,13 +31,28 @@ struct PackedLayout {
   size_t table_stride, scales, indices, bytes;
 };
 
+// Indices of a row.
+int64_t indices_of(const CodebookView& v) {
+  return v.cols / v.vector_len;
+}
+
+// Floats between the weights of an entry in the table of a vector kernel.
+int64_t vector_stride(const CodebookView& v) {
+  return std::max<int64_t>(kLanes, int64_t{1} << v.bits);
+}
+
 PackedLayout layout_of(const CodebookView& v) {
   PackedLayout l{};
   l.panels = ceil_div(v.rows, kLanes);
   l.blocks = codebook_blocks(v);
-  l.panel_stride = ceil_div(v.cols, 8) * kLanes * v.bits;
-  l.table_stride = decoder_table_bytes(v);
-  l.scales = align64(decoder_bytes(v));
+  l.panel_stride = ceil_div(indices_of(v), 8) * kLanes * v.bits;
+  if (v.vector_len == 1) {
+    l.table_stride = decoder_table_bytes(v);
+    l.scales = align64(decoder_bytes(v));
+  } else {
+    l.table_stride = sizeof(float) * static_cast<size_t>(v.vector_len * vector_stride(v));
+    l.scales = align64(l.table_stride * static_cast<size_t>(codebook_groups(v)));
+  }
   l.indices = l.scales + sizeof(float) * kLanes * l.panels * l.blocks;
   l.bytes = l.indices + static_cast<size_t>(l.panels * l.panel_stride);
   return l;
@@ -92,6 +108,14 @@ void run_registers(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& arg
       const int rows = static_cast<int>(std::min<int64_t>(plan.rows, plan.problem.m - row));
       float* y = plan.problem.epilogue ? tile : args.y + row * args.ldy + col0;
       const int64_t ldy = plan.problem.epilogue ? vectors * kLanes : args.ldy;
+      if (v.vector_len > 1) {
+        kernels.vector_tile[v.bits - 1][ref ? 0 : log2_of(vectors)](
+            {panels_at(v, l, packed, panel, 0), indices_of(v), args.x + row * args.x_rs, y, v.bits,
+             v.vector_len, vectors, tail});
+        if (plan.problem.epilogue)
+          args.epilogue(args.epilogue_context, row, rows, col0, cols, y, ldy);
+        continue;
+      }
       const auto* table = kernels.tile[v.bits - 1][rows - 1];
       const int64_t block = v.block ? v.block : std::max<int64_t>(v.cols, 1);
       for (int64_t k0 = 0; k0 < v.cols || k0 == 0; k0 += block) {
@@ -169,8 +193,10 @@ bool packable(const CodebookView& v, const char** reason) {
   const char* why = nullptr;
   if (v.bits > kPackedMaxBits)
     why = "more than 6 bits";
-  else if (v.vector_len != 1)
-    why = "vector entries";
+  else if (v.vector_len != 1 && v.bits > kPackedMaxVectorBits)
+    why = "vectors of more than 5 bits";
+  else if (v.vector_len != 1 && v.block)
+    why = "vectors with a scale";
   else if (v.group_rows % kLanes)
     why = "row groups are no multiple of 16";
   else if (v.block % 8 && v.block < v.cols)
@@ -183,11 +209,37 @@ size_t packed_bytes(const CodebookView& view) {
   return layout_of(view).bytes;
 }
 
+namespace {
+
+// Entries by weight, repeated to whole registers: bits of the next index may stand above an index.
+void write_vector_tables(const CodebookView& v, CpuFeatures features, char* packed) {
+  std::vector<char> memory(decoder_bytes(v) + 64);
+  char* aligned = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64;
+  make_decoder(v, features, aligned);
+  const PackedLayout l = layout_of(v);
+  const int64_t stride = vector_stride(v), mask = (int64_t{1} << v.bits) - 1;
+  for (int64_t g = 0; g < codebook_groups(v); ++g) {
+    const auto* entries =
+        reinterpret_cast<const float*>(aligned + decoder_table_bytes(v) * static_cast<size_t>(g));
+    auto* table = reinterpret_cast<float*>(packed + l.table_stride * static_cast<size_t>(g));
+    for (int64_t e = 0; e < v.vector_len; ++e) {
+      for (int64_t i = 0; i < stride; ++i)
+        table[e * stride + i] = (i & mask) < v.k ? entries[(i & mask) * v.vector_len + e] : 0.0f;
+    }
+  }
+}
+
+}  // namespace
+
 void repack_codebook(const CodebookView& v, CpuFeatures features, void* packed) {
   TESSERA_ASSERT(packable(v));
   const PackedLayout l = layout_of(v);
   auto* base = static_cast<char*>(packed);
-  make_decoder(v, features, base);
+  if (v.vector_len == 1) {
+    make_decoder(v, features, base);
+  } else {
+    write_vector_tables(v, features, base);
+  }
   auto* scales = reinterpret_cast<float*>(base + l.scales);
   const int64_t grain = 1 + 16384 / (kLanes * std::max<int64_t>(v.cols, 1));
   parallel_for(l.panels, grain, [&](int64_t begin, int64_t end) {
@@ -201,9 +253,10 @@ void repack_codebook(const CodebookView& v, CpuFeatures features, void* packed) 
               row < v.rows ? v.scale[row * l.blocks + b] : 0.0f;
         if (row >= v.rows) continue;
         uint8_t index[1024];
-        for (int64_t c = 0; c < v.cols; c += 1024) {
-          const int64_t n = std::min<int64_t>(1024, v.cols - c);
-          unpack_indices(v.indices, row * v.cols + c, n, v.bits, index);
+        const int64_t columns = indices_of(v);
+        for (int64_t c = 0; c < columns; c += 1024) {
+          const int64_t n = std::min<int64_t>(1024, columns - c);
+          unpack_indices(v.indices, row * columns + c, n, v.bits, index);
           for (int64_t i = 0; i < n; i += 8) {
             uint64_t word = 0;  // the 8 indices of a step
             for (int64_t j = 0; j < std::min<int64_t>(8, n - i); ++j)
@@ -230,18 +283,20 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   CodebookMatmulPlan plan{};
   plan.problem = problem;
   plan.features = features;
-  plan.registers = problem.packed && problem.m <= packed_rows(v.bits);
+  plan.registers = problem.packed && problem.m <= packed_rows(v);
+  TESSERA_ASSERT(!problem.packed || plan.registers || v.vector_len == 1);
   plan.method = plan.registers ? "registers" : "panel";
   if (plan.registers) {
     const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));
     const double work = static_cast<double>(problem.m + 2) * v.rows * v.cols;
     plan.threads = std::max(1, std::min<int>(threads, static_cast<int>(work / kThreadWork)));
     plan.threads = static_cast<int>(std::min<int64_t>(plan.threads, panels));
-    const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, kPackedMaxRows));
+    const int64_t most = v.vector_len > 1 ? 1 : kPackedMaxRows;
+    const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, most));
     plan.rows = static_cast<int>(std::max<int64_t>(1, ceil_div(problem.m, passes)));
     plan.vectors = kPackedMaxVectors;
     const PackedKernels& kernels = packed_kernels(features);
-    while (plan.vectors > 1 && &kernels != &tessera_packed_ref &&
+    while (plan.vectors > 1 && v.vector_len == 1 && &kernels != &tessera_packed_ref &&
            !kernels.tile[v.bits - 1][plan.rows - 1][log2_of(plan.vectors)])
       plan.vectors /= 2;
     plan.thread_scratch =

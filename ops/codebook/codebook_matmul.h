@@ -13,15 +13,16 @@
 
 namespace tessera {
 
-// True when repack_codebook can hold the encoding: at most 6 bits, one element an index, row
-// groups of whole panels (16 rows) and scale blocks of a multiple of 8 elements. reason, when
-// given, gets one word group saying what stands against it.
+// True when repack_codebook can hold the encoding: at most 6 bits an index, row groups of whole
+// panels (16 rows) and scale blocks of a multiple of 8 elements; entries of several elements with
+// at most 5 bits and no scale. reason, when given, gets one word group saying what stands against
+// it.
 bool packable(const CodebookView& view, const char** reason = nullptr);
 
 // Up to this many rows of x the packed form is multiplied in registers: decoding again for every 8
-// of them beats a panel in memory.
-constexpr int64_t packed_rows(int bits) {
-  return bits <= 4 ? 64 : 16;
+// of them beats a panel in memory. Entries of several elements make a table for each row.
+inline int64_t packed_rows(const CodebookView& view) {
+  return view.vector_len > 1 ? 32 : view.bits <= 4 ? 64 : 16;
 }
 
 // Bytes of the packed form: f32 tables, scales with rows padded to 16, and the indices with rows

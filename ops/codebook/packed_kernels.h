@@ -7,6 +7,9 @@
 // that many (1 = a byte, 2 = a word, 3 = a word and a byte, ... 6 = a dword and a word). So one
 // load or two widen to a register of dwords, one a row, from which a shift an element gives what a
 // permute needs.
+//
+// Where an index stands for d weights of a row it is packed the same way, one an element of
+// cols / d, and the table has its entries by weight: [d][16, or 2^bits where that is more].
 #pragma once
 
 #include <cstdint>
@@ -14,8 +17,9 @@
 namespace tessera {
 
 inline constexpr int kPackedMaxBits = 6;
-inline constexpr int kPackedMaxRows = 8;     // rows of x a kernel takes
-inline constexpr int kPackedMaxVectors = 8;  // panels a kernel takes
+inline constexpr int kPackedMaxVectorBits = 5;  // of entries of several weights
+inline constexpr int kPackedMaxRows = 8;        // rows of x a kernel takes
+inline constexpr int kPackedMaxVectors = 8;     // panels a kernel takes
 
 // Where a run of panels that share a table starts.
 struct PackedPanels {
@@ -38,6 +42,16 @@ struct PackedTile {
   int32_t bits, rows, vectors, tail, accumulate;
 };
 
+// The same for one row of x, all of its columns and entries of d weights; k counts indices. An
+// index looks up the product of its entry with its part of x, of which there are few.
+struct PackedVectorTile {
+  PackedPanels w;
+  int64_t k;
+  const float* x;
+  float* y;
+  int32_t bits, d, vectors, tail;
+};
+
 // dst[i * ks + lane] = scale * W[lane, k0 + i] for i < k, of one panel; k0 is a multiple of 8.
 struct PackedFill {
   PackedPanels w;
@@ -52,6 +66,7 @@ struct PackedKernels {
   // tile[bits - 1][rows - 1][log2(vectors)]; null where it would not fit the registers.
   void (*tile[kPackedMaxBits][kPackedMaxRows][4])(const PackedTile&);
   void (*fill[kPackedMaxBits])(const PackedFill&);
+  void (*vector_tile[kPackedMaxVectorBits][4])(const PackedVectorTile&);  // by log2(vectors)
 };
 
 extern "C" const PackedKernels tessera_packed_ref;

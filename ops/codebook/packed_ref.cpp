@@ -15,12 +15,16 @@ inline uint32_t byte_of(const uint8_t* step, int lane, int bits, int i) {
   return 0;
 }
 
-inline float value(const PackedPanels& w, int v, int lane, int64_t k, int bits) {
+inline uint32_t index(const PackedPanels& w, int v, int lane, int64_t k, int bits) {
   const uint8_t* step = w.panels + v * w.panel_stride + k / 8 * 16 * bits;
   const int bit = static_cast<int>(k % 8) * bits;
   const uint32_t two = byte_of(step, lane, bits, bit / 8) | byte_of(step, lane, bits, bit / 8 + 1)
                                                                 << 8;
-  return w.table[two >> bit % 8 & ((1u << bits) - 1)];
+  return two >> bit % 8 & ((1u << bits) - 1);
+}
+
+inline float value(const PackedPanels& w, int v, int lane, int64_t k, int bits) {
+  return w.table[index(w, v, lane, k, bits)];
 }
 
 void tile(const PackedTile& t) {
@@ -44,20 +48,35 @@ void fill(const PackedFill& f) {
     }
 }
 
+void vector_tile(const PackedVectorTile& t) {
+  const int64_t entries = t.bits > 4 ? int64_t{1} << t.bits : 16;
+  for (int v = 0; v < t.vectors; ++v)
+    for (int n = 0; n < (v + 1 < t.vectors ? 16 : t.tail); ++n) {
+      float sum = 0.0f;
+      for (int64_t k = 0; k < t.k; ++k) {
+        const float* entry = t.w.table + index(t.w, v, n, k, t.bits);
+        for (int e = 0; e < t.d; ++e) sum += t.x[k * t.d + e] * entry[e * entries];
+      }
+      t.y[16 * v + n] = sum;
+    }
+}
+
 }  // namespace
 
 #define TESSERA_ROWS                                        \
   {tile}, {tile}, {tile}, {tile}, {tile}, {tile}, {tile}, { \
     tile                                                    \
   }
-extern "C" const PackedKernels tessera_packed_ref = {"ref",
-                                                     {{TESSERA_ROWS},
-                                                      {TESSERA_ROWS},
-                                                      {TESSERA_ROWS},
-                                                      {TESSERA_ROWS},
-                                                      {TESSERA_ROWS},
-                                                      {TESSERA_ROWS}},
-                                                     {fill, fill, fill, fill, fill, fill}};
+extern "C" const PackedKernels tessera_packed_ref = {
+    "ref",
+    {{TESSERA_ROWS},
+     {TESSERA_ROWS},
+     {TESSERA_ROWS},
+     {TESSERA_ROWS},
+     {TESSERA_ROWS},
+     {TESSERA_ROWS}},
+    {fill, fill, fill, fill, fill, fill},
+    {{vector_tile}, {vector_tile}, {vector_tile}, {vector_tile}, {vector_tile}}};
 #undef TESSERA_ROWS
 
 }  // namespace tessera

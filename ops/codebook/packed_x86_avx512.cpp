@@ -139,6 +139,56 @@ void tile(const PackedTile& t) {
   }
 }
 
+// The products of the entries with d values of x are a table themselves: an index costs a shift, a
+// permute and an addition for d multiply-adds.
+template <int kBits, int kVectors>
+void vector_tile(const PackedVectorTile& t) {
+  constexpr int kRegisters = registers_of(kBits);
+  __m512 acc[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) acc[v] = _mm512_setzero_ps();
+  const float* x = t.x;
+  const int64_t d = t.d;
+  for (int64_t s = 0; 8 * s < t.k; ++s) {
+    Eight<kBits> eight[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) eight[v].load(t.w, v, s);
+    const auto element = [&](int k) __attribute__((always_inline)) {
+      __m512 table[kRegisters];
+#pragma GCC unroll 2
+      for (int r = 0; r < kRegisters; ++r) table[r] = _mm512_setzero_ps();
+      for (int64_t e = 0; e < d; ++e) {
+        const __m512 xe = _mm512_set1_ps(x[e]);
+#pragma GCC unroll 2
+        for (int r = 0; r < kRegisters; ++r)
+          table[r] =
+              _mm512_fmadd_ps(xe, _mm512_loadu_ps(t.w.table + (e * kRegisters + r) * 16), table[r]);
+      }
+      x += d;
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) {
+        acc[v] = _mm512_add_ps(acc[v], look_up<kRegisters>(table, eight[v].low()));
+        eight[v].next(k);
+      }
+    };
+    const int64_t count = t.k - 8 * s < 8 ? t.k - 8 * s : 8;
+    if (kUnrolled && count == 8) {
+      if constexpr (kUnrolled) {
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; ++k) element(k);
+      }
+    } else {
+#pragma GCC unroll 1
+      for (int k = 0; k < count; ++k) element(k);
+    }
+  }
+  const __mmask16 tail = static_cast<__mmask16>(0xffffu >> (16 - t.tail));
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    _mm512_mask_storeu_ps(t.y + 16 * v, v + 1 < kVectors ? static_cast<__mmask16>(0xffff) : tail,
+                          acc[v]);
+}
+
 template <int kBits>
 void fill(const PackedFill& f) {
   __m512 table[registers_of(kBits)];
@@ -184,12 +234,17 @@ constexpr auto pick() -> void (*)(const PackedTile&) {
         TESSERA_VECTORS(bits, 7), TESSERA_VECTORS(bits, 8)                            \
   }
 
+#define TESSERA_VECTOR_TILES(bits) \
+  { vector_tile<bits, 1>, vector_tile<bits, 2>, vector_tile<bits, 4>, vector_tile<bits, 8> }
+
 }  // namespace
 
 extern "C" const PackedKernels tessera_packed_avx512 = {
     "avx512",
     {TESSERA_ROWS(1), TESSERA_ROWS(2), TESSERA_ROWS(3), TESSERA_ROWS(4), TESSERA_ROWS(5),
      TESSERA_ROWS(6)},
-    {fill<1>, fill<2>, fill<3>, fill<4>, fill<5>, fill<6>}};
+    {fill<1>, fill<2>, fill<3>, fill<4>, fill<5>, fill<6>},
+    {TESSERA_VECTOR_TILES(1), TESSERA_VECTOR_TILES(2), TESSERA_VECTOR_TILES(3),
+     TESSERA_VECTOR_TILES(4), TESSERA_VECTOR_TILES(5)}};
 
 }  // namespace tessera

@@ -191,7 +191,7 @@ std::string refuses_packed(const KernelQuery& query) {
   if (!d.tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
   const CodebookView view = view_of(query.node.input(1));
-  if (d.m > packed_rows(view.bits)) return cat("batch ", d.m, " is over ", packed_rows(view.bits));
+  if (d.m > packed_rows(view)) return cat("batch ", d.m, " is over ", packed_rows(view));
   const char* reason = nullptr;
   if (!packable(view, &reason)) return reason;
   return {};

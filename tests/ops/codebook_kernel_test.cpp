@@ -248,7 +248,10 @@ TEST(CodebookKernel, ProductsFromPackedForm) {
       for (const Spec& s : specs(70, cols)) {
         const Matrix w(s);
         if (!packable(w.view)) continue;
-        for (int64_t m : {1, 2, 4, 8, 11, 70}) check_product(w, s, m, true, false, m % 2 == 0, f);
+        for (int64_t m : {1, 2, 4, 8, 11, 70}) {
+          if (s.vector_len > 1 && m > packed_rows(w.view)) break;
+          check_product(w, s, m, true, false, m % 2 == 0, f);
+        }
       }
 }
 
@@ -262,12 +265,24 @@ TEST(CodebookKernel, EveryRegisterTile) {
         }
 }
 
+TEST(CodebookKernel, EveryVectorTile) {
+  for (CpuFeatures f : levels())
+    for (int bits = 1; bits <= kPackedMaxVectorBits; ++bits)
+      for (int d : {2, 3, 8, 16})
+        for (int64_t rows : {1, 15, 16, 33, 64, 100, 129, 250})
+          for (int64_t group_rows : {0, 32}) {
+            const Spec s{bits, rows, 43 * d, d, group_rows};
+            for (int64_t m : {1, 4}) check_product(Matrix(s), s, m, true, false, m == 4, f);
+          }
+}
+
 TEST(CodebookKernel, SeveralPassesOverDepth) {
   for (CpuFeatures f : levels())
     for (const Spec& s :
          {Spec{4, 20, 2504, 1, 16, 32}, Spec{7, 20, 2504, 1, 0, 100}, Spec{3, 20, 2504, 2}}) {
       const Matrix w(s);
-      if (packable(w.view)) check_product(w, s, 70, true, false, true, f);
+      const int64_t m = s.vector_len > 1 ? packed_rows(w.view) : 70;
+      if (packable(w.view)) check_product(w, s, m, true, false, true, f);
       check_product(w, s, 20, false, false, true, f);
     }
 }
@@ -275,7 +290,7 @@ TEST(CodebookKernel, SeveralPassesOverDepth) {
 TEST(CodebookKernel, EmptySizes) {
   for (CpuFeatures f : levels())
     for (bool packed : {false, true}) {
-      for (const Spec& s : {Spec{4, 0, 8}, Spec{4, 5, 0}})
+      for (const Spec& s : {Spec{4, 0, 8}, Spec{4, 5, 0}, Spec{3, 0, 8, 2}, Spec{3, 5, 0, 2}})
         check_product(Matrix(s), s, 3, packed, false, false, f);
       const Spec s{2, 5, 8};
       check_product(Matrix(s), s, 0, packed, false, false, f);
@@ -296,7 +311,11 @@ TEST(CodebookKernel, UnpackableSaysWhy) {
   EXPECT_STREQ(reason, "");
   EXPECT_FALSE(packable(Matrix({7, 40, 64}).view, &reason));
   EXPECT_STREQ(reason, "more than 6 bits");
-  EXPECT_FALSE(packable(Matrix({4, 40, 64, 2}).view, &reason));
+  EXPECT_TRUE(packable(Matrix({5, 40, 64, 2}).view, &reason));
+  EXPECT_FALSE(packable(Matrix({6, 40, 64, 2}).view, &reason));
+  EXPECT_STREQ(reason, "vectors of more than 5 bits");
+  EXPECT_FALSE(packable(Matrix({4, 40, 64, 2, 0, 16}).view, &reason));
+  EXPECT_STREQ(reason, "vectors with a scale");
   EXPECT_FALSE(packable(Matrix({4, 40, 64, 1, 8}).view, &reason));
   EXPECT_FALSE(packable(Matrix({4, 40, 64, 1, 0, 12}).view, &reason));
 }
