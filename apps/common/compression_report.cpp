@@ -102,7 +102,8 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   }
   out << "Test errors in percent; weights B: the file with every weight, bias and statistic; bits "
          "a coded weight (as\nstored, by entropy) and effective: the file's bits by all numbers of "
-         "the network; latency at batch 1, median.\n";
+         "the network; ratio: as f32 by\nas stored, without the file's header; latency at batch 1, "
+         "median.\n";
   if (coded) {
     out << "file b/w: bits a coded weight in the file, whose indices are entropy-coded from "
            "indices "

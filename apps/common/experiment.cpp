@@ -180,8 +180,8 @@ std::string Variant::slug() const {
 }
 
 void require_resumable(const Session& session, const Run& run) {
-  if (!session.flags().resume) return;
   results_of(session).find(run.name, run.config);
+  if (!session.flags().resume) return;
   const fs::path checkpoint = session.path(run.name + ".checkpoint");
   if (!fs::exists(checkpoint)) return;
   // It holds settings of the training loop as well.

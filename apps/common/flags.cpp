@@ -105,6 +105,11 @@ std::vector<double> number_list(const std::string& text, const std::string& what
   return numbers;
 }
 
+void require_new(const std::filesystem::path& file, bool overwrite) {
+  check(overwrite || !std::filesystem::exists(file), file.string(),
+        " is there already; --overwrite replaces it");
+}
+
 void check_range(const std::string& flag, double value, double min, double max) {
   check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", min, " to ", max,
         ", got ", value);

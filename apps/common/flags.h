@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -66,5 +67,9 @@ const List& distinct(const List& list, const std::string& what) {
 
 // Throws Error unless `value` is finite and in [min, max].
 void check_range(const std::string& flag, double value, double min, double max);
+
+// Throws Error where `file` exists, unless --overwrite was given.
+void require_new(const std::filesystem::path& file, bool overwrite);
+inline constexpr const char* kOverwriteHelp = "replace what is there; without it that is an error";
 
 }  // namespace tessera::apps

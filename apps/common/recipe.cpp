@@ -54,7 +54,7 @@ void check_augment(const std::string& flag, const std::string& augment) {
 quant::PolicyRule parse_rule(const std::string& text, double sparse) {
   const std::size_t equals = text.rfind('=');
   check(equals != text.npos && equals > 0 && equals + 1 < text.size(), "--rule '", text,
-        "': expected 'regex=codebook' (such as 'fc3.*=adaptive:16') or 'regex=skip'");
+        "': expected 'regex=codebook' (such as 'fc3.weight=adaptive:16') or 'regex=skip'");
   quant::PolicyRule rule{text.substr(0, equals), std::nullopt};
   std::string choice = text.substr(equals + 1);
   if (choice == "skip") return rule;

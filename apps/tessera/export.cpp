@@ -15,7 +15,7 @@
 namespace tessera::apps {
 
 int export_command(const std::vector<std::string>& args) {
-  bool text = false, json = false;
+  bool text = false, json = false, overwrite = false;
   std::optional<std::int64_t> batch;
   std::string out;
   po::options_description options("options");
@@ -26,12 +26,14 @@ int export_command(const std::vector<std::string>& args) {
       po::value<std::int64_t>()->value_name("N")->notifier([&](std::int64_t n) { batch = n; }),
       "with this number in place of the symbol");
   add("out", text_flag(out, "FILE"), "write to this file");
+  add("overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
   const auto files = parse_flags(args,
                                  {"tessera export FILE.json [--text | --json] [options]",
                                   "The graph of a model as text or JSON.", 1, 1, "one model file"},
                                  options);
   if (!files) return kExitDone;
   check(!(text && json), "--text and --json exclude each other");
+  if (!out.empty()) require_new(out, overwrite);
   Model model = load(files->front());
   if (batch) model.graph = specialize(model.graph, *batch);
   const std::string form = json ? graph_to_json(model.graph) : graph_text(model.graph);

@@ -13,7 +13,7 @@
 namespace tessera::apps {
 
 int recode_command(const std::vector<std::string>& args) {
-  bool coded = false, plain = false;
+  bool coded = false, plain = false, overwrite = false;
   std::string out;
   po::options_description options("options");
   auto add = options.add_options();
@@ -21,6 +21,7 @@ int recode_command(const std::vector<std::string>& args) {
   add("entropy-coded", po::bool_switch(&coded),
       "code the indices where that is smaller (the default)");
   add("plain", po::bool_switch(&plain), "keep them packed");
+  add("overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
   const auto files =
       parse_flags(args,
                   {"tessera recode IN.json --out OUT.json [--entropy-coded | --plain]",
@@ -32,6 +33,8 @@ int recode_command(const std::vector<std::string>& args) {
   check(!(coded && plain), "--entropy-coded and --plain exclude each other");
   check(!out.empty(), "--out OUT.json is needed");
   const std::string& in = files->front();
+  std::error_code ignored;
+  require_new(out, overwrite || std::filesystem::equivalent(in, out, ignored));
   const Model model = load(in);
   const quant::SizeReport before = quant::size_report(model, coded_planes(in, ops::standard_ops()));
   const SavedModel saved = save(model, out, {.entropy_coded = !plain});

@@ -203,8 +203,9 @@ TEST_F(MnistCli, ModelsThatDoNotFit) {
                   "fc1.weight=fc9.weight", "--out", path("out")},
                  "1 tensors missing, 1 unused");
   expect_refused({"bench", path("none.json"), "--data", kTiny, "--infer"}, "none.json");
-  expect_refused({"export", packed, path("out/../out/lenet300-dc-adaptive2-s1.json"), "--dense"},
-                 "is the model itself");
+  expect_refused({"export", packed, packed, "--dense"}, "is there already");
+  expect_refused({"export", packed, path("weights.safetensors")}, "is there already");
+  must({"export", packed, path("weights.safetensors"), "--overwrite", "--quiet"});
 }
 
 TEST_F(MnistCli, ImportsReplaceOtherWeightsWhenAsked) {

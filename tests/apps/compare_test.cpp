@@ -25,6 +25,11 @@ class Compare : public MnistApp {
   }
 };
 
+std::vector<std::string> with_epochs(std::vector<std::string> args, const std::string& epochs) {
+  *(std::find(args.begin(), args.end(), "--epochs") + 1) = epochs;
+  return args;
+}
+
 TEST_F(Compare, TablesJsonAndReport) {
   // 256 entries for each row of 100 weights cannot work.
   const Args args = compare("out", "dc,lc", {"--bits", "1,8", "--group-rows", "1"});
@@ -58,6 +63,9 @@ TEST_F(Compare, TablesJsonAndReport) {
   EXPECT_TRUE(contains(page, "fc1.weight"));
   const Json histograms = parse_json(read_file(path("out/" + run + ".histograms.json")), run);
   EXPECT_EQ(histograms["tensors"].size(), 3u);
+  // Other settings under these names are an error before any work, and nothing is lost.
+  EXPECT_TRUE(contains(refused(with_epochs(args, "2")), "is of other settings"));
+  EXPECT_TRUE(std::filesystem::exists(path("out/" + run + ".result")));
 
   // The same from the folder alone, by the other program.
   const Result report = tessera::testing::run(

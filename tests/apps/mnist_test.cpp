@@ -150,8 +150,9 @@ TEST_F(Mnist, SharedCodebooksWithCorrections) {
     const std::string file = path("out/" + row["file"].get<std::string>());
     const Json eval = json({"eval", file, "--data", kTiny, "--packed-only"});
     EXPECT_EQ(eval["correct"], row["correct"]);
-    must({"export", file, path("dense.json"), "--dense"});
-    EXPECT_EQ(json({"eval", path("dense.json"), "--data", kTiny})["correct"], row["correct"]);
+    must({"export", file, path(net + "-dense.json"), "--dense"});
+    EXPECT_EQ(json({"eval", path(net + "-dense.json"), "--data", kTiny})["correct"],
+              row["correct"]);
     const auto tool = program("tessera");
     if (!std::filesystem::exists(tool)) continue;
     const Result verify = run(tool, {"verify", file, "--packed-only"}, folder.path());

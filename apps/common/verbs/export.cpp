@@ -10,10 +10,11 @@ namespace tessera::apps {
 
 int export_verb(const Benchmark& benchmark, const Args& args) {
   RunFlags run;
-  bool dense = false;
+  bool dense = false, overwrite = false;
   po::options_description options("Flags");
   options.add_options()("dense", po::bool_switch(&dense),
-                        "decode codebooks (always so for .safetensors)");
+                        "decode codebooks (always so for .safetensors)")(
+      "overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
   run.add_reading_flags(options);
   const Usage usage{
       benchmark.name + " export MODEL.json TO [flags]",
@@ -26,9 +27,7 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   const bool tensors = to.extension() == ".safetensors";
   check(tensors || to.extension() == ".json", "'", to.string(),
         "': expected a name that ends in .json or .safetensors");
-  std::error_code ignored;
-  check(!std::filesystem::equivalent(from, to, ignored), "'", to.string(),
-        "' is the model itself; the export needs a name of its own");
+  require_new(to, overwrite);
   Session session(run);
   Model model = load(from, ops::standard_ops());
   if (dense || tensors) model = decoded(model);
