@@ -12,6 +12,7 @@
 #include "core/graph_text.h"
 #include "ops/load.h"
 #include "tests/core/sample_models.h"
+#include "tests/test_dir.h"
 
 namespace tessera {
 namespace {
@@ -175,8 +176,8 @@ TEST(CodedModel, StandAloneDecoderReadsIt) {
   }
   const TempFolder folder("coded_script");
   const auto run = [&](const fs::path& json, const std::string& name) {
-    const std::string command = cat("python3 '", TESSERA_TEST_DIR, "/../scripts/decode.py' '",
-                                    json.string(), "' ", name, " 2>&1");
+    const std::string command = cat("python3 '", testing::test_dir().string(),
+                                    "/../scripts/decode.py' '", json.string(), "' ", name, " 2>&1");
     std::string out;
     FILE* pipe = ::popen(command.c_str(), "r");
     char buffer[4096];

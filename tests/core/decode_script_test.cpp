@@ -12,6 +12,7 @@
 #include "core/files/safetensors.h"
 #include "core/rng.h"
 #include "ops/sparse/positions.h"
+#include "tests/test_dir.h"
 
 namespace tessera {
 namespace {
@@ -146,8 +147,8 @@ TEST(DecodeScript, ReadsEveryFormat) {
                       {"nodes", nodes}};
   write_file(folder / "m.json", json_text(model));
 
-  const std::string command = cat("python3 '", TESSERA_TEST_DIR, "/../scripts/decode.py' '",
-                                  (folder / "m.json").string(), "' ");
+  const std::string command = cat("python3 '", testing::test_dir().string(),
+                                  "/../scripts/decode.py' '", (folder / "m.json").string(), "' ");
   for (const auto& [name, values] : expected) {
     SCOPED_TRACE(name);
     const Output out = shell(command + name);

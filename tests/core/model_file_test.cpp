@@ -12,6 +12,7 @@
 #include "core/graph_text.h"
 #include "ops/load.h"
 #include "tests/core/sample_models.h"
+#include "tests/test_dir.h"
 
 namespace tessera {
 namespace {
@@ -268,8 +269,9 @@ TEST(ModelFile, StandAloneDecoderReadsIt) {
   const Model model = testing::small_model();
   save(model, folder / "net");
   const auto run = [&](const std::string& arguments) {
-    const std::string command = cat("python3 '", TESSERA_TEST_DIR, "/../scripts/decode.py' '",
-                                    (folder / "net.json").string(), "' ", arguments, " 2>&1");
+    const std::string command =
+        cat("python3 '", testing::test_dir().string(), "/../scripts/decode.py' '",
+            (folder / "net.json").string(), "' ", arguments, " 2>&1");
     std::string out;
     FILE* pipe = ::popen(command.c_str(), "r");
     char buffer[4096];

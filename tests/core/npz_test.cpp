@@ -8,12 +8,13 @@
 #include "core/files/atomic_file.h"
 #include "core/files/import.h"
 #include "core/files/unpack.h"
+#include "tests/test_dir.h"
 
 namespace tessera {
 namespace {
 
 std::filesystem::path golden(const std::string& name) {
-  return std::filesystem::path(TESSERA_TEST_DIR) / "golden" / name;
+  return testing::test_dir() / "golden" / name;
 }
 
 template <class T>

@@ -11,6 +11,7 @@
 #include "core/files/json_io.h"
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "tests/test_dir.h"
 
 namespace tessera::testing {
 
@@ -40,7 +41,7 @@ inline Tensor noise(std::string_view name, const Shape& shape, double scale = 1,
 }
 
 inline Json golden(const std::string& file) {
-  const std::string path = std::string(TESSERA_TEST_DIR) + "/golden/" + file;
+  const std::string path = (test_dir() / "golden" / file).string();
   return parse_json(read_file(path), path);
 }
 
