@@ -57,31 +57,7 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   return out;
 }
 
-AuthorsPeriodicError::AuthorsPeriodicError(std::vector<std::string> names, int bits,
-                                           nn::Coefficient coefficient)
-    : names_(std::move(names)), bits_(bits), coefficient_(coefficient) {}
-
-std::vector<float> AuthorsPeriodicError::entries(int bits) {
-  std::vector<float> out;
-  const int half = 1 << (bits - 1);
-  for (int k = -half; k < half; ++k) out.push_back(static_cast<float>(k * step(bits)));
-  return out;
-}
-
-std::optional<nn::WeightTerm> AuthorsPeriodicError::term(nn::Scope&, const std::string& name,
-                                                         Value w) const {
-  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return std::nullopt;
-  const double s = step(bits_), bound = 0.1 + s / 2 - 0.01, rate = std::numbers::pi / s;
-  const Value angle = ops::clamp(w, -bound, bound) * rate, cosine = ops::cos(angle);
-  return nn::WeightTerm{ops::sum(-ops::log(ops::abs(cosine))), ops::sin(angle) / cosine * rate};
-}
-
 double Mocq::coefficient(double progress) const {
-  if (options_.authors) {
-    // Epochs of their 350, in which stages are 50 long.
-    const int stage = static_cast<int>(std::floor(progress * 7 + 1e-9));
-    return stage < 1 || stage > 5 ? 0 : std::pow(10.0, stage - 5);
-  }
   return progress < options_.start
              ? 0
              : geometric(options_.pull_begin, options_.pull_end, ramp(progress));
@@ -92,7 +68,6 @@ double Mocq::ramp(double progress) const {
 }
 
 double Mocq::constant(double progress) const {
-  if (options_.authors) return progress * 7 + 1e-9 >= 6 ? 1e-3 : 0;
   return progress < options_.start
              ? 0
              : geometric(options_.penalty_begin, options_.penalty_end, ramp(progress));
@@ -107,46 +82,25 @@ void Mocq::attach(nn::Trainer& trainer) {
   Distiller(options_.distill).attach(trainer, samples());
   nn::Coefficient coefficient;
   coefficient.kind = nn::Coefficient::Kind::dynamic;
-  if (!options_.authors) {
-    trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
-    trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
-    return;
-  }
-  coefficient.average = 0;
-  coefficient.lagged = false;
-  coefficient.powers_of_ten = coefficient.from_first = true;
-  const auto names = plan().compressed();
-  trainer.add_objective(std::make_shared<AuthorsPeriodicError>(
-      names, choice(names.front())->spec.bits(), coefficient));
+  trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
+  trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
 
 void Mocq::require(const CompressionPlan& plan) const {
   TrainedMethod::require(plan);
-  if (!options_.authors) return options_.forward.require(name());
-  const TensorPlan* first = nullptr;
-  for (const auto& item : plan.tensors) {
-    if (!item.choice) continue;
-    if (first == nullptr) first = &item;
-    check(item.choice->group_rows == 0, name(), ": '", item.name,
-          "' must have one codebook for the tensor, not one for ", item.choice->group_rows,
-          " rows");
-    check(item.choice->spec.bits() == first->choice->spec.bits(), name(),
-          " has one step for all tensors: '", item.name, "' is to have ", item.choice->spec.bits(),
-          " bits, but '", first->name, "' ", first->choice->spec.bits());
-  }
+  options_.forward.require(name());
 }
 
 double Mocq::learning_rate(double epoch) const {
-  const double rate = TrainedMethod::learning_rate(epoch);
-  return options_.authors ? rate : rate * options_.forward.warm_up(epoch, schedule().epochs);
+  return TrainedMethod::learning_rate(epoch) * options_.forward.warm_up(epoch, schedule().epochs);
 }
 
 void Mocq::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
-  if (!options_.authors) options_.forward.start_epoch(trainer, epoch, schedule().epochs);
+  options_.forward.start_epoch(trainer, epoch, schedule().epochs);
 }
 
 void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
-  const bool finishing = !options_.authors && options_.forward.finishing(progress);
+  const bool finishing = options_.forward.finishing(progress);
   trainer.set(nn::coefficient_input("mocq"), finishing ? 0 : coefficient(progress));
   trainer.set(nn::constant_input("mocq"), finishing ? 0 : constant(progress));
   options_.forward.set_scalars(trainer, progress, schedule().epochs);
@@ -155,7 +109,6 @@ void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
 
 void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   Distiller(options_.distill).finish_epoch(trainer);
-  if (options_.authors) return;
   const double progress = static_cast<double>(epoch) / schedule().epochs;
   if (options_.forward.hard(progress, schedule().epochs)) return;
   CStepReport ignored;
@@ -163,10 +116,7 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
 }
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {
-  if (!options_.authors) return assign_representatives(plan(), trainer.state());
-  return assign_all(plan(), trainer.state(), [&](const std::string& name) {
-    return AuthorsPeriodicError::entries(choice(name)->spec.bits());
-  });
+  return assign_representatives(plan(), trainer.state());
 }
 
 }  // namespace tessera::quant

@@ -31,31 +31,8 @@ class PeriodicError final : public nn::Objective {
   double guard_;
 };
 
-// The authors' own form (loss/qc_loss.py of their code): one step s = 0.2 / (2^b - 1) for all
-// tensors, -ln |cos(pi x / s)| of x = clamp(w, -0.1 - s/2 + 0.01, 0.1 + s/2 - 0.01), through whose
-// clamp the gradient passes. Its poles are not guarded, and it can push outliers outwards
-// (methods of a sound form: PeriodicError).
-class AuthorsPeriodicError final : public nn::Objective {
- public:
-  AuthorsPeriodicError(std::vector<std::string> names, int bits, nn::Coefficient coefficient);
-  std::string name() const override { return "mocq"; }
-  nn::Coefficient coefficient() const override { return coefficient_; }
-  std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
-                                     Value weight) const override;
-  static double step(int bits) { return 0.2 / ((1 << bits) - 1); }
-  // k s for k = -2^(b-1) .. 2^(b-1) - 1, what weights are rounded to in the end.
-  static std::vector<float> entries(int bits);
-
- private:
-  std::vector<std::string> names_;
-  int bits_;
-  nn::Coefficient coefficient_;
-};
-
 struct MocqOptions {
   TrainingSchedule schedule;
-  // authors: their error, lambda and final grid, whatever codebook the plan names (its bits count).
-  bool authors = false;
   // lambda = penalty + pull |dL/dw| / |dR/dw| for each layer; both grow geometrically between these
   // shares of the epochs. A converged network has hardly a gradient to measure by: there the
   // penalty makes the begin.
@@ -64,7 +41,7 @@ struct MocqOptions {
   double pull_begin = 1e-3, pull_end = 0.03;
   double guard = 0.02;
   // Entries follow the weights (exact 1-D k-means) until the forward pass runs on them, then their
-  // gradients. authors: the forward pass runs on the weights to the end.
+  // gradients.
   ForwardStages forward;
   DistillOptions distill;
 };
@@ -72,10 +49,8 @@ struct MocqOptions {
 class Mocq final : public TrainedMethod {
  public:
   explicit Mocq(MocqOptions options) : TrainedMethod(options.schedule), options_(options) {}
-  std::string name() const override { return options_.authors ? "mocq-authors" : "mocq"; }
-  // The coefficients c and c0 (nn::Coefficient) at a share of the epochs. authors: c = 10^(n-5), n
-  // = 1..5 in five stages between 1/7 and 6/7 of the epochs (their 50 and 300 of 350), 0 outside;
-  // c0 = 1e-3 after them.
+  std::string name() const override { return "mocq"; }
+  // The coefficients c and c0 (nn::Coefficient) at a share of the epochs.
   double coefficient(double progress) const;
   double constant(double progress) const;
   double learning_rate(double epoch) const override;

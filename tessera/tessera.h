@@ -53,6 +53,7 @@
 #include "quant/harden.h"
 #include "quant/lc.h"
 #include "quant/mocq.h"
+#include "quant/mocq_authors.h"
 #include "quant/policy.h"
 #include "quant/qar.h"
 #include "quant/qat.h"

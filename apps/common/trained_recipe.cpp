@@ -109,10 +109,14 @@ Config TrainedRecipe::config(const std::string& method) const {
 }
 
 std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) const {
-  if (name == kMocq || name == kMocqAuthors) {
+  if (name == kMocqAuthors) {
+    quant::MocqAuthorsOptions options{schedule, mocq.distill};
+    options.distill.kind = quant::DistillOptions::parse(distill);
+    return std::make_unique<quant::MocqAuthors>(options);
+  }
+  if (name == kMocq) {
     quant::MocqOptions options = mocq;
     options.schedule = schedule;
-    options.authors = name == kMocqAuthors;
     options.forward = forward;
     options.distill.kind = quant::DistillOptions::parse(distill);
     return std::make_unique<quant::Mocq>(options);

@@ -8,6 +8,7 @@
 #include "apps/common/flags.h"
 #include "core/files/checkpoint.h"
 #include "quant/mocq.h"
+#include "quant/mocq_authors.h"
 #include "quant/qar.h"
 #include "quant/qat.h"
 

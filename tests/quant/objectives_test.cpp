@@ -12,6 +12,7 @@
 #include "ops/op_list.h"
 #include "quant/lc.h"
 #include "quant/mocq.h"
+#include "quant/mocq_authors.h"
 #include "quant/qar.h"
 #include "quant/range.h"
 
@@ -192,19 +193,15 @@ TEST(Mocq, TheAuthorsFormulasByHand) {
 }
 
 TEST(Mocq, TheAuthorsScheduleInStages) {
-  MocqOptions options;
-  options.authors = true;
-  options.schedule.epochs = 350;
-  const Mocq mocq(options);
-  const auto at = [&](int epoch) { return mocq.coefficient(epoch / 350.0); };
+  const auto at = [](int epoch) { return MocqAuthors::coefficient(epoch / 350.0); };
   EXPECT_EQ(at(49), 0);
   EXPECT_DOUBLE_EQ(at(50), 1e-4);
   EXPECT_DOUBLE_EQ(at(149), 1e-3);
   EXPECT_DOUBLE_EQ(at(250), 1);
   EXPECT_DOUBLE_EQ(at(299), 1);
   EXPECT_EQ(at(300), 0);
-  EXPECT_EQ(mocq.constant(299 / 350.0), 0);
-  EXPECT_DOUBLE_EQ(mocq.constant(300 / 350.0), 1e-3);
+  EXPECT_EQ(MocqAuthors::constant(299 / 350.0), 0);
+  EXPECT_DOUBLE_EQ(MocqAuthors::constant(300 / 350.0), 1e-3);
 }
 
 }  // namespace

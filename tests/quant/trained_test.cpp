@@ -13,6 +13,7 @@
 #include "quant/fisher.h"
 #include "quant/lc.h"
 #include "quant/mocq.h"
+#include "quant/mocq_authors.h"
 #include "quant/qar.h"
 #include "quant/qat.h"
 #include "quant/qat/rule.h"
@@ -276,16 +277,14 @@ TEST(ForwardStages, LearningRateStartsAnewWithTheQuantizedPass) {
   QarOptions qar;
   qar.schedule = mocq.schedule;
   qar.forward.hard_from = 0;
-  MocqOptions never = mocq, authors = mocq;
+  MocqOptions never = mocq;
   never.forward.hard_from = 1;
-  authors.authors = true;
   for (const double epoch : {0.0, 0.5, 1.0, 2.9, 3.0, 3.25, 3.75, 4.0, 9.5}) {
     const double rate = mocq.schedule.rate(epoch);
     const double share = epoch < 3 || epoch >= 4 ? 1 : epoch - 3;
     EXPECT_DOUBLE_EQ(Mocq(mocq).learning_rate(epoch), share * rate) << epoch;
     EXPECT_DOUBLE_EQ(Qar(qar).learning_rate(epoch), std::min(epoch, 1.0) * rate) << epoch;
     EXPECT_DOUBLE_EQ(Mocq(never).learning_rate(epoch), rate) << epoch;
-    EXPECT_DOUBLE_EQ(Mocq(authors).learning_rate(epoch), rate) << epoch;
   }
 }
 
@@ -350,14 +349,12 @@ TEST(Plan, MethodsRefuseCodebooksTheyDoNotMake) {
   QatOptions ste;
   ste.kind = QatKind::ste;
   EXPECT_EQ(error_of(Qat(ste), one(CodebookSpec::scaled_binary())), "no error");
-  MocqOptions authors;
-  authors.authors = true;
-  EXPECT_EQ(error_of(Mocq(authors), one(CodebookSpec::adaptive(4))), "no error");
-  EXPECT_NE(error_of(Mocq(authors), one(CodebookSpec::adaptive(4), 2)).find("2 rows"),
-            std::string::npos);
+  const MocqAuthors authors(MocqAuthorsOptions{});
+  EXPECT_EQ(error_of(authors, one(CodebookSpec::adaptive(4))), "no error");
+  EXPECT_NE(error_of(authors, one(CodebookSpec::adaptive(4), 2)).find("2 rows"), std::string::npos);
   const Policy mixed{{CodebookSpec::adaptive(4), 0},
                      {{"fc2.weight", TensorChoice{CodebookSpec::adaptive(8), 0}}}};
-  EXPECT_EQ(error_of(Mocq(authors), mixed),
+  EXPECT_EQ(error_of(authors, mixed),
             "mocq-authors has one step for all tensors: 'fc2.weight' is to have 3 bits, but "
             "'fc1.weight' 2");
 }
