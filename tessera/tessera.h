@@ -20,6 +20,7 @@
 #include "core/shape.h"
 #include "core/state.h"
 #include "core/tensor.h"
+#include "core/version.h"
 #include "datasets/batches.h"
 #include "datasets/cifar.h"
 #include "datasets/imagenet.h"

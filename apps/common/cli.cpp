@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/version.h"
 
 namespace tessera::apps {
 
@@ -43,6 +44,10 @@ void limit_spinning([[maybe_unused]] char** argv) {
 int run_main(int argc, char** argv, const std::function<int(std::vector<std::string>)>& body) {
   const std::string program =
       argc > 0 ? std::filesystem::path(argv[0]).filename().string() : std::string("tessera");
+  if (argc == 2 && std::string_view(argv[1]) == "--version") {
+    std::cout << program << " " << version() << std::endl;
+    return std::cout ? kExitDone : report(program, "the output cannot be written");
+  }
   if (argc > 0) limit_spinning(argv);
   catch_interrupts();
   try {

@@ -33,8 +33,10 @@ void print_help() {
     std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.doc
               << "\n";
   }
-  std::cout << "\ntessera COMMAND --help lists the options of a command.\n"
-               "Exit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
+  std::cout
+      << "\ntessera COMMAND --help lists the options of a command; --version says which release "
+         "this is.\n"
+         "Exit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
 }
 
 int run(std::vector<std::string> args) {

@@ -4,6 +4,7 @@
 
 #include "core/files/safetensors.h"
 #include "core/files/sha256.h"
+#include "core/version.h"
 #include "tests/apps/app.h"
 
 namespace tessera::testing {
@@ -34,6 +35,17 @@ TEST_F(MnistCli, HelpOfEveryVerb) {
     EXPECT_TRUE(contains(must({verb, "--help"}).out, "usage: mnist " + verb));
   }
   EXPECT_TRUE(contains(must({"--help-story"}).out, "--lc-steps"));
+}
+
+TEST(Programs, SayTheirVersion) {
+  datasets::TempDir folder;
+  for (const std::string name : {"mnist", "cifar10", "cifar100", "imagenet", "tessera"}) {
+    if (!std::filesystem::exists(program(name))) continue;
+    const Result result = run(program(name), {"--version"}, folder.path());
+    EXPECT_EQ(result.out, cat(name, " ", version(), "\n"));
+    EXPECT_EQ(result.code, 0);
+    EXPECT_EQ(result.error, "");
+  }
 }
 
 TEST_F(MnistCli, Usage) {

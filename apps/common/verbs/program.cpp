@@ -36,7 +36,8 @@ void print_help(const Benchmark& benchmark) {
   if (benchmark.story) {
     std::cout << ", " << benchmark.name << " --help-story those without a verb";
   }
-  std::cout << ".\nExit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
+  std::cout << "; --version says which release this is.\nExit codes: 0 done, 2 bad usage or input, "
+               "130 interrupted.\n";
 }
 
 int run(const Benchmark& benchmark, const Args& args) {
