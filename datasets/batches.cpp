@@ -81,17 +81,30 @@ Batches::Order Batches::order(std::int64_t epoch) const {
 }
 
 void Batches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
-  const auto values = x.span<float>();
-  const auto labels = y.span<std::int32_t>();
   const std::int64_t n = y.numel();
-  check(x.numel() == n * data_.pixels(), "[batches] ", data_.name, ": expected ", n, " images of ",
-        data_.pixels(), " values for as many labels, got ", x.text_type());
   check(epoch >= -1 && first >= 0 && n <= data_.size() - first, "[batches] ", data_.name,
         ": expected an epoch >= -1 and samples within ", data_.size(), ", got epoch ", epoch,
         ", samples ", first, " to ", first + n);
   const Order all = order(epoch);
-  const auto rows = std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
-                                                                static_cast<std::size_t>(n));
+  gather(epoch,
+         std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
+                                                     static_cast<std::size_t>(n)),
+         x, y);
+}
+
+void Batches::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
+                     Tensor& y) const {
+  const auto values = x.span<float>();
+  const auto labels = y.span<std::int32_t>();
+  const auto n = static_cast<std::int64_t>(rows.size());
+  check(y.numel() == n && x.numel() == n * data_.pixels(), "[batches] ", data_.name, ": expected ",
+        n, " images of ", data_.pixels(), " values and as many labels, got ", x.text_type(),
+        " and ", y.text_type());
+  check(
+      epoch >= -1 && std::all_of(rows.begin(), rows.end(),
+                                 [&](std::int32_t row) { return row >= 0 && row < data_.size(); }),
+      "[batches] ", data_.name, ": expected an epoch >= -1 and rows within ", data_.size(),
+      ", got epoch ", epoch);
   preprocess_.gather(data_.images, rows, values);
   if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, values);
   const auto stored = data_.labels.span<std::int32_t>();

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
 #include "core/tensor.h"
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
+#include "datasets/indexed_source.h"
 #include "datasets/preprocess.h"
 
 namespace tessera::datasets {
@@ -47,7 +47,7 @@ struct Batch {
 // Batches are made when asked for: on two cores 256 x 784 values take about 20 us and the training
 // step of LeNet-300-100 that they feed about 2 ms. Where making them takes longer than that,
 // datasets/prefetch.h makes them ahead, in a thread of its own.
-class Batches final : public BatchSource {
+class Batches final : public IndexedSource {
  public:
   // Shares the tensors of `data`. Throws Error when sizes do not fit, the set is empty, an
   // option is out of range, or drop_last leaves no batch.
@@ -61,6 +61,8 @@ class Batches final : public BatchSource {
   // tensors do not fit each other or the range leaves the set.
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
   void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
+  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
+              Tensor& y) const override;
 
   const Dataset& data() const { return data_; }
   const Preprocess& preprocess() const { return preprocess_; }

@@ -89,21 +89,35 @@ ImageBatches::Order ImageBatches::order(std::int64_t epoch) const {
 }
 
 void ImageBatches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
-  const auto values = x.span<float>();
-  const auto labels = y.span<std::int32_t>();
-  const std::int64_t n = y.numel(), size = 3 * options_.crop * options_.crop;
-  check(x.numel() == n * size, "[images] ", name(), ": expected ", n, " samples of ",
-        sample_shape().text(), " for as many labels, got ", x.text_type());
+  const std::int64_t n = y.numel();
   check(epoch >= -1 && first >= 0 && n <= samples() - first, "[images] ", name(),
         ": expected an epoch >= -1 and samples within ", samples(), ", got epoch ", epoch,
         ", samples ", first, " to ", first + n);
-  const Order rows = order(epoch);
+  const Order all = order(epoch);
+  gather(epoch,
+         std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
+                                                     static_cast<std::size_t>(n)),
+         x, y);
+}
+
+void ImageBatches::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
+                          Tensor& y) const {
+  const auto values = x.span<float>();
+  const auto labels = y.span<std::int32_t>();
+  const auto n = static_cast<std::int64_t>(rows.size());
+  const std::int64_t size = 3 * options_.crop * options_.crop;
+  check(y.numel() == n && x.numel() == n * size, "[images] ", name(), ": expected ", n,
+        " samples of ", sample_shape().text(), " and as many labels, got ", x.text_type(), " and ",
+        y.text_type());
+  check(epoch >= -1 && std::all_of(rows.begin(), rows.end(),
+                                   [&](std::int32_t row) { return row >= 0 && row < samples(); }),
+        "[images] ", name(), ": expected an epoch >= -1 and rows within ", samples(),
+        ", got epoch ", epoch);
   std::vector<Scratch> scratch(static_cast<std::size_t>(
       std::min<std::int64_t>(options_.threads, std::max<std::int64_t>(n, 1))));
   run_on_threads(n, options_.threads, [&](std::int64_t thread, std::int64_t i) {
     labels[static_cast<std::size_t>(i)] =
-        sample(epoch, (*rows)[static_cast<std::size_t>(first + i)],
-               scratch[static_cast<std::size_t>(thread)],
+        sample(epoch, rows[static_cast<std::size_t>(i)], scratch[static_cast<std::size_t>(thread)],
                values.subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size)));
   });
 }

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "core/batch_source.h"
 #include "datasets/image_folder.h"
 #include "datasets/image_ops.h"
+#include "datasets/indexed_source.h"
 #include "datasets/jpeg.h"
 
 namespace tessera::datasets {
@@ -48,7 +48,7 @@ struct ImageOptions {
 
 // A sample is a function of (files, options, epoch, place in the epoch) alone, whatever the number
 // of threads and the processor.
-class ImageBatches final : public BatchSource {
+class ImageBatches final : public IndexedSource {
  public:
   // Throws Error when an option is out of range or the list is empty. Opens no picture.
   ImageBatches(ImageFiles files, ImageOptions options = {});
@@ -62,6 +62,8 @@ class ImageBatches final : public BatchSource {
   // batch); and when 100 pictures in a row are bad with `skip`.
   void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
   void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
+  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
+              Tensor& y) const override;
 
   const ImageFiles& files() const { return files_; }
   const ImageOptions& options() const { return options_; }

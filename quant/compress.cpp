@@ -36,8 +36,8 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     if (options.test && step.step % options.test_every == 0) {
       State decoded = decoded_state(trainer.state(), method.codebooks(trainer));
       const auto test = evaluate(decoded, *options.test);
-      fields.emplace_back("test_error", number(test.error_percent()));
-      fields.emplace_back("test_loss", number(test.loss));
+      fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
+      fields.emplace_back(options.test_name + "_loss", number(test.loss));
     }
     observer.on_event("c_step", fields);
     result.c_steps.push_back(step);

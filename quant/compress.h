@@ -17,6 +17,7 @@ struct CompressOptions {
   Config config;                      // everything that shapes the result
   const BatchSource* test = nullptr;  // Delta(Theta) is evaluated on it after C steps, when given
   std::int64_t test_every = 1;        // ... every this many C steps
+  std::string test_name = "test";     // what `test` is called in events: "test_error"
   nn::Observer* observer = nullptr;
 };
 

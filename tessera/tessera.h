@@ -26,6 +26,7 @@
 #include "datasets/imagenet.h"
 #include "datasets/mnist.h"
 #include "datasets/prefetch.h"
+#include "datasets/subset.h"
 #include "datasets/synthetic_digits.h"
 #include "datasets/synthetic_images.h"
 #include "models/lenet300.h"

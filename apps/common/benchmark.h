@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "apps/common/recipe.h"
-#include "core/batch_source.h"
+#include "datasets/indexed_source.h"
 #include "nn/module.h"
 
 namespace tessera::apps {
@@ -28,7 +28,7 @@ struct Network {
   Config settings;  // what it is; goes into model files
 };
 
-// A set of images that is measured on.
+// A set of samples that is measured on.
 struct TestSet {
   std::string name;
   std::shared_ptr<const BatchSource> source;
@@ -48,9 +48,14 @@ struct Data {
   Config settings;
   // Training batches in the order of a seed, with these augmentations (none when empty). Not set
   // where there is nothing to train on. Throws Error for an augmentation it does not know.
-  std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment)>
+  std::function<std::shared_ptr<const datasets::IndexedSource>(std::uint64_t seed,
+                                                               const std::string& augment)>
       train;
-  std::vector<TestSet> tests;  // at least one
+  // Whether samples need no decoding: those without augmentation are not worth a thread that makes
+  // them ahead.
+  bool in_memory = true;
+  std::vector<TestSet> tests;        // at least one
+  std::string measured_on = "test";  // or "validation": what `tests` are
   // What was wrong with the data read until now and passed over, a line each. May be unset.
   std::function<std::vector<std::string>()> problems;
 };

@@ -6,6 +6,7 @@
 #include "apps/common/compression_report.h"
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
+#include "apps/common/task.h"
 
 namespace tessera::apps {
 
@@ -135,6 +136,10 @@ std::vector<double> ComparisonGrid::references() const {
   return out;
 }
 
+std::string ComparisonGrid::measured_on() const {
+  return apps::measured_on(runs_.empty() ? Config() : runs_.front().config);
+}
+
 std::string column_title(const Variant& column) {
   const std::string scope =
       column.group_rows == 0 && column.sparse == 0 ? "" : ", " + column.scope();
@@ -154,7 +159,7 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
   const ComparisonGrid grid(runs);
   const auto references = grid.references();
   if (!references.empty()) {
-    out << "Test error in percent, mean over " << references.size()
+    out << capitalized(grid.measured_on()) << " error in percent, mean over " << references.size()
         << (references.size() == 1 ? " seed" : " seeds +- standard error")
         << " (difference to the reference in points);\n* the best method of the column. Reference: "
         << mean_text(references, 2) << " %.\n";

@@ -41,6 +41,8 @@ class ComparisonGrid {
   std::optional<std::int64_t> epochs(std::size_t method) const;
   // Errors of the references in percent, one per seed.
   std::vector<double> references() const;
+  // "test" or "validation": what the errors are of.
+  std::string measured_on() const;
 
  private:
   const std::vector<ComparedRun>& runs_;

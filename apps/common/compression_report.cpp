@@ -100,7 +100,8 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
     }
     table.add(std::move(cells));
   }
-  out << "Test errors in percent; weights B: the file with every weight, bias and statistic; bits "
+  out << capitalized(rows.front().after.on)
+      << " errors in percent; weights B: the file with every weight, bias and statistic; bits "
          "a coded weight (as\nstored, by entropy) and effective: the file's bits by all numbers of "
          "the network; ratio: as f32 by\nas stored, without the file's header; latency at batch 1, "
          "median.\n";

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kEntropyCoded = "entropy_coded";
-constexpr std::int64_t kReferenceEvaluations = 10;  // of the test set, on the way
+constexpr std::int64_t kReferenceEvaluations = 10;  // on the way
 
 nn::Trainer make_trainer(const Task& task, const nn::TrainerOptions& options) {
   return nn::Trainer(task.network.module, task.network.sample, task.data.classes, options);
@@ -111,7 +111,7 @@ std::int64_t reestimate(const Task& task, const CompressRecipe& recipe, std::uin
   return quant::reestimate_batch_norm(model, samples, recipe.batch);
 }
 
-// Test error in percent of quantizing the reference once, without training.
+// Error in percent of quantizing the reference once, without training.
 double direct_error(const Task& task, const Reference& reference, const CompressRecipe& recipe,
                     const Variant& variant, std::uint64_t seed) {
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
@@ -119,14 +119,14 @@ double direct_error(const Task& task, const Reference& reference, const Compress
   direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
   Model model = quant::harden(trainer, direct.codebooks(trainer));
   reestimate(task, recipe, seed, model);
-  return measure(model.graph, model.state, task.data.tests).all.error_percent();
+  return measure(model.graph, model.state, task.data).all.error_percent();
 }
 
 // Everything is measured on the saved file.
 void measure_file(const Task& task, const Reference& reference, const SavedModel& saved,
                   Compression& out) {
   Model model = load(saved.json, ops::standard_ops());
-  out.after = measure(model.graph, model.state, task.data.tests);
+  out.after = measure(model.graph, model.state, task.data);
   out.weights_bytes = saved.weights_bytes;
   out.json_bytes = saved.json_bytes;
   const auto size = quant::size_report(model, saved.coded);
@@ -231,7 +231,7 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
                      << done->test.text() << "\n";
     return done;
   }
-  session.begin_run(name, {{"seed", seed}});
+  session.begin_run(name, {{"seed", seed}}, task.data.measured_on);
   nn::Trainer trainer = make_trainer(task, recipe.trainer(seed));
   recipe.add_objectives(trainer);
   nn::FitOptions fit;
@@ -279,7 +279,7 @@ Reference load_reference(const Task& task, const fs::path& file) {
   }
   out.model.graph = std::move(graph);
   out.weights_sha256 = weights_sha256(out.model);
-  out.test = measure(out.model.graph, out.model.state, task.data.tests);
+  out.test = measure(out.model.graph, out.model.state, task.data);
   return out;
 }
 
@@ -332,11 +332,13 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
                      << "\n";
     return done;
   }
-  session.begin_run(name, {{"seed", seed},
-                           {"method", variant.method},
-                           {"codebook", variant.codebook},
-                           {"group_rows", variant.group_rows},
-                           {"sparse", variant.sparse}});
+  session.begin_run(name,
+                    {{"seed", seed},
+                     {"method", variant.method},
+                     {"codebook", variant.codebook},
+                     {"group_rows", variant.group_rows},
+                     {"sparse", variant.sparse}},
+                    task.data.measured_on);
   Compression out;
   out.variant = variant;
   out.error_before = reference.test.all.error_percent();
@@ -352,6 +354,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   options.resume = session.flags().resume;
   options.config = config;
   options.test = task.test.get();
+  options.test_name = task.data.measured_on;
   options.observer = session.observer();
   const auto data = method->needs_data() ? training_data(task, seed, recipe.augment) : task.test;
   const auto done = quant::compress(trainer, *data, plan, *method, options);
@@ -359,7 +362,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
 
   Model model = quant::harden(trainer, done.codebooks);
   if (recipe.bn_batches > 0) {
-    out.error_before_bn = measure(model.graph, model.state, task.data.tests).all.error_percent();
+    out.error_before_bn = measure(model.graph, model.state, task.data).all.error_percent();
     const auto norms = reestimate(task, recipe, seed, model);
     session.detail() << "  " << norms << " batch norms estimated anew on " << recipe.bn_batches
                      << " batches; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;

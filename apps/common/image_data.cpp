@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "datasets/batches.h"
-#include "datasets/prefetch.h"
 
 namespace tessera::apps {
 
@@ -12,17 +11,15 @@ namespace {
 constexpr std::string_view kSynthetic = "synthetic";
 constexpr std::int64_t kMostImages = 10'000'000;
 
-std::shared_ptr<const BatchSource> batches(const datasets::Dataset& data,
-                                           const datasets::Preprocess& preprocess,
-                                           const Shape& sample, std::uint64_t seed,
-                                           const datasets::Augment& augment) {
+std::shared_ptr<const datasets::Batches> batches(const datasets::Dataset& data,
+                                                 const datasets::Preprocess& preprocess,
+                                                 const Shape& sample, std::uint64_t seed,
+                                                 const datasets::Augment& augment) {
   datasets::BatchOptions options;
   options.seed = seed;
   options.sample = sample;
   options.augment = augment;
-  auto out = std::make_shared<datasets::Batches>(data, preprocess, options);
-  if (!augment.any()) return out;  // too quick to be worth a thread
-  return std::make_shared<datasets::Prefetch>(std::move(out));
+  return std::make_shared<const datasets::Batches>(data, preprocess, options);
 }
 
 }  // namespace

@@ -18,17 +18,17 @@ bool several(const Measured& measured) {
   return measured.parts.size() > 1;
 }
 
-Json evaluation_json(const nn::Evaluation& e) {
-  return {{"test_error", e.error_percent()},
-          {"test_loss", e.loss},
+Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
+  return {{on + "_error", e.error_percent()},
+          {on + "_loss", e.loss},
           {"correct", e.correct},
           {"correct5", e.correct5},
           {"samples", e.samples}};
 }
 
-nn::Evaluation parse_evaluation(const JsonAt& at) {
+nn::Evaluation parse_evaluation(const JsonAt& at, const std::string& on) {
   nn::Evaluation out;
-  out.loss = at.at("test_loss").number();
+  out.loss = at.at(on + "_loss").number();
   out.samples = at.at("samples").integer(1);
   out.correct = at.at("correct").integer(0, out.samples);
   out.correct5 = at.at("correct5").integer(0, out.samples);
@@ -43,7 +43,7 @@ double Measured::top5_error() const {
 }
 
 std::string Measured::text() const {
-  std::string out = "test error " + counts(all);
+  std::string out = on + " error " + counts(all);
   if (top5()) out += cat(", top-5 error ", fixed(top5_error(), 2), " % (", all.correct5, ")");
   if (several(*this)) {
     for (const Part& part : parts) {
@@ -54,33 +54,38 @@ std::string Measured::text() const {
 }
 
 Json Measured::json() const {
-  Json out = evaluation_json(all);
+  Json out = evaluation_json(all, on);
+  out["measured_on"] = on;
   out["classes"] = classes;
   out["parts"] = Json::array();
   if (top5()) out["top5_error"] = top5_error();
   for (const Part& part : parts) {
-    out["parts"].push_back(evaluation_json(part.result));
+    out["parts"].push_back(evaluation_json(part.result, on));
     out["parts"].back()["name"] = part.name;
   }
   return out;
 }
 
 Measured Measured::parse(const JsonAt& at) {
-  Measured out{parse_evaluation(at), {}, at.at("classes").integer(1)};
+  Measured out;
+  if (const auto on = at.find("measured_on")) out.on = on->text();  // older results: the test set
+  out.all = parse_evaluation(at, out.on);
+  out.classes = at.at("classes").integer(1);
   for (const JsonAt& part : at.at("parts").items()) {
-    out.parts.push_back({part.at("name").text(), parse_evaluation(part)});
+    out.parts.push_back({part.at("name").text(), parse_evaluation(part, out.on)});
   }
   return out;
 }
 
-Measured measure(const Graph& graph, State& state, const std::vector<TestSet>& tests,
-                 bool packed_only, std::int64_t batch) {
+Measured measure(const Graph& graph, State& state, const Data& data, bool packed_only,
+                 std::int64_t batch) {
   CompileOptions options;
   options.packed_only = packed_only;
   nn::Evaluator evaluate(clone(graph), options);
   Measured out;
-  out.classes = tests.front().source->classes();
-  for (const TestSet& test : tests) {
+  out.classes = data.tests.front().source->classes();
+  out.on = data.measured_on;
+  for (const TestSet& test : data.tests) {
     const nn::Evaluation part = evaluate(state, *test.source, batch);
     out.parts.push_back({test.name, part});
     out.all.correct += part.correct;

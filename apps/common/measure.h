@@ -18,20 +18,22 @@ struct Measured {
   nn::Evaluation all;
   std::vector<Part> parts;  // in the order of the test sets
   std::int64_t classes = 0;
+  std::string on = "test";  // or "validation", as Data::measured_on
 
   bool top5() const { return classes >= 100; }  // whether the top-5 error means something
   double top5_error() const;                    // percent
   // "test error 2.13 % (9787 of 10000 correct)", the top-5 error where there are many classes, and
   // each part where there are several.
   std::string text() const;
-  // "test_error", "test_loss", "correct", "samples", "correct5", "classes", "parts", "top5_error".
+  // "measured_on", "test_error" and "test_loss" (or "validation_error", "validation_loss"),
+  // "correct", "samples", "correct5", "classes", "parts", "top5_error".
   Json json() const;
   static Measured parse(const JsonAt& at);
 };
 
 // Measures an inference graph. `batch` 0: nn::evaluation_batch().
-Measured measure(const Graph& graph, State& state, const std::vector<TestSet>& tests,
-                 bool packed_only = false, std::int64_t batch = 0);
+Measured measure(const Graph& graph, State& state, const Data& data, bool packed_only = false,
+                 std::int64_t batch = 0);
 
 // What a table shows beside the error on everything: the top-5 error, and the error on each part.
 std::vector<std::string> extra_columns(const Measured& measured);

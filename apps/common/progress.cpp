@@ -74,7 +74,7 @@ void Progress::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
   erase();
   lines_ << "  " << phase_ << " epoch " << epoch + 1 << "/" << epochs_ << "  loss "
          << general(report.loss) << "  lr " << general(lr_);
-  if (test) lines_ << "  test error " << fixed(test->error_percent(), 2) << " %";
+  if (test) lines_ << "  " << measured_on_ << " error " << fixed(test->error_percent(), 2) << " %";
   // Data that the steps wait for is worth knowing.
   if (report.data_seconds > 0.1 * report.seconds)
     lines_ << "  waiting for data " << fixed(100 * report.data_seconds / report.seconds, 0) << " %";
@@ -99,7 +99,9 @@ void Progress::on_event(const std::string& event,
   lines_ << "  C step " << (value("step") ? *value("step") : "?") << "  mu " << mu
          << "  ||w-Delta||/||w|| " << distance << "  indices changed "
          << fixed(100 * number("changed"), 2) << " %";
-  if (value("test_error")) lines_ << "  test error " << fixed(number("test_error"), 2) << " %";
+  if (const std::string error = measured_on_ + "_error"; value(error)) {
+    lines_ << "  " << measured_on_ << " error " << fixed(number(error), 2) << " %";
+  }
   lines_ << std::endl;
   penalty_ = "  mu " + mu + "  |w-D|/|w| " + distance;
   printed_at_ = Clock::now();

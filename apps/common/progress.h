@@ -15,6 +15,9 @@ class Progress final : public nn::Observer {
   // stderr.
   Progress(std::ostream& lines, bool terminal) : lines_(lines), terminal_(terminal) {}
 
+  // What evaluations are of: "test" or "validation".
+  void set_measured_on(const std::string& name) { measured_on_ = name; }
+
   void on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) override;
   void on_step(const nn::StepReport& step) override;
   void on_epoch(std::int64_t epoch, const nn::EpochReport& report,
@@ -31,7 +34,7 @@ class Progress final : public nn::Observer {
   std::ostream& lines_;
   bool terminal_;
   bool drawn_ = false;
-  std::string phase_;
+  std::string measured_on_ = "test", phase_;
   std::string penalty_;  // of the last C step
   std::int64_t epochs_ = 0;
   double lr_ = 0, begun_at_ = 0;

@@ -9,7 +9,7 @@ namespace tessera::apps {
 
 namespace {
 
-class RandomImages final : public BatchSource {
+class RandomImages final : public datasets::IndexedSource {
  public:
   RandomImages(Shape sample, std::int64_t classes, std::int64_t samples)
       : sample_(std::move(sample)), classes_(classes) {
@@ -32,6 +32,14 @@ class RandomImages final : public BatchSource {
   void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
     std::memcpy(x.data(), x_.data() + first * sample_.numel(), static_cast<std::size_t>(x.bytes()));
     std::memcpy(y.data(), y_.data() + first, static_cast<std::size_t>(y.bytes()));
+  }
+  void gather(std::int64_t, std::span<const std::int32_t> rows, Tensor& x,
+              Tensor& y) const override {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto to = static_cast<std::int64_t>(i);
+      Tensor xs = x.slice(to, to + 1), ys = y.slice(to, to + 1);
+      fill(-1, rows[i], xs, ys);
+    }
   }
 
  private:

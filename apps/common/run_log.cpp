@@ -85,8 +85,8 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                  {"epoch_seconds", report.seconds},
                  {"data_seconds", report.data_seconds}};
   if (test) {
-    fields["test_error"] = test->error_percent();
-    fields["test_loss"] = test->loss;
+    fields[measured_on_ + "_error"] = test->error_percent();
+    fields[measured_on_ + "_loss"] = test->loss;
   }
   write("epoch", std::move(fields));
 }

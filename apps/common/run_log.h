@@ -19,9 +19,11 @@ class RunLog final : public nn::Observer {
   // Throws Error when the file cannot be written. `append`: go on behind what is there.
   RunLog(const std::filesystem::path& path, bool append);
 
-  // A run that begins: nothing of it has been trained yet.
-  void set_run(Json fields) {
+  // A run that begins: nothing of it has been trained yet. Its evaluations become fields
+  // "test_error" or "validation_error".
+  void set_run(Json fields, const std::string& measured_on) {
     run_ = std::move(fields);
+    measured_on_ = measured_on;
     phase_.clear();
     done_ = 0;
   }
@@ -39,7 +41,7 @@ class RunLog final : public nn::Observer {
   std::ofstream file_;
   std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();
   Json run_ = Json::object();
-  std::string phase_;
+  std::string measured_on_ = "test", phase_;
   std::int64_t epochs_ = 0;
   double lr_ = 0, done_ = 0;  // epochs
 };

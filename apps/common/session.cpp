@@ -95,11 +95,12 @@ void Session::open_outputs() {
   }
 }
 
-void Session::begin_run(const std::string& name, Json fields) {
+void Session::begin_run(const std::string& name, Json fields, const std::string& measured_on) {
   fields["run"] = name;
-  if (log_) log_->set_run(fields);
+  progress_->set_measured_on(measured_on);
+  if (log_) log_->set_run(fields, measured_on);
   run_log_.emplace(path(name + ".log.jsonl"), flags_.resume);
-  run_log_->set_run(std::move(fields));
+  run_log_->set_run(std::move(fields), measured_on);
   observe();
 }
 

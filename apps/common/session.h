@@ -52,8 +52,8 @@ class Session {
 
   nn::Observer* observer() { return &observers_; }
   // A run of its own begins, with the log NAME.log.jsonl beside its other files; `fields` name it
-  // in every line: {"seed": 1, "method": "lc"}.
-  void begin_run(const std::string& name, Json fields);
+  // in every line: {"seed": 1, "method": "lc"}. What it is evaluated on is called `measured_on`.
+  void begin_run(const std::string& name, Json fields, const std::string& measured_on);
   void log(const std::string& event, const Json& fields);
 
   // Things passed over that the results should be read with; "problems" of the JSON.

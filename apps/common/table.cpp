@@ -1,6 +1,7 @@
 #include "apps/common/table.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 
 #include "apps/common/statistics.h"
@@ -42,6 +43,11 @@ std::string fixed(double value, int digits) {
 std::string mean_text(const std::vector<double>& values, int digits) {
   const std::string text = fixed(mean(values), digits);
   return values.size() < 2 ? text : text + " +- " + fixed(standard_error(values), digits);
+}
+
+std::string capitalized(std::string text) {
+  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
 }
 
 std::string duration_text(double seconds) {

@@ -21,6 +21,8 @@ class Table {
 std::string fixed(double value, int digits);
 // "2.13 +- 0.04"; without the error when there is one value only.
 std::string mean_text(const std::vector<double>& values, int digits);
+// "Test" of "test".
+std::string capitalized(std::string text);
 // "1:02:03" or "2:03".
 std::string duration_text(double seconds);
 

@@ -1,9 +1,14 @@
 #include "apps/common/task.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "core/files/model.h"
+#include "datasets/prefetch.h"
+#include "datasets/subset.h"
 #include "ops/op_list.h"
 
 namespace tessera::apps {
@@ -63,6 +68,28 @@ std::string network_of(const Benchmark& benchmark, const std::map<std::string, s
   check(among(benchmark.networks, found->second), file, " holds the network '", found->second,
         "'; ", benchmark.name, " knows ", listed(benchmark.networks));
   return found->second;
+}
+
+// Measures on samples that otherwise train, instead of the test sets.
+void hold_out(Data& data, const std::string& validation) {
+  check(data.train != nullptr, "--validation ", validation, ": ", data.text,
+        ": there is nothing to hold out of");
+  auto all = data.train(0, "none");
+  const std::int64_t held = parse_validation(validation, all->samples());
+  auto parts = datasets::hold_out(all->samples(), held);
+  data.text += cat(", ", held, " of the training samples held out for validation");
+  data.settings[kValidation] = std::to_string(held);
+  data.measured_on = kValidation;
+  std::shared_ptr<const BatchSource> samples = std::make_shared<datasets::Subset>(
+      all, std::move(parts.held), datasets::SubsetOptions{.shuffle = false},
+      cat(all->name(), ", held out"));
+  if (!data.in_memory) samples = std::make_shared<datasets::Prefetch>(std::move(samples));
+  data.tests = {{kValidation, std::move(samples)}};
+  data.train = [train = std::move(data.train), rest = std::move(parts.rest)](
+                   std::uint64_t seed, const std::string& augment) {
+    return std::make_shared<datasets::Subset>(train(seed, augment), rest,
+                                              datasets::SubsetOptions{.seed = seed});
+  };
 }
 
 class Joined final : public BatchSource {
@@ -151,7 +178,15 @@ void DataFlags::add_flags(po::options_description& options) {
   add_choices(options, benchmark_.data_choices, choices_);
 }
 
+void DataFlags::add_validation_flag(po::options_description& options) {
+  options.add_options()(
+      kValidation, text_flag(validation_, "N|SHARE"),
+      "hold out so many of the training samples, or this share of them, and measure on these; the "
+      "test set is left alone");
+}
+
 void DataFlags::validate() const {
+  if (!validation_.empty()) parse_validation(validation_, std::numeric_limits<std::int32_t>::max());
   validate_choices(benchmark_.data_choices, choices_);
 }
 
@@ -165,10 +200,34 @@ void DataFlags::take(const std::map<std::string, std::string>& settings) {
   }
 }
 
+void DataFlags::take_validation(const std::map<std::string, std::string>& settings) {
+  const auto found = settings.find(kValidation);
+  if (validation_.empty() && found != settings.end()) validation_ = found->second;
+}
+
 Data DataFlags::load(const Shape& sample) const {
   const char* environment = std::getenv("TESSERA_DATA");
   const std::string folder = from.empty() && environment ? environment : from;
-  return benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_)});
+  Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_)});
+  if (!validation_.empty()) hold_out(out, validation_);
+  return out;
+}
+
+std::int64_t parse_validation(const std::string& text, std::int64_t samples) {
+  const char* end = text.data() + text.size();
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const bool share = value < 1;
+  check(error == std::errc() && stop == end && value > 0 && (share || value == std::floor(value)),
+        "--validation: expected a number of samples or a share below 1, got '", text, "'");
+  const double held = share ? std::round(value * static_cast<double>(samples)) : value;
+  check(held >= 1 && held < static_cast<double>(samples), "--validation ", text, ": expected 1 to ",
+        samples - 1, " of the ", samples, " training samples, got ", held);
+  return static_cast<std::int64_t>(held);
+}
+
+std::string measured_on(const Config& config) {
+  return config.contains(kValidation) ? kValidation : "test";
 }
 
 std::string text(const Network& network) {
@@ -190,7 +249,9 @@ Task make_task(Data data, Network network) {
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
                                                  const std::string& augment) {
   check(task.data.train != nullptr, task.data.text, ": there is nothing to train on");
-  return task.data.train(seed, augment);
+  std::shared_ptr<const BatchSource> out = task.data.train(seed, augment);
+  if (task.data.in_memory && augment == "none") return out;
+  return std::make_shared<datasets::Prefetch>(std::move(out));
 }
 
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts) {
@@ -210,6 +271,8 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
                            const Config& task) {
   for (const auto& [key, value] : task) {
     const auto found = model.find(key);
+    check(key != kValidation || found != model.end(), file,
+          " was made without --validation: the samples held out now may have trained it");
     if (found == model.end() || found->second == value) continue;
     const bool hash = key.ends_with("_sha256");
     fail(file, " was made with ", key, " ", found->second, ", this run has ", value,

@@ -40,9 +40,14 @@ class DataFlags {
   DataFlags(const DataFlags&) = delete;
 
   void add_flags(po::options_description& options);
+  // --validation, for verbs that train, or measure what was trained.
+  void add_validation_flag(po::options_description& options);
   void validate() const;
   // Choices that a model's settings name count more than the flags' defaults.
   void take(const std::map<std::string, std::string>& settings);
+  // Likewise the samples that were held out when the model was made.
+  void take_validation(const std::map<std::string, std::string>& settings);
+  // Throws Error, naming the flag, when the data has not what they ask for.
   Data load(const Shape& sample) const;
 
   std::string from;  // empty: TESSERA_DATA, or the built-in set
@@ -50,7 +55,17 @@ class DataFlags {
  private:
   const Benchmark& benchmark_;
   Config choices_;
+  std::string validation_;  // "": nothing is held out
 };
+
+// The samples held out of `samples` that train: a number, or a share below 1 of them ("5000",
+// "0.1"). Throws Error, naming the flag, for other text, and where nothing would be left of either.
+std::int64_t parse_validation(const std::string& text, std::int64_t samples);
+
+// The setting of a model that says how many samples were held out when it was made.
+inline constexpr const char* kValidation = "validation";
+// "validation" or "test": what a run with this configuration is measured on.
+std::string measured_on(const Config& config);
 
 // "lenet300, activation tanh"
 std::string text(const Network& network);
@@ -58,8 +73,9 @@ std::string text(const Network& network);
 struct Task {
   Data data;
   Network network;
-  Config settings;                          // of both
-  std::shared_ptr<const BatchSource> test;  // all test sets, one after another
+  Config settings;  // of both
+  // All that is measured on, one after another: the test sets, or the samples held out of training.
+  std::shared_ptr<const BatchSource> test;
 };
 
 Task make_task(Data data, Network network);
@@ -79,7 +95,8 @@ Shape sample_of(const Graph& graph, const std::string& file);
 // The parts one after another, in stored order. They must agree in sample and classes.
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts);
 
-// Throws Error when a model was made for other data: settings that both name must be equal.
+// Throws Error when a model was made for other data: settings that both name must be equal. What is
+// held out of this run's training samples must have been held out of the model's, too.
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
                            const Config& task);
 

@@ -51,6 +51,7 @@ Data pictures(const DataRequest& request) {
     options.on_bad_image = datasets::OnBadImage::skip;
   }
   Data out;
+  out.in_memory = false;
   auto sources = std::make_shared<Sources>();
   const auto source = [options, sources](const datasets::ImageFiles& files, std::uint64_t seed,
                                          std::optional<datasets::PhotoAugment> augment) {
@@ -58,7 +59,7 @@ Data pictures(const DataRequest& request) {
     own.seed = seed;
     own.augment = augment;
     sources->push_back(std::make_shared<ImageBatches>(files, own));
-    return std::make_shared<datasets::Prefetch>(sources->back());
+    return sources->back();
   };
   datasets::ImageFiles val;
   out.text = "pictures in " + dir.string();
@@ -77,7 +78,7 @@ Data pictures(const DataRequest& request) {
   out.text += cat(", ", val.classes(), " classes)");
   out.classes = val.classes();
   out.settings = {{"preprocess", request.choices.at("preprocess")}};
-  out.tests = {{"test", source(val, 0, std::nullopt)}};
+  out.tests = {{"test", std::make_shared<datasets::Prefetch>(source(val, 0, std::nullopt))}};
   out.problems = [sources] { return bad_images(*sources); };
   return out;
 }

@@ -6,6 +6,7 @@
 #include "apps/common/report/sections.h"
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
+#include "apps/common/task.h"
 
 namespace tessera::apps {
 
@@ -75,6 +76,11 @@ std::string curve_figures(const NetworkReport& network, const std::string& y_lab
 
 }  // namespace
 
+std::string measured_on(const NetworkReport& network) {
+  if (!network.references.empty()) return measured_on(network.references.front().config);
+  return ComparisonGrid(network.runs).measured_on();
+}
+
 int series_of(const NetworkReport& network, const std::string& method) {
   const ComparisonGrid grid(network.runs);
   const auto& methods = grid.methods();
@@ -111,12 +117,12 @@ std::string tradeoff_plot(const NetworkReport& network) {
   const bool log_x =
       *std::max_element(x.begin(), x.end()) > 3 * *std::min_element(x.begin(), x.end());
   Plot plot({.x_label = "effective bits per weight (file bytes \u00d7 8 / numbers of the network)",
-             .y_label = "test error, %",
+             .y_label = measured_on(network) + " error, %",
              .x = fit_scale(x, log_x),
              .y = fit_scale(y, spread_wide(y)),
              .width = 900,
              .height = 430,
-             .about = "test error against effective bits per weight"});
+             .about = measured_on(network) + " error against effective bits per weight"});
   plot.horizontal(reference, kReferenceColor,
                   cat("reference ", fixed(reference, 2), " %, 32 bits"));
   // What no other point beats in both.
@@ -153,14 +159,16 @@ std::string tradeoff_plot(const NetworkReport& network) {
 }
 
 std::string training_curves(const NetworkReport& network) {
-  const std::string error = curve_figures(network, "test error, %", [](const RunCurves& curves) {
-    return curves.find("c_step", "test_error");
-  });
+  const std::string measured = measured_on(network);
+  const std::string error = curve_figures(
+      network, measured + " error, %",
+      [&](const RunCurves& curves) { return curves.find("c_step", measured + "_error"); });
   const std::string loss =
       curve_figures(network, "training loss", [](const RunCurves& curves) { return &curves.loss; });
   if (error.empty() && loss.empty()) return "";
   std::string out = legend(ComparisonGrid(network.runs).methods(), false);
-  if (!error.empty()) out += "<h3>Test error of the compressed network</h3>" + error;
+  if (!error.empty())
+    out += cat("<h3>", capitalized(measured), " error of the compressed network</h3>") + error;
   if (!loss.empty()) out += "<h3>Training loss</h3>" + loss;
   return out;
 }

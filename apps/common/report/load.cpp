@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "apps/common/report/report.h"
+#include "apps/common/task.h"
 #include "core/files/atomic_file.h"
 
 namespace tessera::apps {
@@ -98,7 +99,8 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
     const JsonAt result(stored.result, file.string());
     const auto bytes = result.find("weights_bytes");
     network(prefix_of(stored.name, cat("reference-s", seed)))
-        .network.references.push_back({stored.name, seed, result.at("test_error").number(),
+        .network.references.push_back({stored.name, seed,
+                                       result.at(measured_on(config) + "_error").number(),
                                        bytes ? bytes->integer(0) : 0, config,
                                        details_of(file.parent_path(), stored.name, report)});
     return;

@@ -74,7 +74,9 @@ class LogReader {
       take(object, "loss", gathered_.loss[x]);
       take(object, "lr", gathered_.rate[x]);
       double error = 0;
-      if (number(object, "test_error", error)) gathered_.test_error[x] = error;
+      if (number(object, "test_error", error) || number(object, "validation_error", error)) {
+        gathered_.test_error[x] = error;
+      }
       return;
     }
     for (const auto& [key, value] : object.items()) {

@@ -15,7 +15,7 @@ namespace tessera::apps {
 using Quantities = std::map<std::string, std::map<std::string, Points>>;  // quantity -> of what
 
 struct RunCurves {
-  Points loss, rate, test_error;             // of training, by epochs done
+  Points loss, rate, test_error;  // of training, by epochs done; the error may be of validation
   std::map<std::string, Quantities> events;  // by kind: "c_step", "coefficients", ...
   int unreadable_lines = 0;                  // cut off when a process was killed
 

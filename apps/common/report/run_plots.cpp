@@ -30,6 +30,8 @@ About about(const std::string& event, const std::string& quantity) {
       {"mu", {"Weight of the penalty", "µ", true}},
       {"test_error", {"Test error of the compressed network", "test error, %"}},
       {"test_loss", {"Test loss of the compressed network", "cross-entropy"}},
+      {"validation_error", {"Validation error of the compressed network", "validation error, %"}},
+      {"validation_loss", {"Validation loss of the compressed network", "cross-entropy"}},
       {"coefficient", {"Coefficient of the objective", "coefficient", true}},
       {"task_norm", {"Norm of the task's gradient", "norm", true}},
       {"objective_norm", {"Norm of the objective's gradient", "norm", true}},
@@ -138,13 +140,14 @@ std::string own_settings(const NetworkReport& network, const ComparedRun& run) {
   return out.empty() ? "" : "<p><code>" + out + "</code></p>";
 }
 
-std::string training_plots(const RunCurves& curves) {
+std::string training_plots(const RunCurves& curves, const std::string& measured_on) {
   std::string out;
   if (!curves.loss.empty()) {
     out += curves_plot("Training loss", "loss", {{"", &curves.loss}});
   }
   if (!curves.test_error.empty()) {
-    out += curves_plot("Test error in training", "test error, %", {{"", &curves.test_error}});
+    out += curves_plot(capitalized(measured_on) + " error in training", measured_on + " error, %",
+                       {{"", &curves.test_error}});
   }
   return out;
 }
@@ -238,7 +241,8 @@ std::string run_list(const NetworkReport& network) {
       continue;
     }
     std::string body = result_line(*run.result) + own_settings(network, run);
-    body += in_grid(training_plots(d.curves) + event_plots(d.curves) + rate_plot(d.curves));
+    body += in_grid(training_plots(d.curves, measured_on(network)) + event_plots(d.curves) +
+                    rate_plot(d.curves));
     if (!d.histograms.empty()) {
       body +=
           cat("<h3>Weights</h3><p class=\"soft\">Grey: the reference, with the entries of the "
@@ -256,8 +260,8 @@ std::string run_list(const NetworkReport& network) {
         reference.name, false,
         cat("<b>reference</b>, seed ", reference.seed, " <span class=\"soft\">",
             fixed(reference.error, 2), " %</span>"),
-        in_grid(training_plots(reference.details.curves) + event_plots(reference.details.curves) +
-                rate_plot(reference.details.curves)));
+        in_grid(training_plots(reference.details.curves, measured_on(network)) +
+                event_plots(reference.details.curves) + rate_plot(reference.details.curves)));
   }
   return out;
 }

@@ -25,6 +25,8 @@ std::string training_curves(const NetworkReport& network);
 // Every run with its curves, weights and configuration, closed but for the first.
 std::string run_list(const NetworkReport& network);
 
+// "test" or "validation": what the errors of a network are of.
+std::string measured_on(const NetworkReport& network);
 // The id of a run's element.
 std::string run_id(const std::string& name);
 // A number of a method that stays the same all over the report.

@@ -51,7 +51,7 @@ std::string error_table(const NetworkReport& network) {
   HtmlTable table;
   const auto references = grid.references();
   table.caption =
-      cat("Test error in percent",
+      cat(capitalized(measured_on(network)), " error in percent",
           references.size() < 2
               ? std::string()
               : cat(", mean over ", references.size(), " seeds &#177; standard error"),

@@ -18,6 +18,7 @@ DataFlags& with_settings_of_from(CompressionFlags& flags) {
     const auto settings = load(flags.from, ops::standard_ops()).settings;
     flags.network.take(settings, flags.from);
     flags.data.take(settings);
+    flags.data.take_validation(settings);
   }
   return flags.data;
 }
@@ -32,6 +33,7 @@ CompressionFlags::CompressionFlags(const Benchmark& benchmark, const Args& args)
 
 void CompressionFlags::add_first(po::options_description& general) {
   data.add_flags(general);
+  data.add_validation_flag(general);
   network.add_flags(general);
   auto add = general.add_options();
   add("from", text_flag(from, "MODEL.json"),

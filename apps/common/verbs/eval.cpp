@@ -54,17 +54,20 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   bool packed_only = false;
   po::options_description options("Flags");
   data.add_flags(options);
+  data.add_validation_flag(options);
   auto add = options.add_options();
   add("batch", flag(batch), "images at once; 0: by their size");
   add("packed-only", po::bool_switch(&packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
-  add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all test images");
+  add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all that is measured");
   run.add_reading_flags(options);
-  const auto files =
-      parse_flags(args,
-                  {benchmark.name + " eval MODEL.json [flags]",
-                   "Loads a model and measures it on the test images.", 1, 1, "one model file"},
-                  options);
+  const auto files = parse_flags(
+      args,
+      {benchmark.name + " eval MODEL.json [flags]",
+       "Loads a model and measures it on the test set, or on the samples that --validation held "
+       "out of its training.",
+       1, 1, "one model file"},
+      options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
   check_range("--batch", static_cast<double>(batch), 0, 1 << 20);
@@ -79,7 +82,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   session.detail() << "Data: " << images.text << std::endl;
 
   State state = model.state.clone();
-  const Measured test = measure(model.graph, state, images.tests, packed_only, batch);
+  const Measured test = measure(model.graph, state, images, packed_only, batch);
   const auto size = quant::size_report(model, coded_planes(file, ops::standard_ops()));
   const Latency latency = measure_latency(model, 1, packed_only);
   if (!logits.empty()) {

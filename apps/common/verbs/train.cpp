@@ -16,6 +16,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   std::string seeds = "1";
   po::options_description options("Flags");
   data.add_flags(options);
+  data.add_validation_flag(options);
   network.add_flags(options);
   options.add_options()("seed", text_flag(seeds, "N"),
                         "seed of initial weights and batch order, or several: 1,2,3");
@@ -46,7 +47,8 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     const nn::Evaluation& test = reference->test.all;
     errors.push_back(test.error_percent());
     if (!table) {
-      std::vector<std::string> header = {"seed", "test error %", "correct", "of"};
+      std::vector<std::string> header = {"seed", task.data.measured_on + " error %", "correct",
+                                         "of"};
       for (auto& name : extra_columns(reference->test)) header.push_back(std::move(name));
       header.push_back("file");
       table.emplace(std::move(header));
@@ -67,7 +69,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     session.text() << "mean " << mean_text(errors, 3) << " % (standard error over " << errors.size()
                    << " seeds)\n";
   }
-  json["mean_test_error"] = mean(errors);
+  json["mean_" + task.data.measured_on + "_error"] = mean(errors);
   json["standard_error"] = standard_error(errors);
   session.report_problems(problems(task.data));
   session.finish();
