@@ -15,6 +15,8 @@ namespace tessera::apps {
 
 namespace {
 
+constexpr std::int64_t kMostSamples = std::numeric_limits<std::int32_t>::max();
+
 std::string listed(const std::vector<std::string>& words, const std::string& last = ", ") {
   std::string out;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -186,7 +188,7 @@ void DataFlags::add_validation_flag(po::options_description& options) {
 }
 
 void DataFlags::validate() const {
-  if (!validation_.empty()) parse_validation(validation_, std::numeric_limits<std::int32_t>::max());
+  if (!validation_.empty()) parse_validation(validation_, kMostSamples);
   validate_choices(benchmark_.data_choices, choices_);
 }
 
@@ -218,7 +220,8 @@ std::int64_t parse_validation(const std::string& text, std::int64_t samples) {
   double value = 0;
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   const bool share = value < 1;
-  check(error == std::errc() && stop == end && value > 0 && (share || value == std::floor(value)),
+  check(error == std::errc() && stop == end && value > 0 && value < kMostSamples &&
+            (share || value == std::floor(value)),
         "--validation: expected a number of samples or a share below 1, got '", text, "'");
   const double held = share ? std::round(value * static_cast<double>(samples)) : value;
   check(held >= 1 && held < static_cast<double>(samples), "--validation ", text, ": expected 1 to ",

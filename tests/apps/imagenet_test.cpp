@@ -66,6 +66,16 @@ TEST_F(ImageNet, TrainsOnATreeAndMeasuresAFlatFolder) {
                        "nothing to train on"));
 }
 
+// The broken picture is of the test set, which is not read.
+TEST_F(ImageNet, HoldsTrainingPicturesOutInsteadOfReadingTheTestSet) {
+  write_tree();
+  Args args = train("stop");
+  args.insert(args.end(), {"--validation", "2", "--augment", "crop,flip"});
+  const Json row = json(args)["rows"][0];
+  EXPECT_EQ(row["samples"], 2);
+  EXPECT_EQ(row["measured_on"], "validation");
+}
+
 TEST_F(ImageNet, Usage) {
   EXPECT_TRUE(contains(refused({"train"}), "there is no built-in set"));
   EXPECT_TRUE(contains(refused({"train", "--on-bad-image", "hope"}), "stop or skip"));

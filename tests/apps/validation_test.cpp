@@ -53,8 +53,9 @@ class Validation : public MnistApp {
       const Tensor images = train.images.clone(), labels = train.labels.clone();
       for (std::size_t i = 0; i < held.size(); ++i) {
         const std::int64_t to = held[i], from = held[(i + 1) % held.size()];
-        const auto of = [](const Tensor& t, std::int64_t row) { return t.slice(row, row + 1); };
-        of(train.images, to).copy_from(of(images, from).span<std::uint8_t>());
+        const std::int64_t pixels = train.pixels();
+        std::copy_n(images.span<std::uint8_t>().begin() + from * pixels, pixels,
+                    train.images.span<std::uint8_t>().begin() + to * pixels);
         train.labels.span<std::int32_t>()[static_cast<std::size_t>(to)] =
             9 - labels.span<std::int32_t>()[static_cast<std::size_t>(to)];
       }

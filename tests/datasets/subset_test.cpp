@@ -62,7 +62,7 @@ std::shared_ptr<const Batches> digits(std::int64_t n, std::uint64_t seed = 1) {
 }
 
 TEST(HoldOutTest, DividesEverySampleOnce) {
-  for (const auto [n, held] : {std::pair{2, 1}, {1000, 1}, {1000, 100}, {1000, 999}}) {
+  for (const auto& [n, held] : {std::pair{2, 1}, {1000, 1}, {1000, 100}, {1000, 999}}) {
     const HoldOut parts = hold_out(n, held);
     EXPECT_EQ(parts.held.size(), static_cast<std::size_t>(held));
     EXPECT_TRUE(std::is_sorted(parts.rest.begin(), parts.rest.end()));
