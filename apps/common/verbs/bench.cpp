@@ -72,6 +72,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   Data loaded = data.from == kRandomData
                     ? random_data(network.sample(), benchmark.classes, training.batch)
                     : data.load(network.sample());
+  // Random images are not augmented, so nothing needs to be made ahead beside the steps.
+  if (data.from == kRandomData) recipes.train.augment = "none";
   const Task task = make_task(loaded, network.build(loaded.classes));
   session.open_outputs();
   session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;
