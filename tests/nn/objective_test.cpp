@@ -170,6 +170,56 @@ TEST(Objective, MinNormIsTheShortestCombination) {
   }
 }
 
+// R = 1/2 |w - m|^2 with a trained aim m.
+class Aim final : public Objective {
+ public:
+  explicit Aim(bool automatic) : automatic_(automatic) {}
+  std::string name() const override { return "aim"; }
+  ParameterGroup own_group() const override { return {0.5, 0.25}; }
+  std::optional<WeightTerm> term(Scope& scope, const std::string& name, Value w) const override {
+    const Value m = scope.global_param(name + ".aim", {}, Init::constant(0)), apart = w - m;
+    WeightTerm out{0.5 * ops::sum(ops::square(apart))};
+    if (!automatic_) out.gradient = apart;
+    out.own.emplace_back(m, automatic_ ? Value() : -ops::sum(apart));
+    out.own_scale = 0.125;
+    return out;
+  }
+
+ private:
+  bool automatic_;
+};
+
+// d (c R) / d m times the scale, with the objective's own group; as given or by autodiff.
+TEST(Objective, OwnParametersHearTheCoefficientTimesTheirGradient) {
+  for (const bool automatic : {false, true}) {
+    Graph graph(ops::standard_ops());
+    Scope scope(graph, true);
+    const TensorType type = f32({kSize});
+    const std::vector<ParameterSpec> specs = {{"w", type, Init::constant(0)}};
+    std::vector<Value> gradients = {graph.input("g", type)};
+    std::vector<OwnGradient> own;
+    combine_objectives(scope, {std::make_shared<Aim>(automatic)}, specs, {graph.param("w", type)},
+                       gradients, own);
+    ASSERT_EQ(own.size(), 1u);
+    EXPECT_EQ(own[0].parameter.node->name(), "w.aim");
+    EXPECT_EQ(own[0].group.lr_scale, 0.5);
+    EXPECT_EQ(own[0].group.weight_decay, 0.25);
+    const double c = 0.3, m = 0.4;
+    const auto got = interpret(graph,
+                               {{"w", {type, kWeights[0]}},
+                                {"g", {type, kTask[0]}},
+                                {"w.aim", {f32({}), {m}}},
+                                {"aim.coefficient", {f32({}), {c}}}},
+                               {gradients[0], own[0].gradient});
+    double sum = 0;
+    for (std::size_t j = 0; j < kSize; ++j) {
+      EXPECT_NEAR(got[0].v[j], kTask[0][j] + c * (kWeights[0][j] - m), 1e-9);
+      sum += kWeights[0][j] - m;
+    }
+    EXPECT_NEAR(got[1].v[0], -c * 0.125 * sum, 1e-9);
+  }
+}
+
 TEST(Objective, TheTrainerReportsItsTerms) {
   auto net = std::make_shared<Sequential>(Linear(2, 8), Tanh(), Linear(8, 2));
   TrainerOptions options;
