@@ -38,6 +38,79 @@ double moved(const Trainer& t, const State& before) {
   return std::sqrt(sum);
 }
 
+// Gradients of the loss at `weights`, from a plain step of size 1.
+State gradients_at(const State& weights) {
+  Trainer t = trainer({.momentum = 0, .nesterov = false});
+  set_weights(t, weights);
+  one_step(t, 1);
+  State out;
+  for (const auto& p : t.parameters()) {
+    Tensor g(DType::f32, p.type.shape);
+    for (std::int64_t i = 0; i < g.numel(); ++i) {
+      set_element(g, i, element(weights.get(p.name), i) - element(t.state().get(p.name), i));
+    }
+    out.set(p.name, g);
+  }
+  return out;
+}
+
+// b <- m b + g, w <- w - lr b, or w - lr (g + m b) with Nesterov's momentum; three steps.
+TEST(Sgd, StepsByHand) {
+  const double lr = 0.1, m = 0.8;
+  for (const bool nesterov : {false, true}) {
+    Trainer t = trainer({.momentum = m, .nesterov = nesterov});
+    State buffer;
+    for (int step = 0; step < 3; ++step) {
+      const State before = t.state().clone(), g = gradients_at(before);
+      one_step(t, lr);
+      double most = 0;
+      for (const auto& p : t.parameters()) {
+        if (step == 0) buffer.set(p.name, Tensor(DType::f32, p.type.shape));
+        Tensor b = buffer.get(p.name);
+        for (std::int64_t i = 0; i < b.numel(); ++i) {
+          const double gradient = element(g.get(p.name), i), next = m * element(b, i) + gradient;
+          set_element(b, i, next);
+          const double by = lr * (nesterov ? gradient + m * next : next);
+          most = std::max(most, std::fabs(by));
+          EXPECT_NEAR(element(t.state().get(p.name), i), element(before.get(p.name), i) - by, 2e-6)
+              << p.name << " " << i << ", step " << step;
+        }
+        buffer.set(p.name, b);
+      }
+      EXPECT_GT(most, 1e-3);
+    }
+  }
+}
+
+// (1 - s) of the label's cross-entropy and s of the mean over all classes.
+TEST(LabelSmoothing, IsPartOfTheLoss) {
+  const double share = 0.3;
+  const testing::Spirals data(32);
+  Trainer t = trainer({});
+  for (int i = 0; i < 40; ++i) one_step(t, 0.1);
+  const auto loss = [&](double smoothing) {
+    TrainerOptions options;
+    options.batch = 32;
+    options.label_smoothing = smoothing;
+    Trainer smoothed(testing::network(), {2}, 2, options);
+    set_weights(smoothed, t.state());
+    Position position;
+    return smoothed.train_epoch(data, position, constant(0)).loss;
+  };
+  const Plan plan = compile(inference_graph(t.model(), t.sample()), t.state(), {.batch = 32});
+  Tensor x(DType::f32, {32, 2}), y(DType::s32, {32});
+  data.fill(-1, 0, x, y);
+  const Tensor logits = plan.run({{"x", x}}).at("logits");
+  double all = 0;
+  for (std::int64_t i = 0; i < 32; ++i) {
+    const double a = element(logits, 2 * i), b = element(logits, 2 * i + 1);
+    all += (std::log(std::exp(a) + std::exp(b)) - 0.5 * (a + b)) / 32;
+  }
+  const double hard = loss(0);
+  EXPECT_GT(std::fabs(all - hard), 1e-2);
+  EXPECT_NEAR(loss(share), (1 - share) * hard + share * all, 1e-5);
+}
+
 TEST(ParameterGroups, ScaleTheLearningRate) {
   Trainer plain = trainer({}),
           scaled = trainer({.group = [](const std::string&name) {
