@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
+#include <numbers>
 
 #include "core/autodiff.h"
 #include "core/interpret.h"
@@ -177,6 +177,35 @@ TEST(RepresentativeForward, ByHand) {
   }
 }
 
+// -(2 h / pi)^2 ln cos(pi/2 u), u = min(|w - c| / h, 1 - guard), and 1/2 (w - c)^2 beyond the
+// outermost entries.
+TEST(Mocq, ErrorByHand) {
+  CompressionPlan plan;
+  plan.tensors.push_back({"w", {1, 5}, TensorChoice{CodebookSpec::adaptive(2), 0}, ""});
+  const Doubles w = {-0.9, -0.4, -0.01, 0.3, 1.1}, c = {-0.5, 0.5};
+  const double guard = 0.1, h = 0.5, unit = 2 * h / std::numbers::pi;
+  Graph graph(ops::standard_ops());
+  nn::Scope scope(graph, true);
+  const auto term =
+      PeriodicError(plan, nn::Coefficient{}, guard).term(scope, "w", graph.param("w", f32({1, 5})));
+  const auto out =
+      interpret(graph, {{"w", {f32({1, 5}), w}}, {"w.representatives", {f32({1, 2}), c}}},
+                {term->value, term->gradient});
+  double sum = 0;
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const double apart = w[i] - (w[i] < 0 ? -0.5 : 0.5);
+    if (w[i] < -0.5 || w[i] > 0.5) {
+      sum += 0.5 * apart * apart;
+      EXPECT_NEAR(out[1].v[i], apart, 1e-6) << i;
+      continue;
+    }
+    const double u = std::min(std::fabs(apart) / h, 1 - guard) * std::numbers::pi / 2;
+    sum -= unit * unit * std::log(std::cos(u));
+    EXPECT_NEAR(out[1].v[i], (apart < 0 ? -1 : 1) * unit * std::tan(u), 1e-5) << i;
+  }
+  EXPECT_NEAR(out[0].v[0], sum, 1e-6);
+}
+
 // R of each family on a handful of weights.
 TEST(Qar, ValuesByHand) {
   CompressionPlan plan;
@@ -189,7 +218,8 @@ TEST(Qar, ValuesByHand) {
     const auto term = ClusterRegularizer(family, plan, nn::Coefficient{})
                           .term(scope, "w", graph.param("w", f32({1, 5})));
     EXPECT_EQ(term->own.size(), 1u);
-    EXPECT_EQ(term->own.front().first.node->name(), "w.representatives");
+    for (const auto& [parameter, gradient] : term->own)
+      EXPECT_EQ(parameter.node->name(), "w.representatives");
     EXPECT_DOUBLE_EQ(term->own_scale, 1 / std::sqrt(5.0));
     return interpret(graph,
                      {{"w", {f32({1, 5}), w}},
