@@ -5,8 +5,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <utility>
 
 #include "core/interrupt.h"
+#include "nn/schedule.h"
 
 namespace tessera::nn {
 
@@ -38,6 +40,11 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
     config["decoupled_decay"] = adam.decoupled_decay ? "yes" : "no";
   }
   if (t.bf16) config["compute"] = "bf16";
+  if (const EarlyStopping& e = options.early_stopping; e.validation != nullptr) {
+    config["early_stopping"] =
+        cat(e.metric == EarlyStopping::Metric::loss ? "loss" : "error", " on ",
+            e.validation->name(), ", patience ", e.patience, ", every ", e.every);
+  }
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {
     for (const auto& p : trainer.parameters()) {
@@ -82,6 +89,73 @@ double exact_number(const CheckpointInfo& info, const char* name) {
   return found == info.extra.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
 }
 
+// The best epoch so far and its weights. They live in the trainer's State, so that a checkpoint
+// holds them.
+class BestEpoch {
+ public:
+  BestEpoch(Trainer& trainer, const EarlyStopping& options) : trainer_(trainer), options_(options) {
+    if (!on()) return;
+    check(options.patience >= 1 && options.every >= 1,
+          "early stopping needs a patience and a distance of evaluations of at least 1, got ",
+          options.patience, " and ", options.every);
+  }
+  bool on() const { return options_.validation != nullptr; }
+  // What a fit before this one may have left.
+  void forget() {
+    for (const std::string& name : trainer_.state().names()) {
+      if (name.starts_with(kPrefix)) trainer_.state().erase(name);
+    }
+  }
+  // After an epoch: whether to stop.
+  bool seen(std::int64_t epoch, Observer& observer) {
+    if (!on() || (epoch + 1) % options_.every != 0) return false;
+    const Evaluation now = trainer_.evaluate(*options_.validation);
+    const bool by_loss = options_.metric == EarlyStopping::Metric::loss;
+    // Rounded as it is stored, so that a resumed run decides alike.
+    const auto value = static_cast<float>(by_loss ? now.loss : 1 - now.accuracy);
+    State& state = trainer_.state();
+    const bool better = !state.has(kValue) || value < state.get(kValue).item();
+    if (better) {
+      state.set(kValue, Tensor::scalar(value));
+      state.set(kEpoch, Tensor::from(std::vector<std::int64_t>{epoch}, Shape{1}));
+      for_each(
+          [&](const std::string& name) { state.set(kWeights + name, state.get(name).clone()); });
+    }
+    observer.on_event("validation", {{"epoch", std::to_string(epoch)},
+                                     {"error", number(now.error_percent())},
+                                     {"loss", number(now.loss)},
+                                     {"best_epoch", std::to_string(best_epoch())}});
+    return (epoch - best_epoch()) / options_.every >= options_.patience;
+  }
+  void restore(FitResult& result) {
+    State& state = trainer_.state();
+    if (!on() || !state.has(kValue)) return;
+    result.best_epoch = best_epoch();
+    result.best = state.get(kValue).item();
+    for_each([&](const std::string& name) { state.set(name, state.get(kWeights + name)); });
+    forget();
+  }
+
+ private:
+  static constexpr const char* kPrefix = "early_stopping.";
+  static constexpr const char* kValue = "early_stopping.value";
+  static constexpr const char* kEpoch = "early_stopping.epoch";
+  static inline const std::string kWeights = "early_stopping.of.";
+
+  std::int64_t best_epoch() const {
+    return std::as_const(trainer_).state().get(kEpoch).span<std::int64_t>()[0];
+  }
+  template <class Fn>
+  void for_each(Fn&& fn) {
+    for (const auto* specs : {&trainer_.parameters(), &trainer_.states()}) {
+      for (const auto& p : *specs) fn(p.name);
+    }
+  }
+
+  Trainer& trainer_;
+  const EarlyStopping& options_;
+};
+
 void save(const Trainer& trainer, const FitOptions& options, const Position& position,
           double seconds) {
   CheckpointInfo info;
@@ -113,6 +187,7 @@ bool resume_from(Trainer& trainer, const FitOptions& options, Position& position
 
 FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& options) {
   using Clock = std::chrono::steady_clock;
+  require_schedule(options.lr);
   FitResult result;
   Position& position = result.position;
   if (options.from) {
@@ -120,6 +195,8 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   } else {
     resume_from(trainer, options, position);
   }
+  BestEpoch best(trainer, options.early_stopping);
+  if (position.epoch == 0 && position.step == 0) best.forget();
   Observer none;
   Observer& observer = options.observer ? *options.observer : none;
   observer.on_begin(options.phase, options.epochs, position);
@@ -154,6 +231,10 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
         test = trainer.evaluate(*options.test);
       }
       observer.on_epoch(epoch, report, test ? &*test : nullptr);
+      if (best.seen(epoch, observer) && position.epoch < options.epochs) {
+        result.stopped_early = true;
+        break;
+      }
     }
     const bool stop = interrupted();
     save_when_due(stop);
@@ -163,6 +244,7 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
     }
   }
   result.finished = true;
+  best.restore(result);
   observer.on_end();
   return result;
 }

@@ -20,6 +20,7 @@ class Observer {
   virtual void on_step(const StepReport&) {}
   virtual void on_epoch(std::int64_t /*epoch*/, const EpochReport&, const Evaluation* /*test*/) {}
   // Anything else worth a line: an event's name and its fields, already as text or numbers.
+  // "validation": what early stopping saw; "c_step": see quant::compress.
   virtual void on_event(const std::string& /*event*/,
                         const std::vector<std::pair<std::string, std::string>>& /*fields*/) {}
   virtual void on_end() {}
@@ -52,10 +53,20 @@ class Observers final : public Observer {
   std::vector<Observer*> list_;
 };
 
+// Training ends when a metric on samples that it does not see has not become better for a while,
+// and the weights are then those of the best epoch, as they are when all epochs were run.
+struct EarlyStopping {
+  enum class Metric { error, loss };
+  const BatchSource* validation = nullptr;  // null: no early stopping
+  Metric metric = Metric::error;            // share of wrong labels, or the mean cross-entropy
+  std::int64_t patience = 5;                // evaluations without a better one; at least 1
+  std::int64_t every = 1;                   // epochs between evaluations
+};
+
 struct FitOptions {
   std::string phase = "train";  // for messages, and part of what a resume must agree with
   std::int64_t epochs = 20;
-  std::function<double(double)> lr;
+  std::function<double(double)> lr = nullptr;  // must be given
   // Before an epoch's first update (a whole number), or where a resume enters it.
   std::function<void(double epoch)> before_epoch = nullptr;
   // After every update, which took training from one fractional epoch to the other; the last update
@@ -63,11 +74,12 @@ struct FitOptions {
   std::function<void(double from, double to)> after_update = nullptr;
   const BatchSource* test = nullptr;  // evaluated every `test_every` epochs when given
   std::int64_t test_every = 1;
-  std::filesystem::path checkpoint;  // none when empty
-  double checkpoint_seconds = 20;    // at most this much work is lost
-  bool resume = false;               // go on from the checkpoint when there is one
-  std::optional<Position> from;      // start here instead, with the trainer's state as it is
-  Config config;                     // a resume under another configuration is refused
+  EarlyStopping early_stopping = {};
+  std::filesystem::path checkpoint = {};  // none when empty
+  double checkpoint_seconds = 20;         // at most this much work is lost
+  bool resume = false;                    // go on from the checkpoint when there is one
+  std::optional<Position> from = {};      // start here instead, with the trainer's state as it is
+  Config config = {};                     // a resume under another configuration is refused
   Observer* observer = nullptr;
 };
 
@@ -75,6 +87,11 @@ struct FitResult {
   bool finished = false;  // false: interrupted, and checkpointed when a path was given
   Position position;
   double loss = 0;  // of the last finished epoch
+  // With early stopping: the epoch whose weights the trainer has (from 0), what the metric was
+  // then, and whether training ended before its last epoch.
+  std::int64_t best_epoch = -1;
+  double best = 0;
+  bool stopped_early = false;
 };
 
 // Whether a resume would find a checkpoint; checks that its configuration agrees (throws Error that

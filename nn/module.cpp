@@ -70,14 +70,24 @@ Value Scope::leaf(const std::string& name, const Shape& shape, const Init& init,
   return value;
 }
 
+void Scope::own(const std::string& name) {
+  const auto [at, fresh] = owners_.emplace(name, layer_);
+  check(fresh || tied_ || at->second == layer_, "layers ", at->second, " and ", layer_,
+        " (counted as they are called) are both named '", path_, "' and would share '", name,
+        "'; give one another name, or tie them on purpose with nn::Tied");
+}
+
 Value Scope::param(std::string_view name, const Shape& shape, const Init& init) {
   const std::string full = full_name(name);
+  own(full);
   const Value value = leaf(full, shape, init, true);
   return weight_hook_ && shape.rank() >= 2 ? weight_hook_(*this, full, value) : value;
 }
 
 Value Scope::state(std::string_view name, const Shape& shape, const Init& init) {
-  return leaf(full_name(name), shape, init, false);
+  const std::string full = full_name(name);
+  own(full);
+  return leaf(full, shape, init, false);
 }
 
 Value Scope::global_param(const std::string& name, const Shape& shape, const Init& init) {

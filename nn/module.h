@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -50,6 +51,7 @@ struct ParameterSpec {
   std::string name;
   TensorType type;
   Init init;
+  bool frozen = false;  // a parameter that the trainer leaves as it is
 };
 
 // A batch-norm that was left out because the convolution before it has taken over its scale.
@@ -72,7 +74,7 @@ class Scope {
   Value seed();
   Value step();
 
-  // A trainable parameter "path.name".
+  // A trainable parameter "path.name". Throws Error when another layer has it, unless tied().
   Value param(std::string_view name, const Shape& shape, const Init& init);
   const std::vector<ParameterSpec>& parameters() const { return parameters_; }
   // A state "path.name" that no gradient changes, such as running statistics. In training a module
@@ -101,26 +103,51 @@ class Scope {
   void add_folded(FoldedNorm norm) { folded_.push_back(std::move(norm)); }
   const std::vector<FoldedNorm>& folded() const { return folded_; }
 
-  // Runs fn with `name` appended to the path; "" leaves the path as it is.
+  // Runs fn, a layer, with `name` appended to the path; "" leaves the path as it is.
   template <class Fn>
   auto in(std::string_view name, Fn&& fn) {
-    const std::string saved = path_;
+    const Restore restore(*this);
     path_ = full_name(name);
-    struct Restore {
-      Scope& scope;
-      const std::string& saved;
-      ~Restore() { scope.path_ = saved; }
-    } restore{*this, saved};
+    layer_ = ++layers_;
+    return fn();
+  }
+  // Runs fn, whose layers may have parameters and states that layers before them have, and then
+  // read the same ones.
+  template <class Fn>
+  auto tied(Fn&& fn) {
+    const Restore restore(*this);
+    tied_ = true;
     return fn();
   }
 
  private:
+  // Puts back where the scope stood.
+  class Restore {
+   public:
+    explicit Restore(Scope& scope)
+        : scope_(scope), path_(scope.path_), layer_(scope.layer_), tied_(scope.tied_) {}
+    ~Restore() {
+      scope_.path_ = std::move(path_);
+      scope_.layer_ = layer_;
+      scope_.tied_ = tied_;
+    }
+
+   private:
+    Scope& scope_;
+    std::string path_;
+    int layer_;
+    bool tied_;
+  };
+
   std::string full_name(std::string_view name) const;
+  void own(const std::string& name);
   Value leaf(const std::string& name, const Shape& shape, const Init& init, bool trained);
 
   Graph& graph_;
-  bool training_, folding_ = false;
+  bool training_, folding_ = false, tied_ = false;
   std::string path_;
+  int layer_ = 0, layers_ = 0;         // numbers of calls of in(): where the scope stands, so far
+  std::map<std::string, int> owners_;  // the layer that has a parameter or state
   std::vector<ParameterSpec> parameters_, states_;
   std::vector<FoldedNorm> folded_;
   Hook weight_hook_, input_hook_;
@@ -200,8 +227,22 @@ class Dropout final : public Module {
   double p_;
 };
 
+// A layer that shares the parameters of an earlier one of the same name and path, on purpose:
+//   Sequential().add("fc", Linear(8, 8)).add("act", Tanh()).add("fc", Tied(Linear(8, 8)))
+class Tied final : public Module {
+ public:
+  template <class M>
+  requires(!IsSame<M, Tied>) explicit Tied(M&& module) : module_(share(std::forward<M>(module))) {}
+  Value forward(Scope& scope, Value x) const override {
+    return scope.tied([&] { return module_->forward(scope, x); });
+  }
+
+ private:
+  std::shared_ptr<const Module> module_;
+};
+
 // Modules one after another; names become part of the parameters' paths (default: "0", "1", ...;
-// "" adds nothing to the path).
+// "" adds nothing to the path). Layers with parameters need different names, unless Tied.
 class Sequential final : public Module {
  public:
   Sequential() = default;

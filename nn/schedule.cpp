@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/error.h"
+
 namespace tessera::nn {
 
 Schedule constant(double value) {
@@ -33,6 +35,12 @@ Schedule with_warmup(double warmup, Schedule after) {
   return [=, after = std::move(after)](double epoch) {
     return epoch < warmup ? after(warmup) * (epoch + 1e-9) / warmup : after(epoch);
   };
+}
+
+void require_schedule(const Schedule& lr) {
+  check(static_cast<bool>(lr),
+        "no learning rate was given: set FitOptions::lr, say to nn::constant(0.01) or "
+        "nn::cosine(0.1, 0.001, epochs)");
 }
 
 }  // namespace tessera::nn

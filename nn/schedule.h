@@ -18,4 +18,7 @@ Schedule cosine(double start, double end, double epochs);
 // Linear from 0 over the first `warmup` epochs, then `after`.
 Schedule with_warmup(double warmup, Schedule after);
 
+// Throws Error that says what to set when there is no learning rate.
+void require_schedule(const Schedule& lr);
+
 }  // namespace tessera::nn

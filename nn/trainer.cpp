@@ -7,6 +7,7 @@
 
 #include "core/autodiff.h"
 #include "core/interrupt.h"
+#include "nn/schedule.h"
 #include "ops/op_list.h"
 
 namespace tessera::nn {
@@ -102,6 +103,7 @@ Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t
   check(logits.shape() == Shape({kBatch, classes_}), "the model gives ", logits.type().text(),
         ", expected logits f32[batch,", classes_, "]");
   parameters_ = scope.parameters();
+  for (ParameterSpec& p : parameters_) p.frozen = is_frozen(p.name);
   states_ = scope.states();
   initialize(*state_, parameters_, options_.seed);
   initialize(*state_, states_, options_.seed);
@@ -119,29 +121,27 @@ void Trainer::drop_plans() {
 }
 
 void Trainer::add_objective(std::shared_ptr<const Objective> objective) {
-  for (const auto& other : objectives_) {
+  for (const auto& other : terms_set_.objectives) {
     check(other->name() != objective->name(), "two objectives are named '", other->name(), "'");
   }
   objective->start(*state_, parameters_);
   scalars_.try_emplace(constant_input(objective->name()), 0.0);
-  objectives_.push_back(std::move(objective));
+  terms_set_.objectives.push_back(std::move(objective));
   drop_plans();
 }
 
 void Trainer::set_task_loss(std::shared_ptr<const TaskLoss> loss) {
-  task_loss_ = std::move(loss);
+  terms_set_.task_loss = std::move(loss);
   drop_plans();
 }
 
-void Trainer::set_weight_transform(std::shared_ptr<const WeightTransform> transform) {
-  transform_ = std::move(transform);
+void Trainer::add_weight_transform(std::shared_ptr<const WeightTransform> transform) {
+  terms_set_.transforms.push_back(std::move(transform));
   drop_plans();
 }
 
-void Trainer::clear_objectives() {
-  objectives_.clear();
-  task_loss_ = nullptr;
-  transform_ = nullptr;
+void Trainer::set_terms(StepTerms terms) {
+  terms_set_ = std::move(terms);
   drop_plans();
 }
 
@@ -156,7 +156,7 @@ void Trainer::set_scalars(const Plan& plan, RunContext& context) const {
 }
 
 void Trainer::reset_objectives() {
-  if (!train_graph_ && !objectives_.empty()) build();
+  if (!train_graph_ && !terms_set_.objectives.empty()) build();
   for (const auto& p : own_states_) {
     state_->set(p.name, p.init(p.type.shape, options_.seed, p.name));
   }
@@ -164,7 +164,7 @@ void Trainer::reset_objectives() {
 
 void Trainer::reset_optimizer() {
   // What objectives, transforms and losses train is known once the step is built.
-  if (!train_graph_ && (transform_ || task_loss_ || !objectives_.empty())) build();
+  if (!train_graph_ && !terms_set_.empty()) build();
   const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
   for (const auto* specs : {&parameters_, &own_}) {
     for (const auto& p : *specs) {
@@ -225,11 +225,17 @@ std::string term_output(const TermNodes& term, const char* what) {
 void Trainer::build() {
   Graph graph(ops::standard_ops());
   Scope scope(graph, /*training=*/true);
-  if (transform_) {
-    scope.set_weight_hook([this](Scope& s, const std::string& name, Value weight) {
-      return transform_->apply(s, name, weight);
-    });
-  }
+  std::map<std::string, ParameterGroup> made_by_transforms;
+  scope.set_weight_hook([&](Scope& s, const std::string& name, Value weight) {
+    const auto& transforms = terms_set_.transforms;
+    for (auto t = transforms.rbegin(); t != transforms.rend(); ++t) {
+      const std::size_t before = s.parameters().size();
+      weight = (*t)->apply(s, name, weight);
+      for (std::size_t i = before; i < s.parameters().size(); ++i)
+        made_by_transforms.emplace(s.parameters()[i].name, (*t)->own_group());
+    }
+    return weight;
+  });
   StepBuilder step{graph,
                    scope,
                    *model_,
@@ -240,8 +246,9 @@ void Trainer::build() {
   step.logits = model_->forward(scope, step.x);
   scope.set_weight_hook(nullptr);
   const Value loss =
-      task_loss_ ? task_loss_->loss(step)
-                 : ops::mean(ops::cross_entropy(step.logits, step.y, options_.label_smoothing));
+      terms_set_.task_loss
+          ? terms_set_.task_loss->loss(step)
+          : ops::mean(ops::cross_entropy(step.logits, step.y, options_.label_smoothing));
   graph.set_output("loss", loss);
 
   // The model's own parameters in its order, then what the transform added.
@@ -264,7 +271,8 @@ void Trainer::build() {
     if (is_models(p.name)) continue;
     specs.push_back(p);
     weights.push_back(graph.param(p.name, p.type));
-    groups.push_back(transform_ ? transform_->own_group() : ParameterGroup{1, 0.0});
+    const auto made = made_by_transforms.find(p.name);
+    groups.push_back(made == made_by_transforms.end() ? ParameterGroup{1, 0.0} : made->second);
   }
   std::vector<Value> gradients = grad(loss, weights);
   const double limit = options_.optimizer.clip_norm;
@@ -280,8 +288,8 @@ void Trainer::build() {
                                                specs.begin() + static_cast<std::ptrdiff_t>(models));
   const std::vector<Value> model_weights(weights.begin(),
                                          weights.begin() + static_cast<std::ptrdiff_t>(models));
-  for (const TermNodes& term :
-       combine_objectives(scope, objectives_, model_specs, model_weights, gradients, own)) {
+  for (const TermNodes& term : combine_objectives(scope, terms_set_.objectives, model_specs,
+                                                  model_weights, gradients, own)) {
     terms_.emplace_back(term.objective, term.weight);
     // Scalars that exist anyway.
     graph.set_output(term_output(term, "coefficient"), term.coefficient);
@@ -304,6 +312,7 @@ void Trainer::build() {
       known->gradient = known->gradient + o.gradient;
     }
   }
+  check(!trained.empty(), "nothing to train: TrainerOptions::frozen holds for every parameter");
   for (Trained& t : trained) {
     if (!t.group.weight_decay) t.group.weight_decay = 0.0;
   }
@@ -333,7 +342,7 @@ std::vector<TermReport> Trainer::terms() {
   if (!values_) {
     Graph graph(ops::standard_ops());
     Scope scope(graph);
-    for (const auto& objective : objectives_) {
+    for (const auto& objective : terms_set_.objectives) {
       for (const auto& p : parameters_) {
         if (is_frozen(p.name)) continue;
         const auto term = objective->term(scope, p.name, graph.param(p.name, p.type));
@@ -399,6 +408,7 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
   EpochReport report;
   report.steps = steps_per_epoch(data);
   check(data.samples() > 0, data.name(), " has no samples");
+  require_schedule(lr);
   while (position.step < report.steps) {
     const std::int64_t first = position.step * options_.batch;
     const std::int64_t n = std::min(options_.batch, data.samples() - first);

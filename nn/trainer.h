@@ -42,7 +42,8 @@ struct TrainerOptions {
   double label_smoothing = 0;
   std::uint64_t seed = 1;
   bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
-  // Parameters that are not trained ("fc1.weight"); their gradients are not computed.
+  // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan
+  // of compression leaves them as they are (Policy::frozen).
   std::function<bool(const std::string&)> frozen = nullptr;
 };
 
@@ -74,6 +75,14 @@ struct EpochReport {
   std::int64_t steps = 0;
 };
 
+// What a training step is made of besides the network.
+struct StepTerms {
+  std::vector<std::shared_ptr<const Objective>> objectives = {};
+  std::shared_ptr<const TaskLoss> task_loss = nullptr;  // null: the mean cross-entropy
+  std::vector<std::shared_ptr<const WeightTransform>> transforms = {};
+  bool empty() const { return objectives.empty() && !task_loss && transforms.empty(); }
+};
+
 // One objective on one weight, as numbers; NaN where there is none.
 struct TermReport {
   std::string objective, weight;
@@ -99,11 +108,15 @@ class Trainer {
 
   // What is minimised besides the task's loss, instead of it, and with what in place of the
   // weights. The next step compiles anew; parameters and states that these add start at their
-  // initial values unless the state has them already. clear_objectives() drops all three.
+  // initial values unless the state has them already. Of several transforms the one added last is
+  // next to the weight, the others work on what it gives. clear_objectives() drops all of it.
   void add_objective(std::shared_ptr<const Objective> objective);
   void set_task_loss(std::shared_ptr<const TaskLoss> loss);
-  void set_weight_transform(std::shared_ptr<const WeightTransform> transform);
-  void clear_objectives();
+  void add_weight_transform(std::shared_ptr<const WeightTransform> transform);
+  void clear_objectives() { set_terms({}); }
+  // All of it at once: whoever adds for a while puts back what was there before.
+  const StepTerms& terms_set() const { return terms_set_; }
+  void set_terms(StepTerms terms);
   // A scalar input of the training graph, such as an objective's weight.
   void set(const std::string& input, double value);
   // Momentum (and Adam's moments) back to zero.
@@ -112,8 +125,8 @@ class Trainer {
   void reset_objectives();
 
   // Trains from `position` to the end of its epoch; the learning rate may change by the step
-  // (`lr(epoch + fraction)`). Stops after the current step when interrupted() is set.
-  // `on_step` may be null.
+  // (`lr(epoch + fraction)`; null is an Error). Stops after the current step when interrupted() is
+  // set. `on_step` may be null.
   EpochReport train_epoch(const BatchSource& data, Position& position,
                           const std::function<double(double)>& lr,
                           const std::function<void(const StepReport&)>& on_step = nullptr);
@@ -146,9 +159,7 @@ class Trainer {
   TrainerOptions options_;
   std::unique_ptr<State> state_ = std::make_unique<State>();  // contexts point to it
   std::vector<ParameterSpec> parameters_, states_;
-  std::vector<std::shared_ptr<const Objective>> objectives_;
-  std::shared_ptr<const TaskLoss> task_loss_;
-  std::shared_ptr<const WeightTransform> transform_;
+  StepTerms terms_set_;
   std::vector<ParameterSpec> own_, own_states_;             // of these, once built
   std::vector<std::pair<std::string, std::string>> terms_;  // (objective, weight), once built
   std::shared_ptr<Values> values_;                          // plan of the terms' values

@@ -14,6 +14,19 @@ std::string number(double value) {
   return out.str();
 }
 
+// Puts back what the trainer minimised before: a method takes only its own away.
+class WhileItRuns {
+ public:
+  explicit WhileItRuns(nn::Trainer& trainer) : trainer_(trainer), terms_(trainer.terms_set()) {}
+  ~WhileItRuns() { trainer_.set_terms(std::move(terms_)); }
+  WhileItRuns(const WhileItRuns&) = delete;
+  WhileItRuns& operator=(const WhileItRuns&) = delete;
+
+ private:
+  nn::Trainer& trainer_;
+  nn::StepTerms terms_;
+};
+
 }  // namespace
 
 CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const CompressionPlan& plan,
@@ -59,13 +72,12 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
 
   nn::Position position;
   const bool resuming = nn::resume_from(trainer, fit, position);
-  trainer.clear_objectives();
+  const WhileItRuns given(trainer);
   method.set_data(data);
   const CStepReport first = method.begin(trainer, plan, resuming);
   if (!resuming) report(first);
   fit.from = position;
   result.finished = nn::fit(trainer, data, fit).finished;
-  trainer.clear_objectives();
   result.codebooks = method.codebooks(trainer);
   result.seconds = position.seconds +
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

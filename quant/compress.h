@@ -29,8 +29,10 @@ struct CompressResult {
 };
 
 // Starts from the trainer's current weights (the reference) and leaves the trainer at the method's
-// final weights. Every C step is reported as an event "c_step" with ||w - Delta||/||w||, mu and the
-// share of indices that changed, for each tensor and all together.
+// final weights. The task loss, objectives and weight transforms that the trainer has stay in force
+// beside what the method adds, and remain alone afterwards. Every C step is reported as an event
+// "c_step" with ||w - Delta||/||w||, mu and the share of indices that changed, for each tensor and
+// all together.
 CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const CompressionPlan& plan,
                         Method& method, const CompressOptions& options = {});
 

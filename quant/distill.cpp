@@ -47,6 +47,10 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
                               ? remembered(step, labels, samples_, classes_)
                               : teacher_prediction(step);
   const Value alpha = step.graph.input(kAlpha, f32({}));
+  if (task_) {
+    const Value known = ops::soft_cross_entropy(step.logits, ops::detach(predicted));
+    return (1.0 - alpha) * task_->loss(step) + alpha * ops::mean(known);
+  }
   const double smoothing = step.label_smoothing;
   const Value hard =
       smoothing > 0 ? labels * (1 - smoothing) + smoothing / static_cast<double>(classes_) : labels;
@@ -63,8 +67,8 @@ void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {
 
 void Distiller::attach(nn::Trainer& trainer, std::int64_t samples) const {
   if (active()) {
-    trainer.set_task_loss(
-        std::make_shared<SelfDistillation>(options_.kind, samples, trainer.classes()));
+    trainer.set_task_loss(std::make_shared<SelfDistillation>(
+        options_.kind, samples, trainer.classes(), trainer.terms_set().task_loss));
   }
 }
 

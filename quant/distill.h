@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "nn/trainer.h"
 
@@ -31,13 +33,17 @@ struct DistillOptions {
 //     form.
 class SelfDistillation final : public nn::TaskLoss {
  public:
-  SelfDistillation(DistillOptions::Kind kind, std::int64_t samples, std::int64_t classes)
-      : kind_(kind), samples_(samples), classes_(classes) {}
+  // With a `task` loss, that stands in place of the labels' part:
+  //   loss = (1 - alpha) task + alpha mean of -sum p log softmax(logits)
+  SelfDistillation(DistillOptions::Kind kind, std::int64_t samples, std::int64_t classes,
+                   std::shared_ptr<const nn::TaskLoss> task = nullptr)
+      : kind_(kind), samples_(samples), classes_(classes), task_(std::move(task)) {}
   Value loss(nn::StepBuilder& step) const override;
 
  private:
   DistillOptions::Kind kind_;
   std::int64_t samples_, classes_;
+  std::shared_ptr<const nn::TaskLoss> task_;
 };
 
 // What a method does around it.
@@ -47,6 +53,7 @@ class Distiller {
   bool active() const { return options_.kind != DistillOptions::Kind::none; }
   // The memory, empty, or the teacher as the network is now.
   void prepare(nn::Trainer& trainer, std::int64_t samples) const;
+  // Around the task loss that the trainer has.
   void attach(nn::Trainer& trainer, std::int64_t samples) const;
   // alpha of an epoch.
   void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const;

@@ -83,7 +83,7 @@ void Mocq::attach(nn::Trainer& trainer) {
   nn::Coefficient coefficient;
   coefficient.kind = nn::Coefficient::Kind::dynamic;
   trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
-  trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
+  trainer.add_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
 
 void Mocq::require(const CompressionPlan& plan) const {

@@ -43,6 +43,10 @@ bool is_weight(const nn::ParameterSpec& p) {
 // What the policy says of a weight that no rule names, and why if it is not the default.
 void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, bool first,
             bool last) {
+  if (p.frozen && !policy.frozen) {
+    item.reason = "frozen";
+    return;
+  }
   item.choice = policy.weights;
   item.source = TensorPlan::Source::weights;
   const Shape& shape = p.type.shape;
@@ -185,7 +189,11 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   for (std::size_t r = 0; r < patterns.size(); ++r) {
     check(hits[r] > 0, "policy rule '", policy.rules[r].pattern, "' matches no parameter");
   }
-  check(any, "nothing to compress: every parameter is skipped");
+  check(any, "nothing to compress: every parameter is skipped",
+        std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                    [](const TensorPlan& item) { return item.reason == "frozen"; })
+            ? " or frozen (Policy::frozen)"
+            : "");
   for (const std::string& pattern : policy.shared) share(plan, pattern);
   for (const TensorPlan& item : plan.tensors) {
     if (item.choice && item.shares.empty()) check_size(item);

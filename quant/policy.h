@@ -39,6 +39,9 @@ struct Policy {
   // Depthwise filters differ most between channels: one codebook for as few rows as hold two
   // weights an entry. Depthwise is a weight [n, 1, kh, kw] that is not the model's first.
   bool depthwise_per_channel = false;
+  // Frozen weights (TrainerOptions::frozen) stay dense; true compresses them like the others. A
+  // rule that names one decides for itself.
+  bool frozen = false;
 
   // Turns on "all" (nothing more), "first-last-8" or "depthwise-per-channel". Throws Error.
   void use(std::string_view preset);

@@ -111,7 +111,7 @@ void Qar::attach(nn::Trainer& trainer) {
   coefficient.kind = nn::Coefficient::Kind::dynamic;
   trainer.add_objective(std::make_shared<ClusterRegularizer>(options_.family, plan(), coefficient,
                                                              options_.temperature));
-  trainer.set_weight_transform(std::make_shared<RepresentativeForward>(plan()));
+  trainer.add_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
 
 void Qar::require(const CompressionPlan& plan) const {

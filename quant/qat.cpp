@@ -68,7 +68,7 @@ void Qat::prepare(nn::Trainer& trainer, const Codebooks& direct) {
 }
 
 void Qat::attach(nn::Trainer& trainer) {
-  trainer.set_weight_transform(std::make_shared<Transform>(rule_, plan()));
+  trainer.add_weight_transform(std::make_shared<Transform>(rule_, plan()));
 }
 
 void Qat::set_scalars(nn::Trainer& trainer, double progress) {

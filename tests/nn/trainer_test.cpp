@@ -6,11 +6,16 @@
 #include <unistd.h>
 #include <cmath>
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <sstream>
 
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "nn/fit.h"
+#include "nn/norm.h"
+#include "nn/progress.h"
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
@@ -21,6 +26,15 @@ namespace {
 
 using testing::network;
 using testing::Spirals;
+
+std::string error_of(const std::function<void()>& fn) {
+  try {
+    fn();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
 
 Trainer trainer(double dropout = 0, OptimizerOptions::Kind kind = OptimizerOptions::Kind::sgd) {
   TrainerOptions options;
@@ -66,6 +80,200 @@ TEST(Modules, InitialValuesDependOnSeedAndNameOnly) {
   float most = 0;
   for (const float v : he.span<float>()) most = std::max(most, std::abs(v));
   EXPECT_NEAR(most, std::sqrt(6.0 / 400), 1e-3);
+}
+
+TEST(Modules, LayersOfOneNameAreAnErrorUnlessTied) {
+  const auto net = [](bool tied) {
+    auto out = std::make_shared<Sequential>();
+    out->add("in", Linear(2, 8)).add("fc", Linear(8, 8)).add("act", Tanh()).add("act", ReLU());
+    if (tied) {
+      out->add("fc", Tied(Linear(8, 8)));
+    } else {
+      out->add("fc", Linear(8, 8));
+    }
+    out->add("out", Linear(8, 2));
+    return out;
+  };
+  EXPECT_EQ(error_of([&] { Trainer(net(false), {2}, 2); }),
+            "layers 2 and 5 (counted as they are called) are both named 'fc' and would share "
+            "'fc.weight'; give one another name, or tie them on purpose with nn::Tied");
+  Trainer t(net(true), {2}, 2);
+  EXPECT_EQ(t.parameters().size(), 6u);  // of three layers
+  Position position;
+  EXPECT_TRUE(std::isfinite(t.train_epoch(Spirals(50), position, constant(0.1)).loss));
+  // Of states too, and at any depth.
+  auto norms = std::make_shared<Sequential>();
+  norms->add("in", Linear(2, 8));
+  norms->add("a", Sequential().add("n", BatchNorm2d(8)));
+  norms->add("a", Sequential().add("n", BatchNorm2d(8))).add("out", Linear(8, 2));
+  EXPECT_NE(error_of([&] { Trainer(norms, {2}, 2); }).find("'a.n' and would share 'a.n.weight'"),
+            std::string::npos);
+}
+
+TEST(Trainer, SaysWhatIsMissingToTrain) {
+  Trainer t = trainer();
+  const std::string missing =
+      "no learning rate was given: set FitOptions::lr, say to nn::constant(0.01) or "
+      "nn::cosine(0.1, 0.001, epochs)";
+  EXPECT_EQ(error_of([&] { fit(t, Spirals(50), {.epochs = 1}); }), missing);
+  Position position;
+  EXPECT_EQ(error_of([&] { t.train_epoch(Spirals(50), position, nullptr); }), missing);
+  TrainerOptions options;
+  options.frozen = [](const std::string&) { return true; };
+  Trainer frozen(network(), {2}, 2, options);
+  EXPECT_EQ(error_of([&] { fit(frozen, Spirals(50), {.epochs = 1, .lr = constant(0.1)}); }),
+            "nothing to train: TrainerOptions::frozen holds for every parameter");
+}
+
+// As many samples as spirals has, with random labels: what is learned elsewhere does not help.
+class Restless final : public BatchSource {
+ public:
+  std::string name() const override { return "restless"; }
+  std::int64_t samples() const override { return 64; }
+  std::int64_t classes() const override { return 2; }
+  Shape sample_shape() const override { return {2}; }
+  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
+    Spirals(64).fill(-1, first, x, y);
+    for (std::int64_t i = 0; i < y.numel(); ++i) {
+      y.span<std::int32_t>()[static_cast<std::size_t>(i)] =
+          static_cast<std::int32_t>(Rng(5, static_cast<std::uint64_t>(first + i)).below(2));
+    }
+  }
+};
+
+TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
+  const Restless validation;
+  FitOptions options{.epochs = 60, .lr = constant(0.1)};
+  options.early_stopping = {
+      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
+  struct Seen final : Observer {
+    std::vector<double> losses;
+    void on_event(const std::string& event,
+                  const std::vector<std::pair<std::string, std::string>>& fields) override {
+      if (event == "validation") losses.push_back(std::stod(fields[2].second));
+    }
+  } seen;
+  options.observer = &seen;
+  Trainer t = trainer();
+  const FitResult result = fit(t, Spirals(200), options);
+  ASSERT_TRUE(result.finished);
+  ASSERT_TRUE(result.stopped_early);
+  const auto best = std::min_element(seen.losses.begin(), seen.losses.end());
+  EXPECT_EQ(result.best_epoch, best - seen.losses.begin());
+  EXPECT_EQ(std::ssize(seen.losses), result.best_epoch + 1 + 3);
+  EXPECT_NEAR(result.best, *best, 1e-4);
+  EXPECT_NEAR(t.evaluate(validation).loss, result.best, 1e-6);
+  for (const std::string& name : t.state().names())
+    EXPECT_FALSE(name.starts_with("early_stopping"));
+  // The same weights as a training that ends there.
+  Trainer plain = trainer();
+  fit(plain, Spirals(200), {.epochs = result.best_epoch + 1, .lr = constant(0.1)});
+  for (const auto& p : t.parameters())
+    EXPECT_TRUE(equal_bits(t.state().get(p.name), plain.state().get(p.name))) << p.name;
+
+  options.early_stopping.patience = 0;
+  EXPECT_NE(error_of([&] { fit(t, Spirals(200), options); }).find("patience"), std::string::npos);
+}
+
+TEST(EarlyStopping, AResumedRunRemembersItsBestEpoch) {
+  const Restless validation;
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("tessera_early_stopping_" + std::to_string(::getpid()));
+  FitOptions options{.epochs = 60, .lr = constant(0.1)};
+  options.early_stopping = {
+      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
+  Trainer whole = trainer();
+  const FitResult expected = fit(whole, Spirals(200), options);
+  options.checkpoint = path;
+  options.resume = true;
+  struct Stop final : Observer {
+    std::int64_t at;
+    explicit Stop(std::int64_t epoch) : at(epoch) {}
+    void on_step(const StepReport& r) override {
+      if (r.epoch == at && r.step == 2) set_interrupted(true);
+    }
+  } stop(expected.best_epoch + 2);
+  options.observer = &stop;
+  Trainer first = trainer();
+  EXPECT_FALSE(fit(first, Spirals(200), options).finished);
+  set_interrupted(false);
+  options.observer = nullptr;
+  Trainer second = trainer();
+  const FitResult result = fit(second, Spirals(200), options);
+  EXPECT_TRUE(result.stopped_early);
+  EXPECT_EQ(result.best_epoch, expected.best_epoch);
+  for (const auto& p : whole.parameters())
+    EXPECT_TRUE(equal_bits(whole.state().get(p.name), second.state().get(p.name))) << p.name;
+  std::filesystem::remove(path);
+}
+
+TEST(Progress, TellsOfEpochsAndEvents) {
+  std::ostringstream all, last;
+  const Spirals data(64);
+  FitOptions options{.epochs = 3, .lr = constant(0.1), .test = &data};
+  options.early_stopping = {.validation = &data, .patience = 3, .every = 2};
+  Progress progress(all), seldom(last, 1e6);
+  Observers both;
+  both.add(&progress);
+  both.add(&seldom);
+  options.observer = &both;
+  Trainer t = trainer();
+  fit(t, data, options);
+  const auto count = [](const std::string& text, const std::string& part) {
+    int n = 0;
+    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
+    return n;
+  };
+  EXPECT_EQ(count(all.str(), "train: epoch "), 3) << all.str();
+  EXPECT_EQ(count(all.str(), "test error "), 3);
+  EXPECT_EQ(count(all.str(), "train: validation epoch 1, error "), 1);
+  EXPECT_EQ(count(last.str(), "train: epoch "), 2) << last.str();  // the first and the last
+}
+
+// w + 1, and w times a learnable factor.
+class PlusOne final : public WeightTransform {
+ public:
+  Value apply(Scope&, const std::string&, Value w) const override { return w + 1.0; }
+};
+class Times final : public WeightTransform {
+ public:
+  Value apply(Scope& scope, const std::string& name, Value w) const override {
+    return w * scope.global_param(name + ".factor", {}, Init::constant(2));
+  }
+  ParameterGroup own_group() const override { return {0, 0.0}; }  // stays where it is
+};
+
+TEST(Trainer, TheTransformAddedLastIsNextToTheWeight) {
+  const auto graph_of = [](bool plus_first) {
+    Trainer t(std::make_shared<Sequential>(Sequential().add("fc", Linear(2, 2))), {2}, 2);
+    const auto plus = std::make_shared<PlusOne>();
+    const auto times = std::make_shared<Times>();
+    if (plus_first) t.add_weight_transform(plus);
+    t.add_weight_transform(times);
+    if (!plus_first) t.add_weight_transform(plus);
+    Position position;
+    t.train_epoch(Spirals(200), position, constant(0.1));
+    EXPECT_EQ(t.state().get("fc.weight.factor").item(), 2);  // its own group holds
+    const StepTerms before = t.terms_set();
+    EXPECT_EQ(before.transforms.size(), 2u);
+    t.clear_objectives();
+    EXPECT_TRUE(t.terms_set().empty());
+    t.set_terms(before);
+    EXPECT_EQ(t.terms_set().transforms.size(), 2u);
+    return clone(t.train_graph());
+  };
+  // The weight is the operand of the transform that was added last.
+  const auto reader = [](const Graph& graph) {
+    std::vector<std::string_view> out;
+    for (const Node& node : graph.nodes()) {
+      for (const Value v : node.inputs()) {
+        if (v && v.node->name() == "fc.weight" && out.empty()) out.push_back(node.op().name);
+      }
+    }
+    return out;
+  };
+  EXPECT_EQ(reader(graph_of(true)), std::vector<std::string_view>{"mul"});
+  EXPECT_EQ(reader(graph_of(false)), std::vector<std::string_view>{"add"});
 }
 
 TEST(Modules, MistakesNameTheLayer) {
