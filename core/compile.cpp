@@ -8,6 +8,7 @@
 #include "core/passes/passes.h"
 #include "core/plan_data.h"
 #include "core/select.h"
+#include "core/threads.h"
 #include "core/verify.h"
 
 namespace tessera {
@@ -358,25 +359,64 @@ class Builder {
   std::vector<PendingCopy> output_copies_, update_copies_;
 };
 
-std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& options) {
-  PassContext passes;
-  Graph bound = specialize(graph, options.batch);
-  if (kDebug) verify(bound, Level::bound, "specialize");
-  bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
-  SelectOptions select{options.features.value_or(active_features()),
-                       options.threads > 0 ? options.threads : num_threads(), options.packed_only,
+// Flops and bytes of a run: what a thread does in about 10 ps each.
+double work_of(const PlanData& plan) {
+  double work = 0;
+  for (const StepInfo& step : plan.info) {
+    if (!step.prologue) work += step.flops + static_cast<double>(step.bytes);
+  }
+  return work;
+}
+
+// A run of less work than this, some 40 us, is on one thread: waking others costs several us a step
+// where the machine is busy, and gains little where it is not.
+constexpr double kSmallWork = 4e6;
+
+// A bound from below, before kernels are chosen: values that are written once.
+double least_work(const Graph& bound) {
+  double bytes = 0;
+  const std::vector<bool> live = live_nodes(bound);
+  for (const Node& node : bound.nodes()) {
+    if (!live[static_cast<std::size_t>(node.id())] || node.op().has(kLeaf)) continue;
+    if (node.op().has(kView) || node.op().has(kStorage)) continue;
+    for (const TensorType& type : node.types()) {
+      bytes += static_cast<double>(type.shape.numel()) * static_cast<double>(size_of(type.dtype));
+    }
+  }
+  return bytes;
+}
+
+std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& options,
+                                    int threads) {
+  const ThreadScope scope(threads);  // kernels may be made for it
+  SelectOptions select{options.features.value_or(active_features()), threads, options.packed_only,
                        options.bf16};
   Selection selection = select_kernels(bound, select);
   if (kDebug || check_requested("verify")) verify(selection.graph, Level::selected, "select");
   dump_after("select", selection.graph);
-  auto plan = std::make_shared<PlanData>(Graph(graph.ops()));
+  auto plan = std::make_shared<PlanData>(Graph(bound.ops()));
   // The graph moves into the plan: its nodes keep their addresses.
   plan->graph = std::move(selection.graph);
   plan->options = options;
+  plan->options.threads = threads;
   plan->options.check_nan = options.check_nan || check_requested("nan");
   plan->decoded = std::move(selection.decoded);
   Builder(*plan, selection.kernels).run();
   return plan;
+}
+
+std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& options) {
+  check(options.threads >= 0 && options.threads <= kMaxThreads,
+        "CompileOptions::threads must be 0 to ", kMaxThreads, ", got ", options.threads);
+  PassContext passes;
+  Graph bound = specialize(graph, options.batch);
+  if (kDebug) verify(bound, Level::bound, "specialize");
+  bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
+  const int most = options.threads > 0 ? options.threads : num_threads();
+  if (options.threads == 0 && most > 1 && least_work(bound) < kSmallWork) {
+    if (auto plan = build_for(bound, options, 1); work_of(*plan) < kSmallWork) return plan;
+  }
+  return build_for(bound, options, most);
 }
 
 }  // namespace

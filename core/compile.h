@@ -20,7 +20,9 @@ namespace tessera {
 
 struct CompileOptions {
   std::int64_t batch = 1;                    // binds the batch symbol
-  int threads = 0;                           // 0: num_threads()
+  // Of every part of a run. 0: num_threads(), or one where the work of a run is too small to gain
+  // from more (Plan::threads).
+  int threads = 0;
   std::optional<CpuFeatures> features = {};  // default: active_features()
   bool packed_only = false;  // a whole-tensor decode of codebook storage is an error
   // Convolutions round their operands to bf16 where the machine multiplies it (AVX512-BF16) and sum
@@ -67,6 +69,7 @@ class Plan {
   bool has_output(std::string_view name) const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
+  int threads() const;  // that a run uses at most
   const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each
   std::string text() const;                         // table of the steps
   const PlanData& data() const { return *data_; }

@@ -6,16 +6,12 @@
 #include <exception>
 #include <limits>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <vector>
 
 #include "core/error.h"
-
-#if defined(TESSERA_STD_THREADS)
-#include <condition_variable>
-#include <vector>
-#else
-#include <omp.h>
-#endif
+#include "core/threads.h"
 
 namespace tessera {
 namespace {
@@ -28,12 +24,7 @@ int initial_threads() {
           " is not a number from 1 to ", kMaxThreads);
     return static_cast<int>(n);
   }
-#if defined(TESSERA_STD_THREADS)
-  const int n = static_cast<int>(std::thread::hardware_concurrency());
-#else
-  const int n = omp_get_max_threads();
-#endif
-  return std::clamp(n, 1, kMaxThreads);
+  return std::clamp(detail::machine_threads(), 1, kMaxThreads);
 }
 
 std::atomic<int>& thread_count() {
@@ -74,102 +65,115 @@ void run_range(int64_t begin, int64_t end, detail::PartFunction function, void* 
   }
 }
 
-#if defined(TESSERA_STD_THREADS)
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
 
-// Workers wait for a job number; worker w runs the ranges w+1, the caller runs range 0. One job at
-// a time: a caller that finds the pool busy runs its parts itself.
-class Pool {
+// A job is cut into one range of its parts for each thread; the caller and the workers claim ranges
+// until none is left. So a caller whose workers are slow to come, on a busy machine, does their
+// share itself: a job never takes longer than it would on one thread and a wake-up.
+//
+// Waiting spins for some microseconds, then sleeps: enough that the steps of a plan, which follow
+// each other closely, find the workers awake; too short to keep a core from those who need it.
+class Team {
  public:
-  ~Pool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_all();
+  ~Team() {
+    stop_ = true;
+    ++job_;
+    job_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
 
+  // False when another thread has a job here.
   bool run(int64_t parts, int threads, detail::PartFunction function, void* context,
            FirstError& error) {
     const std::unique_lock busy(busy_, std::try_to_lock);
     if (!busy.owns_lock()) return false;
-    {
-      const std::lock_guard lock(mutex_);
-      while (static_cast<int>(workers_.size()) < threads - 1)
-        workers_.emplace_back(
-            [this, w = static_cast<int>(workers_.size()) + 1, seen = job_] { work(w, seen); });
-      job_parts_ = parts;
-      job_threads_ = threads;
-      job_function_ = function;
-      job_context_ = context;
-      job_error_ = &error;
-      pending_ = threads - 1;
-      ++job_;
-    }
-    wake_.notify_all();
+    hire(threads - 1);
+    parts_ = parts;
+    function_ = function;
+    context_ = context;
+    error_ = &error;
+    done_.store(0, std::memory_order_relaxed);
+    const auto count = static_cast<std::uint64_t>(threads);
+    const std::uint64_t last = ticket_.load(std::memory_order_relaxed);
+    ticket_.store(((last >> 32) + 1) << 32 | count << 16, std::memory_order_release);
+    ++job_;
+    job_.notify_all();
     {
       const SerialScope inside;
-      run_range(0, parts / threads, function, context, error);
+      claim();
     }
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return pending_ == 0; });
+    for (int now; (now = done_.load(std::memory_order_acquire)) != threads;) wait(done_, now);
     return true;
   }
 
  private:
-  void work(int w, int64_t seen) {
-    const SerialScope inside;
-    std::unique_lock lock(mutex_);
-    while (true) {
-      wake_.wait(lock, [&] { return stop_ || job_ != seen; });
-      if (stop_) return;
-      seen = job_;
-      if (w >= job_threads_) continue;
-      const int64_t begin = job_parts_ * w / job_threads_;
-      const int64_t end = job_parts_ * (w + 1) / job_threads_;
-      const auto function = job_function_;
-      void* context = job_context_;
-      FirstError& error = *job_error_;
-      lock.unlock();
-      run_range(begin, end, function, context, error);
-      lock.lock();
-      if (--pending_ == 0) done_.notify_one();
+  void hire(int workers) {
+    try {
+      while (static_cast<int>(workers_.size()) < workers)
+        workers_.emplace_back([this, seen = job_.load()] { work(seen); });
+    } catch (const std::system_error&) {
+      // Fewer than wanted: the others do their share.
     }
   }
 
+  void work(int seen) {
+    const SerialScope inside;
+    detail::bind_openmp(1);
+    while (true) {
+      wait(job_, seen);
+      if (stop_) return;
+      seen = job_.load(std::memory_order_acquire);
+      claim();
+    }
+  }
+
+  // Until `value` is not `old` any more.
+  void wait(const std::atomic<int>& value, int old) const {
+    for (int i = 0; i < spins_; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      relax();
+    }
+    value.wait(old, std::memory_order_acquire);
+  }
+
+  void claim() {
+    std::uint64_t now = ticket_.load(std::memory_order_acquire);
+    while (true) {
+      const auto next = static_cast<int64_t>(now & 0xffff),
+                 count = static_cast<int64_t>(now >> 16 & 0xffff);
+      if (next >= count) return;
+      // While a range is not done its job is there: only a claim makes the fields below readable.
+      if (!ticket_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) continue;
+      run_range(parts_ * next / count, parts_ * (next + 1) / count, function_, context_, *error_);
+      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) done_.notify_one();
+      now = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  static constexpr int kSpins = 1000;
+  const int spins_ = std::thread::hardware_concurrency() > 1 ? kSpins : 0;
   std::mutex busy_;
-  std::mutex mutex_;
-  std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
-  bool stop_ = false;
-  int64_t job_ = 0, job_parts_ = 0;
-  int job_threads_ = 0, pending_ = 0;
-  detail::PartFunction job_function_ = nullptr;
-  void* job_context_ = nullptr;
-  FirstError* job_error_ = nullptr;
+  std::atomic<bool> stop_ = false;
+  std::atomic<int> job_ = 0, done_ = 0;    // jobs so far; finished ranges of this one
+  std::atomic<std::uint64_t> ticket_ = 0;  // job's number << 32 | ranges << 16 | next to claim
+  int64_t parts_ = 0;
+  detail::PartFunction function_ = nullptr;
+  void* context_ = nullptr;
+  FirstError* error_ = nullptr;
 };
 
 bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, void* context,
                     FirstError& error) {
-  static Pool pool;
-  return pool.run(parts, threads, function, context, error);
+  static Team team;
+  return team.run(parts, threads, function, context, error);
 }
 
-#else
-
-bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, void* context,
-                    FirstError& error) {
-#pragma omp parallel num_threads(threads)
-  {
-    // The runtime may give fewer threads than asked for.
-    const int64_t given = omp_get_num_threads(), me = omp_get_thread_num();
-    const SerialScope inside;
-    run_range(parts * me / given, parts * (me + 1) / given, function, context, error);
-  }
-  return true;
-}
-
-#endif
+thread_local int bound_threads = 0;  // of the ThreadScope that the calling thread is in; 0: none
 
 }  // namespace
 
@@ -180,7 +184,18 @@ SerialScope::~SerialScope() {
   inside_region = outer_;
 }
 
+ThreadScope::ThreadScope(int n) : outer_(bound_threads) {
+  TESSERA_ASSERT(n >= 1 && n <= kMaxThreads);
+  bound_threads = n;
+  openmp_ = detail::bind_openmp(n);
+}
+ThreadScope::~ThreadScope() {
+  bound_threads = outer_;
+  detail::bind_openmp(openmp_);
+}
+
 int num_threads() {
+  if (bound_threads > 0) return bound_threads;
   return thread_count().load(std::memory_order_relaxed);
 }
 
@@ -188,6 +203,7 @@ void set_num_threads(int n) {
   check(n >= 1 && n <= kMaxThreads, "the number of threads must be from 1 to ", kMaxThreads,
         ", got ", n);
   thread_count().store(n, std::memory_order_relaxed);
+  detail::bind_openmp(n);
 }
 
 int64_t parallel_ranges(int64_t n, int64_t grain) {

@@ -1,5 +1,5 @@
-// Threads: one parallel_for for everything. OpenMP by default, so that our kernels and oneDNN share
-// a runtime; a pool of std::thread when TESSERA_STD_THREADS is defined (ThreadSanitizer).
+// Threads: one parallel_for for everything, on a team of this library's own that waits for some
+// microseconds before it sleeps. core/threads.h binds all parts, oneDNN's too, to a number.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@ namespace tessera {
 
 inline constexpr int kMaxThreads = 256;
 
-// Threads that a parallel region started by this library uses; at first TESSERA_THREADS or what
-// the machine (OMP_NUM_THREADS) offers.
+// Threads that a parallel region started here uses: those of the ThreadScope that the calling thread
+// is in, else of set_num_threads; at first TESSERA_THREADS or what OMP_NUM_THREADS or the CPUs say.
 int num_threads();
 
 // Sets num_threads() for the process; n in [1, kMaxThreads], otherwise Error.

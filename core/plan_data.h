@@ -41,7 +41,7 @@ struct PlanData {
   explicit PlanData(Graph g) : graph(std::move(g)) {}
 
   Graph graph;  // with kernels chosen
-  CompileOptions options;
+  CompileOptions options;  // threads: those a run uses
   std::vector<StepInfo> info;
   std::vector<Step> steps;  // prologue first
   std::size_t prologue_steps = 0;

@@ -4,6 +4,7 @@
 #include <iomanip>
 
 #include "core/plan_data.h"
+#include "core/threads.h"
 
 namespace tessera {
 
@@ -197,6 +198,7 @@ void RunContext::set(std::string_view input, float value) {
 void RunContext::run() {
   Data& d = *data_;
   const PlanData& plan = *d.plan;
+  const ThreadScope scope(plan.options.threads);
   if (d.state) {
     // A state may have been given another tensor since the last run.
     for (const auto& [name, b] : plan.states) {
@@ -302,6 +304,9 @@ bool Plan::has_output(std::string_view name) const {
 const std::vector<StepInfo>& Plan::steps() const {
   return data_->info;
 }
+int Plan::threads() const {
+  return data_->options.threads;
+}
 const PlanMemory& Plan::memory() const {
   return data_->memory;
 }
@@ -337,6 +342,7 @@ void capture(PlanData& plan, const State& state) {
   std::byte unread{};  // the prologue reads no inputs
   for (const auto& [name, b] : plan.inputs) run.base[static_cast<std::size_t>(b)] = &unread;
   run.resolve();
+  const ThreadScope scope(plan.options.threads);
   for (std::size_t s = 0; s < plan.prologue_steps; ++s) run.run_step(s);
 
   std::set<int> needed;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "core/threads.h"
 #include "ops/layout/layout.h"
 
 namespace tessera {
@@ -29,7 +30,10 @@ std::string layout_name(const dnnl::memory::desc& desc) {
 }  // namespace
 
 const dnnl::engine& dnnl_engine() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine engine = [] {
+    limit_openmp_spinning();
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return engine;
 }
 

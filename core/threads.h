@@ -1,0 +1,34 @@
+// Binding every part of the library to a number of threads: our own kernels and oneDNN, which
+// brings OpenMP's.
+#pragma once
+
+namespace tessera {
+
+// While it lives, parallel work that the calling thread starts uses at most n threads, in [1,
+// kMaxThreads]; with 1 no other thread is woken, no OpenMP region entered. Every run of a plan is
+// in one (Plan::threads).
+class ThreadScope {
+ public:
+  explicit ThreadScope(int n);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int outer_, openmp_;
+};
+
+// What uses OpenMP calls this first. OpenMP's threads spin for milliseconds after every region,
+// which on a busy machine makes a step of 1 ms take 40; its runtime spins for a microsecond only
+// once it has more threads than there are CPUs, so this keeps a small idle team alive. Does nothing
+// where GOMP_SPINCOUNT or OMP_WAIT_POLICY says what is wanted.
+void limit_openmp_spinning();
+
+namespace detail {
+// Threads of OpenMP regions that the calling thread starts; returns the number before.
+int bind_openmp(int n);
+// OMP_NUM_THREADS, or the CPUs that this process may use.
+int machine_threads();
+}  // namespace detail
+
+}  // namespace tessera
