@@ -86,6 +86,10 @@ Preprocess::Preprocess(Tensor scale, Tensor shift)
         shift_.text_type());
 }
 
+Preprocess Preprocess::none(std::int64_t pixels) {
+  return {Tensor::full({pixels}, 1.0f), Tensor(DType::f32, {pixels})};
+}
+
 Preprocess Preprocess::unit(std::int64_t pixels) {
   return {Tensor::full({pixels}, 1.0f / 255.0f), Tensor(DType::f32, {pixels})};
 }

@@ -23,6 +23,8 @@ ChannelMoments channel_moments(const Dataset& data);
 // fused operation), hence the same bits on every processor.
 class Preprocess {
  public:
+  // x as it is, for models that carry their preprocessing.
+  static Preprocess none(std::int64_t pixels);
   // x / 255.
   static Preprocess unit(std::int64_t pixels);
   // x / 255 minus the mean of each pixel over `train` (summed as integers, so exact): the choice of

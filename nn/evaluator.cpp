@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/raw_input.h"
 #include "ops/op_list.h"
 
 namespace tessera::nn {
@@ -67,7 +68,7 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
       context.emplace(at->second.context(state));
       x = Tensor(DType::f32, batched(sample).bind(n));
       y = Tensor(DType::s32, Shape{n});
-      context->bind("x", x);
+      context->bind(input_name(graph_), x);
       rows = n;
     }
     data.fill(-1, first, x, y);

@@ -32,8 +32,9 @@ struct Evaluation {
 // bounds.
 std::int64_t evaluation_batch(const Shape& sample);
 
-// Runs an inference graph (input "x" [batch, ...], output "logits" [batch, classes]) over a data
-// set. Plans are compiled once per batch size; a change of the state's values needs no new plan.
+// Runs an inference graph (input "x" or "raw" [batch, ...], output "logits" [batch, classes]) over
+// a data set. Plans are compiled once per batch size; a change of the state's values needs no new
+// plan.
 class Evaluator {
  public:
   explicit Evaluator(Graph graph, CompileOptions options = {})
