@@ -296,7 +296,7 @@ void CodebookTensor::store(State& state, const std::string& name) const {
                packed.span<std::uint8_t>().data());
   state.set(indices_name(name), packed);
   const std::string plane = entries_name(name);
-  const Tensor own = Tensor::from(entries, format.entries_shape(shape, k));
+  const Tensor own = Tensor::from(entries, format.entries_shape(shape, k)).to(format.entry_dtype);
   check(shares.empty() || !state.has(plane) || equal_bits(state.get(plane), own), "'", name,
         "' shares the entries of '", shares, "' but has others");
   state.set(plane, own);

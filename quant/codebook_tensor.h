@@ -24,10 +24,10 @@ struct SparsePart {
 
 struct CodebookTensor {
   Shape shape;
-  CodebookFormat format;              // f32 entries, scope and bits
+  CodebookFormat format;              // f32 entries (else see entries.h), scope and bits
   std::int64_t k = 0;                 // entries per group
-  std::vector<float> entries;         // [groups][k], ascending in each group; of vectors
-                                      // [groups][k][vector_len], in any order
+  std::vector<float> entries;         // values as stored, [groups][k], ascending in each group; of
+                                      // vectors [groups][k][vector_len], in any order
   std::vector<float> scales;          // [rows][blocks], where the format has a scale
   std::vector<std::uint8_t> indices;  // one per weight or vector, row-major
   double error = 0;                   // squared distance to the weights, weighted if they were

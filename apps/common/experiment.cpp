@@ -14,6 +14,7 @@
 #include "quant/batch_norm.h"
 #include "quant/calibration.h"
 #include "quant/compress.h"
+#include "quant/entries.h"
 
 namespace tessera::apps {
 
@@ -117,7 +118,8 @@ double direct_error(const Task& task, const Reference& reference, const Compress
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
   quant::DirectCompression direct;
   direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
-  Model model = quant::harden(trainer, direct.codebooks(trainer));
+  Model model = quant::harden(trainer, quant::with_entries(direct.codebooks(trainer),
+                                                           quant::parse_entries(recipe.entries)));
   reestimate(task, recipe, seed, model);
   return measure(model.graph, model.state, task.data).all.error_percent();
 }
@@ -360,7 +362,9 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   const auto done = quant::compress(trainer, *data, plan, *method, options);
   if (!done.finished) return std::nullopt;
 
-  Model model = quant::harden(trainer, done.codebooks);
+  const quant::Codebooks codebooks =
+      quant::with_entries(done.codebooks, quant::parse_entries(recipe.entries));
+  Model model = quant::harden(trainer, codebooks);
   if (recipe.bn_batches > 0) {
     out.error_before_bn = measure(model.graph, model.state, task.data).all.error_percent();
     const auto norms = reestimate(task, recipe, seed, model);
@@ -375,9 +379,10 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   out.seconds = done.seconds;
   write_file(
       session.path(name + ".histograms.json"),
-      json_text(weight_histograms(reference.model.state, trainer.state(), done.codebooks)) + "\n");
-  out.distance = done.c_steps.empty() ? quant::measured(trainer.state(), done.codebooks).distance
-                                      : done.c_steps.back().distance;
+      json_text(weight_histograms(reference.model.state, trainer.state(), codebooks)) + "\n");
+  out.distance = done.c_steps.empty() || recipe.entries != "f32"
+                     ? quant::measured(trainer.state(), codebooks).distance
+                     : done.c_steps.back().distance;
   measure_file(task, reference, saved, out);
   out.error_dc = variant.method == "dc" ? out.after.all.error_percent()
                                         : direct_error(task, reference, recipe, variant, seed);

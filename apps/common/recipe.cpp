@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "quant/entries.h"
 #include "quant/range.h"
 
 namespace tessera::apps {
@@ -173,6 +174,9 @@ void CompressRecipe::add_flags(po::options_description& options) {
       "'regex=skip'; wins over --policy; may be repeated");
   add("share", repeated_flag(shared, "REGEX"),
       "the weights it matches read one common codebook; may be repeated");
+  add("entries", text_flag(entries, "DTYPE"),
+      "how codebook entries are stored: f32, bf16, or s8 with a scale (all rounded once the method "
+      "is done)");
   add("calibration", flag(adaround.samples),
       "samples of the training set that fisher, adaround and bit allocation look at");
   add("bn-reestimate", flag(bn_batches),
@@ -217,6 +221,7 @@ void CompressRecipe::validate() const {
   check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);
   check_positive("--adaround-lr", adaround.lr);
   check_range("--adaround-lambda", adaround.regularization, 0, kMost);
+  quant::parse_entries(entries);
   check(sensitivity == "loss" || sensitivity == "fisher",
         "--sensitivity must be loss or fisher, got '", sensitivity, "'");
   check_positive("--mu", lc.mu);
@@ -234,6 +239,7 @@ void CompressRecipe::validate() const {
 Config CompressRecipe::config(const std::string& name, const std::string& codebook) const {
   Config out = {{"method", name}, {"codebook", codebook}};
   if (policies != "all") out["policy"] = policies;
+  if (entries != "f32") out["entries"] = entries;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
   if (activation_bits > 0) {

@@ -75,6 +75,7 @@ struct CompressRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   std::string augment = "none";
+  std::string entries = "f32";      // of codebooks, as stored: f32, bf16 or s8
   std::string policies = "all";     // list of presets of quant::Policy
   std::vector<std::string> rules;   // 'regex=codebook' or 'regex=skip'
   std::vector<std::string> shared;  // regexes; what one matches has one codebook

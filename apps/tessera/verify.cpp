@@ -5,17 +5,17 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/flags.h"
-#include "apps/common/packed_check.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
 #include "core/files/json_io.h"
 #include "ops/load.h"
+#include "quant/packed_check.h"
 
 namespace tessera::apps {
 
 namespace {
 
-void print(const PackedCheck& result) {
+void print(const quant::PackedCheck& result) {
   std::size_t width = 20;
   for (const auto& list : {result.layers, result.outputs}) {
     for (const auto& item : list) width = std::max(width, item.name.size() + 2);
@@ -37,7 +37,7 @@ void print(const PackedCheck& result) {
   for (const std::string& line : result.decoded) std::cout << "DECODED " << line << "\n";
 }
 
-Json json_of(const std::vector<PackedDifference>& list) {
+Json json_of(const std::vector<quant::PackedDifference>& list) {
   Json out = Json::array();
   for (const auto& item : list) {
     const bool finite = item.max_difference <= std::numeric_limits<double>::max();
@@ -52,7 +52,7 @@ Json json_of(const std::vector<PackedDifference>& list) {
 }  // namespace
 
 int verify_command(const std::vector<std::string>& args) {
-  PackedCheckOptions check_options;
+  quant::PackedCheckOptions check_options;
   double tolerance = 1e-4;
   std::string json;
   po::options_description options("options");
@@ -72,7 +72,7 @@ int verify_command(const std::vector<std::string>& args) {
   if (!files) return kExitDone;
   const std::string& file = files->front();
   const Model model = load(file);
-  const PackedCheck result = check_packed(model, check_options);
+  const quant::PackedCheck result = quant::verify(model, check_options);
   print(result);
   const bool good = result.worst() <= tolerance;
   if (!json.empty()) {

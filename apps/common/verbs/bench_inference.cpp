@@ -1,13 +1,13 @@
 // Times of inference, dense and packed.
 #include <algorithm>
 
-#include "apps/common/decoded.h"
 #include "apps/common/latency.h"
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
 #include "apps/common/task.h"
 #include "apps/common/verbs/bench.h"
 #include "quant/compress.h"
+#include "quant/decoded.h"
 
 namespace tessera::apps {
 
@@ -52,7 +52,7 @@ void bench_inference(Session& session, const Task& task, const Recipes& recipes,
   Table table({"model", "batch", "median us", "min us", "images/s", "bytes moved", "weight bytes",
                "GFLOP/s", "kernel", "decoded"});
   if (model) {
-    bench_model(session, table, "decoded", decoded(*model), repeat);
+    bench_model(session, table, "decoded", quant::decoded(*model), repeat);
     bench_model(session, table, "packed", *model, repeat);
   } else {
     const CompressRecipe& recipe = recipes.compress;

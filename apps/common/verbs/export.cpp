@@ -1,10 +1,10 @@
 // export: weights for other programs, or a model under another name.
 #include "apps/common/cli.h"
-#include "apps/common/decoded.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "ops/op_list.h"
+#include "quant/decoded.h"
 
 namespace tessera::apps {
 
@@ -30,7 +30,7 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   require_new(to, overwrite);
   Session session(run);
   Model model = load(from, ops::standard_ops());
-  if (dense || tensors) model = decoded(model);
+  if (dense || tensors) model = quant::decoded(model);
   session.open_outputs();
   std::int64_t bytes = 0;
   if (tensors) {

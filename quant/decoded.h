@@ -3,9 +3,9 @@
 
 #include "core/model.h"
 
-namespace tessera::apps {
+namespace tessera::quant {
 
 // The same network with every codebook weight as a dense parameter ("fc1.weight"), decoded.
 Model decoded(const Model& model);
 
-}  // namespace tessera::apps
+}  // namespace tessera::quant

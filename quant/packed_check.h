@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "core/model.h"
 
-namespace tessera::apps {
+namespace tessera::quant {
 
 struct PackedDifference {
   std::string name;  // the output, or op and weight of a layer
@@ -28,12 +29,14 @@ struct PackedCheckOptions {
   std::int64_t batch = 1;
   int threads = 0;
   bool packed_only = false;
-  std::uint64_t seed = 1;  // of the inputs: f32 uniform in [-1, 1), integers 0
+  std::map<std::string, Tensor> inputs = {};  // by name, at that batch; the others are random:
+  std::uint64_t seed = 1;                     // f32 uniform in [-1, 1), integers 0
 };
 
 // The reference is the same graph with every codebook decoded to dense f32, run by the f64
 // interpreter. Outputs are those of the plan that serves; layers come from a plan that also gives
-// their results out. Throws Error for a graph that updates state.
-PackedCheck check_packed(const Model& model, const PackedCheckOptions& options);
+// their results out. Throws Error for a graph that updates state, and for inputs that are not of
+// the model.
+PackedCheck verify(const Model& model, const PackedCheckOptions& options = {});
 
-}  // namespace tessera::apps
+}  // namespace tessera::quant

@@ -1,4 +1,4 @@
-#include "apps/common/packed_check.h"
+#include "quant/packed_check.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "ops/codebook/codebook.h"
 #include "ops/sparse/sparse.h"
 
-namespace tessera::apps {
+namespace tessera::quant {
 
 namespace {
 
@@ -21,16 +21,30 @@ RefTensor reference(const Tensor& tensor) {
   return out;
 }
 
-std::map<std::string, Tensor> random_inputs(const Graph& graph, std::uint64_t seed) {
-  std::map<std::string, Tensor> out;
+// What the caller gave, and random values for the others.
+std::map<std::string, Tensor> inputs_of(const Graph& graph, const PackedCheckOptions& options) {
+  std::map<std::string, Tensor> out = options.inputs;
   for (const Node* node : graph.inputs()) {
     const TensorType& type = node->types()[0];
+    if (const auto given = out.find(node->name()); given != out.end()) {
+      const Tensor& tensor = given->second;
+      check(tensor.defined() && tensor.dtype() == type.dtype && tensor.shape() == type.shape,
+            "input '", node->name(), "' is ", tensor.defined() ? tensor.text_type() : "undefined",
+            ", the model needs ", type.text());
+      continue;
+    }
     Tensor tensor(type.dtype, type.shape);
-    Rng rng(seed, stable_id(node->name()));
+    Rng rng(options.seed, stable_id(node->name()));
     if (type.dtype == DType::f32) {
       for (float& value : tensor.span<float>()) value = rng.uniform(-1.0f, 1.0f);
     }
     out.emplace(node->name(), std::move(tensor));
+  }
+  for (const auto& [name, tensor] : options.inputs) {
+    const auto& known = graph.inputs();
+    check(std::any_of(known.begin(), known.end(),
+                      [&](const Node* node) { return node->name() == name; }),
+          "the model has no input '", name, "'");
   }
   return out;
 }
@@ -114,12 +128,12 @@ double PackedCheck::worst() const {
   return out;
 }
 
-PackedCheck check_packed(const Model& model, const PackedCheckOptions& options) {
+PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   check(model.graph.updates().empty(),
         "the graph updates state; only an inference graph can be "
         "compared with its reference");
   const Graph graph = specialize(model.graph, options.batch);
-  const auto inputs = random_inputs(graph, options.seed);
+  const auto inputs = inputs_of(graph, options);
   const CompileOptions compile_options{
       .batch = options.batch, .threads = options.threads, .packed_only = options.packed_only};
 
@@ -163,4 +177,4 @@ PackedCheck check_packed(const Model& model, const PackedCheckOptions& options) 
   return out;
 }
 
-}  // namespace tessera::apps
+}  // namespace tessera::quant

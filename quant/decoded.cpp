@@ -1,10 +1,10 @@
-#include "apps/common/decoded.h"
+#include "quant/decoded.h"
 
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/sparse/sparse.h"
 
-namespace tessera::apps {
+namespace tessera::quant {
 
 namespace {
 
@@ -63,4 +63,4 @@ Model decoded(const Model& model) {
   return out;
 }
 
-}  // namespace tessera::apps
+}  // namespace tessera::quant
