@@ -19,7 +19,7 @@
 namespace tessera {
 
 struct CompileOptions {
-  std::int64_t batch = 1;                    // binds the batch symbol
+  std::int64_t batch = 1;  // binds the batch symbol
   // Of every part of a run. 0: num_threads(), or one where the work of a run is too small to gain
   // from more (Plan::threads).
   int threads = 0;
@@ -69,7 +69,7 @@ class Plan {
   bool has_output(std::string_view name) const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
-  int threads() const;  // that a run uses at most
+  int threads() const;                              // that a run uses at most
   const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each
   std::string text() const;                         // table of the steps
   const PlanData& data() const { return *data_; }

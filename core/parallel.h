@@ -9,8 +9,8 @@ namespace tessera {
 
 inline constexpr int kMaxThreads = 256;
 
-// Threads that a parallel region started here uses: those of the ThreadScope that the calling thread
-// is in, else of set_num_threads; at first TESSERA_THREADS or what OMP_NUM_THREADS or the CPUs say.
+// Threads that a parallel region started here uses: those of the calling thread's ThreadScope, else
+// of set_num_threads; at first TESSERA_THREADS or what OMP_NUM_THREADS or the CPUs say.
 int num_threads();
 
 // Sets num_threads() for the process; n in [1, kMaxThreads], otherwise Error.

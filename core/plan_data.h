@@ -40,7 +40,7 @@ struct Copy {
 struct PlanData {
   explicit PlanData(Graph g) : graph(std::move(g)) {}
 
-  Graph graph;  // with kernels chosen
+  Graph graph;             // with kernels chosen
   CompileOptions options;  // threads: those a run uses
   std::vector<StepInfo> info;
   std::vector<Step> steps;  // prologue first
