@@ -13,6 +13,24 @@ std::size_t mix(std::size_t seed, std::size_t value) {
   return seed ^ (value + 0x9e3779b97f4a7c15ull + (seed << 6) + (seed >> 2));
 }
 
+// What an op computes from its attributes cannot overflow once they are small. Names of random
+// streams are any 64 bits.
+void check_attr(const OpDef& op, const AttrDef& def, const AttrValue& value) {
+  if (kind_of(value) != def.kind) {
+    fail("[", op.name, "] attribute '", def.name, "' must be ", tessera::name(def.kind), ", got ",
+         tessera::name(kind_of(value)));
+  }
+  const auto small = [&](std::int64_t n) {
+    check(n >= -kMaxDim && n <= kMaxDim, "[", op.name, "] attribute '", def.name,
+          "' is out of range: ", n);
+  };
+  if (const auto* n = std::get_if<std::int64_t>(&value); n != nullptr && !op.has(kRandom))
+    small(*n);
+  if (const auto* list = std::get_if<Ints>(&value))
+    std::for_each(list->begin(), list->end(), small);
+  if (const auto* shape = std::get_if<Shape>(&value)) check_size(*shape);
+}
+
 std::size_t hash_of(const OpDef& op, std::span<const Value> inputs, const Attrs& attrs) {
   std::size_t hash = std::hash<const void*>()(&op);
   for (const Value v : inputs) {
@@ -55,6 +73,7 @@ Graph& Graph::operator=(Graph&& other) noexcept {
 
 Value Graph::leaf(const OpDef& op, std::string_view name, const TensorType& type) {
   check(!name.empty(), "[", op.name, "] needs a name");
+  check_size(type.shape);
   if (const auto found = leaves_.find(name); found != leaves_.end()) {
     const Node& node = *found->second;
     check(node.op_ == &op && node.types_[0] == type, "[", op.name, "] '", name, "' is already a ",
@@ -113,10 +132,7 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
     const AttrValue* value = attrs.find(def.name);
     if (value == nullptr && def.fallback) value = &*def.fallback;
     if (value == nullptr) bad("attribute '", def.name, "' is missing");
-    if (kind_of(*value) != def.kind) {
-      bad("attribute '", def.name, "' must be ", tessera::name(def.kind), ", got ",
-          tessera::name(kind_of(*value)));
-    }
+    check_attr(op, def, *value);
     full.set(def.name, *value);
   }
   for (const auto& item : attrs.items()) {
@@ -132,6 +148,7 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
   static_assert(sizeof(bool) == sizeof(char));
   const std::span<const bool> present(reinterpret_cast<const bool*>(flags.data()), slots);
   std::vector<TensorType> outputs = op.infer({*ops_, op, types, present, full});
+  for (const TensorType& type : outputs) check_size(type.shape);
   Node& node = nodes_.emplace_back();
   node.op_ = &op;
   node.inputs_ = std::move(inputs);

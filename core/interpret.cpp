@@ -8,10 +8,28 @@ RefTensor empty(const TensorType& type) {
   return {type, std::vector<double>(static_cast<std::size_t>(type.shape.numel()))};
 }
 
+// Operations and elements of the nodes that `needed` names.
+void check_limits(const Graph& graph, const std::vector<bool>& needed,
+                  const InterpretLimits& limits) {
+  double operations = 0, elements = 0;
+  for (const Node& node : graph.nodes()) {
+    if (!needed[static_cast<std::size_t>(node.id())]) continue;
+    double values = 0;
+    for (const TensorType& type : node.types()) values += static_cast<double>(type.shape.numel());
+    elements += values;
+    for (const Value v : node.inputs()) values += v ? static_cast<double>(v.shape().numel()) : 0;
+    operations += node.op().work ? node.op().work(node) : values;
+    check(operations <= limits.operations && elements <= limits.elements,
+          "the reference interpreter would need over ", operations, " operations and ",
+          elements * sizeof(double), " bytes up to '", node.op().name, "'; the most is ",
+          limits.operations, " and ", limits.elements * sizeof(double));
+  }
+}
+
 }  // namespace
 
-std::vector<RefTensor> interpret_node(const Node& node,
-                                      const std::vector<const RefTensor*>& inputs) {
+std::vector<RefTensor> interpret_node(const Node& node, const std::vector<const RefTensor*>& inputs,
+                                      const InterpretLimits& limits) {
   if (node.op().ref != nullptr) {
     std::vector<RefTensor> outputs;
     for (const auto& type : node.types()) outputs.push_back(empty(type));
@@ -31,11 +49,11 @@ std::vector<RefTensor> interpret_node(const Node& node,
     args.push_back(graph.input(name, inputs[i]->type));
     leaves.emplace(name, *inputs[i]);
   }
-  return interpret(graph, leaves, node.op().decompose(node, args));
+  return interpret(graph, leaves, node.op().decompose(node, args), limits);
 }
 
 std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,
-                                 const std::vector<Value>& values) {
+                                 const std::vector<Value>& values, const InterpretLimits& limits) {
   std::vector<bool> needed(graph.nodes().size());
   for (const Value v : values) needed[static_cast<std::size_t>(v.node->id())] = true;
   for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
@@ -44,6 +62,7 @@ std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,
       if (v) needed[static_cast<std::size_t>(v.node->id())] = true;
     }
   }
+  check_limits(graph, needed, limits);
   std::vector<std::vector<RefTensor>> results(graph.nodes().size());
   const auto at = [&](Value v) -> const RefTensor& {
     return results[static_cast<std::size_t>(v.node->id())][static_cast<std::size_t>(v.index)];
@@ -63,7 +82,7 @@ std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,
     }
     std::vector<const RefTensor*> inputs;
     for (const Value v : node.inputs()) inputs.push_back(v ? &at(v) : nullptr);
-    results[id] = interpret_node(node, inputs);
+    results[id] = interpret_node(node, inputs, limits);
   }
   std::vector<RefTensor> out;
   for (const Value v : values) out.push_back(at(v));

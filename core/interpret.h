@@ -3,6 +3,7 @@
 // here.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,15 +13,23 @@
 
 namespace tessera {
 
+// What a run may take at most. A small file can ask for years of plain loops.
+struct InterpretLimits {
+  double operations = std::numeric_limits<double>::infinity();
+  double elements = std::numeric_limits<double>::infinity();  // of all values together, in f64
+};
+
 using RefMap = std::map<std::string, RefTensor>;
 
 // Evaluates the values of a graph with bound shapes. `leaves` gives inputs, params and states by
-// name; throws Error when one is missing or has another number of elements.
+// name; throws Error when one is missing or has another number of elements, and before any work
+// when the limits would not do.
 std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,
-                                 const std::vector<Value>& values);
+                                 const std::vector<Value>& values,
+                                 const InterpretLimits& limits = {});
 
-// Evaluates one node from its inputs: ref, or decompose followed by ref.
-std::vector<RefTensor> interpret_node(const Node& node,
-                                      const std::vector<const RefTensor*>& inputs);
+// Evaluates one node from its inputs: ref, or decompose followed by ref, within the limits.
+std::vector<RefTensor> interpret_node(const Node& node, const std::vector<const RefTensor*>& inputs,
+                                      const InterpretLimits& limits = {});
 
 }  // namespace tessera

@@ -1,6 +1,7 @@
 #include "core/op_def.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tessera {
 
@@ -37,7 +38,31 @@ std::vector<TensorType> infer_leaf(const InferArgs&) {
   fail("input, param and state need a name and a type");
 }
 
+// Whether a tensor of the dtype can hold the number; floating dtypes round.
+bool holds(DType dtype, double value) {
+  const auto in = [&](double low, double high) {
+    return value >= low && value <= high && value == std::trunc(value);
+  };
+  switch (dtype) {
+    case DType::s8:
+      return in(-128, 127);
+    case DType::u8:
+      return in(0, 255);
+    case DType::s32:
+      return in(-2147483648.0, 2147483647.0);
+    case DType::s64:
+      return in(-9223372036854775808.0, 9223372036854774784.0);
+    case DType::f32:
+    case DType::bf16:
+      break;
+  }
+  return true;
+}
+
 std::vector<TensorType> infer_constant(const InferArgs& args) {
+  const DType dtype = args.attrs.get<DType>("dtype");
+  args.require(holds(dtype, args.attrs.real("value")), name(dtype), " cannot hold ",
+               args.attrs.real("value"));
   return {{args.attrs.get<DType>("dtype"), args.attrs.shape("shape"), {}}};
 }
 

@@ -49,7 +49,7 @@ struct AttrDef {
 struct InferArgs {
   const OpSet& ops;  // of the graph
   const OpDef& op;
-  std::span<const TensorType> inputs;  // an absent optional input has rank -1: test with has(i)
+  std::span<const TensorType> inputs;  // of an absent optional input f32[]: test with has(i)
   std::span<const bool> present;
   const Attrs& attrs;
   bool has(int i) const {
@@ -180,6 +180,9 @@ struct OpDef {
   // The op in terms of others: gradient, reference and kernels for free.
   std::vector<Value> (*decompose)(const Node&, std::span<const Value>) = nullptr;
   void (*ref)(const RefArgs&) = nullptr;
+  // Operations of ref on a bound node, where they are more than a few for each element of operands
+  // and results.
+  double (*work)(const Node&) = nullptr;
   std::optional<Sample> (*sample)(Rng&, int index) = nullptr;
   // kElementwise only: the scalar function, in f64.
   double (*scalar)(const double* args) = nullptr;

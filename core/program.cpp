@@ -28,11 +28,15 @@ class Reader {
   Program read() {
     Program program;
     while (!text_.starts_with("->")) {
+      if (program.code.size() == kMaxProgramInstructions)
+        bad(cat("at most ", kMaxProgramInstructions, " instructions"));
       if (!program.code.empty()) expect(";");
       read_instruction(program);
     }
     expect("->");
     do {
+      if (program.outputs.size() == kMaxProgramOperands)
+        bad(cat("at most ", kMaxProgramOperands, " results"));
       expect("t");
       program.outputs.push_back(index(static_cast<int>(program.code.size())));
     } while (take(","));
@@ -42,7 +46,11 @@ class Reader {
 
  private:
   [[noreturn]] void bad(std::string_view wanted) const {
-    fail("program '", whole_, "': expected ", wanted, " at '", text_, "'");
+    constexpr std::size_t kShown = 100;
+    const auto shown = [](std::string_view text) {
+      return text.size() <= kShown ? cat("'", text, "'") : cat("'", text.substr(0, kShown), "'...");
+    };
+    fail("program ", shown(whole_), ": expected ", wanted, " at ", shown(text_));
   }
   bool take(std::string_view token) {
     if (!text_.starts_with(token)) return false;
@@ -71,16 +79,17 @@ class Reader {
     text_.remove_prefix(open + 1);
     Instruction instruction{op, {}};
     while (!take(")")) {
+      if (instruction.args.size() == kMaxArity) bad("')'");
       if (!instruction.args.empty()) expect(",");
       instruction.args.push_back(operand(program, number));
     }
+    if (op->inputs.size() > kMaxArity) bad(cat("an op of at most ", kMaxArity, " operands"));
     if (instruction.args.size() != op->inputs.size()) bad(cat(op->inputs.size(), " operands"));
     program.code.push_back(std::move(instruction));
   }
   Operand operand(Program& program, int number) {
-    constexpr int kMaxInputs = 256;
     if (take("a")) {
-      const int i = index(kMaxInputs);
+      const int i = index(kMaxProgramOperands);
       program.inputs = std::max(program.inputs, i + 1);
       return {Operand::Kind::input, i, 0};
     }
@@ -116,10 +125,36 @@ Program parse_program(const OpSet& ops, std::string_view text) {
   return Reader(ops, text).read();
 }
 
+Program program_of(const InferArgs& args, std::string_view attr, std::size_t operands) {
+  args.require(operands <= kMaxProgramOperands, "a program has at most ", kMaxProgramOperands,
+               " operands, got ", operands);
+  Program program = parse_program(args.ops, args.attrs.string(attr));
+  args.require(program.inputs <= static_cast<int>(operands), "the ", attr, " reads ",
+               program.inputs, " values, there are ", operands);
+  return program;
+}
+
+std::optional<Program> carried_program(const InferArgs& args, std::string_view attr, int first,
+                                       const Shape& shape) {
+  const std::size_t extra = args.inputs.size() - static_cast<std::size_t>(first);
+  if (args.attrs.string(attr).empty()) {
+    args.require(extra == 0, "extra operands need an attribute '", attr, "'");
+    return std::nullopt;
+  }
+  Program program = program_of(args, attr, 1 + extra);
+  for (int i = first; i < static_cast<int>(args.inputs.size()); ++i) {
+    args.require(args.has(i), attr, " operand ", i - first + 1, " is missing");
+    args.require_dtype(i, DType::f32);
+    args.require(broadcasts_to(args.shape(i), shape), attr, " operand ", args.in(i).text(),
+                 " does not broadcast to ", shape.text());
+  }
+  return program;
+}
+
 void evaluate(const Program& program, const double* args, double* out) {
   std::vector<double> temps(program.code.size());
   for (std::size_t i = 0; i < program.code.size(); ++i) {
-    double values[8];
+    double values[kMaxArity];
     const auto& instruction = program.code[i];
     for (std::size_t j = 0; j < instruction.args.size(); ++j) {
       const Operand& arg = instruction.args[j];

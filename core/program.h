@@ -6,6 +6,7 @@
 // plain number a constant.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,10 @@
 namespace tessera {
 
 inline constexpr int kMaxProgramOperands = 32;  // inputs, and results
+inline constexpr int kMaxProgramInstructions = 1024;
+inline constexpr int kMaxArity = 8;  // operands of one elementwise op
+
+struct InferArgs;
 
 struct Operand {
   enum class Kind { input, temp, constant };
@@ -37,9 +42,19 @@ struct Program {
   std::string text() const;
 };
 
-// Reads the text form; throws Error on unknown or non-elementwise ops, wrong arity, or forward
-// uses.
+// Reads the text form; throws Error on unknown or non-elementwise ops, wrong arity, forward uses,
+// or more inputs, results or instructions than the limits.
 Program parse_program(const OpSet& ops, std::string_view text);
+
+// The program of an op in `infer`: parsed, given `operands` values. What runs programs keeps
+// operands in arrays of kMaxProgramOperands; this is where they are counted.
+Program program_of(const InferArgs& args, std::string_view attr, std::size_t operands);
+
+// The same for a program that an op with kEpilogue or kPrologue carries: operand a0 is its own
+// value, of shape `shape`, the others are its inputs from `first` on, f32 values that broadcast to
+// `shape`. None when the attribute is empty; then there are no such inputs.
+std::optional<Program> carried_program(const InferArgs& args, std::string_view attr, int first,
+                                       const Shape& shape);
 
 // Evaluates one element in f64: `args[i]` are the inputs, results go to `out`.
 void evaluate(const Program& program, const double* args, double* out);

@@ -12,6 +12,28 @@ bool is_computed(const Node& node) {
   return !node.op().has(kLeaf) && !node.op().has(kView);
 }
 
+double dense_bytes(const TensorType& type) {
+  return static_cast<double>(type.shape.numel()) * static_cast<double>(size_of(type.dtype));
+}
+
+// "" or why a row asks for too much memory beside the operands and results. Shapes of a file may
+// make scratch and packed forms that are out of all proportion to it.
+std::string refuses_memory(const KernelQuery& query, const KernelPlan& plan) {
+  constexpr double kFree = 64 << 20;
+  double values = 0, wanted = static_cast<double>(plan.scratch_bytes);
+  for (const Value v : query.node.inputs()) values += v ? dense_bytes(v.type()) : 0;
+  for (const TensorType& type : query.node.types()) values += dense_bytes(type);
+  for (std::size_t i = 0; i < std::min(plan.packs.size(), query.node.inputs().size()); ++i) {
+    if (!plan.packs[i]) continue;
+    const TensorType& type = query.node.inputs()[i].type();
+    for (const Plane& plane : plan.packs[i]->encoding.planes(type.dtype, type.shape, 0))
+      wanted += static_cast<double>(plane.bytes());
+    wanted += static_cast<double>(plan.packs[i]->scratch_bytes);
+  }
+  if (wanted <= kFree + (4.0 + query.threads) * values) return {};
+  return cat("asks for ", wanted, " bytes beside values of ", values);
+}
+
 class Selector {
  public:
   Selector(const Graph& from, const SelectOptions& options)
@@ -171,8 +193,12 @@ class Selector {
         options_.bf16};
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
-      const std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;
-      if (reason.empty()) return Found{&row, row.prepare(query)};
+      std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;
+      if (reason.empty()) {
+        KernelPlan plan = row.prepare(query);
+        reason = refuses_memory(query, plan);
+        if (reason.empty()) return Found{&row, std::move(plan)};
+      }
       refusals.push_back(cat(row.name, ": ", reason));
     }
     return std::nullopt;

@@ -17,10 +17,19 @@ std::string Dim::text() const {
   return n_ == 1 ? "batch" : std::to_string(n_) + "*batch";
 }
 
+std::int64_t checked_multiply(std::int64_t a, std::int64_t b) {
+  std::int64_t n = 0;
+  check(!__builtin_mul_overflow(a, b, &n), "a size overflows 64 bits: ", a, " times ", b);
+  return n;
+}
+
+Dim Dim::bind(std::int64_t batch) const {
+  return symbolic_ ? Dim(checked_multiply(n_, batch)) : *this;
+}
+
 Dim operator*(Dim a, Dim b) {
   check(!(a.is_symbolic() && b.is_symbolic()), "a shape can hold only one factor of batch");
-  std::int64_t n = 0;
-  check(!__builtin_mul_overflow(a.factor(), b.factor(), &n), "shape overflows 64 bits");
+  const std::int64_t n = checked_multiply(a.factor(), b.factor());
   return a.is_symbolic() || b.is_symbolic() ? Dim::symbolic(n) : Dim(n);
 }
 
@@ -91,7 +100,8 @@ Shape parse_shape(std::string_view text) {
       if (error != std::errc() || end != item.data() + item.size() || n < 0) bad();
     }
     shape.push_back(symbolic ? Dim::symbolic(n) : Dim(n));
-    check(shape.rank() <= 16, "a shape has at most 16 dimensions, got '", whole, "'");
+    check(shape.rank() <= kMaxRank, "a shape has at most ", kMaxRank, " dimensions, got '", whole,
+          "'");
   }
   return shape;
 }
@@ -119,8 +129,19 @@ bool broadcasts_to(const Shape& from, const Shape& to) {
 
 std::vector<std::int64_t> strides_of(std::span<const std::int64_t> dims) {
   std::vector<std::int64_t> out(dims.size(), 1);
-  for (std::size_t i = dims.size(); i-- > 1;) out[i - 1] = out[i] * dims[i];
+  for (std::size_t i = dims.size(); i-- > 1;) out[i - 1] = checked_multiply(out[i], dims[i]);
   return out;
+}
+
+void check_size(const Shape& shape) {
+  check(shape.rank() <= kMaxRank, "expected at most ", kMaxRank, " dimensions, got ", shape.rank());
+  std::int64_t elements = 1;
+  for (const Dim dim : shape.dims()) {
+    const std::int64_t n = std::max<std::int64_t>(dim.factor(), 1);
+    check(dim.factor() >= 0 && n <= kMaxDim && n <= kMaxElements / elements, "the size of ",
+          shape.text(), " is over the limit");
+    elements *= n;
+  }
 }
 
 }  // namespace tessera

@@ -10,6 +10,15 @@
 
 namespace tessera {
 
+// What a value may measure. Within these limits every product of dimensions, of a dimension and an
+// integer attribute, and of elements and bits stays far below 64 bits.
+inline constexpr int kMaxRank = 16;
+inline constexpr std::int64_t kMaxDim = std::int64_t{1} << 31;  // and integer attributes
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 39;
+
+// a * b; Error when it overflows.
+std::int64_t checked_multiply(std::int64_t a, std::int64_t b);
+
 // A dimension: `n`, or `n * batch` when symbolic. The symbol is bound by specialize(graph, batch).
 class Dim {
  public:
@@ -24,7 +33,7 @@ class Dim {
   // The value of a bound dimension; asserts on a symbolic one.
   std::int64_t value() const;
   constexpr std::int64_t factor() const { return n_; }
-  constexpr Dim bind(std::int64_t batch) const { return symbolic_ ? Dim(n_ * batch) : *this; }
+  Dim bind(std::int64_t batch) const;  // Error when the product overflows
   constexpr bool is_one() const { return !symbolic_ && n_ == 1; }
   friend constexpr bool operator==(const Dim&, const Dim&) = default;
   std::string text() const;
@@ -76,7 +85,11 @@ Shape parse_shape(std::string_view text);
 Shape broadcast(const Shape& a, const Shape& b, std::string_view op);
 bool broadcasts_to(const Shape& from, const Shape& to);
 
-// Row-major strides in elements.
+// Throws Error when a value cannot have this shape. Empty dimensions count as 1, so that strides
+// are in the limits, too; a factor of the batch counts as it is.
+void check_size(const Shape& shape);
+
+// Row-major strides in elements; Error when they overflow.
 std::vector<std::int64_t> strides_of(std::span<const std::int64_t> dims);
 
 }  // namespace tessera

@@ -14,6 +14,16 @@ namespace tessera::quant {
 
 namespace {
 
+// Enough for any network that is worth its file: a thousand uses of each weight, and values that
+// are many times the stored ones. What a small file asks beyond is refused.
+InterpretLimits limits_for(const Model& model, std::int64_t batch) {
+  double stored = 0;
+  for (const Node* node : model.graph.states())
+    stored += static_cast<double>(model.state.get(node->name()).bytes());
+  const auto n = static_cast<double>(batch);
+  return {.operations = n * (1e9 + 1000 * stored), .elements = n * 3e7 + 100 * stored};
+}
+
 RefTensor reference(const Tensor& tensor) {
   RefTensor out{{tensor.dtype(), tensor.shape(), {}}, {}};
   out.v.reserve(static_cast<std::size_t>(tensor.numel()));
@@ -50,13 +60,13 @@ std::map<std::string, Tensor> inputs_of(const Graph& graph, const PackedCheckOpt
 }
 
 // The same graph with a dense param for every codebook; its values join `leaves`.
-Graph decode_all(const Graph& graph, RefMap& leaves, GraphMap& map) {
+Graph decode_all(const Graph& graph, RefMap& leaves, GraphMap& map, const InterpretLimits& limits) {
   return transform(
       graph,
       [&](Graph& to, const Node& node, std::vector<Value> inputs) -> std::vector<Value> {
         if (&node.op() != &kCodebook) return copy_node(to, node, std::move(inputs));
         const std::string name = cat("decoded %", node.id());
-        RefTensor values = interpret(graph, leaves, {node.output()})[0];
+        RefTensor values = interpret(graph, leaves, {node.output()}, limits)[0];
         for (double& value : values.v) value = static_cast<float>(value);
         values.type = node.types()[0].dense();
         const Value out = to.param(name, values.type);
@@ -137,13 +147,14 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   const CompileOptions compile_options{
       .batch = options.batch, .threads = options.threads, .packed_only = options.packed_only};
 
+  const InterpretLimits limits = limits_for(model, options.batch);
   RefMap leaves;
   for (const auto& [name, tensor] : inputs) leaves[name] = reference(tensor);
   for (const Node* node : graph.states()) {
     leaves[node->name()] = reference(model.state.get(node->name()));
   }
   GraphMap to_decoded(graph), to_packed(graph);
-  const Graph decoded = decode_all(graph, leaves, to_decoded);
+  const Graph decoded = decode_all(graph, leaves, to_decoded, limits);
   Graph packed = transform(
       graph,
       [](Graph& to, const Node& node, std::vector<Value> in) {
@@ -158,7 +169,7 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
     wanted.push_back(to_decoded[layers[i].value]);
   }
   for (const auto& output : graph.outputs()) wanted.push_back(to_decoded[output.second]);
-  const std::vector<RefTensor> expected = interpret(decoded, leaves, wanted);
+  const std::vector<RefTensor> expected = interpret(decoded, leaves, wanted, limits);
 
   PackedCheck out;
   const auto results = compile(packed, model.state, compile_options).run(inputs);

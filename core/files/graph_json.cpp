@@ -154,18 +154,9 @@ class Reader {
   }
 
   static void require_size(const JsonAt& at, const Shape& shape) {
-    if (shape.rank() > 16) at.fail("expected at most 16 dimensions, got ", shape.rank());
-    std::int64_t elements = 1;
-    int symbols = 0;
-    bool small = true;
-    for (const Dim dim : shape.dims()) {
-      symbols += dim.is_symbolic();
-      small =
-          small && dim.factor() >= 0 && dim.factor() <= kMaxDim &&
-          !__builtin_mul_overflow(elements, std::max<std::int64_t>(dim.factor(), 1), &elements) &&
-          elements <= kMaxElements;
-    }
-    if (!small) at.fail("the size of ", printable(shape.text()), " is over the limit");
+    guarded(at, [&] { check_size(shape); });
+    const auto symbols = std::count_if(shape.dims().begin(), shape.dims().end(),
+                                       [](Dim dim) { return dim.is_symbolic(); });
     if (symbols > 1) at.fail("only one dimension can hold the batch, got ", shape.text());
   }
 

@@ -20,10 +20,6 @@
 
 namespace tessera {
 
-// What a file may ask for at most: beyond is an error, before anything is allocated.
-inline constexpr std::int64_t kMaxDim = std::int64_t{1} << 31;
-inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 39;  // of one value, at batch 1
-
 struct WeightsFile {
   std::string name;    // of a file in the same folder
   std::string sha256;  // 64 lower-case hexadecimal digits

@@ -234,7 +234,10 @@ class Fuser {
       }
     }
     std::map<Reader, std::pair<std::set<const Node*>, std::size_t>> plans;
-    bool all = !other;
+    // A cluster with more results than v, which are asked for, stays.
+    const auto& mine = clusters_[static_cast<std::size_t>(number)].nodes;
+    bool all = !other && std::none_of(mine.begin(), mine.end(),
+                                      [&](const Node* node) { return is_root_[index(node)]; });
     for (const Reader& reader : readers) {
       auto& [nodes, fresh_count] = plans[reader];
       std::set<std::pair<const Node*, int>> fresh;

@@ -24,6 +24,12 @@ void require_type(const InferArgs& args, int i, const TensorType& wanted) {
                ", got ", args.in(i).text());
 }
 
+void require_scale(const InferArgs& args, int i, const CodebookFormat& format, const Shape& shape) {
+  args.require(args.has(i) == (format.scale_block != 0), "scale is ",
+               args.has(i) ? "given but the format has none" : "missing");
+  if (args.has(i)) require_type(args, i, {DType::f32, format.scale_shape(shape), {}});
+}
+
 std::int64_t entry_count(const InferArgs& args, int i, const CodebookFormat& format,
                          const Shape& shape) {
   const Shape& s = args.shape(i);
@@ -42,9 +48,7 @@ std::vector<TensorType> infer_codebook(const InferArgs& args) {
   require_format(args, format, shape);
   require_type(args, 0, {DType::u8, format.indices_shape(shape), {}});
   entry_count(args, 1, format, shape);
-  args.require(args.has(2) == (format.scale_block != 0), "scale is ",
-               args.has(2) ? "given but the format has none" : "missing");
-  if (args.has(2)) require_type(args, 2, {DType::f32, format.scale_shape(shape), {}});
+  require_scale(args, 2, format, shape);
   return {{DType::f32, shape, Encoding::codebook(format)}};
 }
 
@@ -119,7 +123,7 @@ std::vector<TensorType> infer_entries_grad(const InferArgs& args) {
   require_type(args, 1, {DType::u8, format.indices_shape(shape), {}});
   const std::int64_t k = args.attrs.integer("entries");
   args.require(k >= 1 && k <= format.max_entries(), "entries must be 1 to ", format.max_entries());
-  if (args.has(2)) require_type(args, 2, {DType::f32, format.scale_shape(shape), {}});
+  require_scale(args, 2, format, shape);
   return {{DType::f32, format.entries_shape(shape, k), {}}};
 }
 

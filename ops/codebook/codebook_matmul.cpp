@@ -16,6 +16,8 @@ constexpr int64_t kLanes = kGemmLanes;
 // Elements of a row decoded before they are transposed into a panel: 16 rows of them are 16 KB.
 constexpr int64_t kDecodeStep = 256;
 constexpr double kThreadWork = 100e3;
+// Bytes of tables that are filled before a product; those of more groups are filled one at a time.
+constexpr size_t kMostTables = 16 << 20;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -156,35 +158,61 @@ void fill_packed(const void* context, const GemmPanel& p, void*) {
 
 // Panels from the logical order: W's rows are the columns of B and are transposed.
 struct LogicalSource {
-  CodebookDecoder decoder;
+  CodebookView view;
+  CpuFeatures features;
+  const CodebookDecoder* decoder;  // with all tables; null: one at a time
   const GemmKernels* kernels;
+
+  // Calls fn(span), span(row, col0, cols, out) decoding; `scratch` is room for a table.
+  template <class Fn>
+  void decode(void* scratch, Fn&& fn) const {
+    if (decoder != nullptr) {
+      fn([this](int64_t row, int64_t col0, int64_t cols, float* out) {
+        decode_span(*decoder, row, col0, cols, out);
+      });
+    } else {
+      GroupDecoder one(view, features, scratch);
+      fn([&one](int64_t row, int64_t col0, int64_t cols, float* out) {
+        one.span(row, col0, cols, out);
+      });
+    }
+  }
 };
+
+bool fills_all_tables(const CodebookView& view) {
+  return decoder_bytes(view) <= kMostTables;
+}
+constexpr int64_t kRowFloats = kLanes * kDecodeStep;
 
 void fill_columns(const void* context, const GemmPanel& p, void* scratch) {
   const auto& s = *static_cast<const LogicalSource*>(context);
   auto* rows = static_cast<float*>(scratch);
-  for (int64_t c = 0; c < p.cols; c += kLanes) {
-    const int64_t count = std::min(kLanes, p.cols - c);
-    for (int64_t k = 0; k < p.k; k += kDecodeStep) {
-      const int64_t depth = std::min(kDecodeStep, p.k - k);
-      for (int64_t r = 0; r < count; ++r)
-        decode_span(s.decoder, p.col0 + c + r, p.k0 + k, depth, rows + r * kDecodeStep);
-      s.kernels->pack_transpose(
-          {rows, kDecodeStep, count, depth, p.dst + k * p.ks + c / kLanes * p.vs, p.ks, p.vs});
+  s.decode(rows + kRowFloats, [&](const auto& span) {
+    for (int64_t c = 0; c < p.cols; c += kLanes) {
+      const int64_t count = std::min(kLanes, p.cols - c);
+      for (int64_t k = 0; k < p.k; k += kDecodeStep) {
+        const int64_t depth = std::min(kDecodeStep, p.k - k);
+        for (int64_t r = 0; r < count; ++r)
+          span(p.col0 + c + r, p.k0 + k, depth, rows + r * kDecodeStep);
+        s.kernels->pack_transpose(
+            {rows, kDecodeStep, count, depth, p.dst + k * p.ks + c / kLanes * p.vs, p.ks, p.vs});
+      }
     }
-  }
+  });
 }
 
 // W's rows are the rows of B.
-void fill_rows(const void* context, const GemmPanel& p, void*) {
+void fill_rows(const void* context, const GemmPanel& p, void* scratch) {
   const auto& s = *static_cast<const LogicalSource*>(context);
   TESSERA_ASSERT(p.vs == kLanes);
   const int64_t padded = ceil_div(p.cols, kLanes) * kLanes;
-  for (int64_t k = 0; k < p.k; ++k) {
-    float* dst = p.dst + k * p.ks;
-    decode_span(s.decoder, p.k0 + k, p.col0, p.cols, dst);
-    std::fill(dst + p.cols, dst + padded, 0.0f);
-  }
+  s.decode(scratch, [&](const auto& span) {
+    for (int64_t k = 0; k < p.k; ++k) {
+      float* dst = p.dst + k * p.ks;
+      span(p.k0 + k, p.col0, p.cols, dst);
+      std::fill(dst + p.cols, dst + padded, 0.0f);
+    }
+  });
 }
 
 }  // namespace
@@ -201,6 +229,8 @@ bool packable(const CodebookView& v, const char** reason) {
     why = "row groups are no multiple of 16";
   else if (v.block % 8 && v.block < v.cols)
     why = "scale blocks are no multiple of 8";
+  else if (const PackedLayout l = layout_of(v); l.scales > kMostTables && l.scales > l.bytes / 2)
+    why = "the tables outweigh the indices";
   if (reason) *reason = why ? why : "";
   return !why;
 }
@@ -289,7 +319,7 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   if (plan.registers) {
     const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));
     const double work = static_cast<double>(problem.m + 2) * v.rows * v.cols;
-    plan.threads = std::max(1, std::min<int>(threads, static_cast<int>(work / kThreadWork)));
+    plan.threads = static_cast<int>(std::clamp<double>(work / kThreadWork, 1, threads));
     plan.threads = static_cast<int>(std::min<int64_t>(plan.threads, panels));
     const int64_t most = v.vector_len > 1 ? 1 : kPackedMaxRows;
     const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, most));
@@ -310,11 +340,12 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   gemm.k = problem.transposed ? v.rows : v.cols;
   gemm.b = GemmB::kFill;
   gemm.epilogue = problem.epilogue;
-  gemm.fill_scratch =
-      problem.packed || problem.transposed ? 0 : sizeof(float) * kLanes * kDecodeStep;
+  gemm.fill_scratch = problem.packed || problem.transposed ? 0 : sizeof(float) * kRowFloats;
+  const bool all_tables = !problem.packed && fills_all_tables(v);
+  if (!problem.packed && !all_tables) gemm.fill_scratch += decoder_table_bytes(v);
   plan.gemm = prepare_gemm(gemm, features, threads);
   plan.threads = plan.gemm.threads;
-  plan.scratch_bytes = plan.gemm.scratch_bytes + (problem.packed ? 0 : align64(decoder_bytes(v)));
+  plan.scratch_bytes = plan.gemm.scratch_bytes + (all_tables ? align64(decoder_bytes(v)) : 0);
   return plan;
 }
 
@@ -346,8 +377,12 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
     run_gemm(plan.gemm, gemm, memory);
     return;
   }
-  const LogicalSource source{
-      make_decoder(args.view, plan.features, memory + plan.gemm.scratch_bytes), plan.gemm.kernels};
+  CodebookDecoder decoder;
+  const bool all_tables = fills_all_tables(p.view);
+  if (all_tables)
+    decoder = make_decoder(args.view, plan.features, memory + plan.gemm.scratch_bytes);
+  const LogicalSource source{args.view, plan.features, all_tables ? &decoder : nullptr,
+                             plan.gemm.kernels};
   gemm.fill = p.transposed ? fill_rows : fill_columns;
   gemm.fill_context = &source;
   run_gemm(plan.gemm, gemm, memory);

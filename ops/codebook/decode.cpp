@@ -11,9 +11,6 @@ namespace {
 
 #include "ops/codebook/decode_tail-inl.h"
 
-constexpr int64_t kMaxTableFloats = 256 * kMaxVectorLen;
-constexpr size_t kMaxTableBytes = sizeof(float) * kMaxTableFloats + 4 * 256;
-
 constexpr size_t align64(size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
@@ -152,22 +149,30 @@ void decode_span(const CodebookDecoder& decoder, int64_t row, int64_t col0, int6
   }
 }
 
+// With stride 0 every group number finds the same table.
+GroupDecoder::GroupDecoder(const CodebookView& view, CpuFeatures features, void* table)
+    : decoder_{view, &decode_kernels(features), static_cast<const char*>(table), 0,
+               planes_offset(view)},
+      table_(table) {
+  assert_view(view);
+}
+
+void GroupDecoder::span(int64_t row, int64_t col0, int64_t cols, float* out, bool scaled) {
+  if (const int64_t group = codebook_group(decoder_.view, row); group != group_) {
+    group_ = group;
+    fill_table(decoder_.view, group, static_cast<char*>(table_));
+  }
+  decode_span(decoder_, row, col0, cols, out, scaled);
+}
+
 void decode_rows(const CodebookView& view, int64_t row0, int64_t row1, float* out, int64_t ld,
                  CpuFeatures features) {
-  assert_view(view);
   const int64_t grain = 1 + 65536 / std::max<int64_t>(view.cols, 1);
   parallel_for(row1 - row0, grain, [&](int64_t begin, int64_t end) {
-    alignas(64) char table[kMaxTableBytes];
-    // One group at a time: with stride 0 every group number finds the same table.
-    CodebookDecoder decoder{view, &decode_kernels(features), table, 0, planes_offset(view)};
-    int64_t group = -1;
-    for (int64_t r = row0 + begin; r < row0 + end; ++r) {
-      if (codebook_group(view, r) != group) {
-        group = codebook_group(view, r);
-        fill_table(view, group, table);
-      }
-      decode_span(decoder, r, 0, view.cols, out + (r - row0) * ld);
-    }
+    alignas(64) char table[kMaxDecoderTable];
+    GroupDecoder decoder(view, features, table);
+    for (int64_t r = row0 + begin; r < row0 + end; ++r)
+      decoder.span(r, 0, view.cols, out + (r - row0) * ld);
   });
 }
 

@@ -38,6 +38,9 @@ struct CodebookDecoder {
 size_t decoder_table_bytes(const CodebookView& view);
 size_t decoder_bytes(const CodebookView& view);
 
+// The most that decoder_table_bytes can be: for tables on the stack.
+inline constexpr size_t kMaxDecoderTable = sizeof(float) * 256 * kMaxVectorLen + 4 * 256;
+
 // Prepares the tables of all groups in `memory` (decoder_bytes(view), 64-byte aligned), which the
 // decoder keeps using, as it does the view's pointers.
 CodebookDecoder make_decoder(const CodebookView& view, CpuFeatures features, void* memory);
@@ -45,6 +48,20 @@ CodebookDecoder make_decoder(const CodebookView& view, CpuFeatures features, voi
 // out[j] = W[row][col0 + j] for j < cols, scaled unless `scaled` is false.
 void decode_span(const CodebookDecoder& decoder, int64_t row, int64_t col0, int64_t cols,
                  float* out, bool scaled = true);
+
+// Decodes with the table of one group at a time, filled when a row of another group comes: where
+// all tables together would be large, and for rows in order.
+class GroupDecoder {
+ public:
+  // `table` has decoder_table_bytes(view) bytes, 64-byte aligned.
+  GroupDecoder(const CodebookView& view, CpuFeatures features, void* table);
+  void span(int64_t row, int64_t col0, int64_t cols, float* out, bool scaled = true);
+
+ private:
+  CodebookDecoder decoder_;
+  void* table_;
+  int64_t group_ = -1;
+};
 
 // out[(r - row0) * ld + c] = W[r][c] for rows [row0, row1). entry * scale, rounded once: every
 // kernel gives the same bits. Parallel over rows.

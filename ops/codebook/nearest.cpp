@@ -85,7 +85,8 @@ struct Geometry {
     const std::int64_t rows = node.attrs().integer("group_rows");
     count = shape.numel();
     k = node.input(1).shape()[1].value();
-    group_size = rows ? std::min(count, rows * product(shape, 1, shape.rank())) : count;
+    const std::int64_t together = rows ? std::min(rows, shape[0].value()) : shape[0].value();
+    group_size = together * product(shape, 1, shape.rank());
     group_size = std::max<std::int64_t>(1, group_size);
     chunks_per_group = (group_size + kChunk - 1) / kChunk;
     chunks = count ? (count + group_size - 1) / group_size * chunks_per_group : 0;
@@ -120,6 +121,11 @@ void ref(const RefArgs& args) {
     args.out(1).v[at] = neighbour;
     args.out(2).v[at] = sorted->places[index];
   }
+}
+
+double work(const Node& node) {
+  return static_cast<double>(node.input(0).shape().numel()) *
+         static_cast<double>(node.input(1).shape()[1].value());
 }
 
 std::optional<Sample> sample(Rng& rng, int index) {
@@ -250,6 +256,7 @@ const OpDef kNearest{
     .infer = infer,
     .grad = grad,
     .ref = ref,
+    .work = work,
     .sample = sample,
     .rows = kRows};
 

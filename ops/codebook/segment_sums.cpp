@@ -21,7 +21,8 @@ struct Chunks {
 Chunks chunks_of(const CodebookView& v) {
   Chunks c{};
   c.group_rows = v.group_rows ? std::min(v.group_rows, v.rows) : v.rows;
-  const int64_t wanted = std::max<int64_t>(1, kChunks / codebook_groups(v));
+  const int64_t groups = std::max<int64_t>(codebook_groups(v), 1);  // none without rows
+  const int64_t wanted = std::max<int64_t>(1, kChunks / groups);
   const int64_t least = 1 + kMinChunkElements / std::max<int64_t>(v.cols, 1);
   c.rows = std::max((c.group_rows + wanted - 1) / wanted, least);
   c.per_group = std::max<int64_t>(1, (c.group_rows + c.rows - 1) / c.rows);
@@ -94,10 +95,12 @@ float dot(const float* a, const float* b, int64_t n, float* lanes) {
   return sum;
 }
 
-void scale_gradient(const CodebookDecoder& decoder, const float* d_w, int64_t ld, float* d_scale) {
-  const CodebookView& v = decoder.view;
+void scale_gradient(const CodebookView& v, const float* d_w, int64_t ld, float* d_scale,
+                    CpuFeatures features) {
   const int64_t grain = 1 + 32768 / std::max<int64_t>(v.cols, 1);
   parallel_for(v.rows, grain, [&](int64_t begin, int64_t end) {
+    alignas(64) char table[kMaxDecoderTable];
+    GroupDecoder decoder(v, features, table);
     float entries[kBuffer], lanes[16];
     for (int64_t r = begin; r < end; ++r)
       for (int64_t b = 0; b < codebook_blocks(v); ++b) {
@@ -105,7 +108,7 @@ void scale_gradient(const CodebookDecoder& decoder, const float* d_w, int64_t ld
         float sum = 0.0f;
         for (int64_t c = b * v.block; c < stop; c += kBuffer) {
           const int64_t n = std::min(kBuffer, stop - c);
-          decode_span(decoder, r, c, n, entries, false);
+          decoder.span(r, c, n, entries, false);
           sum += dot(entries, d_w + r * ld + c, n, lanes);
         }
         d_scale[r * codebook_blocks(v) + b] += sum;
@@ -137,26 +140,20 @@ void entries_gradient(const CodebookView& view, const float* d_w, int64_t ld, fl
         d_entries[i / chunks.per_group * size + j] += partial[i * size + j];
 }
 
-size_t partial_bytes(const CodebookView& v) {
+}  // namespace
+
+size_t codebook_gradient_scratch(const CodebookView& v) {
   const Chunks c = chunks_of(v);
   if (c.per_group == 1) return 0;
   const size_t bytes = sizeof(float) * codebook_groups(v) * c.per_group * v.k * v.vector_len;
   return (bytes + 63) / 64 * 64;
 }
 
-}  // namespace
-
-size_t codebook_gradient_scratch(const CodebookView& v) {
-  return partial_bytes(v) + (v.block ? decoder_bytes(v) : 0);
-}
-
 void codebook_gradient(const CodebookView& view, const float* d_w, int64_t ld, float* d_entries,
                        float* d_scale, CpuFeatures features, void* scratch) {
   if (view.rows == 0 || view.cols == 0) return;
   if (d_entries) entries_gradient(view, d_w, ld, d_entries, features, scratch);
-  if (d_scale && view.block)
-    scale_gradient(make_decoder(view, features, static_cast<char*>(scratch) + partial_bytes(view)),
-                   d_w, ld, d_scale);
+  if (d_scale && view.block) scale_gradient(view, d_w, ld, d_scale, features);
 }
 
 }  // namespace tessera

@@ -154,6 +154,11 @@ void ref_grad(const RefArgs& args) {
   }
 }
 
+double work(const Node& node) {
+  const Sizes sizes(node.input(0).shape(), node.input(1).shape());
+  return static_cast<double>(sizes.n) * static_cast<double>(sizes.k * (sizes.d + 10));
+}
+
 template <bool with_grad>
 std::optional<Sample> sample(Rng&, int index) {
   struct Case {
@@ -333,6 +338,7 @@ const OpDef kSoftAssign{
     .infer = infer,
     .grad = grad,
     .ref = ref,
+    .work = work,
     .sample = sample<false>,
     .rows = kRows<prepare>};
 
@@ -344,6 +350,7 @@ const OpDef kSoftAssignGrad{
                constant_input("d_moment", true), constant_input("d_log_sum", true)},
     .infer = infer_grad,
     .ref = ref_grad,
+    .work = work,
     .sample = sample<true>,
     .rows = kRows<prepare_grad>};
 

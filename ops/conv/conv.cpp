@@ -40,6 +40,7 @@ void require_attrs(const InferArgs& args) {
 
 void require_static_image(const InferArgs& args, const Shape& shape, std::string_view what) {
   args.require(shape.rank() == 4, "expected ", what, " of rank 4, got ", shape.text());
+  args.require(shape[0].factor() >= 1, what, " ", shape.text(), " is empty");
   for (int i = 1; i < 4; ++i) {
     args.require(!shape[i].is_symbolic() && shape[i].value() >= 1, what, " ", shape.text(),
                  " must have fixed channels, height and width of at least 1");
@@ -78,21 +79,8 @@ std::vector<TensorType> infer_conv(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   args.require_dtype(1, DType::f32);
   const Shape y = output_shape(args, args.shape(0), args.shape(1));
-  const std::string& epilogue = args.attrs.string("epilogue");
-  args.require(args.inputs.size() == 2 || !epilogue.empty(), "extra operands need an epilogue");
-  if (epilogue.empty()) return {in_layout(args, y)};
-  for (int i = 2; i < static_cast<int>(args.inputs.size()); ++i) {
-    args.require_dtype(i, DType::f32);
-    args.require(broadcasts_to(args.shape(i), y), "epilogue operand ", args.in(i).text(),
-                 " does not broadcast to ", y.text());
-  }
-  const Program program = parse_program(args.ops, epilogue);
-  args.require(program.inputs <= static_cast<int>(args.inputs.size()) - 1, "the epilogue reads ",
-               program.inputs, " values, there are ", args.inputs.size() - 1);
-  args.require(
-      program.inputs <= kMaxProgramOperands && program.outputs.size() <= kMaxProgramOperands,
-      "an epilogue has at most ", kMaxProgramOperands, " operands and results");
-  return std::vector<TensorType>(program.outputs.size(), in_layout(args, y));
+  const auto program = carried_program(args, "epilogue", 2, y);
+  return std::vector<TensorType>(program ? program->outputs.size() : 1, in_layout(args, y));
 }
 
 std::vector<TensorType> infer_grad_input(const InferArgs& args) {
@@ -229,6 +217,10 @@ void ref_grad_weight(const RefArgs& args) {
                    [&](auto iy, auto ix, auto iw) { dw[iw] += dy[iy] * x[ix]; });
 }
 
+double work(const Node& node) {
+  return conv_geometry(node).flops();
+}
+
 // Geometries worth testing: one pixel, borders, strides that leave a rest, dilation, groups,
 // depthwise, pointwise, and channel counts around the vector and block widths.
 struct SampleConv {
@@ -318,7 +310,8 @@ std::int64_t window_count(std::int64_t size, std::int64_t padding, std::int64_t 
 }
 
 double ConvGeometry::flops() const {
-  return 2.0 * static_cast<double>(n * out * oh * ow) * static_cast<double>(patch());
+  return 2.0 * static_cast<double>(n) * static_cast<double>(out * oh) * static_cast<double>(ow) *
+         static_cast<double>(patch());
 }
 
 ConvGeometry conv_geometry(const Attrs& attrs, const Shape& x, const Shape& weight) {
@@ -368,6 +361,7 @@ const OpDef kConv2d{
     .infer = infer_conv,
     .grad = grad_conv,
     .ref = ref_conv,
+    .work = work,
     .sample = sample_conv,
     .rows = conv2d_rows()};
 
@@ -379,6 +373,7 @@ const OpDef kConv2dGradInput{
     .infer = infer_grad_input,
     .grad = grad_grad_input,
     .ref = ref_grad_input,
+    .work = work,
     .sample = sample_grad_input,
     .rows = conv2d_grad_input_rows()};
 
@@ -390,6 +385,7 @@ const OpDef kConv2dGradWeight{
     .infer = infer_grad_weight,
     .grad = grad_grad_weight,
     .ref = ref_grad_weight,
+    .work = work,
     .sample = sample_grad_weight,
     .rows = conv2d_grad_weight_rows()};
 

@@ -23,6 +23,24 @@ constexpr std::int64_t kMostTaps = 7, kMostColumns = 256;
 constexpr std::int64_t kGrain = 16384;  // elements that are worth another thread
 static_assert(kLayoutBlock == kImageLanes);
 
+// As in lane_rows.cpp, with the channels of a block in the lanes.
+LaneLine forward_line(const ConvGeometry& g) {
+  return {g.w, g.ow, g.kw, g.stride_w, 1, g.left};
+}
+LaneStrides forward_strides(const ConvGeometry& g) {
+  return {g.w * kBytes, 0, g.kw * kBytes, kBytes, 0};
+}
+LaneLine grad_input_line(const ConvGeometry& g) {
+  return {g.ow, g.w, g.kw, 1, 1, g.kw - 1 - g.left, g.stride_w};
+}
+// Rows of taps that meet rows of dy are as far apart as those.
+LaneStrides grad_input_strides(const ConvGeometry& g) {
+  return {g.ow * kBytes, 0, -g.stride_h * g.kw * kBytes, -kBytes, 0};
+}
+std::int64_t x_row_step(const ConvGeometry& g) {
+  return g.stride_h * g.w * kBytes;
+}
+
 std::string refuses(const KernelQuery& query) {
   for (const Value v : query.node.inputs()) {
     if (v && v.type().encoding.codebook_format() != nullptr)
@@ -35,6 +53,11 @@ std::string refuses(const KernelQuery& query) {
   if (g.kh > kMostTaps || g.kw > kMostTaps) return "many taps";
   if (g.w > kMostColumns || g.ow > kMostColumns) return "rows of pixels are long";
   if (!can_generate_code()) return "code cannot be generated";
+  for (const char* reason : {lane_tiles_refuse(forward_line(g), forward_strides(g)),
+                             lane_tiles_refuse(grad_input_line(g), grad_input_strides(g)),
+                             lane_weights_refuse(forward_line(g), x_row_step(g), 0)}) {
+    if (*reason != '\0') return reason;
+  }
   return {};
 }
 std::string refuses_forward(const KernelQuery& query) {
@@ -115,8 +138,7 @@ struct Gather {
 };
 
 Gather forward(const ConvGeometry& g) {
-  const LaneLine line{g.w, g.ow, g.kw, g.stride_w, 1, g.left};
-  const LaneStrides strides{g.w * kBytes, 0, g.kw * kBytes, kBytes, 0};
+  const LaneStrides strides = forward_strides(g);
   return {g.n * blocks_of(g),
           blocks_of(g),
           g.c,
@@ -131,12 +153,10 @@ Gather forward(const ConvGeometry& g) {
           1,
           false,
           strides,
-          depthwise_tiles(line, strides)};
+          depthwise_tiles(forward_line(g), strides)};
 }
 Gather grad_input(const ConvGeometry& g) {
-  const LaneLine line{g.ow, g.w, g.kw, 1, 1, g.kw - 1 - g.left, g.stride_w};
-  // Rows of taps that meet rows of dy are as far apart as those.
-  const LaneStrides strides{g.ow * kBytes, 0, -g.stride_h * g.kw * kBytes, -kBytes, 0};
+  const LaneStrides strides = grad_input_strides(g);
   return {g.n * blocks_of(g),
           blocks_of(g),
           g.c,
@@ -151,7 +171,7 @@ Gather grad_input(const ConvGeometry& g) {
           g.stride_h,
           true,
           strides,
-          depthwise_tiles(line, strides)};
+          depthwise_tiles(grad_input_line(g), strides)};
 }
 
 KernelPlan prepare_forward(const KernelQuery& query) {
@@ -193,8 +213,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
 KernelPlan prepare_grad_weight(const KernelQuery& query) {
   constexpr std::int64_t kPixels = 256;  // whose rows stay in the first-level cache
   const ConvGeometry g = conv_geometry(query.node);
-  const LaneLine line{g.w, g.ow, g.kw, g.stride_w, 1, g.left};
-  const auto code = depthwise_weights(line, g.stride_h * g.w * kBytes);
+  const auto code = depthwise_weights(forward_line(g), x_row_step(g));
   const std::int64_t planes = g.n * blocks_of(g), taps = g.kh * g.kw;
   const std::int64_t height = std::max<std::int64_t>(1, kPixels / g.ow);
   KernelPlan plan;

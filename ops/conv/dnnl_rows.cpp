@@ -109,6 +109,20 @@ bool winograd_pays(const ConvGeometry& g) {
          g.c % kLayoutBlock == 0 && g.out % kLayoutBlock == 0 && g.oh >= 4 && g.ow >= 4;
 }
 
+// oneDNN's kernels keep offsets within one image, and from tap to tap and stride to stride, in 32
+// bits.
+bool steps_far(const ConvGeometry& g) {
+  constexpr double kMost = 2147483647.0 / (kLayoutBlock * 4);  // pixels of a block of channels
+  const auto blocks = [](std::int64_t c) { return (static_cast<double>(c) + 15) / 16; };
+  const auto w = static_cast<double>(g.w), ow = static_cast<double>(g.ow);
+  const double rows = static_cast<double>(std::max(g.kh * g.dilation_h, g.stride_h));
+  const double columns = static_cast<double>(std::max(g.kw * g.dilation_w, g.stride_w));
+  return blocks(g.c) * w * static_cast<double>(g.h) > kMost ||
+         blocks(g.out) * ow * static_cast<double>(g.oh) > kMost || rows * w > kMost ||
+         columns > kMost ||
+         static_cast<double>(g.out) * static_cast<double>(g.patch()) > kMost * 16;
+}
+
 std::string refuses(const KernelQuery& query) {
   for (const Value v : query.node.inputs()) {
     if (v && v.type().encoding.codebook_format() != nullptr)
@@ -125,6 +139,7 @@ std::string refuses(const KernelQuery& query) {
                          std::int64_t b) { return std::max(a, b) > (kernel - 1) * dilation; };
   if (beyond(g.kh, g.dilation_h, g.top, g.bottom) || beyond(g.kw, g.dilation_w, g.left, g.right))
     return "padding as wide as the kernel";
+  if (steps_far(g)) return "an image or its strides are over 32 bits";
   if (reads_dense(g) && is_blocked(query.node.input(&query.node.op() == &kConv2dGradWeight).type()))
     return "few channels, but blocked";
   return {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 
 #include "core/error.h"
 
@@ -15,8 +16,31 @@ namespace {
 
 constexpr std::int64_t kRegisters = 32, kMostTaps = 11, kMostColumns = 64;
 constexpr int kVectorBytes = 64;
+constexpr std::int64_t kMostOutputs = 16;  // of a tile
+
+constexpr const char* kTooFar = "strides are over 32 bits";
+
+bool fits(std::int64_t bytes) {
+  return bytes >= std::numeric_limits<std::int32_t>::min() &&
+         bytes <= std::numeric_limits<std::int32_t>::max();
+}
 
 }  // namespace
+
+const char* lane_tiles_refuse(const LaneLine& line, const LaneStrides& s) {
+  const bool near = fits(line.in * kVectorBytes) && fits(s.x_row) && fits(s.w_row) &&
+                    fits(kMostOutputs * s.w_output) && fits(line.taps * s.w_column) &&
+                    fits(kMostOutputs * s.w_output + line.taps * s.w_column) &&
+                    fits(kMostOutputs * s.y_plane + line.out * kVectorBytes);
+  return near ? "" : kTooFar;
+}
+
+const char* lane_weights_refuse(const LaneLine& line, std::int64_t row_stride,
+                                std::int64_t dy_plane) {
+  const bool near = fits(line.in * kVectorBytes) && fits(row_stride) &&
+                    fits(kMostOutputs * dy_plane + line.out * kVectorBytes);
+  return near ? "" : kTooFar;
+}
 
 const char* lane_code_refuses(const LaneLine& line) {
   if (line.taps > kMostTaps) return "rows of taps are long";
@@ -79,6 +103,7 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
   Generator(const LaneLine& line, std::int64_t row_stride, std::int64_t dy_plane,
             std::int64_t outputs)
       : Xbyak::CodeGenerator(4096, Xbyak::AutoGrow), line_(line) {
+    static_assert((kRegisters - 1) / 2 <= kMostOutputs);
     outputs_ = std::min(outputs, (kRegisters - 1) / (line.taps + 1));
     std::size_t starts[2];
     for (int i = 0; i < 2; ++i) {
@@ -103,7 +128,10 @@ class Generator : public LaneCode, private Xbyak::CodeGenerator {
   Code at(std::size_t start) const {
     return reinterpret_cast<Code>(reinterpret_cast<std::uintptr_t>(getCode()) + start);
   }
-  static int bytes(std::int64_t n) { return static_cast<int>(n); }
+  static int bytes(std::int64_t n) {
+    TESSERA_ASSERT(fits(n));
+    return static_cast<int>(n);
+  }
 
   void tile_code(const Piece& piece, const LaneStrides& s, int outputs) {
     const int pixels = static_cast<int>(piece.count), taps = static_cast<int>(line_.taps);

@@ -85,4 +85,10 @@ std::shared_ptr<const LaneCode> depthwise_weights(const LaneLine& line, std::int
 // "" or why there are no registers or no sensible code for such lines.
 const char* lane_code_refuses(const LaneLine& line);
 
+// "" or why code cannot step so far: displacements and immediates of instructions have 32 bits.
+// Asked before the functions above are called.
+const char* lane_tiles_refuse(const LaneLine& line, const LaneStrides& strides);
+const char* lane_weights_refuse(const LaneLine& line, std::int64_t row_stride,
+                                std::int64_t dy_plane);
+
 }  // namespace tessera

@@ -26,6 +26,27 @@ std::int64_t blocks_of(std::int64_t images) {
   return (images + kLanes - 1) / kLanes;
 }
 
+// Lines and strides of the forward pass, of its gradient by x (the same of dy with the taps turned
+// round), and of the gradient of the weights.
+LaneLine forward_line(const ConvGeometry& g) {
+  return {g.w, g.ow, g.kw, g.stride_w, g.dilation_w, g.left};
+}
+LaneStrides forward_strides(const ConvGeometry& g) {
+  return {g.dilation_h * g.w * kBytes, g.patch() * 4, g.kw * 4, 4, g.oh * g.ow * kBytes};
+}
+LaneLine grad_input_line(const ConvGeometry& g) {
+  return {g.ow, g.w, g.kw, 1, g.dilation_w, (g.kw - 1) * g.dilation_w - g.left};
+}
+LaneStrides grad_input_strides(const ConvGeometry& g) {
+  return {g.dilation_h * g.ow * kBytes, g.kh * g.kw * 4, -g.kw * 4, -4, g.h * g.w * kBytes};
+}
+std::int64_t x_row_step(const ConvGeometry& g) {
+  return g.stride_h * g.w * kBytes;
+}
+std::int64_t dy_plane(const ConvGeometry& g) {
+  return g.oh * g.ow * kBytes;
+}
+
 std::string refuses(const KernelQuery& query) {
   if (auto reason = refuses_narrow(query); !reason.empty()) return reason;
   if (!can_generate_code()) return "code cannot be generated";
@@ -33,9 +54,12 @@ std::string refuses(const KernelQuery& query) {
   if (4 * blocks_of(g.n) * kLanes > 5 * g.n) return "images fill no lanes";
   if (blocks_of(g.n) * kBytes * (g.c * g.h * g.w + g.out * g.oh * g.ow) > kMostScratch)
     return "images are large";
-  for (const LaneLine& line : {LaneLine{g.w, g.ow, g.kw, g.stride_w, g.dilation_w, g.left},
-                               LaneLine{g.ow, g.w, g.kw, 1, g.dilation_w, 0}}) {
-    if (const std::string reason = lane_code_refuses(line); !reason.empty()) return reason;
+  const LaneLine forward = forward_line(g), backward = grad_input_line(g);
+  for (const char* reason : {lane_code_refuses(forward), lane_code_refuses(backward),
+                             lane_tiles_refuse(forward, forward_strides(g)),
+                             lane_tiles_refuse(backward, grad_input_strides(g)),
+                             lane_weights_refuse(forward, x_row_step(g), dy_plane(g))}) {
+    if (*reason != '\0') return reason;
   }
   return {};
 }
@@ -145,8 +169,8 @@ Gather forward(const ConvGeometry& g, int threads) {
              g.stride_h,
              g.dilation_h,
              g.top,
-             {g.w, g.ow, g.kw, g.stride_w, g.dilation_w, g.left},
-             {g.dilation_h * g.w * kBytes, g.patch() * 4, g.kw * 4, 4, g.oh * g.ow * kBytes},
+             forward_line(g),
+             forward_strides(g),
              0,
              g.kh * g.kw * 4,
              nullptr,
@@ -167,8 +191,8 @@ Gather grad_input(const ConvGeometry& g, int threads) {
              1,
              g.dilation_h,
              (g.kh - 1) * g.dilation_h - g.top,
-             {g.ow, g.w, g.kw, 1, g.dilation_w, (g.kw - 1) * g.dilation_w - g.left},
-             {g.dilation_h * g.ow * kBytes, taps * 4, -g.kw * 4, -4, g.h * g.w * kBytes},
+             grad_input_line(g),
+             grad_input_strides(g),
              taps - 1,
              g.patch() * 4,
              nullptr,
@@ -242,8 +266,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
     std::int64_t x_floats, dy_floats, sums_floats;
   };
   const ConvGeometry g = conv_geometry(query.node);
-  const LaneLine line{g.w, g.ow, g.kw, g.stride_w, g.dilation_w, g.left};
-  const auto code = lane_weights(line, g.stride_h * g.w * kBytes, g.oh * g.ow * kBytes, g.out);
+  const auto code = lane_weights(forward_line(g), x_row_step(g), dy_plane(g), g.out);
   auto state = std::make_shared<const State>(
       State{g, code, query.threads, blocks_of(g.n) * g.c * g.h * g.w * kLanes,
             blocks_of(g.n) * g.out * g.oh * g.ow * kLanes, g.kh * g.kw * code->outputs() * kLanes});

@@ -72,12 +72,7 @@ constexpr KernelRow kRows[] = {
 };
 
 std::vector<TensorType> infer(const InferArgs& args) {
-  const Program program = parse_program(args.ops, args.attrs.string("program"));
-  args.require(
-      args.inputs.size() <= kMaxProgramOperands && program.outputs.size() <= kMaxProgramOperands,
-      "a program has at most ", kMaxProgramOperands, " operands and results");
-  args.require(program.inputs <= static_cast<int>(args.inputs.size()), "the program reads ",
-               program.inputs, " inputs, got ", args.inputs.size());
+  const Program program = program_of(args, "program", args.inputs.size());
   const TensorType out = in_layout(args, infer_broadcast(args, 1)[0].shape);
   return std::vector<TensorType>(program.outputs.size(), out);
 }

@@ -17,6 +17,8 @@ namespace {
 // Elements below which another thread costs more than it saves.
 constexpr std::int64_t kGrain = 32768;
 constexpr std::int64_t kMaxCols = 16384;
+// Of one call: generated code counts columns in 32 bits.
+constexpr std::int64_t kMostPieces = (std::int64_t{1} << 30) / kMaxCols;
 
 using Strides = std::vector<std::int64_t>;
 
@@ -152,7 +154,7 @@ struct ProgramLoop::Impl {
     std::int64_t height = 1, width = cols, next = 0;
     if (pieces > 1) {
       // Pieces of one row that lie side by side.
-      next = std::min(end, (line + 1) * pieces);
+      next = std::min({end, (line + 1) * pieces, begin + kMostPieces});
       width = std::min(cols - col, (next - begin) * kMaxCols);
     } else {
       height = std::min(end - begin, rows - row);

@@ -175,7 +175,8 @@ void ProgramRunner::prepare(const Program& program) {
     if (dropped) continue;
     Step step;
     step.arity = static_cast<int>(args.size());
-    check(step.arity <= 8, "[", op->name, "] an elementwise op has at most 8 inputs");
+    check(step.arity <= kMaxArity, "[", op->name, "] an elementwise op has at most ", kMaxArity,
+          " inputs");
     if (product) {
       step.function = kernels_->product[static_cast<std::size_t>(*product)];
     } else if (const auto code = opcode_of(*op)) {
@@ -214,8 +215,8 @@ void ProgramRunner::prepare(const Program& program) {
 }
 
 void ProgramRunner::run_step(const Step& step, const Region& region) const {
-  const float* in[8] = {};
-  std::int64_t in_ld[8] = {};
+  const float* in[kMaxArity] = {};
+  std::int64_t in_ld[kMaxArity] = {};
   for (int j = 0; j < step.arity; ++j) in[j] = region.data(step.args[j], kinds_, in_ld[j]);
   std::int64_t out_ld = 0;
   float* out = const_cast<float*>(region.data(step.out, kinds_, out_ld));
@@ -228,7 +229,7 @@ void ProgramRunner::run_step(const Step& step, const Region& region) const {
                    out_ld});
     return;
   }
-  double values[8];
+  double values[kMaxArity];
   for (std::int64_t r = 0; r < region.rows; ++r) {
     for (std::int64_t c = 0; c < region.cols; ++c) {
       for (int j = 0; j < step.arity; ++j) values[j] = in[j][r * in_ld[j] + c];

@@ -72,7 +72,7 @@ class ProgramRunner {
     VectorFunction function = nullptr;
     double (*scalar)(const double*) = nullptr;  // a user's op without a vector function
     int arity = 0;
-    Place args[8];
+    Place args[kMaxArity];
     Place out;
   };
   struct Fill {

@@ -225,7 +225,7 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   // An epilogue costs an element about as much as a few products.
   const double depth = static_cast<double>(problem.k) + (problem.epilogue ? 16 : 0);
   const double work = static_cast<double>(problem.m) * static_cast<double>(problem.n) * depth;
-  plan.threads = std::max(1, std::min<int>(threads, static_cast<int>(work / kThreadWork)));
+  plan.threads = static_cast<int>(std::clamp<double>(work / kThreadWork, 1, threads));
   plan.rows = static_cast<int>(even(std::max<int64_t>(problem.m, 1), plan.kernels->max_rows));
   plan.vectors = kGemmMaxVectors;
   while (!plan.kernels->tile[plan.rows - 1][plan.vectors - 1]) --plan.vectors;

@@ -24,21 +24,8 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require(ka == kb, "inner dimensions differ: ", args.in(0).text(), ta ? " transposed" : "",
                " and ", args.in(1).text(), tb ? " transposed" : "");
   const TensorType product{DType::f32, Shape{m, n}, {}};
-  const std::string& epilogue = args.attrs.string("epilogue");
-  args.require(args.inputs.size() == 2 || !epilogue.empty(), "extra operands need an epilogue");
-  if (epilogue.empty()) return {product};
-  for (int i = 2; i < static_cast<int>(args.inputs.size()); ++i) {
-    args.require_dtype(i, DType::f32);
-    args.require(broadcasts_to(args.shape(i), product.shape), "epilogue operand ",
-                 args.in(i).text(), " does not broadcast to ", product.text());
-  }
-  const Program program = parse_program(args.ops, epilogue);
-  args.require(program.inputs <= static_cast<int>(args.inputs.size()) - 1, "the epilogue reads ",
-               program.inputs, " values, there are ", args.inputs.size() - 1);
-  args.require(
-      program.inputs <= kMaxProgramOperands && program.outputs.size() <= kMaxProgramOperands,
-      "an epilogue has at most ", kMaxProgramOperands, " operands and results");
-  return std::vector<TensorType>(program.outputs.size(), product);
+  const auto program = carried_program(args, "epilogue", 2, product.shape);
+  return std::vector<TensorType>(program ? program->outputs.size() : 1, product);
 }
 
 // With y = A B, A = op(a), B = op(b): dA = dy B^T, dB = A^T dy; transposed again where the operand
@@ -100,6 +87,13 @@ void ref(const RefArgs& args) {
   }
 }
 
+double work(const Node& node) {
+  const Shape& a = node.input(0).shape();
+  const Shape& y = node.types()[0].shape;
+  const double depth = static_cast<double>(a[node.attrs().boolean("transpose_a") ? 0 : 1].value());
+  return static_cast<double>(y.numel()) * (depth + 1);
+}
+
 std::optional<Sample> sample(Rng& rng, int index) {
   static constexpr std::int64_t kSizes[] = {1, 2, 3, 7, 8, 13, 17, 33, 49};
   const auto size = [&] { return kSizes[rng.below(std::size(kSizes))]; };
@@ -132,6 +126,7 @@ const OpDef kMatmul{.name = "matmul",
                     .infer = infer,
                     .grad = grad,
                     .ref = ref,
+                    .work = work,
                     .sample = sample,
                     .rows = matmul_rows()};
 

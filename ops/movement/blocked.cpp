@@ -30,7 +30,7 @@ std::vector<StridedCopy> blocked_copies(const Shape& small, const Shape& large, 
     auto in_large = strides_of(blocked_dims(large));
     const auto d = static_cast<std::size_t>(axis);
     const std::int64_t offset = begin * in_large[d];
-    in_large[d] *= step;
+    in_large[d] *= std::min(step, std::max<std::int64_t>(1, large[axis].value()));
     StridedCopy copy{{dims, {strides_of(dims), in_large}}, 4};
     copy.to_offset = offset;
     return {directed(std::move(copy), to_large)};

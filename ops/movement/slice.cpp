@@ -32,7 +32,7 @@ std::vector<TensorType> infer_place(const InferArgs& args) {
   const Dim dim = args.shape(0)[axis];
   args.require(!dim.is_symbolic(), "axis ", axis, " of ", args.in(0).text(), " is the batch");
   args.require(step >= 1, "step must be 1 or more, got ", step);
-  const std::int64_t last = begin + (dim.value() - 1) * step;
+  const std::int64_t last = begin + (dim.value() - 1) * step;  // attributes and sizes are small
   args.require(begin >= 0 && (dim.value() == 0 || last < size) && size >= 0, args.in(0).text(),
                " from ", begin, " in steps of ", step, " does not fit ", size, " along axis ",
                axis);
@@ -118,7 +118,9 @@ StridedCopy placed_copy(const Node& node, const Shape& small, const Shape& large
   auto in_large = strides(large);
   const std::int64_t offset =
       node.attrs().integer("begin") * in_large[static_cast<std::size_t>(axis)];
-  in_large[static_cast<std::size_t>(axis)] *= node.attrs().integer("step");
+  // A step beyond the long tensor is never taken.
+  in_large[static_cast<std::size_t>(axis)] *=
+      std::min(node.attrs().integer("step"), std::max<std::int64_t>(1, large[axis].value()));
   StridedCopy copy{{small.values(), {}}, size_of(node.types()[0].dtype)};
   if (to_large) {
     copy.loop.strides = {strides(small), in_large};

@@ -59,19 +59,9 @@ std::vector<TensorType> infer_products(const InferArgs& args) {
   const TensorType channel{DType::f32, Shape{args.shape(1)[1]}, {}};
   args.require(args.in(2) == channel, "expected the mean as ", channel.text(), ", got ",
                args.in(2).text());
-  const std::string& prologue = args.attrs.string("prologue");
-  args.require(args.inputs.size() == 3 || !prologue.empty(), "extra operands need a prologue");
-  if (prologue.empty()) return {channel, channel};
-  const Program program = parse_program(args.ops, prologue);
-  const int operands = static_cast<int>(args.inputs.size()) - 2;
-  args.require(
-      program.inputs <= operands && operands <= kMaxProgramOperands && program.outputs.size() == 1,
-      "a prologue reads at most ", operands, " values and has one result");
-  for (int i = 3; i < static_cast<int>(args.inputs.size()); ++i) {
-    args.require_dtype(i, DType::f32);
-    args.require(broadcasts_to(args.shape(i), args.shape(1)), "prologue operand ",
-                 args.in(i).text(), " does not broadcast to ", args.in(1).text());
-  }
+  const auto program = carried_program(args, "prologue", 3, args.shape(1));
+  args.require(!program || program->outputs.size() == 1, "a prologue has one result, got ",
+               program ? program->outputs.size() : 0);
   return {channel, channel};
 }
 std::vector<TensorType> infer_train(const InferArgs& args) {

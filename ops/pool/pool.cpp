@@ -93,6 +93,12 @@ PoolPlane plane_of(const Attrs& attrs, const Shape& x) {
   return p;
 }
 
+// Elements of all windows of a plane that lie in it, at most.
+double window_elements(const PoolPlane& p) {
+  return static_cast<double>(p.oh * p.ow) *
+         static_cast<double>(std::min(p.kh, p.h) * std::min(p.kw, p.w));
+}
+
 // ---- reference ----
 
 // Calls fn(index of y, indices of x in the window) for every window.
@@ -103,11 +109,11 @@ void for_each_window(const PoolPlane& p, std::int64_t planes, Fn&& fn) {
     for (std::int64_t i = 0; i < p.oh; ++i) {
       for (std::int64_t j = 0; j < p.ow; ++j) {
         inside.clear();
-        for (std::int64_t r = i * p.sh - p.top; r < i * p.sh - p.top + p.kh; ++r) {
-          for (std::int64_t c = j * p.sw - p.left; c < j * p.sw - p.left + p.kw; ++c) {
-            if (r >= 0 && r < p.h && c >= 0 && c < p.w)
-              inside.push_back(static_cast<std::size_t>((plane * p.h + r) * p.w + c));
-          }
+        const std::int64_t top = i * p.sh - p.top, left = j * p.sw - p.left;
+        const std::int64_t bottom = std::min(p.h, top + p.kh), right = std::min(p.w, left + p.kw);
+        for (std::int64_t r = std::max<std::int64_t>(0, top); r < bottom; ++r) {
+          for (std::int64_t c = std::max<std::int64_t>(0, left); c < right; ++c)
+            inside.push_back(static_cast<std::size_t>((plane * p.h + r) * p.w + c));
         }
         fn(static_cast<std::size_t>((plane * p.oh + i) * p.ow + j), inside);
       }
@@ -159,6 +165,15 @@ void ref_avg_grad(const RefArgs& args) {
   });
 }
 
+const Shape& image_of(const Node& node) {
+  const bool forward = &node.op() == &kMaxPool2d || &node.op() == &kAvgPool2d;
+  return forward ? node.input(0).shape() : node.types()[0].shape;
+}
+double work(const Node& node) {
+  const Shape& x = image_of(node);
+  return static_cast<double>(planes_of(x)) * window_elements(plane_of(node.attrs(), x));
+}
+
 // ---- gradients ----
 
 Attrs window_attrs(const Attrs& attrs, bool average) {
@@ -191,7 +206,7 @@ const PoolKernels& pool_kernels([[maybe_unused]] CpuFeatures features) {
   return tessera_pool_ref;
 }
 
-constexpr std::int64_t kGrain = 16384;  // window elements that are worth another thread
+constexpr double kGrain = 16384;  // window elements that are worth another thread
 
 // All four kernels walk planes: of x, and of y.
 struct Pool {
@@ -201,8 +216,8 @@ struct Pool {
 
   template <class Fn>
   void run(Fn&& fn) const {
-    const std::int64_t work = plane.oh * plane.ow * plane.kh * plane.kw * lanes;
-    parallel_for(planes, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(work, 1)),
+    const double work = window_elements(plane) * static_cast<double>(lanes);
+    parallel_for(planes, static_cast<std::int64_t>(std::max(1.0, kGrain / std::max(work, 1.0))),
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t i = begin; i < end; ++i)
                      fn(i * plane.h * plane.w * lanes, i * plane.oh * plane.ow * lanes);
@@ -213,8 +228,7 @@ struct Pool {
 // Blocked when any operand is; the others are blocked to match.
 KernelPlan prepare_pool(const KernelQuery& query, CpuFeatures features) {
   const Node& node = query.node;
-  const bool forward = &node.op() == &kMaxPool2d || &node.op() == &kAvgPool2d;
-  const Shape& x = forward ? node.input(0).shape() : node.types()[0].shape;
+  const Shape& x = image_of(node);
   bool blocked = false;
   for (const Value v : node.inputs()) blocked = blocked || is_blocked(v.type());
   Pool pool{plane_of(node.attrs(), x), planes_of(x), 1, &pool_kernels(features)};
@@ -257,8 +271,7 @@ KernelPlan prepare_pool(const KernelQuery& query, CpuFeatures features) {
       });
     };
   }
-  plan.flops = static_cast<double>(planes_of(x) * pool.plane.oh * pool.plane.ow * pool.plane.kh *
-                                   pool.plane.kw);
+  plan.flops = static_cast<double>(planes_of(x)) * window_elements(pool.plane);
   return plan;
 }
 
@@ -376,6 +389,7 @@ const OpDef kMaxPool2d{.name = "max_pool2d",
                        .infer = infer_pool,
                        .grad = grad_max,
                        .ref = ref_max,
+                       .work = work,
                        .sample = sample_max,
                        .rows = kRows};
 const OpDef kMaxPool2dGrad{.name = "max_pool2d_grad",
@@ -385,6 +399,7 @@ const OpDef kMaxPool2dGrad{.name = "max_pool2d_grad",
                            .attrs = pool_attrs({}),
                            .infer = infer_max_grad,
                            .ref = ref_max_grad,
+                           .work = work,
                            .sample = sample_max_grad,
                            .rows = kRows};
 const OpDef kAvgPool2d{.name = "avg_pool2d",
@@ -394,6 +409,7 @@ const OpDef kAvgPool2d{.name = "avg_pool2d",
                        .infer = infer_pool,
                        .grad = grad_avg,
                        .ref = ref_avg,
+                       .work = work,
                        .sample = sample_avg,
                        .rows = kRows};
 const OpDef kAvgPool2dGrad{.name = "avg_pool2d_grad",
@@ -403,6 +419,7 @@ const OpDef kAvgPool2dGrad{.name = "avg_pool2d_grad",
                            .infer = infer_avg_grad,
                            .grad = grad_avg_grad,
                            .ref = ref_avg_grad,
+                           .work = work,
                            .sample = sample_avg_grad,
                            .rows = kRows};
 

@@ -1,6 +1,7 @@
 // Kernel rows of the sparse ops. Positions are read once into rows of columns (a repack, in the
 // prologue where they do not change); what runs is the stored values.
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "core/parallel.h"
@@ -27,6 +28,16 @@ const SparseKernels& kernels([[maybe_unused]] CpuFeatures features) {
 }
 
 std::string refuses_nothing(const KernelQuery&) {
+  return {};
+}
+
+// Positions are kept as rows and columns of 32 bits.
+std::string refuses_large(const KernelQuery& query) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
+  const Shape& shape = query.node.attrs().shape("shape");
+  const std::int64_t width = product(shape, 1, shape.rank());
+  if (shape[0].value() > kMost || width > kMost || query.node.input(2).shape().numel() > kMost)
+    return "rows, columns or values are over 31 bits";
   return {};
 }
 
@@ -233,14 +244,14 @@ constexpr std::uint32_t kBits2 = kAvx2.bits;
 constexpr std::uint32_t kBits512 = kAvx2.bits | kAvx512.bits;
 
 constexpr KernelRow kMatmulRows[] = {
-    {"sparse_matmul_avx512", {kBits512}, refuses_nothing, prepare_matmul<kBits512>},
-    {"sparse_matmul_avx2", kAvx2, refuses_nothing, prepare_matmul<kBits2>},
-    {"sparse_matmul_ref", {}, refuses_nothing, prepare_matmul<0>},
+    {"sparse_matmul_avx512", {kBits512}, refuses_large, prepare_matmul<kBits512>},
+    {"sparse_matmul_avx2", kAvx2, refuses_large, prepare_matmul<kBits2>},
+    {"sparse_matmul_ref", {}, refuses_large, prepare_matmul<0>},
 };
 constexpr KernelRow kConvRows[] = {
-    {"sparse_conv2d_avx512", {kBits512}, refuses_nothing, prepare_conv<kBits512>},
-    {"sparse_conv2d_avx2", kAvx2, refuses_nothing, prepare_conv<kBits2>},
-    {"sparse_conv2d_ref", {}, refuses_nothing, prepare_conv<0>},
+    {"sparse_conv2d_avx512", {kBits512}, refuses_large, prepare_conv<kBits512>},
+    {"sparse_conv2d_avx2", kAvx2, refuses_large, prepare_conv<kBits2>},
+    {"sparse_conv2d_ref", {}, refuses_large, prepare_conv<0>},
 };
 constexpr KernelRow kScatterRows[] = {{"sparse_scatter", {}, refuses_nothing, prepare_scatter}};
 constexpr KernelRow kGatherRows[] = {{"sparse_gather", {}, refuses_nothing, prepare_gather}};
