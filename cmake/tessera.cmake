@@ -3,7 +3,19 @@
 add_library(tessera_warnings INTERFACE)
 target_compile_options(tessera_warnings INTERFACE -Wall -Wextra -Wundef -Werror
   # False alarms of GCC 12: operator+ of std::string, optional and regex internals.
-  -Wno-restrict -Wno-maybe-uninitialized)
+  "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-maybe-uninitialized>")
+
+# Everything that reads files of others is built so that an overrun ends the process: guards behind
+# arrays on the stack, checked copies of known sizes (they need optimization, and sanitizers check
+# more), tables of functions read-only.
+add_library(tessera_hardening INTERFACE)
+target_compile_options(tessera_hardening INTERFACE -fstack-protector-strong)
+if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  target_compile_options(tessera_hardening INTERFACE
+    "$<$<CONFIG:Release,RelWithDebInfo,MinSizeRel>:-U_FORTIFY_SOURCE;-D_FORTIFY_SOURCE=2>")
+endif()
+target_link_options(tessera_hardening INTERFACE -Wl,-z,relro,-z,now)
+target_link_libraries(tessera_warnings INTERFACE tessera_hardening)
 
 # tessera_isa_flags(<sources...>): the suffix of a kernel file is its instruction set.
 # x86_<isa>.cpp gets the flags of <isa>; an unknown suffix is a configure error. Kernel files are
@@ -24,7 +36,7 @@ function(tessera_isa_flags)
       endif()
       # GCC 12 warns about its own avx512fintrin.h (uninitialized _mm512_undefined_*).
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-        "-O3;-fno-lto;-ffp-contract=fast;-Wno-maybe-uninitialized;-Wno-uninitialized;${${isa}}")
+        "-O3;-fno-lto;-ffp-contract=fast;$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>;-Wno-uninitialized;${${isa}}")
     endif()
   endforeach()
 endfunction()

@@ -125,8 +125,8 @@ Frequencies normalize(const std::array<std::uint64_t, 256>& counts) {
 
 template <class T>
 void append(std::vector<std::uint8_t>& out, T value) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(&value);
-  out.insert(out.end(), bytes, bytes + sizeof value);
+  out.resize(out.size() + sizeof value);
+  std::memcpy(out.data() + out.size() - sizeof value, &value, sizeof value);
 }
 
 template <class T>
