@@ -264,7 +264,9 @@ class Reader {
     }
     const std::string op_name = at.at("op").text("the name of an op");
     const OpDef* op = graph_.ops().find(op_name);
-    if (op == nullptr) at.at("op").fail("unknown op ", quote(op_name));
+    if (op == nullptr)
+      at.at("op").fail("unknown op ", quote(op_name),
+                       "; an op of one's own is registered (OpSet::add) before loading");
     if (op == graph_.ops().core().repack) {
       at.at("op").fail("'", op->name, "' is placed by the compiler; files hold logical storage");
     }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "core/built_in.h"
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
 #include "core/files/index_planes.h"
@@ -210,6 +211,29 @@ void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tens
   }
 }
 
+namespace {
+
+// The live part of a graph in ops that every program has, as far as users' ops say what they are
+// made of; the others are written by name, for programs that register them.
+Graph in_built_in_ops(const Graph& graph, const std::string& where) {
+  constexpr int kMostLevels = 32;
+  Graph out = clone(graph);
+  for (int level = 0; level < kMostLevels; ++level) {
+    bool found = false;
+    Graph next = transform(out, [&](Graph& to, const Node& node, std::vector<Value> inputs) {
+      std::vector<Value> copy = copy_node(to, node, inputs);
+      if (is_built_in(node.op()) || node.op().decompose == nullptr) return copy;
+      found = true;
+      return node.op().decompose(*copy[0].node, inputs);
+    });
+    if (!found) return out;
+    out = clone(next);
+  }
+  fail(where, ": an op of the user's own decomposes into itself");
+}
+
+}  // namespace
+
 SavedModel save(const Model& model, const fs::path& path, const SaveOptions& options) {
   SavedModel out;
   out.json = path;
@@ -218,7 +242,7 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
   check(!name.empty() && name.front() != '.', out.json.string(), ": a model needs a name");
   const fs::path folder = out.json.has_parent_path() ? out.json.parent_path() : fs::path(".");
 
-  const Graph graph = clone(model.graph);
+  const Graph graph = in_built_in_ops(model.graph, "cannot save " + out.json.string());
   TensorMap tensors;
   for (const Node* node : graph.states()) {
     check(model.state.has(node->name()), "cannot save ", out.json.string(), ": the state has no ",

@@ -25,8 +25,8 @@ struct SavedModel {
   CodedPlanes coded = {};
 };
 
-// Writes the live part of the graph and the params and states it reads. `path` is NAME.json; the
-// extension may be left out. The weights are written first, so the rename of NAME.json is the
+// Writes the live part of the graph, users' ops as their decompositions, and the params and states
+// it reads. `path` is NAME.json or NAME. The weights are written first, so the rename of it is the
 // moment the new model exists; then older weights files of the same NAME are removed. The same
 // model under the same NAME gives the same bytes. Throws Error when the state lacks a tensor or has
 // it with another type, when weights are not sound (see check_weights), or when a file cannot be
