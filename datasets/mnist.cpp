@@ -41,13 +41,13 @@ fs::path find(const fs::path& dir, const FileName& file) {
   return {};
 }
 
-std::array<fs::path, 4> find_all(const fs::path& dir) {
+// The files kFiles[first] and on; the others stay empty.
+std::array<fs::path, 4> find_all(const fs::path& dir, std::size_t first) {
   std::array<fs::path, 4> nearest{};
   std::int64_t most = -1;
   for (const fs::path& folder : {dir, dir / "mnist"}) {
     std::array<fs::path, 4> paths;
-    std::transform(kFiles.begin(), kFiles.end(), paths.begin(),
-                   [&](const FileName& file) { return find(folder, file); });
+    for (std::size_t i = first; i < kFiles.size(); ++i) paths[i] = find(folder, kFiles[i]);
     const auto found =
         std::count_if(paths.begin(), paths.end(), [](const fs::path& p) { return !p.empty(); });
     if (found > most) {
@@ -56,7 +56,7 @@ std::array<fs::path, 4> find_all(const fs::path& dir) {
     }
   }
   std::string missing, all;
-  for (std::size_t i = 0; i < kFiles.size(); ++i) {
+  for (std::size_t i = first; i < kFiles.size(); ++i) {
     const std::string name = usual_name(kFiles[i]);
     all += (all.empty() ? "" : ", ") + name;
     if (nearest[i].empty()) missing += (missing.empty() ? "" : ", ") + name;
@@ -98,8 +98,13 @@ Dataset read(const char* name, const fs::path& images, const fs::path& labels) {
 }  // namespace
 
 Split mnist(const fs::path& dir) {
-  const auto paths = find_all(dir);
+  const auto paths = find_all(dir, 0);
   return {read("mnist/train", paths[0], paths[1]), read("mnist/test", paths[2], paths[3])};
+}
+
+Dataset mnist_test(const fs::path& dir) {
+  const auto paths = find_all(dir, 2);
+  return read("mnist/test", paths[2], paths[3]);
 }
 
 }  // namespace tessera::datasets

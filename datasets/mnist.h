@@ -13,5 +13,7 @@ namespace tessera::datasets {
 // missing (saying what is expected where), malformed (see read_idx), not 28x28, when the numbers of
 // images and labels differ, or when a label is above 9.
 Split mnist(const std::filesystem::path& dir);
+// The two t10k files alone, for models that need no training images.
+Dataset mnist_test(const std::filesystem::path& dir);
 
 }  // namespace tessera::datasets

@@ -11,6 +11,7 @@
 
 #include "apps/common/recipe.h"
 #include "datasets/indexed_source.h"
+#include "datasets/preprocess.h"
 #include "nn/module.h"
 
 namespace tessera::apps {
@@ -38,6 +39,9 @@ struct DataRequest {
   std::string from;  // a folder, or "synthetic...": the built-in set
   Shape sample;      // as the network takes it
   Config choices;    // value of each of Benchmark::data_choices
+  // For models that carry their preprocessing: the test images alone, as they are stored. Sets that
+  // cannot do without their training images may read them.
+  bool raw = false;
 };
 
 struct Data {
@@ -46,6 +50,8 @@ struct Data {
   // What data and preprocessing are; goes into model files, and must be the same where a model is
   // measured.
   Config settings;
+  // What the samples went through; absent where that is not a scale and a shift.
+  std::optional<datasets::Preprocess> preprocess = {};
   // Training batches in the order of a seed, with these augmentations (none when empty). Not set
   // where there is nothing to train on. Throws Error for an augmentation it does not know.
   std::function<std::shared_ptr<const datasets::IndexedSource>(std::uint64_t seed,

@@ -28,9 +28,14 @@ datasets::Split read(std::int64_t classes, const DataRequest& request) {
 Data images(std::int64_t classes, const DataRequest& request) {
   datasets::Split split = read(classes, request);
   const std::string& name = request.choices.at("preprocess");
-  const datasets::ChannelMoments moments =
-      name == "imagenet" ? kImageNetMoments : datasets::channel_moments(split.train);
-  auto preprocess = datasets::Preprocess::standard(split.train.pixels(), moments.mean, moments.std);
+  const datasets::ChannelMoments moments = request.raw ? datasets::ChannelMoments{}
+                                           : name == "imagenet"
+                                               ? kImageNetMoments
+                                               : datasets::channel_moments(split.train);
+  auto preprocess =
+      request.raw ? datasets::Preprocess::none(split.test.pixels())
+                  : datasets::Preprocess::standard(split.train.pixels(), moments.mean, moments.std);
+  if (request.raw) split.train = {};
   // Without the whole test batch the set holds a training batch that did not train, too.
   std::vector<std::pair<std::string, std::int64_t>> parts;
   const std::int64_t rest = split.test.size() - datasets::kCifarTrainBatch;
@@ -41,12 +46,16 @@ Data images(std::int64_t classes, const DataRequest& request) {
                                  ? "built-in synthetic images"
                                  : cat("CIFAR-", classes, " in ", request.from, ": ",
                                        split.train.name, ", ", split.test.name);
+  Config settings;
+  if (!request.raw) {
+    settings = {{"preprocess", name},
+                {"preprocess_mean", exact_list(moments.mean)},
+                {"preprocess_std", exact_list(moments.std)}};
+  }
   return image_data({.source = source,
                      .split = std::move(split),
                      .preprocess = std::move(preprocess),
-                     .settings = {{"preprocess", name},
-                                  {"preprocess_mean", exact_list(moments.mean)},
-                                  {"preprocess_std", exact_list(moments.std)}},
+                     .settings = std::move(settings),
                      .parts = std::move(parts),
                      .augment = {.pad = 4, .flip = 0.5, .cutout = classes == 100 ? 8 : 16}},
                     request.sample);

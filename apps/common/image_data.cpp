@@ -38,11 +38,14 @@ std::optional<BuiltIn> built_in(const std::string& from) {
 
 Data image_data(ImageSet set, const Shape& sample) {
   Data out;
-  out.text = cat(set.source, " (", set.split.train.size(), " training and ", set.split.test.size(),
-                 " test images)");
-  out.classes = set.split.train.classes;
+  const bool trains = set.split.train.images.defined();
+  out.text =
+      cat(set.source, " (", trains ? cat(set.split.train.size(), " training and ") : std::string(),
+          set.split.test.size(), " test images)");
+  out.classes = set.split.test.classes;
   out.settings = std::move(set.settings);
-  out.settings["data"] = set.split.train.name;
+  if (trains) out.settings["data"] = set.split.train.name;
+  out.preprocess = set.preprocess;
   if (set.parts.empty()) set.parts = {{"test", set.split.test.size()}};
   std::int64_t first = 0;
   for (const auto& [name, count] : set.parts) {
@@ -53,6 +56,7 @@ Data image_data(ImageSet set, const Shape& sample) {
     out.tests.push_back({name, batches(part, set.preprocess, sample, 0, {})});
     first += count;
   }
+  if (!trains) return out;
   out.train = [train = set.split.train, preprocess = set.preprocess, full = set.augment, sample](
                   std::uint64_t seed, const std::string& augment) {
     return batches(train, preprocess, sample, seed, parse_augment(augment, full));

@@ -19,8 +19,8 @@ struct BuiltIn {
 std::optional<BuiltIn> built_in(const std::string& from);
 
 struct ImageSet {
-  std::string source;  // for people: "CIFAR-10 in data/cifar10"
-  datasets::Split split;
+  std::string source;     // for people: "CIFAR-10 in data/cifar10"
+  datasets::Split split;  // without training images: nothing to train on
   datasets::Preprocess preprocess;
   Config settings;  // of the preprocessing
   // Sets of which the test images consist, in order, with their sizes; none: one set "test".

@@ -9,6 +9,7 @@
 #include "core/files/model.h"
 #include "datasets/prefetch.h"
 #include "datasets/subset.h"
+#include "nn/raw_input.h"
 #include "ops/op_list.h"
 
 namespace tessera::apps {
@@ -207,11 +208,11 @@ void DataFlags::take_validation(const std::map<std::string, std::string>& settin
   if (validation_.empty() && found != settings.end()) validation_ = found->second;
 }
 
-Data DataFlags::load(const Shape& sample) const {
+Data DataFlags::load(const Shape& sample, bool raw) const {
   const char* environment = std::getenv("TESSERA_DATA");
   const std::string folder = from.empty() && environment ? environment : from;
-  Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_)});
-  if (!validation_.empty()) hold_out(out, validation_);
+  Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_), raw});
+  if (!validation_.empty() && !raw) hold_out(out, validation_);
   return out;
 }
 
@@ -263,11 +264,13 @@ std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts) {
 
 Shape sample_of(const Graph& graph, const std::string& file) {
   for (const Node* node : graph.inputs()) {
-    if (node->name() != "x" || node->types()[0].shape.rank() < 2) continue;
+    if ((node->name() != nn::kInputName && node->name() != nn::kRawInputName) ||
+        node->types()[0].shape.rank() < 2)
+      continue;
     const auto& dims = node->types()[0].shape.dims();
     return Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
   }
-  fail(file, ": has no input 'x' of a batch of samples: no classifier");
+  fail(file, ": has no input 'x' or 'raw' of a batch of samples: no classifier");
 }
 
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,

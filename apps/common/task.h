@@ -48,7 +48,8 @@ class DataFlags {
   // Likewise the samples that were held out when the model was made.
   void take_validation(const std::map<std::string, std::string>& settings);
   // Throws Error, naming the flag, when the data has not what they ask for.
-  Data load(const Shape& sample) const;
+  // `raw`: for a model that carries its preprocessing (DataRequest::raw), on the test images.
+  Data load(const Shape& sample, bool raw = false) const;
 
   std::string from;  // empty: TESSERA_DATA, or the built-in set
 

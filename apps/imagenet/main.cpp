@@ -46,6 +46,8 @@ Data pictures(const DataRequest& request) {
   const fs::path dir = request.from;
   datasets::ImageOptions options;
   options.crop = request.sample[-1].value();
+  check(!request.raw,
+        "imagenet measures models with the input 'x'; this one carries its preprocessing");
   if (request.choices.at("preprocess") == "caffe") options.format = datasets::PixelFormat::caffe();
   if (request.choices.at("on-bad-image") == "skip") {
     options.on_bad_image = datasets::OnBadImage::skip;

@@ -17,6 +17,18 @@ Data digits(const DataRequest& request) {
   datasets::SyntheticDigits options;
   if (synthetic && synthetic->train > 0) options.train = synthetic->train;
   if (synthetic && synthetic->test > 0) options.test = synthetic->test;
+  const std::string source =
+      synthetic ? "the built-in synthetic digits" : "MNIST in " + request.from;
+  if (request.raw) {
+    datasets::Dataset test =
+        synthetic ? datasets::synthetic_digits(options).test : datasets::mnist_test(request.from);
+    const auto preprocess = datasets::Preprocess::none(test.pixels());
+    return image_data({.source = source,
+                       .split = {{}, std::move(test)},
+                       .preprocess = preprocess,
+                       .settings = {}},
+                      request.sample);
+  }
   datasets::Split split =
       synthetic ? datasets::synthetic_digits(options) : datasets::mnist(request.from);
   auto preprocess = datasets::Preprocess::minus_mean(split.train);
@@ -24,13 +36,12 @@ Data digits(const DataRequest& request) {
   Config settings = {
       {"preprocess", "unit-minus-train-mean"},
       {"preprocess_sha256", sha256_hex({shift.data(), static_cast<std::size_t>(shift.bytes())})}};
-  return image_data(
-      {.source = synthetic ? "the built-in synthetic digits" : "MNIST in " + request.from,
-       .split = std::move(split),
-       .preprocess = std::move(preprocess),
-       .settings = std::move(settings),
-       .augment = {.pad = 2}},
-      request.sample);
+  return image_data({.source = source,
+                     .split = std::move(split),
+                     .preprocess = std::move(preprocess),
+                     .settings = std::move(settings),
+                     .augment = {.pad = 2}},
+                    request.sample);
 }
 
 Network network(const std::string& name, std::int64_t classes, const Config& choices) {

@@ -102,6 +102,22 @@ TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
   EXPECT_EQ(again["rows"][0]["correct"], row["correct"]);  // already two values per layer
 }
 
+TEST_F(Mnist, AModelThatCarriesItsPreprocessingNeedsNoTrainingImages) {
+  must({"train", "--data", kTiny, "--out", path("out"), "--epochs", "1"});
+  const std::string file = path("out/lenet300-reference-s1.json");
+  must({"export", file, path("raw.json"), "--raw", "--data", kTiny});
+  const Json prepared = json({"eval", file, "--data", kTiny});
+  // Another number of training images has another mean, which the model does not ask for.
+  const Json raw = json({"eval", path("raw.json"), "--data", "synthetic:50:100"});
+  EXPECT_EQ(raw["correct"], prepared["correct"]);
+  EXPECT_EQ(raw["bytes"].get<int>(), prepared["bytes"].get<int>() + 784 * 4);
+  EXPECT_NE(refused({"eval", file, "--data", "synthetic:50:100"}).find("preprocess_sha256"),
+            std::string::npos);
+  EXPECT_NE(refused({"export", path("raw.json"), path("twice.json"), "--raw", "--data", kTiny})
+                .find("carries its preprocessing already"),
+            std::string::npos);
+}
+
 TEST_F(Mnist, EntropyCodedFilesHoldTheSameModel) {
   const std::string reference = path("reference/lenet300-reference-s1.json");
   const auto ternary = [&](const std::string& out, const Args& more) {

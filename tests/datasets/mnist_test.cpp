@@ -50,6 +50,15 @@ TEST_F(MnistFiles, ReadsBothSpellings) {
   EXPECT_EQ(split.test.classes, 10);
 }
 
+TEST_F(MnistFiles, TheTestSetNeedsNoTrainingImages) {
+  dir_.write("t10k-images.idx3-ubyte", images(2));
+  EXPECT_THAT(error_of([&] { mnist_test(dir_.path()); }),
+              AllOf(HasSubstr("missing t10k-labels-idx1-ubyte"), Not(HasSubstr("train-"))));
+  dir_.write("t10k-labels.idx1-ubyte", labels("\1\2"));
+  EXPECT_EQ(mnist_test(dir_.path()).size(), 2);
+  EXPECT_THAT(message(), HasSubstr("missing train-images"));
+}
+
 TEST_F(MnistFiles, FindsASubfolder) {
   write_all("mnist/");
   EXPECT_EQ(mnist(dir_.path()).train.size(), 3);

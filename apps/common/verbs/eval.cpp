@@ -7,6 +7,7 @@
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
+#include "nn/raw_input.h"
 #include "ops/op_list.h"
 #include "quant/harden.h"
 
@@ -29,7 +30,7 @@ Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batc
     Shape shape{n};
     for (const Dim d : sample.dims()) shape.push_back(d);
     Tensor x(DType::f32, shape), y(DType::s32, Shape{n});
-    context.bind("x", x);
+    context.bind(nn::input_name(model.graph), x);
     for (std::int64_t first = begin; first < end; first += n) {
       data.fill(-1, first, x, y);
       context.run();
@@ -76,7 +77,8 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   const Model model = load(file, ops::standard_ops());
   if (model.settings.contains("network")) NetworkFlags(benchmark).take(model.settings, file);
   data.take(model.settings);
-  const Data images = data.load(sample_of(model.graph, file));
+  const Data images =
+      data.load(sample_of(model.graph, file), nn::input_name(model.graph) == nn::kRawInputName);
   require_same_settings(file, model.settings, images.settings);
   session.open_outputs();
   session.detail() << "Data: " << images.text << std::endl;

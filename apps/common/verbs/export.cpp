@@ -1,19 +1,41 @@
 // export: weights for other programs, or a model under another name.
 #include "apps/common/cli.h"
+#include "apps/common/task.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
+#include "nn/raw_input.h"
 #include "ops/op_list.h"
 #include "quant/decoded.h"
 
 namespace tessera::apps {
 
+namespace {
+
+Model carrying_preprocessing(const Model& model, DataFlags& flags, const std::string& file) {
+  check(nn::input_name(model.graph) != nn::kRawInputName, file,
+        ": carries its preprocessing already");
+  flags.take(model.settings);
+  const Data data = flags.load(sample_of(model.graph, file));
+  require_same_settings(file, model.settings, data.settings);
+  check(data.preprocess.has_value(),
+        "--raw: these images are not prepared by a scale and a shift alone");
+  return nn::with_raw_input(model, data.preprocess->scale(), data.preprocess->shift());
+}
+
+}  // namespace
+
 int export_verb(const Benchmark& benchmark, const Args& args) {
   RunFlags run;
-  bool dense = false, overwrite = false;
+  DataFlags data(benchmark);
+  bool dense = false, overwrite = false, raw = false;
   po::options_description options("Flags");
-  options.add_options()("dense", po::bool_switch(&dense),
-                        "decode codebooks (always so for .safetensors)")(
+  data.add_flags(options);
+  options.add_options()(
+      "raw", po::bool_switch(&raw),
+      "put the preprocessing of --data into the model, which then takes images as "
+      "they are stored and needs no training images")(
+      "dense", po::bool_switch(&dense), "decode codebooks (always so for .safetensors)")(
       "overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
   run.add_reading_flags(options);
   const Usage usage{
@@ -31,6 +53,7 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   Session session(run);
   Model model = load(from, ops::standard_ops());
   if (dense || tensors) model = quant::decoded(model);
+  if (raw) model = carrying_preprocessing(model, data, from.string());
   session.open_outputs();
   std::int64_t bytes = 0;
   if (tensors) {
