@@ -102,6 +102,10 @@ Value Scope::layer_input(Value x) {
   return input_hook_ ? input_hook_(*this, full_name("weight"), x) : x;
 }
 
+Value Scope::activation(Value y) {
+  return activation_hook_ ? activation_hook_(*this, path_, y) : y;
+}
+
 void Scope::update(Value state, Value value) {
   check(training_, "[", path_, "] states are updated in training only");
   graph_.set_update(state, value);
@@ -128,11 +132,11 @@ Value Linear::forward(Scope& scope, Value x) const {
   return ops::linear(x, weight, bias_ ? scope.param("bias", {out_}, bias_init_) : Value());
 }
 
-Tanh::Tanh() : Function([](Value x) { return ops::tanh(x); }) {}
-ReLU::ReLU() : Function([](Value x) { return ops::relu(x); }) {}
-ReLU6::ReLU6() : Function([](Value x) { return ops::clamp(x, 0.0, 6.0); }) {}
-Sigmoid::Sigmoid() : Function([](Value x) { return ops::sigmoid(x); }) {}
-GELU::GELU() : Function([](Value x) { return ops::gelu(x); }) {}
+Tanh::Tanh() : Activation([](Value x) { return ops::tanh(x); }) {}
+ReLU::ReLU() : Activation([](Value x) { return ops::relu(x); }) {}
+ReLU6::ReLU6() : Activation([](Value x) { return ops::clamp(x, 0.0, 6.0); }) {}
+Sigmoid::Sigmoid() : Activation([](Value x) { return ops::sigmoid(x); }) {}
+GELU::GELU() : Activation([](Value x) { return ops::gelu(x); }) {}
 Flatten::Flatten()
     : Function([](Value x) {
         Dim rest = 1;

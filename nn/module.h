@@ -96,6 +96,11 @@ class Scope {
   const Hook& input_hook() const { return input_hook_; }
   // What a layer with weights calls on its input.
   Value layer_input(Value x);
+  // The same behind every activation function (`name` is the path of its module), for all that
+  // read its result: layers, pooling and the shortcuts of residual blocks.
+  void set_activation_hook(Hook hook) { activation_hook_ = std::move(hook); }
+  const Hook& activation_hook() const { return activation_hook_; }
+  Value activation(Value y);  // what an activation function calls on its result
 
   // While set, a batch-norm right after a convolution becomes its bias alone (nn/fold.h).
   void set_folding(bool on) { folding_ = on; }
@@ -150,7 +155,7 @@ class Scope {
   std::map<std::string, int> owners_;  // the layer that has a parameter or state
   std::vector<ParameterSpec> parameters_, states_;
   std::vector<FoldedNorm> folded_;
-  Hook weight_hook_, input_hook_;
+  Hook weight_hook_, input_hook_, activation_hook_;
 };
 
 class Module {
@@ -197,19 +202,28 @@ class Function : public Module {
  private:
   Value (*fn_)(Value);
 };
-struct Tanh final : Function {
+// One that is an activation function: Scope's activation hook stands behind it.
+class Activation : public Module {
+ public:
+  explicit Activation(Value (*fn)(Value)) : fn_(fn) {}
+  Value forward(Scope& scope, Value x) const override { return scope.activation(fn_(x)); }
+
+ private:
+  Value (*fn_)(Value);
+};
+struct Tanh final : Activation {
   Tanh();
 };
-struct ReLU final : Function {
+struct ReLU final : Activation {
   ReLU();
 };
-struct ReLU6 final : Function {  // min(max(x, 0), 6)
+struct ReLU6 final : Activation {  // min(max(x, 0), 6)
   ReLU6();
 };
-struct Sigmoid final : Function {
+struct Sigmoid final : Activation {
   Sigmoid();
 };
-struct GELU final : Function {
+struct GELU final : Activation {
   GELU();
 };
 // [n, ...] -> [n, product of the rest].

@@ -16,8 +16,18 @@ namespace tessera::quant {
 
 namespace {
 
-constexpr const char* kLow = ".input_low";
-constexpr const char* kHigh = ".input_high";
+using Place = ActivationOptions::Place;
+
+// What the ends of a range are called, and what stands there.
+struct Names {
+  const char *low, *high, *what;
+};
+constexpr Names kInputs = {".input_low", ".input_high", "input"};
+constexpr Names kOutputs = {".output_low", ".output_high", "output"};
+
+const Names& names(Place place) {
+  return place == Place::inputs ? kInputs : kOutputs;
+}
 constexpr std::int64_t kBatchSize = 16;
 constexpr std::size_t kMostValues = std::size_t{1} << 20;  // kept of a layer
 constexpr int kTries = 100;                                // shrunken ranges that mse looks at
@@ -52,14 +62,33 @@ Value rounded(Value x, double steps) {
   return x + ops::detach(ops::round(x * steps) * (1 / steps) - x);
 }
 
-// Runs `network` on the data and hands every layer's input to `see`, batch by batch.
+nn::Scope::Hook hook(const nn::Scope& scope, Place place) {
+  return place == Place::inputs ? scope.input_hook() : scope.activation_hook();
+}
+
+void set_hook(nn::Scope& scope, Place place, nn::Scope::Hook hook) {
+  if (place == Place::inputs) {
+    scope.set_input_hook(std::move(hook));
+  } else {
+    scope.set_activation_hook(std::move(hook));
+  }
+}
+
+void require_any(bool any, Place place) {
+  check(any, "the network has no ",
+        place == Place::inputs ? "layer with weights whose input"
+                               : "activation function whose output",
+        " could be quantized");
+}
+
+// Runs `network` on the data and hands all that stands at such places to `see`, batch by batch.
 template <class See>
-void walk_inputs(const nn::Module& network, const Shape& sample, const State& weights,
-                 const CalibrationSet& samples, See&& see) {
+void walk(const nn::Module& network, const Shape& sample, const State& weights,
+          const CalibrationSet& samples, Place place, See&& see) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
   std::vector<std::string> layers;
-  scope.set_input_hook([&](nn::Scope&, const std::string& layer, Value x) {
+  set_hook(scope, place, [&](nn::Scope&, const std::string& layer, Value x) {
     if (std::find(layers.begin(), layers.end(), layer) == layers.end()) {
       layers.push_back(layer);
       graph.set_output(layer, x);
@@ -67,7 +96,7 @@ void walk_inputs(const nn::Module& network, const Shape& sample, const State& we
     return x;
   });
   network.forward(scope, graph.input("x", {DType::f32, nn::batched(sample), {}}));
-  check(!layers.empty(), "the network has no layer with weights whose input could be quantized");
+  require_any(!layers.empty(), place);
   std::optional<Plan> plan;
   std::int64_t rows = 0;
   for (std::int64_t first = 0; first < samples.samples(); first += rows) {
@@ -92,6 +121,12 @@ ActivationOptions::Kind ActivationOptions::parse(const std::string& text) {
   }
   fail("activation quantizer '", text,
        "' is unknown; there are dorefa, minmax, percentile, mse and learned");
+}
+
+Place ActivationOptions::parse_place(const std::string& text) {
+  if (text == "inputs") return Place::inputs;
+  if (text == "activations") return Place::activations;
+  fail("activations can be quantized at inputs or activations, not at '", text, "'");
 }
 
 ActivationRange fit_range(std::span<const float> values, const ActivationOptions& options) {
@@ -128,31 +163,34 @@ QuantizedActivations::QuantizedActivations(std::shared_ptr<const nn::Module> net
   check(options.bits >= 1 && options.bits <= 8, "activations take 1 to 8 bits, got ", options.bits);
 }
 
-Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& layer, Value x) const {
+Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& place, Value x) const {
   const double n = levels(options_.bits);
   if (options_.kind == ActivationOptions::Kind::dorefa) return rounded(ops::clamp(x, 0.0, 1.0), n);
-  const auto range = ranges_.find(layer);
-  check(range != ranges_.end(), "'", layer, "': its input has no calibrated range");
+  const Names& own = names(options_.place);
+  const auto range = ranges_.find(place);
+  check(range != ranges_.end(), "'", place, "': its ", own.what, " has no calibrated range");
   const auto [low, high] = range->second;
   if (options_.kind != ActivationOptions::Kind::learned)
     return low + (high - low) * rounded((ops::clamp(x, low, high) - low) * (1 / (high - low)), n);
   const auto end = [&](const char* name, double start) {
-    return scope.global_param(layer + name, {}, nn::Init::constant(static_cast<float>(start)));
+    return scope.global_param(place + name, {}, nn::Init::constant(static_cast<float>(start)));
   };
-  const Value bottom = end(kLow, low), width = end(kHigh, high) - bottom;
+  const Value bottom = end(own.low, low), width = end(own.high, high) - bottom;
   return bottom + width * rounded(ops::clamp((x - bottom) / width, 0.0, 1.0), n);
 }
 
 Value QuantizedActivations::forward(nn::Scope& scope, Value x) const {
-  const nn::Scope::Hook outer = scope.input_hook();
-  std::string first;
-  scope.set_input_hook([&](nn::Scope& s, const std::string& layer, Value input) {
-    if (outer) input = outer(s, layer, input);
-    if (first.empty()) first = layer;
-    return options_.skip_first && layer == first ? input : quantize(s, layer, input);
+  const nn::Scope::Hook outer = hook(scope, options_.place);
+  const bool skips = options_.skip_first && options_.place == Place::inputs;
+  std::optional<std::string> first;
+  set_hook(scope, options_.place, [&](nn::Scope& s, const std::string& place, Value value) {
+    if (outer) value = outer(s, place, value);
+    if (!first) first = place;
+    return skips && place == *first ? value : quantize(s, place, value);
   });
   const Value y = network_->forward(scope, x);
-  scope.set_input_hook(outer);
+  set_hook(scope, options_.place, outer);
+  require_any(first.has_value(), options_.place);
   return y;
 }
 
@@ -161,21 +199,21 @@ ActivationRanges calibrate_activations(const nn::Module& network, const Shape& s
                                        const ActivationOptions& options) {
   const CalibrationSet samples(data, options.samples);
   std::map<std::string, std::vector<float>> seen;
-  walk_inputs(network, sample, weights, samples,
-              [&](const std::string& layer, std::span<const float> values) {
-                auto& kept = seen[layer];
-                // Evenly over all batches.
-                const std::size_t room =
-                    kMostValues * kBatchSize / static_cast<std::size_t>(samples.samples());
-                const std::size_t step = std::max<std::size_t>(1, values.size() / (room + 1));
-                for (std::size_t i = 0; i < values.size(); i += step) kept.push_back(values[i]);
-              });
+  walk(network, sample, weights, samples, options.place,
+       [&](const std::string& layer, std::span<const float> values) {
+         auto& kept = seen[layer];
+         // Evenly over all batches.
+         const std::size_t room =
+             kMostValues * kBatchSize / static_cast<std::size_t>(samples.samples());
+         const std::size_t step = std::max<std::size_t>(1, values.size() / (room + 1));
+         for (std::size_t i = 0; i < values.size(); i += step) kept.push_back(values[i]);
+       });
   ActivationRanges out;
   for (const auto& [layer, values] : seen) {
     try {
       out.emplace(layer, fit_range(values, options));
     } catch (const Error& error) {
-      fail("input of '", layer, "': ", error.what());
+      fail(names(options.place).what, " of '", layer, "': ", error.what());
     }
   }
   return out;
@@ -192,7 +230,10 @@ std::shared_ptr<const nn::Module> quantize_activations(std::shared_ptr<const nn:
 }
 
 bool is_activation_range(const std::string& parameter) {
-  return parameter.ends_with(kLow) || parameter.ends_with(kHigh);
+  for (const Names& n : {kInputs, kOutputs}) {
+    if (parameter.ends_with(n.low) || parameter.ends_with(n.high)) return true;
+  }
+  return false;
 }
 
 }  // namespace tessera::quant

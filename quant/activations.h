@@ -1,4 +1,5 @@
-// Quantized activations: what a layer with weights multiplies them with takes 2^bits values.
+// Quantized activations: what layers multiply their weights with, or all that activation functions
+// give, takes 2^bits values.
 #pragma once
 
 #include <map>
@@ -20,45 +21,54 @@ struct ActivationOptions {
     mse,         // ... over the range with the least squared error on them
     learned,     // starts as mse; both ends are trained (as PACT, Choi et al. 2018)
   };
+  enum class Place {
+    inputs,       // what each layer multiplies its weights with
+    activations,  // what each activation function gives, whoever reads it: the stream of a residual
+                  // network behind its sums, too, and nothing where no activation function stands
+  };
   int bits = 0;  // 1 to 8; 0: activations stay f32
   Kind kind = Kind::mse;
+  Place place = Place::inputs;
   double share = 0.9999;
   std::int64_t samples = 256;  // of calibration
-  bool skip_first = true;      // the first layer sees the data as it is
+  bool skip_first = true;      // inputs: the first layer sees the data as it is
 
   static Kind parse(const std::string& text);  // throws Error
+  static Place parse_place(const std::string& text);
 };
 
 struct ActivationRange {
   double low = 0, high = 1;
 };
-using ActivationRanges = std::map<std::string, ActivationRange>;  // by the layer's weight
+// By the layer's weight; of activation functions by their path.
+using ActivationRanges = std::map<std::string, ActivationRange>;
 
 // The range for values seen in calibration (not empty). Zero is always one of the levels: `low` is
 // a whole number of steps below it, and 0 where nothing is negative. Throws Error for values that
 // are not finite.
 ActivationRange fit_range(std::span<const float> values, const ActivationOptions& options);
 
-// A network whose layers see quantized inputs, in training (gradients pass straight through where x
+// A network with quantized activations, in training (gradients pass straight through where x
 // lies inside the range) and in inference: the levels are part of the graph, so a saved model has
-// them. `learned` adds the parameters LAYER.weight.input_low and .input_high.
+// them. `learned` adds the parameters LAYER.weight.input_low and .input_high, or PATH.output_low
+// and .output_high behind activation functions.
 class QuantizedActivations final : public nn::Module {
  public:
-  // Throws Error for bits out of range. ranges: of every layer, except with dorefa.
+  // Throws Error for bits out of range. ranges: of every place, except with dorefa.
   QuantizedActivations(std::shared_ptr<const nn::Module> network, ActivationOptions options,
                        ActivationRanges ranges = {});
   Value forward(nn::Scope& scope, Value x) const override;
 
  private:
-  Value quantize(nn::Scope& scope, const std::string& layer, Value x) const;
+  Value quantize(nn::Scope& scope, const std::string& place, Value x) const;
 
   std::shared_ptr<const nn::Module> network_;
   ActivationOptions options_;
   ActivationRanges ranges_;
 };
 
-// Ranges of all layer inputs of a network with these weights, on a CalibrationSet of
-// `options.samples`. Throws Error naming the layer whose input is not finite.
+// Ranges of all that is to be quantized in a network with these weights, on a CalibrationSet of
+// `options.samples`. Throws Error naming the place where a value is not finite.
 ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
                                        const State& weights, const BatchSource& data,
                                        const ActivationOptions& options);

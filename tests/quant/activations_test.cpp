@@ -145,12 +145,86 @@ TEST(QuantizedActivations, TrainWithTheirRanges) {
   EXPECT_GT(trainer.evaluate(test::Scores()).accuracy, 0.85);
 }
 
+// act2(act1(fc1 x) + fc2 act1(fc1 x)), as far as its last layers are wanted.
+std::shared_ptr<const nn::Module> stream(bool last) {
+  nn::Sequential body;
+  body.add("fc2", nn::Linear(24, 24));
+  nn::Sequential net;
+  net.add("fc1", nn::Linear(20, 24)).add("act1", nn::ReLU());
+  net.add("", nn::Residual(std::move(body)));
+  if (last) net.add("act2", nn::ReLU());
+  return nn::share(std::move(net));
+}
+
+// Distinct values of the network's result; without the body's product of its stream alone.
+std::set<float> values(const nn::Module& module, bool body) {
+  Graph graph(ops::standard_ops());
+  nn::Scope scope(graph);
+  graph.set_output("y", module.forward(scope, graph.input("x", f32({kBatch, 20}))));
+  State state;
+  nn::initialize(state, scope.parameters(), 1);
+  if (!body) {
+    state.set("fc2.weight", Tensor(DType::f32, {24, 24}));
+    state.set("fc2.bias", Tensor(DType::f32, {24}));
+  }
+  Tensor data(DType::f32, {64, 20}), labels(DType::s32, {64});
+  test::Scores().fill(-1, 0, data, labels);
+  const Tensor out = compile(graph, state, {.batch = 64}).run({{"x", data}}).at("y");
+  const auto all = out.span<float>();
+  return {all.begin(), all.end()};
+}
+
+TEST(QuantizedActivations, BehindActivationFunctionsTheStreamIsQuantized) {
+  ActivationOptions inputs = options(Kind::dorefa, 2), all = inputs;
+  all.place = ActivationOptions::Place::activations;
+  const auto count = [](auto net, const ActivationOptions& at, bool body) {
+    return values(QuantizedActivations(std::move(net), at), body).size();
+  };
+  // What the shortcut carries on, and what the activation function behind the sum gives.
+  EXPECT_GT(count(stream(false), inputs, false), 300u);
+  EXPECT_LE(count(stream(false), all, false), 4u);
+  EXPECT_GT(count(stream(true), inputs, true), 300u);
+  for (const float v : values(QuantizedActivations(stream(true), all), true))
+    EXPECT_NEAR(3 * v, std::nearbyint(3 * v), 1e-6);
+  // What follows no activation function is left alone, as a network's bare stem.
+  nn::Sequential body, bare;
+  body.add("act", nn::ReLU()).add("fc2", nn::Linear(24, 24));
+  bare.add("fc1", nn::Linear(20, 24)).add("", nn::Residual(std::move(body)));
+  EXPECT_GT(count(nn::share(std::move(bare)), all, false), 300u);
+}
+
+TEST(QuantizedActivations, RangesBehindActivationFunctions) {
+  const auto net = network();
+  nn::Trainer plain(net, {20}, 4);
+  ActivationOptions learned = options(Kind::learned, 2);
+  learned.place = ActivationOptions::Place::activations;
+  const auto ranges = calibrate_activations(*net, {20}, plain.state(), test::Scores(), learned);
+  ASSERT_EQ(ranges.size(), 2u);
+  EXPECT_TRUE(ranges.contains("act1"));
+  EXPECT_TRUE(ranges.contains("act2"));
+  nn::Trainer trainer(quantize_activations(net, {20}, plain.state(), test::Scores(), learned), {20},
+                      4);
+  ASSERT_TRUE(trainer.state().has("act2.output_high"));
+  EXPECT_FLOAT_EQ(trainer.state().get("act2.output_high").item(),
+                  static_cast<float>(ranges.at("act2").high));
+  EXPECT_TRUE(is_activation_range("act2.output_high"));
+  EXPECT_TRUE(is_activation_range("act2.output_low"));
+  EXPECT_FALSE(is_activation_range("act2.output"));
+}
+
 TEST(QuantizedActivations, RefusesWhatItCannotServe) {
   EXPECT_THROW(QuantizedActivations(network(), options(Kind::mse, 9)), Error);
   EXPECT_THROW(ActivationOptions::parse("int4"), Error);
   const QuantizedActivations uncalibrated(network(), options(Kind::mse, 4));
   EXPECT_EQ(test::error_of([&] { nn::inference_graph(uncalibrated, {20}); }),
             "'fc2.weight': its input has no calibrated range");
+  ActivationOptions at = options(Kind::dorefa, 4);
+  at.place = ActivationOptions::Place::activations;
+  const QuantizedActivations nothing(nn::share(nn::Sequential(nn::Linear(20, 4), nn::Flatten())),
+                                     at);
+  EXPECT_EQ(test::error_of([&] { nn::inference_graph(nothing, {20}); }),
+            "the network has no activation function whose output could be quantized");
+  EXPECT_THROW(ActivationOptions::parse_place("weights"), Error);
 }
 
 }  // namespace
