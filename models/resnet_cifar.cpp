@@ -41,14 +41,15 @@ nn::Sequential block(std::int64_t in, std::int64_t out, std::int64_t stride) {
 
 }  // namespace
 
-nn::Sequential resnet_cifar(std::int64_t depth, std::int64_t classes, double width,
-                            std::int64_t channels) {
+nn::Sequential resnet_cifar(std::int64_t depth, std::int64_t classes,
+                            const ResNetCifarOptions& options) {
   check(depth >= 8 && (depth - 2) % 6 == 0, "a CIFAR ResNet has depth 6n + 2, got ", depth);
   std::array<std::int64_t, 3> planes = {16, 32, 64};
-  for (auto& n : planes) n = scaled_channels(n, width, 2);
+  for (auto& n : planes) n = scaled_channels(n, options.width, 2);
   nn::Sequential net;
-  net.add("conv1", conv({.in = channels, .out = planes[0], .kernel = 3, .padding = 1}));
-  net.add("bn1", nn::BatchNorm2d(planes[0])).add("relu1", nn::ReLU());
+  net.add("conv1", conv({.in = options.channels, .out = planes[0], .kernel = 3, .padding = 1}));
+  net.add("bn1", nn::BatchNorm2d(planes[0]));
+  if (options.stem_relu) net.add("relu1", nn::ReLU());
   std::int64_t in = planes[0];
   for (std::size_t stage = 0; stage < planes.size(); ++stage) {
     nn::Sequential layer;

@@ -23,33 +23,34 @@ std::int64_t channels(const Shape& sample) {
 }
 
 template <Activation kActivation>
-Made make_lenet300(std::int64_t classes, const Shape& sample, double) {
+Made make_lenet300(std::int64_t classes, const Shape& sample, double, bool) {
   check(sample == Shape({784}) && classes == 10, "lenet300 has 784 inputs and 10 classes, got ",
         sample.text(), " and ", classes);
   return nn::share(lenet300(kActivation));
 }
 
 template <nn::Sequential (*kMake)(std::int64_t, const Shape&)>
-Made make_sized(std::int64_t classes, const Shape& sample, double) {
+Made make_sized(std::int64_t classes, const Shape& sample, double, bool) {
   return nn::share(kMake(classes, sample));
 }
 
 template <std::int64_t kDepth>
-Made make_resnet_cifar(std::int64_t classes, const Shape& sample, double width) {
-  return nn::share(resnet_cifar(kDepth, classes, width, channels(sample)));
+Made make_resnet_cifar(std::int64_t classes, const Shape& sample, double width, bool stem_relu) {
+  return nn::share(resnet_cifar(
+      kDepth, classes, {.width = width, .channels = channels(sample), .stem_relu = stem_relu}));
 }
 
 template <std::int64_t kDepth, Stem kStem>
-Made make_resnet(std::int64_t classes, const Shape& sample, double) {
+Made make_resnet(std::int64_t classes, const Shape& sample, double, bool) {
   return nn::share(resnet(kDepth, classes, kStem, channels(sample)));
 }
 
 template <nn::Sequential (*kMake)(std::int64_t, Stem, double, std::int64_t), Stem kStem>
-Made make_mobilenet(std::int64_t classes, const Shape& sample, double width) {
+Made make_mobilenet(std::int64_t classes, const Shape& sample, double width, bool) {
   return nn::share(kMake(classes, kStem, width, channels(sample)));
 }
 
-Made make_squeezenet(std::int64_t classes, const Shape& sample, double) {
+Made make_squeezenet(std::int64_t classes, const Shape& sample, double, bool) {
   return nn::share(squeezenet(classes, channels(sample)));
 }
 
@@ -66,12 +67,12 @@ const std::vector<ZooEntry>& zoo() {
         {"alexnet_cifar", "AlexNet for CIFAR", small, 10, {}, make_sized<alexnet_cifar>},
         {"vgg_small", "VGG with 6 convolutions, 128 to 512", small, 10, {}, make_sized<vgg_small>},
         {"vgg16", "VGG-16 with batch-norm for CIFAR", small, 10, {}, make_sized<vgg16>},
-        {"resnet20", "ResNet-20 for CIFAR", small, 10, 1, make_resnet_cifar<20>},
-        {"resnet32", "ResNet-32 for CIFAR", small, 10, 1, make_resnet_cifar<32>},
-        {"resnet56", "ResNet-56 for CIFAR", small, 10, 1, make_resnet_cifar<56>},
-        {"resnet20x2", "ResNet-20, double width", small, 10, 2, make_resnet_cifar<20>},
-        {"resnet32x2", "ResNet-32, double width", small, 10, 2, make_resnet_cifar<32>},
-        {"resnet56x2", "ResNet-56, double width", small, 10, 2, make_resnet_cifar<56>},
+        {"resnet20", "ResNet-20 for CIFAR", small, 10, 1, make_resnet_cifar<20>, true},
+        {"resnet32", "ResNet-32 for CIFAR", small, 10, 1, make_resnet_cifar<32>, true},
+        {"resnet56", "ResNet-56 for CIFAR", small, 10, 1, make_resnet_cifar<56>, true},
+        {"resnet20x2", "ResNet-20, double width", small, 10, 2, make_resnet_cifar<20>, true},
+        {"resnet32x2", "ResNet-32, double width", small, 10, 2, make_resnet_cifar<32>, true},
+        {"resnet56x2", "ResNet-56, double width", small, 10, 2, make_resnet_cifar<56>, true},
         {"resnet18", "ResNet-18", large, 1000, {}, make_resnet<18, kImageNet>},
         {"resnet34", "ResNet-34", large, 1000, {}, make_resnet<34, kImageNet>},
         {"resnet50", "ResNet-50", large, 1000, {}, make_resnet<50, kImageNet>},
@@ -115,8 +116,9 @@ Built build(std::string_view name, const BuildOptions& options) {
     check(!d.is_symbolic() && d.value() >= 1, e.name, ": a sample cannot be ", sample.text());
   }
   check(e.width || !options.width, e.name, ": has no width multiplier");
+  check(e.stem_choice || !options.stem_relu, e.name, ": has no choice of a ReLU behind its stem");
   const double width = options.width.value_or(e.width.value_or(1));
-  return {e.make(classes, sample, width), sample, classes};
+  return {e.make(classes, sample, width, options.stem_relu.value_or(true)), sample, classes};
 }
 
 }  // namespace tessera::models

@@ -16,6 +16,9 @@ struct BuildOptions {
   std::optional<std::int64_t> classes = {};
   std::optional<Shape> sample = {};  // such as [1,28,28]
   std::optional<double> width = {};  // times the channels; for networks that scale
+  // Whether an activation function stands behind the first convolution; for networks that have the
+  // choice (ResNetCifarOptions::stem_relu).
+  std::optional<bool> stem_relu = {};
 };
 
 struct ZooEntry {
@@ -23,8 +26,9 @@ struct ZooEntry {
   Shape sample;
   std::int64_t classes = 0;
   std::optional<double> width = {};  // default multiplier; none: the network does not scale
-  std::shared_ptr<const nn::Module> (*make)(std::int64_t classes, const Shape& sample,
-                                            double width) = nullptr;
+  std::shared_ptr<const nn::Module> (*make)(std::int64_t classes, const Shape& sample, double width,
+                                            bool stem_relu) = nullptr;
+  bool stem_choice = false;  // BuildOptions::stem_relu means something
 };
 
 const std::vector<ZooEntry>& zoo();

@@ -167,6 +167,29 @@ TEST(Zoo, WidthMultiplies) {
   EXPECT_EQ(count(build("resnet20", {.width = 2})), count(build("resnet20x2")));
 }
 
+TEST(Zoo, StemWithoutReLU) {
+  const auto activations = [](const Built& built) {
+    Graph graph(ops::standard_ops());
+    nn::Scope scope(graph);
+    std::vector<std::string> out;
+    scope.set_activation_hook([&](nn::Scope&, const std::string& path, Value y) {
+      out.push_back(path);
+      return y;
+    });
+    built.network->forward(scope, graph.input("x", {DType::f32, nn::batched(built.sample), {}}));
+    return out;
+  };
+  const Built usual = build("resnet20x2"), linear = build("resnet20x2", {.stem_relu = false});
+  EXPECT_EQ(count(usual), count(linear));
+  auto paths = activations(usual);
+  ASSERT_EQ(paths.size(), 19u);
+  EXPECT_EQ(paths.front(), "relu1");
+  paths.erase(paths.begin());
+  EXPECT_EQ(activations(linear), paths);
+  EXPECT_EQ(paths.front(), "layer1.0.relu1");
+  EXPECT_EQ(paths.back(), "layer3.2.relu2");
+}
+
 TEST(Zoo, OtherInputs) {
   EXPECT_EQ(build("lenet5", {.sample = Shape{3, 32, 32}}).sample, Shape({3, 32, 32}));
   EXPECT_EQ(count(build("lenet5", {.sample = Shape{3, 32, 32}})),
@@ -191,6 +214,8 @@ TEST(Zoo, Mistakes) {
               "there is no network 'resnet19'; known are lenet300, lenet300_relu, lenet5, "))
       << error_of("resnet19");
   EXPECT_EQ(error_of("vgg16", {.width = 2}), "vgg16: has no width multiplier");
+  EXPECT_EQ(error_of("vgg16", {.stem_relu = false}),
+            "vgg16: has no choice of a ReLU behind its stem");
   EXPECT_EQ(error_of("vgg16", {.classes = 0}), "vgg16: needs at least one class, got 0");
   EXPECT_EQ(error_of("vgg16", {.sample = Shape{3, 16, 16}}),
             "vgg16 needs larger images than [3,16,16]");
