@@ -24,6 +24,14 @@ Schedule step_decay(double start, double factor, std::vector<double> milestones)
   };
 }
 
+Schedule step_decay_shares(double start, double factor, const std::vector<double>& shares,
+                           double epochs) {
+  std::vector<double> milestones;
+  // 100 / 350 of 350 epochs is epoch 100, whatever the product rounds to.
+  for (const double share : shares) milestones.push_back(share * epochs * (1 - 1e-12));
+  return step_decay(start, factor, std::move(milestones));
+}
+
 Schedule cosine(double start, double end, double epochs) {
   return [=](double epoch) {
     const double t = std::clamp(epoch / epochs, 0.0, 1.0);

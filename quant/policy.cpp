@@ -28,6 +28,8 @@ std::regex compile_pattern(const char* what, const std::string& pattern) {
   }
 }
 
+// In the names of torchvision's networks, which are those of models/.
+constexpr const char* kStageConvolutions = R"((.*\.)?layer[0-9]+\..*conv[0-9]+\.weight)";
 constexpr int kEntriesOf8Bits = 256;
 // Below this many weights an entry a codebook takes a large part of what the indices save.
 constexpr std::int64_t kWeightsPerEntry = 2;
@@ -141,9 +143,11 @@ void Policy::use(std::string_view preset) {
     first_last_8 = true;
   } else if (preset == "depthwise-per-channel") {
     depthwise_per_channel = true;
+  } else if (preset == "stages") {
+    only = kStageConvolutions;
   } else {
     check(preset == "all", "policy '", preset,
-          "' is unknown; there are all, first-last-8 and depthwise-per-channel");
+          "' is unknown; there are all, first-last-8, depthwise-per-channel and stages");
   }
 }
 
@@ -160,6 +164,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   for (const auto& rule : policy.rules)
     patterns.push_back(compile_pattern("policy rule", rule.pattern));
   std::vector<int> hits(patterns.size());
+  std::optional<std::regex> only;
+  if (!policy.only.empty()) only = compile_pattern("policy", policy.only);
   const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
   bool any = false;
@@ -169,7 +175,11 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
                     {},           TensorPlan::Source::none};
     if (is_weight(p)) {
       item.reason.clear();
-      choose(item, p, policy, &p == &*first, &p == &*last);
+      if (only && !std::regex_match(p.name, *only)) {
+        item.reason = cat("not of '", policy.only, "'");
+      } else {
+        choose(item, p, policy, &p == &*first, &p == &*last);
+      }
     }
     for (std::size_t r = 0; r < patterns.size(); ++r) {
       if (!std::regex_match(p.name, patterns[r])) continue;
@@ -193,7 +203,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
         std::any_of(plan.tensors.begin(), plan.tensors.end(),
                     [](const TensorPlan& item) { return item.reason == "frozen"; })
             ? " or frozen (Policy::frozen)"
-            : "");
+            : "",
+        policy.only.empty() ? "" : cat("; no weight's name matches '", policy.only, "'"));
   for (const std::string& pattern : policy.shared) share(plan, pattern);
   for (const TensorPlan& item : plan.tensors) {
     if (item.choice && item.shares.empty()) check_size(item);

@@ -42,8 +42,13 @@ struct Policy {
   // Frozen weights (TrainerOptions::frozen) stay dense; true compresses them like the others. A
   // rule that names one decides for itself.
   bool frozen = false;
+  // Regular expression on whole names: weights that neither it nor a rule matches stay dense.
+  // Empty: all are coded.
+  std::string only = {};
 
-  // Turns on "all" (nothing more), "first-last-8" or "depthwise-per-channel". Throws Error.
+  // Turns on "all" (nothing more), "first-last-8", "depthwise-per-channel" or "stages": only the
+  // convolutions inside a residual network's stages (layer1.0.conv1.weight), not its first one, its
+  // shortcuts and its last layer. Throws Error.
   void use(std::string_view preset);
 };
 

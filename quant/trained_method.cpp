@@ -4,12 +4,14 @@
 #include <cmath>
 #include <numbers>
 
+#include "nn/schedule.h"
 #include "quant/fit/assign.h"
 #include "quant/fit/vectors.h"
 
 namespace tessera::quant {
 
 double TrainingSchedule::rate(double epoch) const {
+  if (!steps.empty()) return nn::step_decay_shares(lr, step_factor, steps, epochs)(epoch);
   const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * epoch / std::max(epochs, 1)));
   return lr * (lr_final + (1 - lr_final) * half_cosine);
 }

@@ -11,6 +11,10 @@ struct TrainingSchedule {
   int epochs = 30;
   double lr = 0.02;
   double lr_final = 0.01;  // share of lr left at the end, by half a cosine; 1: constant
+  // In place of the cosine: shares of the epochs behind each of which the rate is multiplied by
+  // step_factor.
+  std::vector<double> steps = {};
+  double step_factor = 0.1;
 
   double rate(double epoch) const;
 };

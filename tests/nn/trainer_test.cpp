@@ -448,6 +448,10 @@ TEST(Fit, ResumeUnderAnotherConfigurationIsRefused) {
 TEST(Schedule, Shapes) {
   EXPECT_DOUBLE_EQ(exponential(1, 0.5)(2.9), 0.25);
   EXPECT_DOUBLE_EQ(step_decay(1, 0.1, {2, 4})(3), 0.1);
+  const auto shares = step_decay_shares(0.1, 0.1, {100 / 350.0, 225 / 350.0, 300 / 350.0}, 350);
+  for (const auto& [epoch, rate] : std::map<double, double>{
+           {0, 0.1}, {99.99, 0.1}, {100, 1e-2}, {224.99, 1e-2}, {225, 1e-3}, {300, 1e-4}})
+    EXPECT_NEAR(shares(epoch) / rate, 1, 1e-9) << epoch;
   EXPECT_DOUBLE_EQ(cosine(1, 0, 10)(5), 0.5);
   EXPECT_NEAR(with_warmup(4, constant(1))(1), 0.25, 1e-6);
 }

@@ -90,6 +90,23 @@ TEST(Policy, RulesWinOverPresets) {
       << plan.text();
 }
 
+TEST(Policy, StagesAreTheirConvolutionsAlone) {
+  Net net;
+  net.add("layer1.0.conv1.weight", {32, 32, 3, 3});
+  net.add("layer1.0.bn1.weight", {32});
+  net.add("layer2.0.conv2.weight", {64, 64, 3, 3});
+  net.add("layer2.0.downsample.0.weight", {64, 32, 1, 1});
+  net.add("linear.weight", {10, 64});
+  const auto plan = net.plan(policy(4, 0, {"stages"}));
+  EXPECT_EQ(plan.compressed(), (Texts{"layer1.0.conv1.weight", "layer2.0.conv2.weight"}));
+  EXPECT_NE(plan.tensors[0].reason.find("not of '"), std::string::npos) << plan.tensors[0].reason;
+  // A rule says otherwise for one of the others.
+  Policy more = policy(4, 0, {"stages"});
+  more.rules.push_back({"linear.weight", TensorChoice{CodebookSpec::adaptive(16), 0}});
+  EXPECT_EQ(net.plan(more).compressed().back(), "linear.weight");
+  EXPECT_THROW(Net().plan(policy(4, 0, {"stages"})), Error);
+}
+
 TEST(Policy, UnknownPreset) {
   EXPECT_THROW(policy(4, 0, {"some"}), Error);
 }
