@@ -74,7 +74,7 @@ double Mocq::constant(double progress) const {
 }
 
 void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
-  set_representatives(trainer.state(), direct);
+  set_representatives(plan(), trainer.state(), direct);
   Distiller(options_.distill).prepare(trainer, samples());
 }
 
@@ -112,7 +112,8 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   const double progress = static_cast<double>(epoch) / schedule().epochs;
   if (options_.forward.hard(progress, schedule().epochs)) return;
   CStepReport ignored;
-  set_representatives(trainer.state(), fit_weights(trainer.state(), codebooks(trainer), ignored));
+  set_representatives(plan(), trainer.state(),
+                      fit_weights(trainer.state(), codebooks(trainer), ignored));
 }
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {

@@ -47,6 +47,9 @@ class MocqAuthors final : public TrainedMethod {
   void require(const CompressionPlan& plan) const override;
 
  protected:
+  bool takes(const CodebookSpec& spec) const override {
+    return TrainedMethod::takes(spec) || (spec.is_uniform() && spec.scale_block() == 0);
+  }
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;
   void attach(nn::Trainer& trainer) override;
   void set_scalars(nn::Trainer& trainer, double progress) override;

@@ -64,7 +64,7 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   const Value c = representatives(scope, *item);
   const std::int64_t group_rows = item->choice->group_rows;
   nn::WeightTerm out;
-  out.own.emplace_back(c, Value());
+  out.own.emplace_back(representative_parameter(scope, *item), Value());
   out.own_scale = entry_scale(w);
   if (family_ == Family::soft) {
     const Value tau = ops::square(scope.graph().state(name + kWidth, f32({}))) * temperature_;
@@ -99,7 +99,7 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
 
 void Qar::prepare(nn::Trainer& trainer, const Codebooks& direct) {
   State& state = trainer.state();
-  set_representatives(state, direct);
+  set_representatives(plan(), state, direct);
   for (const auto& [name, c] : direct) {
     state.set(name + kWidth, Tensor::from(std::vector<float>{cell_width(c)}, Shape{}));
   }

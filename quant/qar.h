@@ -59,6 +59,7 @@ class Qar final : public TrainedMethod {
   void require(const CompressionPlan& plan) const override;
 
  protected:
+  bool takes(const CodebookSpec& spec) const override { return takes_representatives(spec); }
   void prepare(nn::Trainer& trainer, const Codebooks& direct) override;
   void attach(nn::Trainer& trainer) override;
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch) override;

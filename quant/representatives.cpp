@@ -14,6 +14,24 @@ constexpr const char* kRepresentatives = ".representatives";
 constexpr const char* kHard = "forward.hard";
 constexpr const char* kLive = "forward.live";
 
+bool is_scaled(const TensorChoice& choice) {
+  return choice.spec.kind() == CodebookSpec::Kind::kScaled;
+}
+
+float root_mean_square(std::span<const float> values) {
+  double sum = 0;
+  for (const float v : values) sum += static_cast<double>(v) * v;
+  return static_cast<float>(std::sqrt(sum / static_cast<double>(values.size())));
+}
+
+// The levels of a scaled codebook, of root mean square 1.
+std::vector<float> unit_levels(const CodebookSpec& spec) {
+  std::vector<float> out = spec.entries();
+  const float size = root_mean_square(out);
+  for (float& level : out) level /= size;
+  return out;
+}
+
 // As TrainedMethod::before_epoch has it, to the bit.
 double share(double epoch, std::int64_t epochs) {
   return epoch / static_cast<double>(std::max<std::int64_t>(epochs, 1));
@@ -21,21 +39,49 @@ double share(double epoch, std::int64_t epochs) {
 
 }  // namespace
 
-Value representatives(nn::Scope& scope, const TensorPlan& item) {
-  return scope.global_param(item.name + kRepresentatives,
-                            entries_type(item.shape, *item.choice).shape, nn::Init::constant(0));
+Value representative_parameter(nn::Scope& scope, const TensorPlan& item) {
+  Shape shape = entries_type(item.shape, *item.choice).shape;
+  if (is_scaled(*item.choice)) shape = {shape[0], 1};
+  return scope.global_param(item.name + kRepresentatives, shape, nn::Init::constant(0));
 }
 
-void set_representatives(State& state, const Codebooks& codebooks) {
+Value representatives(nn::Scope& scope, const TensorPlan& item) {
+  const Value parameter = representative_parameter(scope, item);
+  if (!is_scaled(*item.choice)) return parameter;
+  std::vector<Value> entries;
+  for (const float level : unit_levels(item.choice->spec)) entries.push_back(parameter * level);
+  return ops::concat(entries, 1);
+}
+
+void set_representatives(const CompressionPlan& plan, State& state, const Codebooks& codebooks) {
   for (const auto& [name, c] : codebooks) {
-    state.set(name + kRepresentatives,
-              Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+    Tensor start = Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k));
+    if (is_scaled(*plan.find(name)->choice)) {
+      std::vector<float> sizes;
+      for (std::size_t first = 0; first < c.entries.size(); first += static_cast<std::size_t>(c.k))
+        sizes.push_back(root_mean_square(std::span(c.entries).subspan(first, c.k)));
+      start = Tensor::from(sizes, Shape{static_cast<std::int64_t>(sizes.size()), 1});
+    }
+    state.set(name + kRepresentatives, start);
   }
+}
+
+bool takes_representatives(const CodebookSpec& spec) {
+  using Kind = CodebookSpec::Kind;
+  return spec.kind() == Kind::kAdaptive ||
+         (spec.kind() == Kind::kScaled && spec.scale_block() == 0);
 }
 
 Codebooks assign_representatives(const CompressionPlan& plan, const State& state) {
   return assign_all(plan, state, [&](const std::string& name) {
-    return state.get(name + kRepresentatives).to_vector<float>();
+    const TensorChoice& choice = *plan.find(name)->choice;
+    const auto parameter = state.get(name + kRepresentatives).to_vector<float>();
+    if (!is_scaled(choice)) return parameter;
+    std::vector<float> entries;
+    for (const float size : parameter) {
+      for (const float level : unit_levels(choice.spec)) entries.push_back(size * level);
+    }
+    return entries;
   });
 }
 

@@ -5,9 +5,16 @@
 
 namespace tessera::quant {
 
-// The trained parameter NAME.representatives, [groups, k] in any order, of a planned weight.
+// The entries of a planned weight that are trained, [groups, k] in any order. Free ones are the
+// parameter NAME.representatives themselves. Those of a scaled codebook, such as a uniform grid,
+// are its levels times a scale: the parameter is then [groups, 1], the root mean square of the
+// entries, so that its steps are of their size.
 Value representatives(nn::Scope& scope, const TensorPlan& item);
-void set_representatives(State& state, const Codebooks& codebooks);
+// The parameter they are made of: what an objective that pulls them names as its own.
+Value representative_parameter(nn::Scope& scope, const TensorPlan& item);
+void set_representatives(const CompressionPlan& plan, State& state, const Codebooks& codebooks);
+// Whether representatives can take such a codebook.
+bool takes_representatives(const CodebookSpec& spec);
 // Every weight on the nearest of its representatives.
 Codebooks assign_representatives(const CompressionPlan& plan, const State& state);
 

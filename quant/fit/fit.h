@@ -39,6 +39,7 @@ class CodebookSpec {
   static CodebookSpec scaled_powers_of_two(int most_negative_exponent);
   // -2^(bits-1) .. 2^(bits-1) - 1, scaled: symmetric integers.
   static CodebookSpec uniform(int bits);  // 2..8
+  bool is_uniform() const;
   // The 16 quantiles of a normal distribution of Dettmers et al., "QLoRA", NeurIPS 2023 (arXiv
   // 2305.14314, appendix E), scaled.
   static CodebookSpec nf4();

@@ -131,6 +131,10 @@ CodebookSpec CodebookSpec::uniform(int bits) {
   return scaled(integers(bits));
 }
 
+bool CodebookSpec::is_uniform() const {
+  return kind_ == Kind::kScaled && entries_ == integers(bits());
+}
+
 CodebookSpec CodebookSpec::nf4() {
   return scaled({kNf4.begin(), kNf4.end()});
 }

@@ -336,6 +336,8 @@ TEST(Plan, MethodsRefuseCodebooksTheyDoNotMake) {
   };
   const Qar qar(QarOptions{});
   EXPECT_EQ(error_of(qar, one(CodebookSpec::adaptive(4))), "no error");
+  EXPECT_EQ(error_of(qar, one(CodebookSpec::uniform(3))), "no error");
+  EXPECT_NE(error_of(qar, one(CodebookSpec::uniform(3).with_scale_block(8))), "no error");
   EXPECT_EQ(error_of(qar, one(CodebookSpec::powers_of_two(3))),
             "qar does not make codebooks of pow2:3, which 'fc1.weight' is to have");
   QarOptions soft;
