@@ -112,7 +112,7 @@ Benchmark cifar(std::int64_t classes) {
                   "resnet56",           "resnet56x2",        "vgg_small",      "vgg16",
                   "alexnet_cifar",      "resnet18_cifar",    "resnet34_cifar", "resnet50_cifar",
                   "mobilenet_v1_cifar", "mobilenet_v2_cifar"};
-  out.network_choices = {width_choice()};
+  out.network_choices = {width_choice(), stem_choice()};
   out.data_choices = {{"preprocess",
                        "normalisation by the moments of the training images or those of ImageNet",
                        {"moments", "imagenet"}}};

@@ -13,7 +13,7 @@ CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t
   steps.first_epochs *= share;
   // What the penalty does in a step is lr * mu * updates: shorter steps need more of it.
   out.lc.mu /= share;
-  out.trained.schedule.epochs = static_cast<int>(epochs);
+  out.trained = trained.with_epochs(static_cast<int>(epochs));
   const std::int64_t got = out.method(name)->epochs();
   check(got == epochs, "--epochs ", epochs, ": method ", name, " would train ", got,
         "; its schedule cannot be scaled");

@@ -83,6 +83,9 @@ Task with_activations(const Task& task, const Reference& reference, const Compre
   Task out = task;
   const quant::ActivationOptions options = recipe.activation_options();
   if (options.bits == 0) return out;
+  const auto had = task.network.settings.find("activation_bits");
+  check(had == task.network.settings.end(), "--activation-bits: the network's activations have ",
+        had == task.network.settings.end() ? "" : had->second, " bits already");
   const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
                         ? task.test  // not looked at
                         : training_data(task, seed, "none");
@@ -263,6 +266,18 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
   results_of(session).store(name, config, result);
   session.log("reference", result);
   remove_checkpoint(checkpoint);
+  return out;
+}
+
+Reference untrained(const Task& task, std::uint64_t seed) {
+  nn::TrainerOptions options;
+  options.seed = seed;
+  Reference out{nn::inference_model(make_trainer(task, options)), {}, {}, {}};
+  out.model.settings = task.settings;
+  out.model.settings["start"] = "untrained";
+  out.model.settings["seed"] = std::to_string(seed);
+  out.weights_sha256 = weights_sha256(out.model);
+  out.test = measure(out.model.graph, out.model.state, task.data);
   return out;
 }
 

@@ -53,6 +53,10 @@ std::optional<Reference> reference_for(Session& session, const Task& task,
 std::optional<Reference> train_reference(Session& session, const Task& task,
                                          const TrainRecipe& recipe, std::uint64_t seed);
 
+// The network as its seed makes it, untrained: what methods that train from scratch start at. It
+// has no file.
+Reference untrained(const Task& task, std::uint64_t seed);
+
 // A model file as the reference. Throws Error when it is not this task's dense network.
 Reference load_reference(const Task& task, const std::filesystem::path& file);
 

@@ -92,6 +92,7 @@ void TrainRecipe::add_flags(po::options_description& options, const std::string&
       "factor on the learning rate after each epoch");
   add(name("lr-final").c_str(), flag(lr_final, "X"),
       "share of the learning rate left at the end (half a cosine; 1: constant)");
+  lr_steps.add_flags(options, prefix);
   add(name("momentum").c_str(), flag(momentum, "X"), "momentum of SGD");
   add(name("nesterov").c_str(), switch_flag(nesterov), "Nesterov's momentum");
   add(name("weight-decay").c_str(), flag(weight_decay, "X"), "decay of weights, not of biases");
@@ -114,6 +115,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   const std::string p = "--" + prefix;
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
   check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
+  lr_steps.validate(prefix);
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
   check_range(p + "warmup", warmup, 0, 0.999);
   check_compute(p + "compute", compute);
@@ -140,6 +142,10 @@ Config TrainRecipe::config() const {
                 {"reference.nesterov", on_off(nesterov)},
                 {"reference.weight_decay", exact(weight_decay)},
                 {"reference.label_smoothing", exact(label_smoothing)}};
+  if (lr_steps.any()) {
+    out.erase("reference.lr_final");
+    out["reference.lr_steps"] = lr_steps.text();
+  }
   if (compute != "f32") out["reference.compute"] = compute;
   if (warmup > 0) out["reference.warmup"] = exact(warmup);
   if (augment != kNoAugmentation) out["reference.augment"] = augment;
@@ -149,6 +155,14 @@ Config TrainRecipe::config() const {
 
 nn::Schedule TrainRecipe::schedule() const {
   const double rise = warmup * static_cast<double>(epochs);
+  if (lr_steps.any()) {
+    const auto stepped =
+        nn::step_decay_shares(lr, lr_steps.factor, lr_steps.shares(static_cast<double>(epochs)),
+                              static_cast<double>(epochs));
+    return nn::with_warmup(rise, [=, *this](double epoch) {
+      return stepped(epoch) * std::pow(lr_decay, std::floor(epoch));
+    });
+  }
   return nn::with_warmup(rise, [=, *this](double epoch) {
     const double fall = static_cast<double>(epochs) - rise;
     const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * (epoch - rise) / fall));
@@ -168,7 +182,7 @@ void CompressRecipe::add_flags(po::options_description& options) {
   auto add = options.add_options();
   add("policy", text_flag(policies, "LIST"),
       "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
-      "in small groups)");
+      "in small groups), stages (only the convolutions inside a residual network's stages)");
   add("rule", repeated_flag(rules, "RULE"),
       "'regex=adaptive:16', with /g10 for groups of rows and /s0.01 for a sparse share, or "
       "'regex=skip'; wins over --policy; may be repeated");
@@ -182,10 +196,8 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("bn-reestimate", flag(bn_batches),
       "batches of the training set from which batch norm takes its statistics anew, once the "
       "weights are codebooks; 16 will do, 0: keep them");
-  add("activation-bits", flag(activation_bits),
-      "activations that layers multiply weights with take 2^N values: 1 to 8; 0: they stay f32");
-  add("activation-quantizer", text_flag(activation, "KIND"),
-      "how: dorefa, minmax, percentile, mse (calibrated) or learned; the first layer's stay f32");
+  activations.add_flags(options, "");
+  activations.add_quantizer_flag(options);
   add("sensitivity", text_flag(sensitivity, "loss|fisher"),
       "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
   add("adaround-steps", flag(adaround.iterations), "AdaRound: steps of Adam for each layer");
@@ -231,8 +243,7 @@ void CompressRecipe::validate() const {
   check_range("--first-epochs", steps.first_epochs, 1e-4, 1e5);
   check_augment("--augment", augment);
   trained.validate();
-  check_range("--activation-bits", activation_bits, 0, 8);
-  quant::ActivationOptions::parse(activation);
+  activations.validate("");
   policy("adaptive:2", 0);  // presets and rules are known, or Error
 }
 
@@ -242,9 +253,11 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   if (entries != "f32") out["entries"] = entries;
   for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
-  if (activation_bits > 0) {
-    out["activation"] = activation + " " + std::to_string(activation_bits) + " bits";
-    if (activation != "dorefa") out["activation_samples"] = std::to_string(adaround.samples);
+  if (activations.bits > 0) {
+    out["activations"] =
+        cat(activations.quantizer, " ", activations.bits, " bits of ", activations.at);
+    if (activations.quantizer != "dorefa")
+      out["activation_samples"] = std::to_string(adaround.samples);
   }
   if (bn_batches > 0) {
     out["bn_reestimate"] = std::to_string(bn_batches);
@@ -319,9 +332,7 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
 }
 
 quant::ActivationOptions CompressRecipe::activation_options() const {
-  quant::ActivationOptions out;
-  out.bits = activation_bits;
-  out.kind = quant::ActivationOptions::parse(activation);
+  quant::ActivationOptions out = activations.options();
   out.samples = adaround.samples;
   return out;
 }

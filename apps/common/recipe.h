@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/activation_flags.h"
 #include "apps/common/trained_recipe.h"
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
-#include "quant/activations.h"
 #include "quant/adaround.h"
 #include "quant/lc.h"
 #include "quant/sensitivity.h"
@@ -31,6 +31,7 @@ struct TrainRecipe {
   double lr = 0.1;
   double lr_decay = 1;     // factor per epoch
   double lr_final = 0.01;  // share of the rate left at the end, by half a cosine; 1: constant
+  LrSteps lr_steps;        // in place of the cosine
   double momentum = 0.9;
   bool nesterov = true;
   double weight_decay = 0;
@@ -68,8 +69,7 @@ struct CompressRecipe {
   quant::AdaRoundOptions adaround;  // its samples are also those of fisher and of bit allocation
   std::int64_t bn_batches = 0;      // from which batch norm is estimated after hardening; 0: never
   std::string sensitivity = "loss";
-  int activation_bits = 0;  // 0: activations stay f32
-  std::string activation = "mse";
+  ActivationFlags activations{.quantizer = "mse"};
   std::int64_t batch = 256;
   double momentum = 0.9;
   bool nesterov = true;

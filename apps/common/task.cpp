@@ -143,7 +143,14 @@ void NetworkFlags::add_flags(po::options_description& options) {
   add_choices(options, benchmark_.network_choices, choices_);
 }
 
+void NetworkFlags::add_activation_flags(po::options_description& options,
+                                        const std::string& prefix) {
+  activation_prefix_ = prefix;
+  activations_.add_flags(options, prefix);
+}
+
 void NetworkFlags::validate() const {
+  activations_.validate(activation_prefix_);
   check(among(benchmark_.networks, name_), "--net must be ", listed(benchmark_.networks, " or "),
         ", got '", name_, "'");
   validate_choices(benchmark_.network_choices, choices_);
@@ -155,6 +162,7 @@ void NetworkFlags::take(const std::map<std::string, std::string>& settings,
   for (auto& [name, value] : choices_) {
     if (const auto found = settings.find(name); found != settings.end()) value = found->second;
   }
+  activations_.take(settings);
   validate();
 }
 
@@ -169,7 +177,12 @@ std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std
 }
 
 Network NetworkFlags::build(std::int64_t classes) const {
-  return benchmark_.network(name_, classes, made(benchmark_.network_choices, choices_));
+  Network out = benchmark_.network(name_, classes, made(benchmark_.network_choices, choices_));
+  if (activations_.bits == 0) return out;
+  out.module =
+      std::make_shared<quant::QuantizedActivations>(std::move(out.module), activations_.options());
+  out.settings.merge(activations_.settings());
+  return out;
 }
 
 DataFlags::DataFlags(const Benchmark& benchmark) : benchmark_(benchmark) {

@@ -1,6 +1,7 @@
 // A network on its data: what the verbs work on, and the flags that choose both.
 #pragma once
 
+#include "apps/common/activation_flags.h"
 #include "apps/common/benchmark.h"
 #include "core/model.h"
 
@@ -14,6 +15,8 @@ class NetworkFlags {
   NetworkFlags(const NetworkFlags&) = delete;
 
   void add_flags(po::options_description& options);
+  // --PREFIXactivation-bits and -at: a network that is trained with quantized activations.
+  void add_activation_flags(po::options_description& options, const std::string& prefix);
   void validate() const;  // throws Error naming the flag
   // The network of a saved model instead, by its settings. Throws Error when it is not one of this
   // benchmark, or not the one that --net named.
@@ -31,6 +34,8 @@ class NetworkFlags {
   const Benchmark& benchmark_;
   std::string name_;
   Config choices_;
+  ActivationFlags activations_;
+  std::string activation_prefix_;
 };
 
 // --data and the benchmark's own choices of it.

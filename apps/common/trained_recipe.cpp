@@ -30,6 +30,7 @@ void TrainedRecipe::add_flags(po::options_description& options) {
       "their learning rate; it falls by half a cosine (MOCQ and QAR: after a rise over the first "
       "epoch of the quantized forward pass)");
   add("train-lr-final", flag(schedule.lr_final, "X"), "share of it left at the end");
+  lr_steps.add_flags(options, "train-");
   add("distill", text_flag(distill, "memory|teacher|none"),
       "MOCQ: soft targets from each sample's last prediction, or from the network of the epoch "
       "before");
@@ -57,6 +58,7 @@ void TrainedRecipe::validate() const {
   check_range("--train-epochs", schedule.epochs, 1, 1e6);
   check_range("--train-lr", schedule.lr, 1e-12, 1e3);
   check_range("--train-lr-final", schedule.lr_final, 0, 1);
+  lr_steps.validate("train-");
   quant::DistillOptions::parse(distill);
   check_range("--distill-alpha", mocq.distill.alpha, 0, 1);
   check_range("--mocq-pull", mocq.pull_end, 1e-6, 1e6);
@@ -77,8 +79,12 @@ void TrainedRecipe::validate() const {
 
 Config TrainedRecipe::config(const std::string& method) const {
   Config out = {{"train.epochs", std::to_string(schedule.epochs)},
-                {"train.lr", exact(schedule.lr)},
-                {"train.lr_final", exact(schedule.lr_final)}};
+                {"train.lr", exact(schedule.lr)}};
+  if (lr_steps.any()) {
+    out["train.lr_steps"] = lr_steps.text();
+  } else {
+    out["train.lr_final"] = exact(schedule.lr_final);
+  }
   if (method == kMocq || method == kMocqAuthors) {
     out["mocq.distill"] = distill;
     out["mocq.distill_alpha"] = exact(mocq.distill.alpha);
@@ -108,28 +114,42 @@ Config TrainedRecipe::config(const std::string& method) const {
   return out;
 }
 
+TrainedRecipe TrainedRecipe::with_epochs(int epochs) const {
+  TrainedRecipe out = *this;
+  out.lr_steps = lr_steps.scaled(schedule.epochs, epochs);
+  out.schedule.epochs = epochs;
+  return out;
+}
+
+quant::TrainingSchedule TrainedRecipe::whole_schedule() const {
+  quant::TrainingSchedule out = schedule;
+  out.steps = lr_steps.shares(schedule.epochs);
+  out.step_factor = lr_steps.factor;
+  return out;
+}
+
 std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) const {
   if (name == kMocqAuthors) {
-    quant::MocqAuthorsOptions options{schedule, mocq.distill};
+    quant::MocqAuthorsOptions options{whole_schedule(), mocq.distill};
     options.distill.kind = quant::DistillOptions::parse(distill);
     return std::make_unique<quant::MocqAuthors>(options);
   }
   if (name == kMocq) {
     quant::MocqOptions options = mocq;
-    options.schedule = schedule;
+    options.schedule = whole_schedule();
     options.forward = forward;
     options.distill.kind = quant::DistillOptions::parse(distill);
     return std::make_unique<quant::Mocq>(options);
   }
   if (name == kQar) {
     quant::QarOptions options = qar;
-    options.schedule = schedule;
+    options.schedule = whole_schedule();
     options.family = quant::ClusterRegularizer::parse(regularizer);
     options.forward = forward;
     return std::make_unique<quant::Qar>(options);
   }
   quant::QatOptions options = qat;
-  options.schedule = schedule;
+  options.schedule = whole_schedule();
   options.kind = quant::parse_qat(name);
   return std::make_unique<quant::Qat>(options);
 }

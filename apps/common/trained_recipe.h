@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/flags.h"
+#include "apps/common/lr_steps.h"
 #include "core/files/checkpoint.h"
 #include "quant/mocq.h"
 #include "quant/mocq_authors.h"
@@ -15,7 +15,8 @@
 namespace tessera::apps {
 
 struct TrainedRecipe {
-  quant::TrainingSchedule schedule;
+  quant::TrainingSchedule schedule;  // but for its steps, which are these
+  LrSteps lr_steps;
   quant::MocqOptions mocq;
   quant::QarOptions qar;
   quant::QatOptions qat;
@@ -27,10 +28,15 @@ struct TrainedRecipe {
 
   void add_flags(po::options_description& options);
   void validate() const;  // throws Error naming the flag
+  // With the schedule scaled to this many epochs.
+  TrainedRecipe with_epochs(int epochs) const;
   // What shapes the result of `method`.
   Config config(const std::string& method) const;
   // Throws Error for an unknown name.
   std::unique_ptr<quant::Method> method(const std::string& name) const;
+
+ private:
+  quant::TrainingSchedule whole_schedule() const;
 };
 
 }  // namespace tessera::apps

@@ -8,7 +8,7 @@ namespace tessera::apps {
 
 namespace {
 
-constexpr const char* kWidth = "width";
+constexpr const char *kWidth = "width", *kStem = "stem";
 
 double parse_width(const std::string& text) {
   double width = 0;
@@ -25,6 +25,13 @@ Choice width_choice() {
   return {kWidth, "multiplier of the channels (resnet20, mobilenet_v1, ...)", {}};
 }
 
+Choice stem_choice() {
+  return {kStem,
+          "what stands behind the first convolution of resnet20 and its kin: relu, or linear for "
+          "nothing, as in the code of MOCQ's authors",
+          {}};
+}
+
 Network zoo_network(const std::string& name, std::int64_t classes, const Config& choices) {
   models::BuildOptions options;
   options.classes = classes;
@@ -33,6 +40,13 @@ Network zoo_network(const std::string& name, std::int64_t classes, const Config&
   if (width != choices.end() && !width->second.empty()) {
     options.width = parse_width(width->second);
     settings[kWidth] = width->second;
+  }
+  const auto stem = choices.find(kStem);
+  if (stem != choices.end() && !stem->second.empty()) {
+    check(stem->second == "relu" || stem->second == "linear",
+          "--stem must be relu or linear, got '", stem->second, "'");
+    options.stem_relu = stem->second == "relu";
+    settings[kStem] = stem->second;
   }
   models::Built built = models::build(name, options);
   return {std::move(built.network), std::move(built.sample), std::move(settings)};

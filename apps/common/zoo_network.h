@@ -5,11 +5,13 @@
 
 namespace tessera::apps {
 
-// A choice of zoo_network(): the multiplier of the channels, for networks that have one.
+// Choices of zoo_network(): the multiplier of the channels, and whether a ReLU stands behind the
+// first convolution, for networks that have them.
 Choice width_choice();
+Choice stem_choice();
 
 // Benchmark::network and Benchmark::sample by the zoo's names. Throws Error for a width that is no
-// number, or given to a network that does not scale.
+// number, a stem that is unknown, or either given to a network that has no such choice.
 Network zoo_network(const std::string& name, std::int64_t classes, const Config& choices);
 Shape zoo_sample(const std::string& name);
 

@@ -56,5 +56,42 @@ TEST(WithEpochs, EveryMethodIsScaledOrDoesNotTrain) {
   EXPECT_THROW(recipe.with_epochs("magic", 5), Error);
 }
 
+// Behind epochs 100, 225 and 300 of 350, and the same shares of fewer.
+void expect_steps(const nn::Schedule& rate, double epochs) {
+  for (const auto& [epoch, expected] : std::map<double, double>{
+           {0, 0.1}, {99.9, 0.1}, {100.1, 1e-2}, {224.9, 1e-2}, {225.1, 1e-3}, {349, 1e-4}})
+    EXPECT_NEAR(rate(epoch * epochs / 350) / expected, 1, 1e-9) << epochs << " " << epoch;
+}
+
+TEST(LrSteps, OfMethodsKeepTheirSharesOfOtherEpochs) {
+  CompressRecipe recipe;
+  recipe.trained.schedule = {.epochs = 350, .lr = 0.1};
+  recipe.trained.lr_steps.list = "100,225,300";
+  for (const std::string name : {"mocq-authors", "lsq", "dkm"}) {
+    for (const std::int64_t epochs : {350, 35, 7}) {
+      const auto method = recipe.with_epochs(name, epochs).method(name);
+      expect_steps([&](double epoch) { return method->learning_rate(epoch); },
+                   static_cast<double>(epochs));
+    }
+  }
+  EXPECT_EQ(recipe.config("lsq", "adaptive:2").at("train.lr_steps"), "x 0.1 at 100,225,300");
+  EXPECT_FALSE(recipe.config("lsq", "adaptive:2").contains("train.lr_final"));
+}
+
+TEST(LrSteps, OfTrainingStandInPlaceOfTheCosine) {
+  TrainRecipe recipe;
+  recipe.epochs = 350;
+  recipe.lr = 0.1;
+  recipe.lr_steps.list = "100,225,300";
+  expect_steps(recipe.schedule(), 350);
+  recipe.epochs = 70;
+  recipe.lr_steps.list = "20,0.6428571428571429,60";
+  expect_steps(recipe.schedule(), 70);
+  recipe.lr_steps.factor = 0.5;
+  EXPECT_DOUBLE_EQ(recipe.schedule()(25), 0.05);
+  recipe.lr_steps.list = "20,x";
+  EXPECT_THROW(recipe.validate("train-"), Error);
+}
+
 }  // namespace
 }  // namespace tessera::apps

@@ -2,6 +2,7 @@
 #include "apps/common/allocation.h"
 #include "apps/common/compression_report.h"
 #include "apps/common/verbs/compression_flags.h"
+#include "apps/common/verbs/presets.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/interrupt.h"
 
@@ -24,15 +25,35 @@ std::string plans_text(const Task& task, const CompressRecipe& recipe,
   return out;
 }
 
+// Whether every variant can begin at an untrained network. Throws Error.
+void require_trainable(const CompressionFlags& flags, const std::vector<Variant>& variants) {
+  const CompressRecipe& recipe = flags.recipes.compress;
+  check(flags.from.empty(), "--from-scratch and --from exclude each other");
+  check(recipe.activations.bits == 0 || recipe.activations.quantizer == "dorefa",
+        "--from-scratch: the ranges of --activation-quantizer ", recipe.activations.quantizer,
+        " are calibrated with trained weights; dorefa needs none");
+  for (const Variant& variant : variants) {
+    check(recipe.method(variant.method)->epochs() > 0, "--from-scratch: ", variant.method,
+          " does not train");
+    check(!SizeTarget::parse(variant.codebook),
+          "--from-scratch: --target-bpw and --target-size measure a trained network");
+  }
+}
+
 }  // namespace
 
 int compress_verb(const Benchmark& benchmark, const Args& args) {
   CompressionFlags flags(benchmark, args);
   flags.methods = "lc";
-  bool entropy_coded = false;
+  bool entropy_coded = false, from_scratch = false;
+  std::string preset;  // CompressionFlags::parse has put its flags among the others
   po::options_description general("Flags");
   flags.add_first(general);
   flags.codebooks.add_target_flags(general);
+  general.add_options()("preset", text_flag(preset, "NAME"), preset_help().c_str());
+  general.add_options()("from-scratch", po::bool_switch(&from_scratch),
+                        "start at an untrained network for each seed instead of a reference; for "
+                        "methods that train");
   general.add_options()("entropy-coded", po::bool_switch(&entropy_coded),
                         "entropy-code the indices in the file; what is loaded stays the same");
   flags.add_last(general, "Compression");
@@ -46,6 +67,7 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   const CompressRecipe& recipe = flags.recipes.compress;
   const auto seeds = flags.seed_list();
   const auto variants = flags.variants(flags.method_names());
+  if (from_scratch) require_trainable(flags, variants);
   CompressionWork work(flags);
   Session& session = work.session;
   const Task& task = work.task;
@@ -62,7 +84,9 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   BitAllocator bits(session, task);
   for (const std::uint64_t seed : seeds) {
     std::optional<Reference> trained;
-    if (!given) {
+    if (from_scratch) {
+      trained = untrained(task, seed);
+    } else if (!given) {
       trained = reference_for(session, task, flags.recipes.train, seed);
       if (!trained) return session.interrupted_exit();
     }

@@ -1,5 +1,6 @@
 #include "apps/common/verbs/compression_flags.h"
 
+#include "apps/common/verbs/presets.h"
 #include "core/files/model.h"
 #include "ops/op_list.h"
 
@@ -56,6 +57,7 @@ void CompressionFlags::add_last(po::options_description& general, const std::str
   po::options_description own(compression), reference("Training of the reference");
   recipes.compress.add_flags(own);
   recipes.train.add_flags(reference, "ref-");
+  network.add_activation_flags(reference, "ref-");
   general.add(own).add(reference);
 }
 
@@ -68,6 +70,8 @@ std::optional<std::vector<std::string>> CompressionFlags::parse(
       if (arg.starts_with(name + "=")) arg.insert(name.size(), "s");
     }
   }
+  if (const std::string preset = peek_flag(spelled, "preset"); !preset.empty())
+    spelled = with_preset(preset, std::move(spelled), general);
   return parse_flags(spelled, usage, general);
 }
 

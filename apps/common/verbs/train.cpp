@@ -18,6 +18,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   data.add_flags(options);
   data.add_validation_flag(options);
   network.add_flags(options);
+  network.add_activation_flags(options, "");
   options.add_options()("seed", text_flag(seeds, "N"),
                         "seed of initial weights and batch order, or several: 1,2,3");
   recipe.add_flags(options, "");
