@@ -198,6 +198,34 @@ std::shared_ptr<nn::Sequential> network() {
   return net;
 }
 
+// The last layer's rounding is that of its inputs in the network whose other layers are rounded,
+// and of its outputs in the original.
+TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
+  nn::Trainer t(network(), {3, 9, 8}, 3);
+  const Noise data(96);
+  const auto plan =
+      plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
+  const AdaRoundOptions options{.samples = 96, .iterations = 60};
+  AdaRound adaround(options);
+  Codebooks rounded = compress(t, data, plan, adaround).codebooks;
+  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Layer layer = layers_of(graph, plan.compressed()).back();
+  ASSERT_EQ(layer.name, "fc.weight");
+  const CodebookTensor got = rounded.at(layer.name);
+  rounded.erase(layer.name);
+  const CalibrationSet samples(data, 96);
+  const Tensor w = t.state().get(layer.name),
+               y = activations(layer.node->output(), t.state(), samples);
+  const CodebookTensor nearest =
+      fit_tensor(layer.name, CodebookSpec::adaptive(3), w.shape(), 0, w.span<float>());
+  const auto indices = [&](const State& state) {
+    const Tensor x = activations(layer.input(), state, samples);
+    return round_layer(layer, nearest, w.span<float>(), x, y, options).indices;
+  };
+  EXPECT_EQ(got.indices, indices(decoded_state(t.state(), rounded)));
+  EXPECT_NE(got.indices, indices(t.state()));
+}
+
 TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
   nn::Trainer t(network(), {3, 9, 8}, 3);
   const Noise data(96);

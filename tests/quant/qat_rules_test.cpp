@@ -95,6 +95,34 @@ TEST(Lsq, StartsAtTheStepOfTheMeanSize) {
   }
 }
 
+// What the scale and the ends of the interval hear, without the gradient's own correction: each
+// over sqrt(N L).
+TEST(Ewgs, ItsParametersByHand) {
+  QatOptions options;
+  options.kind = QatKind::ewgs;
+  options.ewgs_delta = 0;
+  const Doubles w = {-3, -0.6, -0.2, 0.3, 0.7, 2};
+  const double low = -1, high = 1.5, scale = 0.4;
+  for (const int bits : {1, 2}) {
+    SCOPED_TRACE(bits);
+    const double last = (1 << bits) - 1, share = 1 / std::sqrt(6 * last);
+    double of_scale = 0, of_low = 0, of_high = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double x = std::clamp((w[i] - low) / (high - low), 0.0, 1.0);
+      of_scale += kTask[i] * (2 * std::nearbyint(x * last) / last - 1);
+      if (x <= 0 || x >= 1) continue;
+      of_low += kTask[i] * scale * 2 * (x - 1) / (high - low);
+      of_high -= kTask[i] * scale * 2 * x / (high - low);
+    }
+    const RefMap leaves = {{"w.ewgs_interval", {f32({2}), {low, high}}},
+                           {"w.ewgs_scale", {f32({}), {scale}}}};
+    expect_near(pass(options, 1 << bits, w, "w.ewgs_scale", {scale}, leaves).of_own,
+                {share * of_scale});
+    expect_near(pass(options, 1 << bits, w, "w.ewgs_interval", {low, high}, leaves).of_own,
+                {share * of_low, share * of_high});
+  }
+}
+
 // a sign(w) where |w| > 0.7 mean |w|, a the mean of those sizes; the gradient goes straight
 // through.
 TEST(Ternary, TwnByHand) {
