@@ -78,7 +78,12 @@ TEST_F(Flags, OfMethods) {
   };
   const std::vector<std::pair<std::string, std::vector<Args>>> methods = {
       {"lc",
-       {{"--mu", "0.01"}, {"--mu-growth", "3"}, {"--lr", "0.05"}, {"--weight-decay", "0.01"}}},
+       {{"--mu", "0.01"},
+        {"--mu-growth", "3"},
+        {"--lr", "0.05"},
+        {"--weight-decay", "0.01"},
+        {"--entries", "bf16"},
+        {"--entries", "s8"}}},
       {"idc", {{"--lr", "0.05"}, {"--momentum", "0.5"}}},
       {"mocq",
        {{"--mocq-penalty", "0.1"},
