@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "datasets/digit_glyphs.h"
@@ -193,6 +194,7 @@ Dataset generate(const std::string& split, std::int64_t n, std::uint64_t seed) {
   const auto labels = out.labels.span<std::int32_t>();
   parallel_for(n, 64, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
+      stop_if_interrupted();
       const int digit = static_cast<int>(i % 10);
       Rng rng(seed, stable_id(cat(out.name, "/", i)));
       labels[static_cast<std::size_t>(i)] = digit;

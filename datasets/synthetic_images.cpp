@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/rng.h"
 #include "datasets/motifs.h"
@@ -177,6 +178,7 @@ Dataset generate(const std::string& split, std::int64_t n, const SyntheticImages
   const auto labels = out.labels.span<std::int32_t>();
   parallel_for(n, 32, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
+      stop_if_interrupted();
       const int label = static_cast<int>(i % options.classes);
       Rng rng(options.seed, stable_id(cat(out.name, "/", i)));
       const int shape = options.classes == 10 ? label : label / 10;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/interrupt.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
 
@@ -57,6 +58,7 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
   double loss = 0;
   Tensor x, y;
   for (std::int64_t first = 0; first < data.samples(); first += rows) {
+    stop_if_interrupted();
     const std::int64_t n = std::min(batch, data.samples() - first);
     if (n != rows) {
       auto at = plans_.find(n);

@@ -228,7 +228,10 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
       result.loss = report.loss;
       std::optional<Evaluation> test;
       if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs)) {
-        test = trainer.evaluate(*options.test);
+        try {
+          test = trainer.evaluate(*options.test);
+        } catch (const Interrupted&) {  // what was trained is saved below
+        }
       }
       observer.on_epoch(epoch, report, test ? &*test : nullptr);
       if (best.seen(epoch, observer) && position.epoch < options.epochs) {

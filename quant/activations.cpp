@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/compile.h"
+#include "core/interrupt.h"
 #include "nn/evaluator.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
@@ -100,6 +101,7 @@ void walk(const nn::Module& network, const Shape& sample, const State& weights,
   std::optional<Plan> plan;
   std::int64_t rows = 0;
   for (std::int64_t first = 0; first < samples.samples(); first += rows) {
+    stop_if_interrupted();
     const std::int64_t n = std::min(kBatchSize, samples.samples() - first);
     if (n != rows) plan.emplace(compile(graph, weights, {.batch = n}));
     rows = n;
@@ -149,6 +151,7 @@ ActivationRange fit_range(std::span<const float> values, const ActivationOptions
   ActivationRange best = with_zero(least, most, options.bits);
   double error = squared_error(values, best, options.bits);
   for (int i = 1; i < kTries; ++i) {
+    stop_if_interrupted();
     const double share = 1 - static_cast<double>(i) / kTries;
     const ActivationRange range = with_zero(share * least, share * most, options.bits);
     const double e = squared_error(values, range, options.bits);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/autodiff.h"
+#include "core/interrupt.h"
 #include "core/rng.h"
 #include "ops/build.h"
 
@@ -91,6 +92,7 @@ class Meter {
     const std::int64_t n = x_.shape()[0].value(), batch = batch_x_.shape()[0].value();
     std::vector<double> out;
     for (std::int64_t first = 0; first < n; first += batch) {
+      stop_if_interrupted();
       const std::int64_t rows = std::min(batch, n - first);
       // What is missing to a whole batch is zero, and so is what a layer makes of it.
       fill(batch_x_, x_.slice(first, first + rows));
@@ -163,6 +165,7 @@ std::vector<float> learn(const Layer& layer, const Neighbours& around,
   const auto n = static_cast<std::uint64_t>(x.shape()[0].value());
   const double warm = options.warmup * static_cast<double>(options.iterations);
   for (std::int64_t t = 0; t < options.iterations; ++t) {
+    stop_if_interrupted();
     for (std::int64_t row = 0; row < batch; ++row) {
       const auto sample = static_cast<std::int64_t>(rng.below(n));
       const Tensor from_x = x.slice(sample, sample + 1), from_y = y.slice(sample, sample + 1);

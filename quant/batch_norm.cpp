@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/op_def.h"
 #include "ops/build.h"
 #include "quant/subgraph.h"
@@ -123,6 +124,7 @@ std::int64_t reestimate_batch_norm(Model& model, const BatchSource& data, std::i
   Tensor x(DType::f32, input->types()[0].bind(batch).shape), y(DType::s32, Shape{batch});
   context.bind("x", x);
   for (std::int64_t i = 0; i < data.samples() / batch; ++i) {
+    stop_if_interrupted();
     data.fill(-1, i * batch, x, y);
     context.set("share", 1.0f / static_cast<float>(i + 1));
     context.run();

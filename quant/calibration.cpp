@@ -4,6 +4,7 @@
 #include <numeric>
 #include <vector>
 
+#include "core/interrupt.h"
 #include "core/rng.h"
 #include "nn/evaluator.h"
 
@@ -21,6 +22,7 @@ CalibrationSet::CalibrationSet(const BatchSource& data, std::int64_t samples)
   Rng rng(0, stable_id("calibration"));
   for (std::size_t i = places.size(); i > 1; --i) std::swap(places[i - 1], places[rng.below(i)]);
   for (std::int64_t i = 0; i < n; ++i) {
+    stop_if_interrupted();
     const std::int64_t place = places[static_cast<std::size_t>(i)];
     Tensor x = x_.slice(place, place + 1), y = y_.slice(place, place + 1);
     data.fill(-1, i * data.samples() / n, x, y);

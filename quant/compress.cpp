@@ -4,6 +4,8 @@
 #include <iomanip>
 #include <sstream>
 
+#include "core/interrupt.h"
+
 namespace tessera::quant {
 
 namespace {
@@ -48,9 +50,12 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     }
     if (options.test && step.step % options.test_every == 0) {
       State decoded = decoded_state(trainer.state(), method.codebooks(trainer));
-      const auto test = evaluate(decoded, *options.test);
-      fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
-      fields.emplace_back(options.test_name + "_loss", number(test.loss));
+      try {
+        const auto test = evaluate(decoded, *options.test);
+        fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
+        fields.emplace_back(options.test_name + "_loss", number(test.loss));
+      } catch (const Interrupted&) {  // the step itself is done, and what fit() saves
+      }
     }
     observer.on_event("c_step", fields);
     result.c_steps.push_back(step);
@@ -74,8 +79,13 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   const bool resuming = nn::resume_from(trainer, fit, position);
   const WhileItRuns given(trainer);
   method.set_data(data);
-  const CStepReport first = method.begin(trainer, plan, resuming);
-  if (!resuming) report(first);
+  try {
+    const CStepReport first = method.begin(trainer, plan, resuming);
+    if (!resuming) report(first);
+  } catch (const Interrupted&) {
+    trainer.clear_objectives();
+    return result;
+  }
   fit.from = position;
   result.finished = nn::fit(trainer, data, fit).finished;
   result.codebooks = method.codebooks(trainer);

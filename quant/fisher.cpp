@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/autodiff.h"
+#include "core/interrupt.h"
 #include "ops/build.h"
 
 namespace tessera::quant {
@@ -49,6 +50,7 @@ Importance fisher_information(const Graph& inference, const State& state,
   context.bind("x", x);
   context.bind("y", y);
   for (std::int64_t i = 0; i < samples.samples(); ++i) {
+    stop_if_interrupted();
     samples.fill(-1, i, x, y);
     context.run();
   }
@@ -79,6 +81,7 @@ CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan
   Codebooks fitted;
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;
+    stop_if_interrupted();
     fitted.emplace(
         item.name,
         fit_tensor(item.name, item.choice->spec, item.shape, item.choice->group_rows,

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/compile.h"
+#include "core/interrupt.h"
 #include "nn/trainer.h"
 #include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
@@ -66,6 +67,7 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
     const Plan plan = compile(graph, {.batch = rows});
     RunContext context = plan.context(shared);
     for (; first + rows <= n; first += rows) {
+      stop_if_interrupted();
       context.bind("x", samples.x().slice(first, first + rows));
       context.run();
       out.slice(first, first + rows).copy_from<float>(context.output("value").span<float>());

@@ -1,5 +1,6 @@
 #include "quant/sensitivity.h"
 
+#include "core/interrupt.h"
 #include "nn/trainer.h"
 #include "quant/codebook_tensor.h"
 
@@ -67,6 +68,7 @@ void measure_fisher(std::vector<CandidateTensor>& tensors, const Graph& inferenc
     const std::vector<float>& h = importance.at(tensor.name);
     std::vector<float> quantized(w.size());
     for (Candidate& c : tensor.candidates) {
+      stop_if_interrupted();
       direct(tensor, c, weights).decode(quantized);
       double sum = 0;
       for (std::size_t i = 0; i < w.size(); ++i) {

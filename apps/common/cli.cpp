@@ -35,8 +35,19 @@ void limit_spinning([[maybe_unused]] char** argv) {
 #ifndef TESSERA_STD_THREADS
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "1000", 1);
+  release_interrupts();
+  stop_if_interrupted();
   execv("/proc/self/exe", argv);  // on failure we simply go on
+  catch_interrupts();
 #endif
+}
+
+// Says how to go on.
+int end_interrupted(const std::string& program) {
+  std::cout.flush();
+  const std::string note = interrupt_note();
+  std::cerr << (note.empty() ? program + ": interrupted\n" : note) << std::flush;
+  return interrupt_exit_code();
 }
 
 }  // namespace
@@ -48,13 +59,15 @@ int run_main(int argc, char** argv, const std::function<int(std::vector<std::str
     std::cout << program << " " << version() << std::endl;
     return std::cout ? kExitDone : report(program, "the output cannot be written");
   }
-  if (argc > 0) limit_spinning(argv);
   catch_interrupts();
   try {
+    if (argc > 0) limit_spinning(argv);
     const int code = body(std::vector<std::string>(argv + (argc > 0), argv + argc));
     std::cout.flush();
     if (code == kExitDone && !std::cout) return report(program, "the output cannot be written");
-    return code == kExitDone && interrupted() ? kExitInterrupted : code;
+    return code == kExitDone && interrupted() ? end_interrupted(program) : code;
+  } catch (const Interrupted&) {
+    return end_interrupted(program);
   } catch (const std::bad_alloc&) {
     return report(program, "out of memory");
   } catch (const std::exception& error) {

@@ -7,6 +7,7 @@
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
 #include "apps/common/task.h"
+#include "apps/common/terminal.h"
 
 namespace tessera::apps {
 
@@ -55,7 +56,8 @@ void print_errors(std::ostream& out, const ComparisonGrid& grid) {
 
 void print_sizes(std::ostream& out, const ComparisonGrid& grid) {
   Table table({"method", "codebook", "bits/w", "entropy", "effective", "weights B", "JSON B",
-               "dense us", "packed us", "seconds"});
+               "dense us", "packed us", "seconds"},
+              2);
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
     for (std::size_t m = 0; m < grid.methods().size(); ++m) {
       const ComparisonCell& cell = grid.cell(m, c);
@@ -159,15 +161,21 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
   const ComparisonGrid grid(runs);
   const auto references = grid.references();
   if (!references.empty()) {
-    out << capitalized(grid.measured_on()) << " error in percent, mean over " << references.size()
-        << (references.size() == 1 ? " seed" : " seeds +- standard error")
-        << " (difference to the reference in points);\n* the best method of the column. Reference: "
-        << mean_text(references, 2) << " %.\n";
+    out << wrapped(
+        cat(capitalized(grid.measured_on()), " error in percent, mean over ", references.size(),
+            references.size() == 1 ? " seed" : " seeds +- standard error",
+            " (difference to the reference in points); * the best method of the "
+            "column. Reference: ",
+            mean_text(references, 2), " %.\n"),
+        terminal_columns(out));
   }
   print_errors(out, grid);
-  out << "\nSizes and times, means over seeds: bits a coded weight as stored and by entropy; "
-         "effective: the file's bits by all\nnumbers of the network; latency at batch 1; seconds "
-         "of the method.\n";
+  out << "\n"
+      << wrapped(
+             "Sizes and times, means over seeds: bits a coded weight as stored and by entropy; "
+             "effective: the file's bits by all numbers of the network; latency at batch 1; "
+             "seconds of the method.\n",
+             terminal_columns(out));
   print_sizes(out, grid);
   for (const ComparedRun& run : runs) {
     if (!run.result) {

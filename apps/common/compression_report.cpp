@@ -5,10 +5,13 @@
 
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
+#include "apps/common/terminal.h"
 
 namespace tessera::apps {
 
 namespace {
+
+constexpr std::size_t kKeys = 4;  // method, codebook, scope, seed
 
 // All seeds of one method and codebook.
 struct Group {
@@ -75,7 +78,7 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   for (const char* name : {"effective", "ratio", "dense us", "packed us", "decoded", "kernel"}) {
     header.push_back(name);
   }
-  Table table(std::move(header));
+  Table table(std::move(header), kKeys);
   for (const Compression& row : rows) {
     std::vector<std::string> cells = {row.variant.method,
                                       row.variant.codebook,
@@ -100,22 +103,25 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
     }
     table.add(std::move(cells));
   }
-  out << capitalized(rows.front().after.on)
-      << " errors in percent; weights B: the file with every weight, bias and statistic; bits "
-         "a coded weight (as\nstored, by entropy) and effective: the file's bits by all numbers of "
-         "the network; ratio: as f32 by\nas stored, without the file's header; latency at batch 1, "
-         "median.\n";
+  std::string legend =
+      capitalized(rows.front().after.on) +
+      " errors in percent; weights B: the file with every weight, bias and statistic; bits a "
+      "coded weight (as stored, by entropy) and effective: the file's bits by all numbers of the "
+      "network; ratio: as f32 by as stored, without the file's header; latency at batch 1, "
+      "median.\n";
   if (coded) {
-    out << "file b/w: bits a coded weight in the file, whose indices are entropy-coded from "
-           "indices "
-           "B to coded B; all of it is\ndecoded at load.\n";
+    legend +=
+        "file b/w: bits a coded weight in the file, whose indices are entropy-coded from indices B "
+        "to coded B; all of it is decoded at load.\n";
   }
+  out << wrapped(legend, terminal_columns(out));
   table.print(out);
   print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;
   Table summary({"method", "codebook", "scope", "seeds", "before %", "DC %", "after %", "rise",
-                 "bits/w", "ratio", "seconds"});
+                 "bits/w", "ratio", "seconds"},
+                3);
   for (const Group& g : groups) {
     summary.add({g.variant.method, g.variant.codebook, g.variant.scope(),
                  std::to_string(g.after.size()), mean_text(g.before, 3), mean_text(g.dc, 3),

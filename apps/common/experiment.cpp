@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
+#include <utility>
 
 #include "apps/common/histograms.h"
 #include "apps/common/latency.h"
@@ -9,6 +11,7 @@
 #include "core/files/atomic_file.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
+#include "core/interrupt.h"
 #include "ops/op_list.h"
 #include "quant/activations.h"
 #include "quant/batch_norm.h"
@@ -56,6 +59,35 @@ bool same_setting(const std::string& loop, const std::string& run) {
   };
   if (const auto a = number(loop), b = number(run); a && b) return *a == *b;
   return loop == run || (loop == "yes" && run == "on") || (loop == "no" && run == "off");
+}
+
+// The settings in a checkpoint, and these: it holds those of the training loop as well.
+std::pair<Config, Config> checkpoint_settings(const fs::path& checkpoint, const Config& config) {
+  Config saved = load_checkpoint(checkpoint).info.config, now = saved;
+  for (const auto& [key, value] : config) {
+    const auto found = saved.find(key);
+    if (found == saved.end() || !same_setting(found->second, value)) now[key] = value;
+  }
+  return {std::move(saved), std::move(now)};
+}
+
+// Throws Error where a model or a begun training of other settings is under the run's name.
+// `advice`: what to do with the model in a file.
+void require_same_settings_there(const Session& session, const Run& run,
+                                 const std::function<std::string(const std::string&)>& advice) {
+  const fs::path file = session.path(run.name + ".json"),
+                 checkpoint = session.path(run.name + ".checkpoint");
+  if (fs::exists(file)) {
+    const auto changes = changes_text(load(file, ops::standard_ops()).settings, run.config);
+    check(changes.empty(), file.string(), " is of other settings: ", changes, "; ",
+          advice(file.string()));
+  } else if (fs::exists(checkpoint)) {
+    const auto [saved, now] = checkpoint_settings(checkpoint, run.config);
+    const auto changes = changes_text(saved, now);
+    check(changes.empty(), checkpoint.string(),
+          " is unfinished training of other settings: ", changes,
+          "; train --resume with those finishes it, another --out or --name leaves it alone");
+  }
 }
 
 void remove_checkpoint(const fs::path& path) {
@@ -186,59 +218,69 @@ std::string Variant::slug() const {
 
 void require_resumable(const Session& session, const Run& run) {
   results_of(session).find(run.name, run.config);
-  if (!session.flags().resume) return;
   const fs::path checkpoint = session.path(run.name + ".checkpoint");
-  if (!fs::exists(checkpoint)) return;
-  // It holds settings of the training loop as well.
-  const Config saved = load_checkpoint(checkpoint).info.config;
-  Config now = saved;
-  for (const auto& [key, value] : run.config) {
-    const auto found = saved.find(key);
-    if (found == saved.end() || !same_setting(found->second, value)) now[key] = value;
-  }
+  if (!session.flags().resume || !fs::exists(checkpoint)) return;
+  const auto [saved, now] = checkpoint_settings(checkpoint, run.config);
   require_same_config(checkpoint, saved, now);
 }
 
 Run reference_run(const Session& session, const Task& task, const TrainRecipe& recipe,
-                  std::uint64_t seed) {
+                  std::uint64_t seed, const Reference* from) {
   Config config = task.settings;
   config.merge(recipe.config());
   config["seed"] = std::to_string(seed);
+  if (from) config["reference.from_sha256"] = from->weights_sha256;
   return {with_prefix(session, cat("reference-s", seed)), config};
 }
 
-std::optional<Reference> finished_reference(const Session& session, const Task& task,
-                                            const Run& run) {
-  const fs::path file = session.path(run.name + ".json");
-  if (!results_of(session).find(run.name, run.config) || !fs::exists(file)) return std::nullopt;
-  return load_reference(task, file);
+void require_usable_reference(const Session& session, const Run& run) {
+  require_same_settings_there(session, run, [](const std::string& file) {
+    return "--from " + file + " takes it as it is, another --out or --name trains one of these";
+  });
 }
 
-std::optional<Reference> reference_for(Session& session, const Task& task,
-                                       const TrainRecipe& recipe, std::uint64_t seed) {
-  const Run run = reference_run(session, task, recipe, seed);
+std::optional<Reference> existing_reference(Session& session, const Task& task, const Run& run) {
   const fs::path file = session.path(run.name + ".json");
-  if (!session.flags().overwrite && fs::exists(file) &&
-      Results(session.flags().out, Results::Existing::repeat).matches(run.name, run.config)) {
-    session.detail() << "reference, seed " << seed << ": already in " << file.string() << std::endl;
-    return load_reference(task, file);
-  }
+  require_usable_reference(session, run);
+  if (!fs::exists(file)) return std::nullopt;
+  Reference out = load_reference(task, file);
+  session.detail() << "reference, seed " << run.config.at("seed") << ": already in "
+                   << file.string() << ", " << out.test.text() << std::endl;
+  return out;
+}
+
+Reference reference_for(Session& session, const Task& task, const TrainRecipe& recipe,
+                        std::uint64_t seed) {
+  const Run run = reference_run(session, task, recipe, seed);
+  if (auto there = existing_reference(session, task, run)) return *std::move(there);
+  session.text() << "No " << run.name << " in " << session.flags().out
+                 << ": it is trained first (--from MODEL.json starts from another network)"
+                 << std::endl;
   return train_reference(session, task, recipe, seed);
 }
 
-std::optional<Reference> train_reference(Session& session, const Task& task,
-                                         const TrainRecipe& recipe, std::uint64_t seed) {
-  const auto [name, config] = reference_run(session, task, recipe, seed);
+Reference train_reference(Session& session, const Task& task, const TrainRecipe& recipe,
+                          std::uint64_t seed, const Reference* from) {
+  const Run run = reference_run(session, task, recipe, seed, from);
+  const auto& [name, config] = run;
   const fs::path file = session.path(name + ".json"),
                  checkpoint = session.path(name + ".checkpoint");
-  if (auto done = finished_reference(session, task, {name, config})) {
+  const auto found = results_of(session).find(name, config);
+  if (!session.flags().overwrite) {
+    require_same_settings_there(session, run, [](const std::string&) {
+      return "--name or --out keeps both, --overwrite replaces it";
+    });
+  }
+  if (found && fs::exists(file)) {
+    Reference done = load_reference(task, file);
     session.detail() << "reference, seed " << seed << ": already in " << file.string() << ", "
-                     << done->test.text() << "\n";
+                     << done.test.text() << "\n";
     return done;
   }
   session.begin_run(name, {{"seed", seed}}, task.data.measured_on);
   nn::Trainer trainer = make_trainer(task, recipe.trainer(seed));
   recipe.add_objectives(trainer);
+  if (from) nn::set_weights(trainer, from->model.state);
   nn::FitOptions fit;
   fit.phase = "train";
   fit.epochs = recipe.epochs;
@@ -250,11 +292,11 @@ std::optional<Reference> train_reference(Session& session, const Task& task,
   fit.resume = session.flags().resume;
   fit.config = config;
   fit.observer = session.observer();
-  session.detail() << "reference, seed " << seed << ": training " << recipe.epochs << " epochs on "
-                   << task.data.text << std::endl;
-  if (!nn::fit(trainer, *training_data(task, seed, recipe.augment), fit).finished) {
-    return std::nullopt;
-  }
+  session.detail() << "reference, seed " << seed << ": training " << recipe.epochs << " epochs "
+                   << (from ? "from " + from->file.string() + " " : "") << "on " << task.data.text
+                   << std::endl;
+  if (!nn::fit(trainer, *training_data(task, seed, recipe.augment), fit).finished)
+    throw Interrupted();
   Model model = nn::inference_model(trainer);
   model.settings = config;
   const SavedModel saved = save(model, file);
@@ -333,10 +375,9 @@ std::optional<Compression> finished_compression(const Session& session, const Ru
   return Compression::parse(*found, session.path(run.name + ".result").string());
 }
 
-std::optional<Compression> compress_reference(Session& session, const Task& given,
-                                              const Reference& reference,
-                                              const CompressRecipe& recipe, const Variant& variant,
-                                              std::uint64_t seed, const SaveOptions& form) {
+Compression compress_reference(Session& session, const Task& given, const Reference& reference,
+                               const CompressRecipe& recipe, const Variant& variant,
+                               std::uint64_t seed, const SaveOptions& form) {
   const Task task = with_activations(given, reference, recipe, seed);
   const Run run = compression_run(session, task, reference, recipe, variant, seed, form);
   const std::string& name = run.name;
@@ -347,7 +388,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   if (auto done = finished_compression(session, run)) {
     session.detail() << variant.text() << ", seed " << seed << ": already done, " << file.string()
                      << "\n";
-    return done;
+    return *std::move(done);
   }
   session.begin_run(name,
                     {{"seed", seed},
@@ -375,7 +416,7 @@ std::optional<Compression> compress_reference(Session& session, const Task& give
   options.observer = session.observer();
   const auto data = method->needs_data() ? training_data(task, seed, recipe.augment) : task.test;
   const auto done = quant::compress(trainer, *data, plan, *method, options);
-  if (!done.finished) return std::nullopt;
+  if (!done.finished) throw Interrupted();
 
   const quant::Codebooks codebooks =
       quant::with_entries(done.codebooks, quant::parse_entries(recipe.entries));

@@ -1,5 +1,6 @@
 // The two things every application does: train a dense reference, and compress one. Both are
-// restartable, and what they report is measured on the files they wrote.
+// restartable, and what they report is measured on the files they wrote. Both throw Interrupted
+// (core/interrupt.h) when they are stopped; --resume goes on from there.
 #pragma once
 
 #include <optional>
@@ -40,18 +41,22 @@ Results results_of(const Session& session);
 // comparison.
 void require_resumable(const Session& session, const Run& run);
 
+// `from`: the network that training starts from, where it is not a fresh one.
 Run reference_run(const Session& session, const Task& task, const TrainRecipe& recipe,
-                  std::uint64_t seed);
-// The reference that an earlier run left in --out; none without --resume.
-std::optional<Reference> finished_reference(const Session& session, const Task& task,
-                                            const Run& run);
-// The reference that an earlier run with the same settings left in --out, with --resume or without,
-// or trained now. None when interrupted.
-std::optional<Reference> reference_for(Session& session, const Task& task,
-                                       const TrainRecipe& recipe, std::uint64_t seed);
-// Trains, evaluates and saves NAME-reference-sSEED. None when interrupted.
-std::optional<Reference> train_reference(Session& session, const Task& task,
-                                         const TrainRecipe& recipe, std::uint64_t seed);
+                  std::uint64_t seed, const Reference* from = nullptr);
+// Throws Error where --out holds a reference, finished or begun, that these settings would not
+// make: what is to be compressed is never trained anew unasked, nor replaced. With --overwrite too,
+// which is about compressions. Done before any work, for every seed.
+void require_usable_reference(const Session& session, const Run& run);
+// The reference of these settings that is in --out; none when there is none.
+std::optional<Reference> existing_reference(Session& session, const Task& task, const Run& run);
+// That one, or one trained now.
+Reference reference_for(Session& session, const Task& task, const TrainRecipe& recipe,
+                        std::uint64_t seed);
+// Trains, evaluates and saves NAME-reference-sSEED. With --resume an earlier run's stands, or is
+// gone on with. Throws Error where one of other settings is, unless --overwrite was given.
+Reference train_reference(Session& session, const Task& task, const TrainRecipe& recipe,
+                          std::uint64_t seed, const Reference* from = nullptr);
 
 // The network as its seed makes it, untrained: what methods that train from scratch start at. It
 // has no file.
@@ -112,10 +117,9 @@ Run compression_run(const Session& session, const Task& task, const Reference& r
 // The compression that an earlier run left in --out; none without --resume.
 std::optional<Compression> finished_compression(const Session& session, const Run& run);
 // Compresses, hardens, saves NAME-METHOD-CODEBOOK-sSEED, loads that file and measures it; the
-// histograms of its weights go to NAME.histograms.json. None when interrupted.
-std::optional<Compression> compress_reference(Session& session, const Task& task,
-                                              const Reference& reference,
-                                              const CompressRecipe& recipe, const Variant& variant,
-                                              std::uint64_t seed, const SaveOptions& form = {});
+// histograms of its weights go to NAME.histograms.json.
+Compression compress_reference(Session& session, const Task& task, const Reference& reference,
+                               const CompressRecipe& recipe, const Variant& variant,
+                               std::uint64_t seed, const SaveOptions& form = {});
 
 }  // namespace tessera::apps

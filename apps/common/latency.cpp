@@ -6,6 +6,7 @@
 
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
+#include "core/interrupt.h"
 #include "core/rng.h"
 
 namespace tessera::apps {
@@ -59,6 +60,7 @@ Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only
     inputs.push_back(random_input(node->types()[0], batch));
     context.bind(node->name(), inputs.back());
   }
+  stop_if_interrupted();
   Latency out;
   out.batch = batch;
   const auto warm = Clock::now();
@@ -89,6 +91,7 @@ std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int 
   std::vector<std::vector<double>> times(plan.steps().size());
   std::vector<double> seconds;
   for (int r = 0; r < runs; ++r) {
+    stop_if_interrupted();
     seconds = context.profile();
     for (std::size_t s = 0; s < seconds.size(); ++s) times[s].push_back(seconds[s]);
   }

@@ -24,29 +24,12 @@ std::optional<Json> Results::find(const std::string& name, const Config& config)
   const auto file = path(name);
   if (existing_ == Existing::overwrite || !std::filesystem::exists(file)) return std::nullopt;
   const StoredRun saved = read_stored(file);
-  try {
-    require_same_config(file, saved.config, config);
-  } catch (const Error& error) {
-    if (existing_ == Existing::reuse) throw;
-    const std::string what = error.what(), changed = "changed: ";
-    const auto at = what.find(changed);
-    fail(file.string(),
-         " is of other settings: ", at == what.npos ? what : what.substr(at + changed.size()),
-         "; --name or --out keeps both, --overwrite replaces it");
-  }
+  if (existing_ == Existing::reuse) require_same_config(file, saved.config, config);
+  const std::string changes = changes_text(saved.config, config);
+  check(changes.empty(), file.string(), " is of other settings: ", changes,
+        "; --name or --out keeps both, --overwrite replaces it");
   if (existing_ == Existing::repeat) return std::nullopt;
   return saved.result;
-}
-
-bool Results::matches(const std::string& name, const Config& config) const {
-  const auto file = path(name);
-  if (!std::filesystem::exists(file)) return false;
-  try {
-    require_same_config(file, read_stored(file).config, config);
-  } catch (const Error&) {
-    return false;
-  }
-  return true;
 }
 
 void Results::store(const std::string& name, const Config& config, const Json& result) const {
@@ -65,6 +48,12 @@ void Results::store_problem(const std::string& name, const Config& config,
   write_file(problem_path(name), json_text(root, 1) + "\n");
   std::error_code ignored;  // one of another configuration
   std::filesystem::remove(path(name), ignored);
+}
+
+std::string changes_text(const Config& was, const Config& now) {
+  std::string out;
+  for (const std::string& line : diff_config(was, now)) out += (out.empty() ? "" : "; ") + line;
+  return out;
 }
 
 StoredRun read_stored(const std::filesystem::path& file) {

@@ -23,8 +23,6 @@ class Results {
   // The result stored under `name`; none when there is none, or it is to be made anew. Throws Error
   // when the file is damaged, or was made under another configuration (saying what changed).
   std::optional<Json> find(const std::string& name, const Config& config) const;
-  // Whether there is one under `name`, made under this very configuration.
-  bool matches(const std::string& name, const Config& config) const;
   // Takes the place of a problem under this name.
   void store(const std::string& name, const Config& config, const Json& result) const;
   // What kept a run from a result, for reports; it is tried again the next time. Takes the place of
@@ -39,6 +37,9 @@ class Results {
   std::filesystem::path folder_;
   Existing existing_;
 };
+
+// "lr: was 0.1, now 0.2; ..."; "" where nothing differs.
+std::string changes_text(const Config& was, const Config& now);
 
 inline constexpr const char* kResultExtension = ".result";
 inline constexpr const char* kProblemExtension = ".problem";

@@ -1,5 +1,7 @@
 #include "apps/common/self.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,10 +10,17 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 extern char** environ;
 
 namespace tessera::apps {
+
+namespace {
+
+constexpr int kLookMilliseconds = 50;  // between looks for signals
+
+}  // namespace
 
 Finished run_self(const std::vector<std::string>& args) {
   constexpr const char* kSelf = "/proc/self/exe";
@@ -40,7 +49,12 @@ Finished run_self(const std::vector<std::string>& args) {
   }
   Finished out;
   char buffer[4096];
+  bool told = false;
   while (true) {
+    // Who sends a signal to this process means its child, too.
+    if (interrupted() && !told) told = ::kill(child, SIGTERM) == 0;
+    pollfd ready{ends[0], POLLIN, 0};
+    if (::poll(&ready, 1, kLookMilliseconds) <= 0) continue;
     const ssize_t n = ::read(ends[0], buffer, sizeof(buffer));
     if (n > 0) out.output.append(buffer, static_cast<std::size_t>(n));
     if (n == 0 || (n < 0 && errno != EINTR)) break;
@@ -49,6 +63,7 @@ Finished run_self(const std::vector<std::string>& args) {
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
+  stop_if_interrupted();
   out.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return out;
 }

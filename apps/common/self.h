@@ -11,7 +11,8 @@ struct Finished {
   std::string output;  // of stdout; stderr is shared with this process
 };
 
-// Throws Error when the process cannot be started.
+// Throws Error when the process cannot be started, and Interrupted when this one is interrupted,
+// after the other has ended.
 Finished run_self(const std::vector<std::string>& args);
 
 }  // namespace tessera::apps

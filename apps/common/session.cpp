@@ -83,7 +83,10 @@ std::ostream& Session::detail() {
 void Session::open_outputs() {
   if (!flags_.out.empty()) {
     create_folder(flags_.out, "--out");
+    if (!lock_) lock_.emplace(flags_.out);
     require_writable(flags_.out, "--out " + flags_.out);
+    set_interrupt_note(cat("Interrupted; what was done is in ", flags_.out,
+                           ". The same command with --resume goes on from there.\n"));
   }
   if (!flags_.json.empty() && flags_.json != "-") {
     const fs::path folder = fs::path(flags_.json).parent_path();
@@ -122,12 +125,6 @@ void Session::finish() {
   } else {
     write_file(flags_.json, content);
   }
-}
-
-int Session::interrupted_exit() {
-  text() << "Interrupted; what was done is in " << flags_.out
-         << ". The same command with --resume goes on from there." << std::endl;
-  return kExitInterrupted;
 }
 
 }  // namespace tessera::apps

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "apps/common/flags.h"
+#include "apps/common/out_lock.h"
 #include "apps/common/progress.h"
 #include "apps/common/run_log.h"
 #include "core/files/json_io.h"
@@ -44,7 +45,8 @@ class Session {
   Json& json() { return json_; }
 
   // Creates the folder and the log. Called when all input has been checked and before work begins,
-  // so that a folder that cannot be written ends the run here. Throws Error.
+  // so that a folder that cannot be written, or that another process writes to, ends the run here.
+  // Throws Error.
   void open_outputs();
   std::filesystem::path path(const std::string& file) const {
     return flags_.out / std::filesystem::path(file);
@@ -61,13 +63,12 @@ class Session {
 
   // Writes the JSON.
   void finish();
-  // Says how to go on after Ctrl-C, and returns its exit code.
-  int interrupted_exit();
 
  private:
   void observe();  // by whatever there is now
 
   RunFlags flags_;
+  std::optional<OutLock> lock_;
   Json json_ = Json::object();
   std::unique_ptr<std::ostream> nowhere_;
   std::optional<Progress> progress_;

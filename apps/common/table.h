@@ -9,13 +9,21 @@ namespace tessera::apps {
 
 class Table {
  public:
-  explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+  // `keys`: how many of the first columns say what a row is; blocks of a wide table repeat them.
+  explicit Table(std::vector<std::string> header, std::size_t keys = 1) : keys_(keys) {
+    rows_.push_back(std::move(header));
+  }
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  // Columns as wide as their widest cell; those that hold numbers are aligned to the right.
+  // Columns as wide as their widest cell; those that hold numbers are aligned to the right. On a
+  // terminal (terminal_columns) a wider table is cut into blocks of columns one under another, and
+  // a cell that is wider than a block into lines.
   void print(std::ostream& out) const;
+  // The same for a width of `columns`; 0: any.
+  void print(std::ostream& out, int columns) const;
 
  private:
   std::vector<std::vector<std::string>> rows_;
+  std::size_t keys_;
 };
 
 std::string fixed(double value, int digits);

@@ -1,13 +1,9 @@
 // tessera: looks into saved models, and writes them in another form.
-#include <unistd.h>
-
-#include <csignal>
 #include <iostream>
 
 #include "apps/common/cli.h"
 #include "apps/tessera/commands.h"
 #include "core/error.h"
-#include "core/interrupt.h"
 
 namespace tessera::apps {
 
@@ -36,12 +32,10 @@ void print_help() {
   std::cout
       << "\ntessera COMMAND --help lists the options of a command; --version says which release "
          "this is.\n"
-         "Exit codes: 0 done, 2 bad usage or input, 130 interrupted.\n";
+         "Exit codes: 0 done, 2 bad usage or input, 130 interrupted (143 by SIGTERM).\n";
 }
 
 int run(std::vector<std::string> args) {
-  // Nothing here is worth finishing.
-  std::signal(SIGINT, [](int) { ::_exit(kExitInterrupted); });
   check(!args.empty(),
         "a command is needed: inspect, verify, export, recode, report or ops; see tessera --help");
   const std::string name = args.front();

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace tessera {
 
@@ -123,6 +124,7 @@ void write_file(const fs::path& path, std::span<const std::span<const std::byte>
   }
   const fs::path temporary = target.string() + ".tmp";
   const Descriptor file = create_locked(temporary, path);
+  const WriteInProgress writing;
   try {
     if (exists && ::fchmod(file.get(), old.st_mode & 07777) != 0) fail_errno("cannot write", path);
     write_all(file, pieces, path);

@@ -1,5 +1,7 @@
 // mnist as a process: what it refuses, and that every refusal is one line with exit code 2.
+#include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <limits>
 
 #include "core/files/safetensors.h"
@@ -121,15 +123,86 @@ TEST_F(MnistCli, NothingIsReplacedUnasked) {
   EXPECT_TRUE(contains(must(dc).out, "reference, seed 1: already in"));
   const auto before = models("kept");
   for (const auto& [file, bytes] : trained) EXPECT_EQ(before.at(file), bytes) << file;
-  expect_refused(with({"compress"}, {"--ref-epochs", "2", "--method", "dc", "--bits", "2"}),
-                 "reference-s1.result is of other settings: reference.epochs: was 1, now 2");
+  // Other settings: the way out takes the reference as it is, and none replaces it.
+  const std::string reference = path("kept/lenet300-reference-s1.json");
+  for (const std::string verb : {"compress", "compare"}) {
+    for (const Args& more : {Args{}, Args{"--overwrite"}, Args{"--resume"}}) {
+      Args args = with({verb}, {"--ref-epochs", "2", "--methods", "dc", "--seeds", "2,1"});
+      args.insert(args.end(), more.begin(), more.end());
+      const std::string said = refused(args);
+      EXPECT_TRUE(contains(said, "is of other settings: reference.epochs: was 1, now 2")) << said;
+      EXPECT_TRUE(contains(said, "--from " + reference)) << said;
+      EXPECT_FALSE(contains(said, "overwrite")) << said;
+    }
+  }
+  EXPECT_TRUE(models("kept") == before);
+  must(with({"compress"}, {"--from", reference, "--method", "dc", "--bits", "2", "--name", "own"}));
+  // Without its result, which a killed run may not have written, it is still a reference.
+  std::filesystem::remove(path("kept/lenet300-reference-s1.result"));
+  EXPECT_TRUE(contains(refused(with({"compress"}, {"--ref-epochs", "2"})), "--from " + reference));
+  const auto now = models("kept");
+  for (const auto& [file, bytes] : before) EXPECT_EQ(now.at(file), bytes) << file;
   Args skipping = dc;
   skipping.insert(skipping.end(), {"--rule", "fc1.*=skip"});
   expect_refused(skipping, "--overwrite replaces it");
-  EXPECT_TRUE(models("kept") == before);
+  EXPECT_TRUE(models("kept") == now);
   skipping.push_back("--overwrite");
   must(skipping);
-  EXPECT_FALSE(models("kept") == before);
+  EXPECT_FALSE(models("kept") == now);
+  for (const auto& [file, bytes] : trained) EXPECT_EQ(models("kept").at(file), bytes) << file;
+  // train is asked for a reference, and says how another may take its place.
+  expect_refused(with({"train"}, {"--epochs", "2"}), "--overwrite replaces it");
+  must(with({"train"}, {"--epochs", "2", "--overwrite"}));
+}
+
+TEST_F(MnistCli, UnfinishedTrainingIsNotReplacedUnasked) {
+  Args args = train("out", {"--threads", "1"});
+  *(std::find(args.begin(), args.end(), "--epochs") + 1) = "100000";
+  Process process(app, args, folder.path());
+  const auto checkpoint = path("out/lenet300-reference-s1.checkpoint");
+  for (int i = 0; i < 4000 && !std::filesystem::exists(path("out")); ++i)
+    ASSERT_FALSE(process.wait(0.005));
+  ASSERT_FALSE(process.wait(0.5));
+  process.send(SIGINT);
+  EXPECT_EQ(process.wait().code, 130);
+  const std::string kept = read_file(checkpoint);
+  const std::string said =
+      refused({"compress", "--data", kTiny, "--out", path("out"), "--ref-epochs", "1"});
+  EXPECT_TRUE(contains(said, "unfinished training of other settings")) << said;
+  EXPECT_TRUE(contains(said, "train --resume")) << said;
+  EXPECT_TRUE(contains(refused(train("out")), "reference.epochs: was 100000, now 1"));
+  EXPECT_EQ(read_file(checkpoint), kept);
+}
+
+TEST_F(MnistCli, TrainingStartsFromAModel) {
+  must(train("a", {"--activation", "relu"}));
+  const std::string from = path("a/lenet300-reference-s1.json");
+  // A rate of nothing worth: the weights that come out are those that went in, and the network is
+  // the file's.
+  const Args more = {"--from", from, "--lr", "1e-12", "--momentum", "0"};
+  must(train("b", more));
+  const auto weights = [&](const std::string& folder) {
+    for (const auto& [file, bytes] : models(folder)) {
+      if (file.ends_with(".safetensors"))
+        return read_safetensors(path(folder + "/" + file)).tensors;
+    }
+    return decltype(read_safetensors(from).tensors){};
+  };
+  const auto a = weights("a"), b = weights("b");
+  ASSERT_EQ(a.size(), 6u);
+  for (const auto& [name, tensor] : a) {
+    const auto x = tensor.to_vector<float>(), y = b.at(name).to_vector<float>();
+    ASSERT_EQ(x.size(), y.size());
+    for (std::size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], y[i], 1e-6) << name;
+  }
+  // What it started from is one of its settings.
+  expect_refused(train("b", {"--activation", "relu", "--lr", "1e-12", "--momentum", "0"}),
+                 "reference.from_sha256: was ");
+  Args again = train("b", more);
+  again.push_back("--resume");
+  must(again);
+  expect_refused(train("c", {"--from", path("none.json")}), "none.json");
+  expect_refused(train("c", {"--from", from, "--net", "lenet5"}), "lenet300");
 }
 
 TEST_F(MnistCli, PlanNamesEveryTensorAndStops) {

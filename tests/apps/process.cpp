@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
@@ -18,7 +20,7 @@ std::filesystem::path program(const std::string& name) {
 }
 
 Process::Process(const std::filesystem::path& program, const std::vector<std::string>& args,
-                 const std::filesystem::path& folder)
+                 const std::filesystem::path& folder, const ProcessOptions& options)
     : out_(folder / "stdout"), error_(folder / "stderr") {
   std::vector<std::string> texts{program.string()};
   texts.insert(texts.end(), args.begin(), args.end());
@@ -29,8 +31,14 @@ Process::Process(const std::filesystem::path& program, const std::vector<std::st
   check(id_ >= 0, "cannot fork");
   if (id_ > 0) return;
   ::unsetenv("TESSERA_DATA");
-  ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
-  ::dup2(::open(error_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+  // The tests themselves may have been started in the background.
+  ::signal(SIGINT, options.ignores_interrupts ? SIG_IGN : SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+  for (const auto& [file, descriptor] : {std::pair(out_, STDOUT_FILENO), {error_, STDERR_FILENO}}) {
+    ::dup2(options.terminal >= 0 ? options.terminal
+                                 : ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644),
+           descriptor);
+  }
   ::execv(argv[0], argv.data());
   ::_exit(127);
 }
@@ -43,6 +51,18 @@ Process::~Process() {
 
 void Process::send(int signal) {
   if (!ended_) ::kill(id_, signal);
+}
+
+bool Process::says(const std::string& text, double seconds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (std::chrono::steady_clock::now() < end) {
+    for (const auto& file : {out_, error_}) {
+      if (std::filesystem::exists(file) && read_file(file).find(text) != std::string::npos)
+        return !wait(0);
+    }
+    if (wait(0.005)) return false;
+  }
+  return false;
 }
 
 bool Process::wait(double seconds) {
@@ -59,9 +79,34 @@ Result Process::wait() {
   if (!ended_) ended_ = ::waitpid(id_, &status_, 0) == id_;
   Result result;
   result.code = WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
-  result.out = read_file(out_);
-  result.error = read_file(error_);
+  for (const auto& [file, text] : {std::pair(out_, &result.out), {error_, &result.error}}) {
+    if (std::filesystem::exists(file)) *text = read_file(file);
+  }
   return result;
+}
+
+std::string run_on_terminal(const std::filesystem::path& program,
+                            const std::vector<std::string>& args,
+                            const std::filesystem::path& folder, int columns) {
+  const int ours = ::posix_openpt(O_RDWR | O_NOCTTY);
+  check(ours >= 0 && ::grantpt(ours) == 0 && ::unlockpt(ours) == 0, "no terminal");
+  const int theirs = ::open(::ptsname(ours), O_RDWR | O_NOCTTY);
+  winsize size{};
+  size.ws_col = static_cast<unsigned short>(columns);
+  size.ws_row = 24;
+  ::ioctl(theirs, TIOCSWINSZ, &size);
+  std::string out;
+  {
+    Process process(program, args, folder, {.terminal = theirs});
+    ::close(theirs);
+    char buffer[4096];
+    // It fails when the last writer has closed its end.
+    for (ssize_t n = 0; (n = ::read(ours, buffer, sizeof(buffer))) > 0;)
+      out.append(buffer, static_cast<std::size_t>(n));
+    process.wait(60);
+  }
+  ::close(ours);
+  return out;
 }
 
 Result run(const std::filesystem::path& program, const std::vector<std::string>& args,

@@ -17,16 +17,24 @@ struct Result {
   std::string out, error;
 };
 
+struct ProcessOptions {
+  bool ignores_interrupts = false;  // started as nohup and shells in the background do
+  int terminal = -1;                // where stdout and stderr go instead of files
+};
+
 // A running process; killed when it goes out of scope. Its environment is this one's without
 // TESSERA_DATA. stdout and stderr go to files in `folder`.
 class Process {
  public:
   Process(const std::filesystem::path& program, const std::vector<std::string>& args,
-          const std::filesystem::path& folder);
+          const std::filesystem::path& folder, const ProcessOptions& options = {});
   Process(const Process&) = delete;
   ~Process();
 
+  int id() const { return id_; }
   void send(int signal);
+  // Whether it wrote `text` to stdout or stderr within `seconds`, and still runs.
+  bool says(const std::string& text, double seconds);
   // Whether it ended within `seconds`.
   bool wait(double seconds);
   Result wait();
@@ -37,6 +45,11 @@ class Process {
   int status_ = 0;
   bool ended_ = false;
 };
+
+// Everything a program writes to a terminal of so many columns.
+std::string run_on_terminal(const std::filesystem::path& program,
+                            const std::vector<std::string>& args,
+                            const std::filesystem::path& folder, int columns);
 
 Result run(const std::filesystem::path& program, const std::vector<std::string>& args,
            const std::filesystem::path& folder);

@@ -10,6 +10,7 @@
 #include "apps/common/table.h"
 #include "apps/common/verbs/bench.h"
 #include "core/files/atomic_file.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "quant/compress.h"
 
@@ -47,6 +48,7 @@ class StepTimer {
           if (last) ms_.push_back(ms_since(*last));
           last = Clock::now();
         });
+    stop_if_interrupted();
   }
   const std::vector<double>& ms() const { return ms_; }
 

@@ -38,8 +38,7 @@ class Comparing {
         continue;
       }
       const Run run = reference_run(session_, task_, flags_.recipes.train, seed);
-      require_resumable(session_, run);
-      if (auto done = finished_reference(session_, task_, run)) {
+      if (auto done = existing_reference(session_, task_, run)) {
         require_resumable_variants(*done, seed);
         finished_.emplace(seed, *std::move(done));
       }
@@ -94,29 +93,24 @@ class Comparing {
                        "come on top.\n";
   }
 
-  // All runs. False when interrupted.
-  bool run(const std::vector<std::uint64_t>& seeds) {
+  // All runs.
+  void run(const std::vector<std::uint64_t>& seeds) {
     for (const std::uint64_t seed : seeds) {
       const auto found = finished_.find(seed);
       std::optional<Reference> trained;
       if (!given_ && found == finished_.end()) {
         trained = reference_for(session_, task_, flags_.recipes.train, seed);
-        if (!trained) return false;
       }
       const Reference& reference = given_                     ? *given_
                                    : found != finished_.end() ? found->second
                                                               : *trained;
-      if (found != finished_.end()) {
-        session_.detail() << "reference, seed " << seed << ": already in "
-                          << reference.file.string() << ", " << reference.test.text() << "\n";
-      }
       require_resumable_variants(reference, seed);
       for (const Planned& p : planned_) {
-        if (interrupted() || !run(p, reference, seed)) return false;
+        stop_if_interrupted();
+        run(p, reference, seed);
       }
       finished_.erase(seed);
     }
-    return true;
   }
 
   const std::vector<ComparedRun>& runs() const { return runs_; }
@@ -140,12 +134,11 @@ class Comparing {
   }
 
   // What is wrong with one run is told with the results; the others go on.
-  bool run(const Planned& p, const Reference& reference, std::uint64_t seed) {
+  void run(const Planned& p, const Reference& reference, std::uint64_t seed) {
     Run run = compression_run(session_, task_, reference, p.recipe, p.variant, seed);
     ComparedRun out{run.name, p.variant, static_cast<std::int64_t>(seed), run.config, {}, ""};
     try {
       out.result = compress_reference(session_, task_, reference, p.recipe, p.variant, seed);
-      if (!out.result) return false;
     } catch (const Error& error) {
       out.problem = error.what();
       session_.detail() << "PROBLEM " << run.name << ": " << out.problem << std::endl;
@@ -154,7 +147,6 @@ class Comparing {
           .store_problem(run.name, run.config, out.problem);
     }
     runs_.push_back(std::move(out));
-    return true;
   }
 
   Session& session_;
@@ -213,7 +205,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   }
   session.open_outputs();
   session.detail() << text(task.network) << " on " << task.data.text << std::endl;
-  if (!comparing.run(seeds)) return session.interrupted_exit();
+  comparing.run(seeds);
 
   const auto& runs = comparing.runs();
   print_comparison(session.text(), runs);

@@ -78,26 +78,28 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   (flags.plan_only ? session.text() : session.detail()) << "Data: " << task.data.text << "\n"
                                                         << plans << std::flush;
   if (flags.plan_only) return kExitDone;
+  if (!given) {
+    for (const std::uint64_t seed : seeds) {
+      require_usable_reference(session, reference_run(session, task, flags.recipes.train, seed));
+    }
+  }
   session.open_outputs();
 
   std::vector<Compression> rows;
   BitAllocator bits(session, task);
   for (const std::uint64_t seed : seeds) {
-    std::optional<Reference> trained;
+    std::optional<Reference> own;
     if (from_scratch) {
-      trained = untrained(task, seed);
+      own = untrained(task, seed);
     } else if (!given) {
-      trained = reference_for(session, task, flags.recipes.train, seed);
-      if (!trained) return session.interrupted_exit();
+      own = reference_for(session, task, flags.recipes.train, seed);
     }
+    const Reference& reference = given ? *given : *own;
     for (const Variant& variant : variants) {
-      if (interrupted()) return session.interrupted_exit();
-      const Reference& reference = given ? *given : *trained;
-      auto row = compress_reference(session, task, reference,
-                                    bits.recipe(reference, recipe, variant, seed), variant, seed,
-                                    {.entropy_coded = entropy_coded});
-      if (!row) return session.interrupted_exit();
-      rows.push_back(*std::move(row));
+      stop_if_interrupted();
+      rows.push_back(compress_reference(session, task, reference,
+                                        bits.recipe(reference, recipe, variant, seed), variant,
+                                        seed, {.entropy_coded = entropy_coded}));
     }
   }
   print_compressions(session.text(), rows);

@@ -7,6 +7,7 @@
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
+#include "core/interrupt.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
 #include "quant/harden.h"
@@ -32,6 +33,7 @@ Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batc
     Tensor x(DType::f32, shape), y(DType::s32, Shape{n});
     context.bind(nn::input_name(model.graph), x);
     for (std::int64_t first = begin; first < end; first += n) {
+      stop_if_interrupted();
       data.fill(-1, first, x, y);
       context.run();
       const Tensor& logits = context.output("logits");

@@ -37,7 +37,7 @@ void print_help(const Benchmark& benchmark) {
     std::cout << ", " << benchmark.name << " --help-story those without a verb";
   }
   std::cout << "; --version says which release this is.\nExit codes: 0 done, 2 bad usage or input, "
-               "130 interrupted.\n";
+               "130 interrupted (143 by SIGTERM).\n";
 }
 
 int run(const Benchmark& benchmark, const Args& args) {

@@ -66,18 +66,16 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   session.open_outputs();
   session.text() << text(task.network) << " on " << task.data.text << std::endl;
 
-  const auto reference = train_reference(session, task, training, seed);
-  if (!reference) return session.interrupted_exit();
+  const Reference reference = train_reference(session, task, training, seed);
   std::vector<Compression> rows;
   std::int64_t agreeing = 0;
   for (const auto& codebook : story.codebooks) {
     for (const auto& method : story.methods) {
-      if (interrupted()) return session.interrupted_exit();
-      auto row = compress_reference(session, task, *reference, recipe, {method, codebook}, seed);
-      if (!row) return session.interrupted_exit();
-      agreeing += correct_in_fresh_process(session.path(row->file), data.from,
-                                           row->decoded.empty()) == row->after.all.correct;
-      rows.push_back(*std::move(row));
+      stop_if_interrupted();
+      auto row = compress_reference(session, task, reference, recipe, {method, codebook}, seed);
+      agreeing += correct_in_fresh_process(session.path(row.file), data.from,
+                                           row.decoded.empty()) == row.after.all.correct;
+      rows.push_back(std::move(row));
     }
   }
   session.text() << "\n";

@@ -4,6 +4,8 @@
 #include "apps/common/statistics.h"
 #include "apps/common/table.h"
 #include "apps/common/verbs/verbs.h"
+#include "core/files/model.h"
+#include "ops/op_list.h"
 
 namespace tessera::apps {
 
@@ -13,14 +15,16 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   DataFlags data(benchmark);
   RunFlags run = default_run(benchmark, net);
   TrainRecipe recipe = benchmark.recipes(net).train;
-  std::string seeds = "1";
+  std::string seeds = "1", from;
   po::options_description options("Flags");
   data.add_flags(options);
   data.add_validation_flag(options);
   network.add_flags(options);
   network.add_activation_flags(options, "");
   options.add_options()("seed", text_flag(seeds, "N"),
-                        "seed of initial weights and batch order, or several: 1,2,3");
+                        "seed of initial weights and batch order, or several: 1,2,3")(
+      "from", text_flag(from, "MODEL.json"),
+      "dense model whose weights training starts from, instead of new ones");
   recipe.add_flags(options, "");
   run.add_writing_flags(options);
   const Usage usage{benchmark.name + " train [flags]", "Trains a network and saves it."};
@@ -31,10 +35,19 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   const auto seed_list = integer_list(seeds, "--seed", 0, 1'000'000'000);
   distinct(seed_list, "--seed");
   Session session(run);
+  if (!from.empty()) {
+    const auto settings = load(from, ops::standard_ops()).settings;
+    network.take(settings, from);
+    data.take(settings);
+    data.take_validation(settings);
+  }
   Data loaded = data.load(network.sample());
   const Task task = make_task(loaded, network.build(loaded.classes));
   training_data(task, 0, recipe.augment);  // there is some, or Error before any work
+  std::optional<Reference> start;
+  if (!from.empty()) start = load_reference(task, from);
   session.open_outputs();
+  if (start) session.detail() << from << ": " << start->test.text() << "\n";
   session.detail() << "Data: " << task.data.text << std::endl;
 
   std::optional<Table> table;
@@ -43,26 +56,26 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
       session.json() = {{"verb", "train"}, {"data", task.data.text}, {"rows", Json::array()}};
   json.update(task.network.settings);
   for (const std::int64_t seed : seed_list) {
-    const auto reference = train_reference(session, task, recipe, static_cast<std::uint64_t>(seed));
-    if (!reference) return session.interrupted_exit();
-    const nn::Evaluation& test = reference->test.all;
+    const Reference reference = train_reference(
+        session, task, recipe, static_cast<std::uint64_t>(seed), start ? &*start : nullptr);
+    const nn::Evaluation& test = reference.test.all;
     errors.push_back(test.error_percent());
     if (!table) {
       std::vector<std::string> header = {"seed", task.data.measured_on + " error %", "correct",
                                          "of"};
-      for (auto& name : extra_columns(reference->test)) header.push_back(std::move(name));
+      for (auto& name : extra_columns(reference.test)) header.push_back(std::move(name));
       header.push_back("file");
       table.emplace(std::move(header));
     }
     std::vector<std::string> cells = {std::to_string(seed), fixed(test.error_percent(), 2),
                                       std::to_string(test.correct), std::to_string(test.samples)};
-    for (auto& cell : extra_cells(reference->test)) cells.push_back(std::move(cell));
-    cells.push_back(reference->file.string());
+    for (auto& cell : extra_cells(reference.test)) cells.push_back(std::move(cell));
+    cells.push_back(reference.file.string());
     table->add(std::move(cells));
-    Json row = reference->test.json();
+    Json row = reference.test.json();
     row["seed"] = seed;
-    row["weights_sha256"] = reference->weights_sha256;
-    row["file"] = reference->file.string();
+    row["weights_sha256"] = reference.weights_sha256;
+    row["file"] = reference.file.string();
     json["rows"].push_back(std::move(row));
   }
   table->print(session.text());
