@@ -1,5 +1,6 @@
 #include "datasets/byte_reader.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/iostreams/filter/gzip.hpp>
 #include <boost/iostreams/filter/lzma.hpp>
@@ -99,6 +100,23 @@ std::int64_t ByteReader::read(char* out, std::int64_t n) {
   } catch (const std::ios_base::failure& error) {
     fail(where_, ": cannot be read after byte ", position_, ": ", error.what());
   }
+}
+
+std::vector<std::filesystem::path> files_in(const std::filesystem::path& dir,
+                                            const std::string& part) {
+  std::error_code error;
+  std::vector<std::filesystem::path> out;
+  for (std::filesystem::directory_iterator at(dir, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    if (at->path().filename().string().find(part) != std::string::npos &&
+        at->is_regular_file(ignored)) {
+      out.push_back(at->path());
+    }
+  }
+  check(!error, dir.string(), ": cannot be listed: ", error.message());
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 }  // namespace tessera::datasets

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace tessera::datasets {
 
@@ -40,5 +41,10 @@ class ByteReader {
   std::unique_ptr<Stream> stream_;
   std::int64_t file_bytes_ = 0, position_ = 0;
 };
+
+// The files in a folder with `part` in their names, by name. Throws Error where it cannot be
+// listed.
+std::vector<std::filesystem::path> files_in(const std::filesystem::path& dir,
+                                            const std::string& part);
 
 }  // namespace tessera::datasets

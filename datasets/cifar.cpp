@@ -214,6 +214,28 @@ void read_cifar(const fs::path& path, const CifarRecord& record, Tensor images, 
   check(in.read(&extra, 1) == 0, in.where(), ": too long, ", expected, " and found more");
 }
 
+Tensor cifar_images(const fs::path& dir, const CifarRecord& record) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 32;
+  const std::int64_t width = record.bytes(), labels = width - kPixels;
+  std::vector<char> images, chunk(static_cast<std::size_t>(64 * width));
+  for (const fs::path& file : files_in(dir, ".bin")) {
+    ByteReader in("cifar", file);
+    while (true) {
+      const std::int64_t got = in.read(chunk.data(), std::ssize(chunk));
+      check(got % width == 0, in.where(), ": ends inside a record of ", width, " bytes");
+      check(images.size() < kMostBytes, in.where(), ": more images than ", kMostBytes / kPixels);
+      for (std::int64_t at = 0; at < got; at += width)
+        images.insert(images.end(), chunk.begin() + at + labels, chunk.begin() + at + width);
+      if (got < std::ssize(chunk)) break;
+    }
+  }
+  check(!images.empty(), "[cifar] ", dir.string(), ": expected files *.bin of records of ", width,
+        " bytes");
+  Tensor out(DType::u8, {std::ssize(images) / kPixels, 3, 32, 32});
+  std::memcpy(out.data(), images.data(), images.size());
+  return out;
+}
+
 Split cifar10(const fs::path& dir, const Cifar10& options) {
   const Folder folder("cifar10", dir, "cifar-10-batches-bin", "data_batch_1.bin");
   const Cifar10Files files = choose(options, folder);

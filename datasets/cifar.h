@@ -49,4 +49,9 @@ struct CifarRecord {
 void read_cifar(const std::filesystem::path& path, const CifarRecord& record, Tensor images,
                 Tensor labels);
 
+// Images without labels, u8 [n, 3, 32, 32]: the records of every file in `dir` with ".bin" in its
+// name, in the order of names, plain, .gz or .xz; their labels are not looked at. Throws Error when
+// there is none, or one ends inside a record.
+Tensor cifar_images(const std::filesystem::path& dir, const CifarRecord& record);
+
 }  // namespace tessera::datasets

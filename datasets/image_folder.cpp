@@ -176,6 +176,23 @@ ImageFiles image_files(const fs::path& dir) {
   return out;
 }
 
+ImageFiles unlabelled_images(const fs::path& dir) {
+  ImageFiles out;
+  out.name = dir.string();
+  out.root = dir;
+  out.class_ids = {"unlabelled"};
+  std::error_code error;
+  fs::recursive_directory_iterator at(dir, error), end;
+  for (; !error && at != end; at.increment(error)) {
+    if (picture_entry(*at)) out.files.push_back(at->path().lexically_relative(dir).string());
+  }
+  check(!error, "[images] ", dir.string(), ": cannot be listed: ", error.message());
+  check(!out.files.empty(), "[images] ", dir.string(), ": no *.jpg or *.jpeg in it or below it");
+  std::sort(out.files.begin(), out.files.end());
+  out.labels.assign(out.files.size(), 0);
+  return out;
+}
+
 ImageSplit imagenet(const fs::path& dir) {
   for (const char* part : {"train", "val"}) {
     check(is_folder(dir / part), "[imagenet] missing ", (dir / part).string(),

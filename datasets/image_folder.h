@@ -46,4 +46,8 @@ ImageSplit imagenet(const std::filesystem::path& dir);
 // For evaluation: dir/val where there is one, otherwise dir itself.
 ImageFiles imagenet_val(const std::filesystem::path& dir);
 
+// Pictures without labels: every *.jpg and *.jpeg in `dir` and the folders below it, in the order
+// of their paths, all of class 0. Throws Error when there is none.
+ImageFiles unlabelled_images(const std::filesystem::path& dir);
+
 }  // namespace tessera::datasets

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <vector>
 
+#include "datasets/byte_reader.h"
 #include "datasets/idx.h"
 
 namespace tessera::datasets {
@@ -105,6 +107,24 @@ Split mnist(const fs::path& dir) {
 Dataset mnist_test(const fs::path& dir) {
   const auto paths = find_all(dir, 2);
   return read("mnist/test", paths[2], paths[3]);
+}
+
+Tensor mnist_images(const fs::path& dir) {
+  std::vector<Tensor> parts;
+  std::int64_t n = 0;
+  for (const fs::path& file : files_in(dir, "idx3-ubyte")) {
+    parts.push_back(read_images(file));
+    n += parts.back().shape()[0].value();
+  }
+  check(n > 0, "[mnist] ", dir.string(), ": expected files of images, such as images-idx3-ubyte");
+  Tensor out(DType::u8, {n, kSide, kSide});
+  std::int64_t first = 0;
+  for (const Tensor& part : parts) {
+    const std::int64_t count = part.shape()[0].value();
+    out.slice(first, first + count).copy_from<std::uint8_t>(part.span<std::uint8_t>());
+    first += count;
+  }
+  return out;
 }
 
 }  // namespace tessera::datasets

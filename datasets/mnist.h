@@ -16,4 +16,8 @@ Split mnist(const std::filesystem::path& dir);
 // The two t10k files alone, for models that need no training images.
 Dataset mnist_test(const std::filesystem::path& dir);
 
+// Images without labels, u8 [n, 28, 28]: of every file in `dir` with "idx3-ubyte" in its name, in
+// the order of names, plain, gzip or xz. Throws Error when there is none, or it is none of those.
+Tensor mnist_images(const std::filesystem::path& dir);
+
 }  // namespace tessera::datasets

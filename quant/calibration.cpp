@@ -1,9 +1,11 @@
 #include "quant/calibration.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <vector>
 
+#include "core/compile.h"
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "nn/evaluator.h"
@@ -35,6 +37,39 @@ void CalibrationSet::fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y
         first + n, " of a calibration set of ", samples());
   x.copy_from<float>(x_.slice(first, first + n).span<float>());
   y.copy_from<std::int32_t>(y_.slice(first, first + n).span<std::int32_t>());
+}
+
+void CalibrationSet::draw_labels(const Graph& inference, const State& state, std::uint64_t seed) {
+  // Of a copy of the list: contexts of a live plan may write to their state.
+  State shared;
+  for (const Node* node : inference.states()) shared.set(node->name(), state.get(node->name()));
+  const std::int64_t most = nn::evaluation_batch(sample_);
+  std::vector<double> share;
+  for (std::int64_t first = 0; first < samples(); first += most) {
+    stop_if_interrupted();
+    const std::int64_t n = std::min(most, samples() - first);
+    const auto outputs =
+        compile(inference, shared, {.batch = n}).run({{"x", x_.slice(first, first + n)}});
+    const Tensor& logits = outputs.at("logits");
+    classes_ = logits.shape()[1].value();
+    share.resize(static_cast<std::size_t>(classes_));
+    const auto values = logits.span<float>();
+    for (std::int64_t i = 0; i < n; ++i) {
+      const auto row = values.subspan(static_cast<std::size_t>(i * classes_), share.size());
+      const float best = *std::max_element(row.begin(), row.end());
+      double sum = 0;
+      for (std::size_t c = 0; c < share.size(); ++c)
+        sum += share[c] = std::exp(static_cast<double>(row[c]) - best);
+      check(std::isfinite(sum), "the network's logits on sample ", first + i, " of ", name_,
+            " are not finite");
+      Rng rng(seed, stable_id(cat("calibration label ", first + i)));
+      double left = static_cast<double>(rng.uniform()) * sum;
+      std::size_t label = 0;
+      while (label + 1 < share.size() && left >= share[label]) left -= share[label++];
+      y_.span<std::int32_t>()[static_cast<std::size_t>(first + i)] =
+          static_cast<std::int32_t>(label);
+    }
+  }
 }
 
 }  // namespace tessera::quant

@@ -59,19 +59,44 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
   const std::string prefix = session_.flags().name.empty() ? "" : session_.flags().name + "-";
   const std::string name = cat(prefix, "sensitivity-", recipe.sensitivity,
                                group_rows == 0 ? "" : cat("-g", group_rows), "-s", seed);
-  const Results results = results_of(session_);
+  if (task_.calibration) config["calibration_sha256"] = task_.calibration_sha256;
+  using Existing = Results::Existing;
+  const RunFlags& flags = session_.flags();
+  // A plan replaces nothing, and takes what is there when it is of these settings.
+  const Results results(flags.out,
+                        flags.resume      ? Existing::reuse
+                        : flags.overwrite ? Existing::overwrite
+                                          : Existing::repeat,
+                        kSensitivityExtension);
   if (const auto found = results.find(name, config)) {
-    out.dense_loss = read_costs(*found, session_.path(name + ".result").string(), out.tensors);
+    out.dense_loss =
+        read_costs(*found, session_.path(name + kSensitivityExtension).string(), out.tensors);
     return out;
   }
-  const auto training = training_data(task_, seed, "none");
-  const quant::CalibrationSet samples(*training, recipe.adaround.samples);
+  const auto data = calibration_data(task_, reference, seed);
+  const quant::CalibrationSet samples(*data, recipe.adaround.samples);
   session_.detail() << "sensitivities (" << recipe.sensitivity << ") of " << out.tensors.size()
                     << " tensors on " << samples.samples() << " samples" << std::endl;
   out.dense_loss = quant::measure_costs(out.tensors, reference.model.graph, weights, samples,
                                         recipe.sensitivity_kind());
-  results.store(name, config, costs_json(out.tensors, out.dense_loss));
+  if (keep_) results.store(name, config, costs_json(out.tensors, out.dense_loss));
   return out;
+}
+
+std::string BitAllocator::require(const CompressRecipe& recipe, const Variant& variant,
+                                  const State* weights) const {
+  const auto target = SizeTarget::parse(variant.codebook);
+  if (!target) return "";
+  const nn::Trainer trainer(task_.network.module, task_.network.sample, task_.data.classes);
+  const auto tensors = quant::candidates(trainer.parameters(), weights ? *weights : trainer.state(),
+                                         recipe.policy("adaptive:2", variant.group_rows));
+  const auto least = quant::pareto(tensors).front();
+  const std::string text = cat(least.bytes, " bytes of indices and codebooks (",
+                               fixed(least.bits_per_weight(tensors), 4), " bits a weight)");
+  check(least.bytes <= target->budget(tensors), variant.codebook,
+        ": too few: ", target->budget(tensors), " bytes, and the least possible are ", text,
+        recipe.rules.empty() ? "" : " under these rules");
+  return text;
 }
 
 CompressRecipe BitAllocator::recipe(const Reference& reference, const CompressRecipe& recipe,

@@ -13,7 +13,9 @@ namespace tessera::apps {
 
 class BitAllocator {
  public:
-  BitAllocator(Session& session, const Task& task) : session_(session), task_(task) {}
+  // `keep`: what is measured is written to the output folder.
+  BitAllocator(Session& session, const Task& task, bool keep = true)
+      : session_(session), task_(task), keep_(keep) {}
   BitAllocator(const BitAllocator&) = delete;
 
   // The recipe with a rule for every tensor that the variant's target decides; the recipe as it is
@@ -22,6 +24,12 @@ class BitAllocator {
   // where --resume finds them. Throws Error for a target below what the smallest codebooks take.
   CompressRecipe recipe(const Reference& reference, const CompressRecipe& recipe,
                         const Variant& variant, std::uint64_t seed);
+
+  // Throws Error, with the least possible size, for a target below what the smallest codebooks of
+  // such weights take; none for a variant that names a codebook. Measures nothing. Returns the
+  // least size in words.
+  std::string require(const CompressRecipe& recipe, const Variant& variant,
+                      const State* weights) const;
 
   // "allocations": what was chosen; "pareto": the best predicted loss for each size, all sizes of
   // which it is known. Empty when no variant had a target.
@@ -37,6 +45,7 @@ class BitAllocator {
 
   Session& session_;
   const Task& task_;
+  bool keep_;
   std::map<std::pair<std::uint64_t, std::int64_t>, Measurement> measured_;  // seed, group rows
   Json json_ = Json::object();
 };

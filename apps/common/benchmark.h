@@ -62,6 +62,9 @@ struct Data {
   bool in_memory = true;
   std::vector<TestSet> tests;        // at least one
   std::string measured_on = "test";  // or "validation": what `tests` are
+  // Images without labels in a folder, prepared as the others are, for what calibrates; their
+  // labels are 0. Not set where there is no such form.
+  std::function<std::shared_ptr<const BatchSource>(const std::string& folder)> unlabelled;
   // What was wrong with the data read until now and passed over, a line each. May be unset.
   std::function<std::vector<std::string>()> problems;
 };
@@ -82,6 +85,7 @@ struct Benchmark {
   std::string name;                   // of the program and of its output folder
   std::string about;                  // one sentence for --help
   std::string data_help;              // what --data takes
+  std::string calibration_help;       // what --calibration takes: "a folder of pictures"
   std::vector<std::string> networks;  // offered by --net; the first is the default
   std::vector<Choice> network_choices, data_choices;
   std::int64_t classes = 0;  // where no data says

@@ -57,6 +57,12 @@ Data images(std::int64_t classes, const DataRequest& request) {
                      .preprocess = std::move(preprocess),
                      .settings = std::move(settings),
                      .parts = std::move(parts),
+                     .unlabelled =
+                         [classes](const std::string& folder) {
+                           const std::vector<int> labels =
+                               classes == 100 ? std::vector{20, 100} : std::vector{10};
+                           return datasets::cifar_images(folder, {labels});
+                         },
                      .augment = {.pad = 4, .flip = 0.5, .cutout = classes == 100 ? 8 : 16}},
                     request.sample);
 }
@@ -108,6 +114,7 @@ Benchmark cifar(std::int64_t classes) {
   out.data_help = cat("folder with the binary version of CIFAR-", classes,
                       " (plain, .gz or .xz); synthetic[:TRAIN[:TEST]]: built-in images (default: "
                       "TESSERA_DATA, or the built-in images)");
+  out.calibration_help = "folder of records like the set's (*.bin*), labels not looked at";
   out.networks = {"resnet20",           "resnet20x2",        "resnet32",       "resnet32x2",
                   "resnet56",           "resnet56x2",        "vgg_small",      "vgg16",
                   "alexnet_cifar",      "resnet18_cifar",    "resnet34_cifar", "resnet50_cifar",

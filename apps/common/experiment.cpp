@@ -120,7 +120,7 @@ Task with_activations(const Task& task, const Reference& reference, const Compre
         had == task.network.settings.end() ? "" : had->second, " bits already");
   const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
                         ? task.test  // not looked at
-                        : training_data(task, seed, "none");
+                        : calibration_data(task, reference, seed);
   out.network.module = quant::quantize_activations(task.network.module, task.network.sample,
                                                    reference.model.state, *data, options);
   return out;
@@ -139,11 +139,11 @@ quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights
 }
 
 // Batch norms of the hardened model estimated anew, if the recipe asks for that. How many.
-std::int64_t reestimate(const Task& task, const CompressRecipe& recipe, std::uint64_t seed,
-                        Model& model) {
+std::int64_t reestimate(const Task& task, const Reference& reference, const CompressRecipe& recipe,
+                        std::uint64_t seed, Model& model) {
   if (recipe.bn_batches == 0) return 0;
-  const auto training = training_data(task, seed, "none");
-  const quant::CalibrationSet samples(*training, recipe.bn_batches * recipe.batch);
+  const auto data = calibration_data(task, reference, seed);
+  const quant::CalibrationSet samples(*data, recipe.bn_batches * recipe.batch);
   return quant::reestimate_batch_norm(model, samples, recipe.batch);
 }
 
@@ -155,7 +155,7 @@ double direct_error(const Task& task, const Reference& reference, const Compress
   direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
   Model model = quant::harden(trainer, quant::with_entries(direct.codebooks(trainer),
                                                            quant::parse_entries(recipe.entries)));
-  reestimate(task, recipe, seed, model);
+  reestimate(task, reference, recipe, seed, model);
   return measure(model.graph, model.state, task.data).all.error_percent();
 }
 
@@ -342,6 +342,40 @@ Reference load_reference(const Task& task, const fs::path& file) {
   return out;
 }
 
+std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Reference& reference,
+                                                    std::uint64_t seed) {
+  if (!task.calibration) return training_data(task, seed, "none");
+  auto out =
+      std::make_shared<quant::CalibrationSet>(*task.calibration, task.calibration->samples());
+  out->draw_labels(reference.model.graph, reference.model.state, seed);
+  return out;
+}
+
+void require_data(const Task& task, const CompressRecipe& recipe,
+                  const std::vector<Variant>& variants) {
+  std::string train, look;
+  const auto add = [](std::string& list, const std::string& word) {
+    if (list.find(word) == list.npos) list += (list.empty() ? "" : ", ") + word;
+  };
+  for (const Variant& variant : variants) {
+    const auto method = recipe.method(variant.method);
+    if (method->epochs() > 0) add(train, variant.method);
+    if (method->epochs() == 0 && method->needs_data()) add(look, variant.method);
+    if (SizeTarget::parse(variant.codebook)) add(look, "bit allocation");
+  }
+  if (recipe.activations.bits > 0 &&
+      recipe.activation_options().kind != quant::ActivationOptions::Kind::dorefa)
+    add(look, "--activation-bits");
+  if (recipe.bn_batches > 0) add(look, "--bn-reestimate");
+  const bool trains = task.data.train != nullptr;
+  check(trains || train.empty(), task.data.text, ": there is nothing to train on, which ", train,
+        " would do");
+  check(trains || task.calibration || look.empty(), task.data.text,
+        ": there are no training samples, which ", look,
+        " would look at; --calibration DIR gives images of their own, without labels");
+  if (!train.empty()) training_data(task, 0, recipe.augment);  // knows the augmentation, or Error
+}
+
 std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
                       const State* weights) {
   const nn::Trainer trainer = make_trainer(task, recipe.trainer(0));
@@ -360,6 +394,9 @@ Run compression_run(const Session& session, const Task& task, const Reference& r
   }
   config["group_rows"] = std::to_string(variant.group_rows);
   if (variant.sparse > 0) config["sparse"] = exact(variant.sparse);
+  if (task.calibration && (config.contains("calibration") || config.contains("bn_reestimate") ||
+                           config.contains("activation_samples")))
+    config["calibration_sha256"] = task.calibration_sha256;
   config["reference.seed"] = config.contains("seed") ? config["seed"] : "none";
   config["seed"] = std::to_string(seed);
   config["reference.weights_sha256"] = reference.weights_sha256;
@@ -414,7 +451,9 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   options.test = task.test.get();
   options.test_name = task.data.measured_on;
   options.observer = session.observer();
-  const auto data = method->needs_data() ? training_data(task, seed, recipe.augment) : task.test;
+  const auto data = !method->needs_data()   ? task.test
+                    : method->epochs() == 0 ? calibration_data(task, reference, seed)
+                                            : training_data(task, seed, recipe.augment);
   const auto done = quant::compress(trainer, *data, plan, *method, options);
   if (!done.finished) throw Interrupted();
 
@@ -423,7 +462,7 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   Model model = quant::harden(trainer, codebooks);
   if (recipe.bn_batches > 0) {
     out.error_before_bn = measure(model.graph, model.state, task.data).all.error_percent();
-    const auto norms = reestimate(task, recipe, seed, model);
+    const auto norms = reestimate(task, reference, recipe, seed, model);
     session.detail() << "  " << norms << " batch norms estimated anew on " << recipe.bn_batches
                      << " batches; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;
   }

@@ -106,6 +106,16 @@ struct Compression {
   static Compression parse(const Json& json, const std::string& file);
 };
 
+// Samples for what looks at data without training on it: --calibration's images with labels that
+// the reference draws, else training samples.
+std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Reference& reference,
+                                                    std::uint64_t seed);
+
+// Throws Error, naming who needs it and which flag gives it, when the data lacks what one of the
+// variants needs: something to train on, or samples to look at. Done before any work.
+void require_data(const Task& task, const CompressRecipe& recipe,
+                  const std::vector<Variant>& variants);
+
 // The plan for `weights`, or for a freshly initialised network: what compress prints before any
 // work. Throws Error for what cannot work.
 std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,

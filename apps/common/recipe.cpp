@@ -191,10 +191,10 @@ void CompressRecipe::add_flags(po::options_description& options) {
   add("entries", text_flag(entries, "DTYPE"),
       "how codebook entries are stored: f32, bf16, or s8 with a scale (all rounded once the method "
       "is done)");
-  add("calibration", flag(adaround.samples),
-      "samples of the training set that fisher, adaround and bit allocation look at");
+  add("calibration-samples", flag(adaround.samples),
+      "samples that fisher, adaround, activation ranges and bit allocation look at");
   add("bn-reestimate", flag(bn_batches),
-      "batches of the training set from which batch norm takes its statistics anew, once the "
+      "batches of them from which batch norm takes its statistics anew, once the "
       "weights are codebooks; 16 will do, 0: keep them");
   activations.add_flags(options, "");
   activations.add_quantizer_flag(options);
@@ -227,7 +227,7 @@ void CompressRecipe::add_flags(po::options_description& options) {
 void CompressRecipe::validate() const {
   const auto& steps = lc.alternation;
   check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
-  check_range("--calibration", static_cast<double>(adaround.samples), 1, 1e7);
+  check_range("--calibration-samples", static_cast<double>(adaround.samples), 1, 1e7);
   check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
   check_range("--adaround-steps", static_cast<double>(adaround.iterations), 1, 1e7);
   check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);

@@ -17,7 +17,7 @@ std::filesystem::path Results::problem_path(const std::string& name) const {
 }
 
 std::filesystem::path Results::path(const std::string& name) const {
-  return folder_ / (name + kResultExtension);
+  return folder_ / (name + extension_);
 }
 
 std::optional<Json> Results::find(const std::string& name, const Config& config) const {

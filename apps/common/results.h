@@ -10,6 +10,11 @@
 
 namespace tessera::apps {
 
+inline constexpr const char* kResultExtension = ".result";
+inline constexpr const char* kProblemExtension = ".problem";
+// What bit allocation measured of a reference.
+inline constexpr const char* kSensitivityExtension = ".sensitivity";
+
 class Results {
  public:
   enum class Existing {
@@ -17,8 +22,9 @@ class Results {
     repeat,     // is made anew by the same configuration; another one is an error
     overwrite,  // is made anew
   };
-  Results(std::filesystem::path folder, Existing existing)
-      : folder_(std::move(folder)), existing_(existing) {}
+  // `extension`: of the files; what is no result of a run has one of its own.
+  Results(std::filesystem::path folder, Existing existing, std::string extension = kResultExtension)
+      : folder_(std::move(folder)), existing_(existing), extension_(std::move(extension)) {}
 
   // The result stored under `name`; none when there is none, or it is to be made anew. Throws Error
   // when the file is damaged, or was made under another configuration (saying what changed).
@@ -36,13 +42,11 @@ class Results {
 
   std::filesystem::path folder_;
   Existing existing_;
+  std::string extension_;
 };
 
 // "lr: was 0.1, now 0.2; ..."; "" where nothing differs.
 std::string changes_text(const Config& was, const Config& now);
-
-inline constexpr const char* kResultExtension = ".result";
-inline constexpr const char* kProblemExtension = ".problem";
 
 // A file of either kind, whatever its configuration.
 struct StoredRun {

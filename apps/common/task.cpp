@@ -256,7 +256,9 @@ std::string text(const Network& network) {
 }
 
 Task make_task(Data data, Network network) {
-  Task task{std::move(data), std::move(network), {}, nullptr};
+  Task task;
+  task.data = std::move(data);
+  task.network = std::move(network);
   task.settings = task.data.settings;
   for (const auto& [key, value] : task.network.settings) task.settings[key] = value;
   task.test = joined(task.data.tests);

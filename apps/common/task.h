@@ -4,6 +4,7 @@
 #include "apps/common/activation_flags.h"
 #include "apps/common/benchmark.h"
 #include "core/model.h"
+#include "quant/calibration.h"
 
 namespace tessera::apps {
 
@@ -82,6 +83,10 @@ struct Task {
   Config settings;  // of both
   // All that is measured on, one after another: the test sets, or the samples held out of training.
   std::shared_ptr<const BatchSource> test;
+  // --calibration's images, for what looks at samples without training on them; not set where
+  // training samples do.
+  std::shared_ptr<const quant::CalibrationSet> calibration;
+  std::string calibration_sha256;  // of its pixels as the network sees them
 };
 
 Task make_task(Data data, Network network);

@@ -81,6 +81,9 @@ Data pictures(const DataRequest& request) {
   out.classes = val.classes();
   out.settings = {{"preprocess", request.choices.at("preprocess")}};
   out.tests = {{"test", std::make_shared<datasets::Prefetch>(source(val, 0, std::nullopt))}};
+  out.unlabelled = [source](const std::string& folder) {
+    return source(datasets::unlabelled_images(folder), 0, std::nullopt);
+  };
   out.problems = [sources] { return bad_images(*sources); };
   return out;
 }
@@ -123,6 +126,7 @@ Benchmark imagenet() {
   out.data_help =
       "folder with train/CLASS/*.JPEG and val/CLASS/*.JPEG; to measure only also CLASS/*.jpg, or "
       "pictures with labels.txt (default: TESSERA_DATA)";
+  out.calibration_help = "folder of pictures (*.jpg, *.jpeg), which may lie in folders below it";
   out.networks = {"resnet18", "resnet34", "resnet50", "mobilenet_v1", "mobilenet_v2", "squeezenet"};
   out.network_choices = {width_choice()};
   out.data_choices = {{"preprocess",

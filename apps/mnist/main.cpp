@@ -40,6 +40,8 @@ Data digits(const DataRequest& request) {
                      .split = std::move(split),
                      .preprocess = std::move(preprocess),
                      .settings = std::move(settings),
+                     .unlabelled =
+                         [](const std::string& folder) { return datasets::mnist_images(folder); },
                      .augment = {.pad = 2}},
                     request.sample);
 }
@@ -105,6 +107,7 @@ Benchmark mnist() {
   out.data_help =
       "folder with the four MNIST files; synthetic[:TRAIN[:TEST]]: the built-in digits (default: "
       "TESSERA_DATA, or the built-in digits)";
+  out.calibration_help = "folder of IDX files of 28x28 images (*idx3-ubyte*)";
   out.networks = {"lenet300", "lenet5"};
   out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}}};
   out.classes = 10;

@@ -76,6 +76,47 @@ TEST_F(ImageNet, HoldsTrainingPicturesOutInsteadOfReadingTheTestSet) {
   EXPECT_EQ(row["measured_on"], "validation");
 }
 
+// Where there is nothing to train on, all that a list needs is asked first, and pictures without
+// labels do for what only looks.
+TEST_F(ImageNet, CompressesWithoutATrainingSet) {
+  write_tree();
+  const std::string from = json(train("skip"))["rows"][0]["file"];
+  const auto compress = [&](const std::string& methods, const Args& more) {
+    Args args = {"compress", "--data",      path("flat"), "--from", from,
+                 "--out",    path("small"), "--methods",  methods,  "--adaround-steps",
+                 "2",        "--threads",   "1"};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  for (const std::string verb : {"compress", "compare"}) {
+    Args args = compress("dc,fisher,adaround", {});
+    args[0] = verb;
+    const std::string said = refused(args);
+    EXPECT_TRUE(contains(said, "no training samples, which fisher, adaround would look at"))
+        << said;
+    EXPECT_TRUE(contains(said, "--calibration DIR")) << said;
+    args = compress("dc,lc", {"--calibration", path("set/val/a")});
+    args[0] = verb;
+    EXPECT_TRUE(contains(refused(args), "nothing to train on, which lc would do"));
+  }
+  EXPECT_TRUE(contains(refused(compress("dc", {"--bn-reestimate", "1"})), "--bn-reestimate"));
+  EXPECT_TRUE(contains(refused(compress("dc", {"--activation-bits", "4"})), "--activation-bits"));
+  Args target = compress("dc", {"--target-bpw", "4"});
+  EXPECT_TRUE(contains(refused(target), "bit allocation"));
+  EXPECT_FALSE(std::filesystem::exists(path("small")));
+
+  const Json rows = json(compress("dc,fisher,adaround",
+                                  {"--calibration", path("set/val/a"), "--calibration-samples", "2",
+                                   "--bn-reestimate", "1", "--activation-bits", "8"}))["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_TRUE(rows[2].contains("error_before_bn"));
+  EXPECT_TRUE(contains(refused(compress("dc,fisher", {"--calibration", path("flat/labels.txt")})),
+                       "no such folder"));
+  std::filesystem::create_directory(path("empty"));
+  EXPECT_TRUE(contains(refused(compress("dc,fisher", {"--calibration", path("empty")})),
+                       "no *.jpg or *.jpeg"));
+}
+
 TEST_F(ImageNet, Usage) {
   EXPECT_TRUE(contains(refused({"train"}), "there is no built-in set"));
   EXPECT_TRUE(contains(refused({"train", "--on-bad-image", "hope"}), "stop or skip"));

@@ -1,4 +1,8 @@
 // compress without training: methods that calibrate, batch norm, and bits for a size.
+#include <algorithm>
+#include <set>
+#include <sstream>
+
 #include "tests/apps/app.h"
 
 namespace tessera::testing {
@@ -16,7 +20,7 @@ class PostTraining : public App {
                  net,
                  "--out",
                  path("o"),
-                 "--calibration",
+                 "--calibration-samples",
                  "12",
                  "--adaround-steps",
                  "3",
@@ -82,12 +86,110 @@ TEST_F(PostTraining, BitsForASize) {
     EXPECT_LT(pareto[i]["predicted_loss"], pareto[i - 1]["predicted_loss"]);
   }
   // A run that goes on finds its sensitivities, and refuses those of other settings.
-  const std::string kept = read_file(path("o/resnet20-sensitivity-fisher-s1.result"));
+  const std::string kept = read_file(path("o/resnet20-sensitivity-fisher-s1.sensitivity"));
   EXPECT_EQ(json(args), result);
-  EXPECT_EQ(read_file(path("o/resnet20-sensitivity-fisher-s1.result")), kept);
+  EXPECT_EQ(read_file(path("o/resnet20-sensitivity-fisher-s1.sensitivity")), kept);
   Args other = args;
   other.insert(other.end(), {"--rule", "linear.*weight=adaptive:16"});
   EXPECT_NE(refused(other).find("rule.0"), std::string::npos);
+}
+
+// What a plan shows is what the run does, and it writes nothing.
+TEST_F(PostTraining, ThePlanOfASizeShowsEachTensorsBits) {
+  Args args = residual({"--target-bpw", "3", "--method", "dc", "--sensitivity", "fisher"});
+  Args plan = args;
+  plan.push_back("--plan");
+  const std::string before = must(plan).out;
+  EXPECT_NE(before.find("reference, which is to be trained first"), std::string::npos) << before;
+  EXPECT_NE(before.find("These are the least: "), std::string::npos) << before;
+  EXPECT_FALSE(std::filesystem::exists(path("o")));
+  must(residual({"--bits", "1", "--method", "dc"}));  // the reference
+  const auto files = [&] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(path("o"))) {
+      EXPECT_NE(entry.path().extension(), ".tmp");
+      ++count;
+    }
+    return count;
+  };
+  const std::size_t there = files();
+  const std::string text = must(plan).out;
+  EXPECT_EQ(files(), there);
+  const Json allocation = json(args)["allocations"][0];
+  std::set<int> bits;
+  for (const Json& tensor : allocation["tensors"]) {
+    const int b = tensor["bits"];
+    bits.insert(b);
+    const std::string name = tensor["name"], codebook = cat("adaptive:", 1 << b, ", ", b, " bits");
+    bool found = false;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);)
+      found =
+          found || (line.find(" " + name + " ") != line.npos && line.find(codebook) != line.npos);
+    EXPECT_TRUE(found) << name << " at " << b << " bits\n" << text;
+  }
+  EXPECT_GT(bits.size(), 1u);
+}
+
+TEST_F(PostTraining, ReportsAndComparisonsTakeSizes) {
+  Args args =
+      residual({"--target-bpw", "2.5", "--methods", "dc,fisher", "--sensitivity", "fisher"});
+  args[0] = "compare";
+  const Json result = json(args);
+  ASSERT_EQ(result["rows"].size(), 2u);
+  EXPECT_EQ(result["rows"][0]["codebook"], "bpw:2.5");
+  EXPECT_EQ(result["allocations"].size(), 1u);
+  EXPECT_LE(result["rows"][1]["bits_per_weight"].get<double>(), 2.5);
+  EXPECT_EQ(result["rows"][0]["index_bytes"], result["rows"][1]["index_bytes"]);
+  EXPECT_EQ(json(args)["rows"], result["rows"]);  // nothing ran again
+  // Other settings are refused, and lose nothing.
+  const std::string kept = read_file(path("o/resnet20-dc-bpw2.5-s1.result"));
+  Args changed = args;
+  changed.insert(changed.end(), {"--rule", "linear.*weight=adaptive:16"});
+  EXPECT_NE(refused(changed).find("rule.0"), std::string::npos);
+  EXPECT_EQ(read_file(path("o/resnet20-dc-bpw2.5-s1.result")), kept);
+  const auto tool = program("tessera");
+  if (!std::filesystem::exists(tool)) return;
+  const auto report = [&] {
+    return run(tool, {"report", path("o"), "--out", path("r.html")}, folder.path());
+  };
+  EXPECT_EQ(report().code, 0) << report().error;
+  EXPECT_NE(read_file(path("r.html")).find("bpw:2.5"), std::string::npos);
+  // Folders of before kept the sensitivities as a result.
+  std::filesystem::rename(path("o/resnet20-sensitivity-fisher-s1.sensitivity"),
+                          path("o/resnet20-sensitivity-fisher-s1.result"));
+  EXPECT_EQ(report().code, 0) << report().error;
+}
+
+// Records like the set's, whose labels would not be allowed.
+TEST_F(PostTraining, ImagesWithoutLabelsOfAFolder) {
+  const auto write = [&](const std::string& file, int shade) {
+    std::string bytes;
+    for (int i = 0; i < 20; ++i) {
+      bytes += '\377';
+      for (int p = 0; p < 3072; ++p) bytes += static_cast<char>((p * (i + 3) + shade * i) % 256);
+    }
+    folder.write(file, bytes);
+  };
+  write("pictures/one.bin", 1);
+  write("other/one.bin", 5);
+  const auto with = [&](const std::string& pictures, const Args& more) {
+    Args args = residual({"--bits", "2", "--method", "fisher,adaround", "--bn-reestimate", "1",
+                          "--calibration", path(pictures)});
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  const Json rows = json(with("pictures", {}))["rows"];
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(json(with("pictures", {}))["rows"], rows);
+  EXPECT_NE(refused(with("other", {})).find("calibration_sha256: was "), std::string::npos);
+  const Json other = json(
+      with("other", {"--name", "other", "--from", path("o/resnet20-reference-s1.json")}))["rows"];
+  EXPECT_NE(other[0]["loss_after"], rows[0]["loss_after"]);
+  EXPECT_NE(refused(with("nowhere", {})).find("no such folder"), std::string::npos);
+  EXPECT_NE(refused(with("o", {})).find("expected files *.bin"), std::string::npos);
+  EXPECT_NE(refused(residual({"--calibration", "256"})).find("--calibration-samples"),
+            std::string::npos);
 }
 
 TEST_F(PostTraining, RefusesTargetsThatCannotBe) {
@@ -101,6 +203,22 @@ TEST_F(PostTraining, RefusesTargetsThatCannotBe) {
   EXPECT_NE(
       message({"--target-bpw", "0.5", "--sensitivity", "fisher", "--method", "dc"}).find("too few"),
       std::string::npos);
+  for (const std::string verb : {"compress", "compare"}) {
+    Args args = residual({"--target-size", "9000", "--methods", "dc,lc"});
+    args[0] = verb;
+    const std::string said = refused(args);
+    EXPECT_NE(said.find("the least possible are "), std::string::npos) << said;
+    // What is said to be possible is.
+    std::int64_t bytes = 0;
+    for (const char c : said.substr(said.find("possible are ") + 13)) {
+      if (c < '0' || c > '9') break;
+      bytes = 10 * bytes + (c - '0');
+    }
+    *(std::find(args.begin(), args.end(), "9000")) = std::to_string(bytes);
+    args.push_back("--plan");
+    must(args);
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("o")));  // before anything was trained
 }
 
 }  // namespace

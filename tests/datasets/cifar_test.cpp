@@ -230,5 +230,24 @@ TEST(Cifar100Folder, FineLabels) {
   EXPECT_EQ(split.test.images.span<std::uint8_t>()[123 * kPixels], 123);
 }
 
+TEST_F(CifarFile, ImagesWithoutLabels) {
+  std::string strange = records(70, 4);
+  strange[0] = '\377';  // labels are not looked at
+  dir_.write("a.bin", strange);
+  dir_.write("b.bin.xz", xz(records(3, 9)));
+  dir_.write("c.html", "no records");
+  const Tensor all = cifar_images(dir_.path(), {{10}});
+  EXPECT_EQ(all.text_type(), "u8[73,3,32,32]");
+  EXPECT_EQ(all.span<std::uint8_t>()[2 * kPixels], 2);       // red of the third
+  EXPECT_EQ(all.span<std::uint8_t>()[71 * kPixels - 1], 9);  // blue of the packed file's first
+  dir_.write("d.bin", records(2, 1) + "x");
+  EXPECT_THAT(error_of([&] { cifar_images(dir_.path(), {{10}}); }),
+              AllOf(HasSubstr("d.bin"), HasSubstr("ends inside a record of 3073 bytes")));
+  const TempDir other;
+  std::filesystem::create_directories(other.path() / "sub");
+  EXPECT_THAT(error_of([&] { cifar_images(other.path() / "sub", {{10}}); }),
+              HasSubstr("expected files *.bin"));
+}
+
 }  // namespace
 }  // namespace tessera::datasets

@@ -100,5 +100,22 @@ TEST_F(MnistFiles, WrongKindOrSize) {
   EXPECT_THAT(message(), HasSubstr("found u8[2,28,28], expected labels u8[n]"));
 }
 
+TEST_F(MnistFiles, ImagesWithoutLabels) {
+  dir_.write("b-images-idx3-ubyte", images(2));
+  dir_.write("a-images.idx3-ubyte", big_endian(0x803) + big_endian(1) + big_endian(28) +
+                                        big_endian(28) + std::string(784, '\5'));
+  dir_.write("labels-idx1-ubyte", labels("\1"));
+  const Tensor all = mnist_images(dir_.path());
+  EXPECT_EQ(all.text_type(), "u8[3,28,28]");
+  EXPECT_EQ(all.span<std::uint8_t>()[0], 5);  // by name
+  EXPECT_EQ(all.span<std::uint8_t>()[784], 7);
+  dir_.write("c-idx3-ubyte", images(1, 27));
+  EXPECT_THAT(error_of([&] { mnist_images(dir_.path()); }), HasSubstr("c-idx3-ubyte"));
+  EXPECT_THAT(error_of([] { mnist_images("/no/such/folder"); }), HasSubstr("/no/such/folder"));
+  const TempDir empty;
+  std::filesystem::create_directories(empty.path() / "sub");
+  EXPECT_THAT(error_of([&] { mnist_images(empty.path() / "sub"); }), HasSubstr("expected files"));
+}
+
 }  // namespace
 }  // namespace tessera::datasets

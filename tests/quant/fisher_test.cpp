@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/compile.h"
 #include "nn/conv.h"
 #include "nn/norm.h"
 #include "nn/schedule.h"
@@ -60,6 +61,44 @@ TEST(Calibration, SamplesAreSpreadOverTheSetAndMixed) {
 }
 
 // A convolution with batch norm: gradients of single samples by central differences of the loss.
+// 4000 times the same sample: labels come as often as the network says they do.
+TEST(Calibration, LabelsAreDrawnFromTheNetwork) {
+  class Same final : public BatchSource {
+   public:
+    std::string name() const override { return "same"; }
+    std::int64_t samples() const override { return 4000; }
+    std::int64_t classes() const override { return 1; }
+    Shape sample_shape() const override { return {20}; }
+    void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
+      for (float& v : x.span<float>()) v = 0.3f;
+      for (auto& label : y.span<std::int32_t>()) label = 0;
+    }
+  };
+  nn::Trainer trainer = trained();
+  const Graph graph = nn::inference_graph(trainer.model(), trainer.sample());
+  CalibrationSet set(Same(), 4000), again(Same(), 4000), other(Same(), 4000);
+  set.draw_labels(graph, trainer.state(), 1);
+  again.draw_labels(graph, trainer.state(), 1);
+  other.draw_labels(graph, trainer.state(), 2);
+  EXPECT_EQ(set.classes(), 4);
+  EXPECT_TRUE(equal_bits(set.y(), again.y()));
+  EXPECT_FALSE(equal_bits(set.y(), other.y()));
+  const Tensor logits =
+      compile(graph, trainer.state(), {.batch = 1}).run({{"x", set.x().slice(0, 1)}}).at("logits");
+  double sum = 0;
+  for (const float v : logits.span<float>()) sum += std::exp(static_cast<double>(v));
+  double entropy = 0;
+  for (std::int32_t c = 0; c < 4; ++c) {
+    const double p =
+        std::exp(static_cast<double>(logits.span<float>()[static_cast<std::size_t>(c)])) / sum;
+    const auto labels = set.y().span<std::int32_t>();
+    const double share = static_cast<double>(std::count(labels.begin(), labels.end(), c)) / 4000;
+    EXPECT_NEAR(share, p, 4 * std::sqrt(p * (1 - p) / 4000) + 1e-9) << c;
+    entropy -= p * std::log(p);
+  }
+  EXPECT_GT(entropy, 0.1);  // or the network is so sure that this says nothing
+}
+
 TEST(Fisher, IsTheMeanSquaredGradientOfSingleSamples) {
   auto net = std::make_shared<nn::Sequential>();
   nn::Conv2dOptions conv;

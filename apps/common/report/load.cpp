@@ -95,7 +95,8 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
     return out;
   };
   if (!config.contains("method")) {
-    if (stored.result.is_null()) return;
+    // Older versions kept what bit allocation measured under the name of a result.
+    if (stored.result.is_null() || config.contains("sensitivity")) return;
     const JsonAt result(stored.result, file.string());
     const auto bytes = result.find("weights_bytes");
     network(prefix_of(stored.name, cat("reference-s", seed)))

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "apps/common/allocation.h"
 #include "apps/common/comparison.h"
 #include "apps/common/report/report.h"
 #include "apps/common/step_time.h"
@@ -28,18 +29,27 @@ class Comparing {
         task_(work.task),
         flags_(flags),
         planned_(std::move(planned)),
-        given_(work.given) {}
+        given_(work.given),
+        bits_(work.session, work.task, /*keep=*/!flags.plan_only) {}
+
+  // What every run needs is there, or Error.
+  void require_all() const {
+    for (const Planned& p : planned_) {
+      require_data(task_, p.recipe, {p.variant});
+      bits_.require(p.recipe, p.variant, given_ ? &given_->model.state : nullptr);
+    }
+  }
 
   // What --resume would use was made by the same command, or Error. `seeds` as given.
   void require_resumable_all(const std::vector<std::uint64_t>& seeds) {
     for (const std::uint64_t seed : seeds) {
       if (given_) {
-        require_resumable_variants(*given_, seed);
+        require_resumable_variants(*given_, seed, false);
         continue;
       }
       const Run run = reference_run(session_, task_, flags_.recipes.train, seed);
       if (auto done = existing_reference(session_, task_, run)) {
-        require_resumable_variants(*done, seed);
+        require_resumable_variants(*done, seed, false);
         finished_.emplace(seed, *std::move(done));
       }
     }
@@ -73,11 +83,8 @@ class Comparing {
       for (const Planned& p : planned_) {
         std::string name = cat(p.variant.slug(), "-s", seed), state = "to do";
         if (!session_.flags().name.empty()) name = session_.flags().name + "-" + name;
-        if (reference &&
-            finished_compression(session_, compression_run(session_, task_, *reference, p.recipe,
-                                                           p.variant, seed))) {
+        if (reference && finished_compression(session_, run_of(p, *reference, seed)))
           state = "done";
-        }
         double seconds = 0;
         try {
           seconds = step_seconds(p, reference ? reference->model.state : fresh);
@@ -104,7 +111,7 @@ class Comparing {
       const Reference& reference = given_                     ? *given_
                                    : found != finished_.end() ? found->second
                                                               : *trained;
-      require_resumable_variants(reference, seed);
+      require_resumable_variants(reference, seed, true);
       for (const Planned& p : planned_) {
         stop_if_interrupted();
         run(p, reference, seed);
@@ -114,13 +121,23 @@ class Comparing {
   }
 
   const std::vector<ComparedRun>& runs() const { return runs_; }
+  const Json& allocations() const { return bits_.json(); }
 
  private:
-  void require_resumable_variants(const Reference& reference, std::uint64_t seed) const {
+  // `sizes`: also those that ask for a size, whose bits by tensor are measured for that.
+  void require_resumable_variants(const Reference& reference, std::uint64_t seed, bool sizes) {
     for (const Planned& p : planned_) {
-      require_resumable(session_,
-                        compression_run(session_, task_, reference, p.recipe, p.variant, seed));
+      if (sizes || !SizeTarget::parse(p.variant.codebook))
+        require_resumable(session_, run_of(p, reference, seed));
     }
+  }
+
+  CompressRecipe recipe_of(const Planned& p, const Reference& reference, std::uint64_t seed) {
+    return bits_.recipe(reference, p.recipe, p.variant, seed);
+  }
+  Run run_of(const Planned& p, const Reference& reference, std::uint64_t seed) {
+    return compression_run(session_, task_, reference, recipe_of(p, reference, seed), p.variant,
+                           seed);
   }
 
   // Measured once per method.
@@ -135,10 +152,11 @@ class Comparing {
 
   // What is wrong with one run is told with the results; the others go on.
   void run(const Planned& p, const Reference& reference, std::uint64_t seed) {
-    Run run = compression_run(session_, task_, reference, p.recipe, p.variant, seed);
+    const CompressRecipe recipe = recipe_of(p, reference, seed);
+    Run run = compression_run(session_, task_, reference, recipe, p.variant, seed);
     ComparedRun out{run.name, p.variant, static_cast<std::int64_t>(seed), run.config, {}, ""};
     try {
-      out.result = compress_reference(session_, task_, reference, p.recipe, p.variant, seed);
+      out.result = compress_reference(session_, task_, reference, recipe, p.variant, seed);
     } catch (const Error& error) {
       out.problem = error.what();
       session_.detail() << "PROBLEM " << run.name << ": " << out.problem << std::endl;
@@ -154,6 +172,7 @@ class Comparing {
   const CompressionFlags& flags_;
   std::vector<Planned> planned_;
   const std::optional<Reference>& given_;
+  BitAllocator bits_;
   std::map<std::uint64_t, Reference> finished_;
   std::map<std::string, double> step_seconds_;
   std::vector<ComparedRun> runs_;
@@ -181,6 +200,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   std::int64_t epochs = flags.recipes.compress.lc.alternation.total_epochs();
   po::options_description general("Flags");
   flags.add_first(general);
+  flags.codebooks.add_target_flags(general);
   general.add_options()("epochs", flag(epochs), "epochs of training of every method that trains");
   flags.add_last(general, "Compression; lengths are scaled to --epochs");
   if (!flags.parse(args,
@@ -197,6 +217,8 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   Session& session = work.session;
   const Task& task = work.task;
   Comparing comparing(work, flags, std::move(planned));
+  comparing.require_all();
+  if (!flags.plan_only) work.require_references(flags);
   comparing.require_resumable_all(seeds);
   if (flags.plan_only) {
     session.text() << text(task.network) << " on " << task.data.text << "\n";
@@ -224,6 +246,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   write_report(load_report(flags.run.out, names), report);
   session.text() << "Report: " << report.string() << "\n";
   session.json() = comparison_json(runs);
+  session.json().update(comparing.allocations());
   session.json()["verb"] = "compare";
   session.json()["epochs"] = epochs;
   session.json()["data"] = task.data.text;

@@ -10,17 +10,26 @@ namespace tessera::apps {
 
 namespace {
 
-// The plan of each codebook and scope once, when every method can carry it out.
+// The plan of each codebook and scope once, when every method can carry it out. With a reference
+// the tensors of a size that is asked for have the bits they will get, which are measured now.
 std::string plans_text(const Task& task, const CompressRecipe& recipe,
-                       const std::vector<Variant>& variants, const State* weights) {
+                       const std::vector<Variant>& variants, BitAllocator& bits,
+                       const Reference* reference, bool allocate, std::uint64_t seed) {
+  const State* weights = reference ? &reference->model.state : nullptr;
   std::string out;
   for (const Variant& variant : variants) {
-    const std::string text = plan_text(task, recipe, variant, weights);
+    const std::string least = bits.require(recipe, variant, weights);
+    const bool known = allocate && reference;
+    const CompressRecipe own = known ? bits.recipe(*reference, recipe, variant, seed) : recipe;
+    const std::string text = plan_text(task, own, variant, weights);
     if (variant.method != variants.front().method) continue;
     out += cat("Plan, ", variant.codebook,
-               variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "",
-               SizeTarget::parse(variant.codebook) ? ", before tensors get more bits" : "", ":\n",
-               text);
+               variant.group_rows || variant.sparse > 0 ? ", " + variant.scope() : "", ":\n", text);
+    if (least.empty() || known) continue;
+    out += cat("  These are the least: ", least, ". Which tensors get more is ",
+               reference ? "measured on the reference when it begins"
+                         : "measured on the reference, which is to be trained first",
+               "; --plan with a reference shows it.\n");
   }
   return out;
 }
@@ -72,21 +81,24 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   Session& session = work.session;
   const Task& task = work.task;
   const std::optional<Reference>& given = work.given;
-  // Made before any work, so that what cannot work ends here.
+  // All that the runs need is asked before any work.
+  require_data(task, recipe, variants);
+  if (!flags.plan_only && !from_scratch) work.require_references(flags);
+  BitAllocator bits(session, task, /*keep=*/!flags.plan_only);
+  std::optional<Reference> there;
+  if (flags.plan_only && !given && !from_scratch) {
+    there = existing_reference(session, task,
+                               reference_run(session, task, flags.recipes.train, seeds.front()));
+  }
+  const Reference* reference = given ? &*given : there ? &*there : nullptr;
   const std::string plans =
-      plans_text(task, recipe, variants, given ? &given->model.state : nullptr);
+      plans_text(task, recipe, variants, bits, reference, flags.plan_only, seeds.front());
   (flags.plan_only ? session.text() : session.detail()) << "Data: " << task.data.text << "\n"
                                                         << plans << std::flush;
   if (flags.plan_only) return kExitDone;
-  if (!given) {
-    for (const std::uint64_t seed : seeds) {
-      require_usable_reference(session, reference_run(session, task, flags.recipes.train, seed));
-    }
-  }
   session.open_outputs();
 
   std::vector<Compression> rows;
-  BitAllocator bits(session, task);
   for (const std::uint64_t seed : seeds) {
     std::optional<Reference> own;
     if (from_scratch) {
@@ -94,12 +106,12 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
     } else if (!given) {
       own = reference_for(session, task, flags.recipes.train, seed);
     }
-    const Reference& reference = given ? *given : *own;
+    const Reference& from = given ? *given : *own;
     for (const Variant& variant : variants) {
       stop_if_interrupted();
-      rows.push_back(compress_reference(session, task, reference,
-                                        bits.recipe(reference, recipe, variant, seed), variant,
-                                        seed, {.entropy_coded = entropy_coded}));
+      rows.push_back(compress_reference(session, task, from,
+                                        bits.recipe(from, recipe, variant, seed), variant, seed,
+                                        {.entropy_coded = entropy_coded}));
     }
   }
   print_compressions(session.text(), rows);

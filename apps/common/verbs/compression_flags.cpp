@@ -1,7 +1,11 @@
 #include "apps/common/verbs/compression_flags.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "apps/common/verbs/presets.h"
 #include "core/files/model.h"
+#include "core/files/sha256.h"
 #include "ops/op_list.h"
 
 namespace tessera::apps {
@@ -30,7 +34,8 @@ CompressionFlags::CompressionFlags(const Benchmark& benchmark, const Args& args)
     : network(benchmark),
       data(benchmark),
       run(default_run(benchmark, NetworkFlags::peek(benchmark, args))),
-      recipes(benchmark.recipes(NetworkFlags::peek(benchmark, args))) {}
+      recipes(benchmark.recipes(NetworkFlags::peek(benchmark, args))),
+      calibration_help(benchmark.calibration_help) {}
 
 void CompressionFlags::add_first(po::options_description& general) {
   data.add_flags(general);
@@ -45,6 +50,11 @@ void CompressionFlags::add_first(po::options_description& general) {
        " (twn and ttq take 2 bits)")
           .c_str());
   codebooks.add_flags(general);
+  add("calibration", text_flag(calibration, "DIR"),
+      ("images without labels for fisher, adaround, activation ranges, bit allocation and "
+       "--bn-reestimate, instead of training samples: " +
+       calibration_help)
+          .c_str());
   add("group-rows", text_flag(group_rows, "LIST"),
       "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
   add("sparse", text_flag(sparse, "LIST"),
@@ -123,7 +133,29 @@ CompressionWork::CompressionWork(CompressionFlags& flags)
     : session(flags.run),
       data(with_settings_of_from(flags).load(flags.network.sample())),
       task(make_task(data, flags.network.build(data.classes))) {
+  if (!flags.calibration.empty()) {
+    check(std::filesystem::is_directory(flags.calibration), "--calibration ", flags.calibration,
+          ": no such folder; it takes a ", flags.calibration_help,
+          " (--calibration-samples is how many of them)");
+    check(data.unlabelled != nullptr, "--calibration: ", data.text, " takes none");
+    const CompressRecipe& recipe = flags.recipes.compress;
+    const auto images = data.unlabelled(flags.calibration);
+    task.calibration = std::make_shared<quant::CalibrationSet>(
+        *images, std::max(recipe.adaround.samples, recipe.bn_batches * recipe.batch));
+    const Tensor& x = task.calibration->x();
+    task.calibration_sha256 = sha256_hex({x.data(), static_cast<std::size_t>(x.bytes())});
+  }
   if (!flags.from.empty()) given = load_reference(task, flags.from);
+}
+
+void CompressionWork::require_references(const CompressionFlags& flags) const {
+  if (given) return;
+  for (const std::uint64_t seed : flags.seed_list()) {
+    const Run run = reference_run(session, task, flags.recipes.train, seed);
+    require_usable_reference(session, run);
+    if (std::filesystem::exists(session.path(run.name + ".json"))) continue;
+    training_data(task, seed, flags.recipes.train.augment);
+  }
 }
 
 }  // namespace tessera::apps

@@ -14,6 +14,8 @@ struct CompressionFlags {
   Recipes recipes;
   CodebookFlags codebooks;
   std::string seeds = "1", methods, group_rows = "0", sparse = "0", from;
+  std::string calibration;  // a folder
+  std::string calibration_help;
   bool plan_only = false;
 
   CompressionFlags(const Benchmark& benchmark, const Args& args);
@@ -34,9 +36,13 @@ struct CompressionFlags {
   std::vector<Variant> variants(const std::vector<std::string>& names) const;
 };
 
-// Data, network and --from's model; its settings stand for flags that were not given.
+// Data, network, --from's model and --calibration's images; the model's settings stand for flags
+// that were not given.
 struct CompressionWork {
   explicit CompressionWork(CompressionFlags& flags);
+  // Throws Error where the references of these seeds are none to use, or cannot be trained: see
+  // require_usable_reference().
+  void require_references(const CompressionFlags& flags) const;
 
   Session session;
   Data data;
