@@ -215,7 +215,7 @@ TEST_F(PostTraining, RefusesTargetsThatCannotBe) {
       bytes = 10 * bytes + (c - '0');
     }
     *(std::find(args.begin(), args.end(), "9000")) = std::to_string(bytes);
-    args.push_back("--plan");
+    args.insert(args.end(), {"--ref-batch", "16", "--plan"});
     must(args);
   }
   EXPECT_FALSE(std::filesystem::exists(path("o")));  // before anything was trained

@@ -102,13 +102,9 @@ TEST_F(Signals, EndAllocationsEvaluationsAndBenches) {
   expect_stopped(tool, {"verify", from, "--batch", "256"});
 }
 
-TEST_F(Signals, EndTheStoryAndItsChild) {
-  // A child evaluates each file; it is found by the parent's wait for it.
-  const Args args = {"--data",       "synthetic:2000:200000",
-                     "--ref-epochs", "1",
-                     "--lc-steps",   "1",
-                     "--out",        path("out"),
-                     "--threads",    "1"};
+TEST_F(Signals, EndTheStory) {
+  const Args args = {"--data", kTiny,       "--ref-epochs", "100000",
+                     "--out",  path("out"), "--threads",    "1"};
   const Result result = stop(app, args, "lenet300, activation", SIGTERM);
   EXPECT_EQ(result.code, 143) << result.error;
 }

@@ -34,8 +34,10 @@ class Comparing {
 
   // What every run needs is there, or Error.
   void require_all() const {
+    std::vector<Variant> variants;
+    for (const Planned& p : planned_) variants.push_back(p.variant);
+    require_data(task_, flags_.recipes.compress, variants);
     for (const Planned& p : planned_) {
-      require_data(task_, p.recipe, {p.variant});
       bits_.require(p.recipe, p.variant, given_ ? &given_->model.state : nullptr);
     }
   }
