@@ -56,13 +56,13 @@ Data image_data(ImageSet set, const Shape& sample) {
     out.tests.push_back({name, batches(part, set.preprocess, sample, 0, {})});
     first += count;
   }
+  if (!trains) return out;
   out.unlabelled = [read = set.unlabelled, preprocess = set.preprocess, classes = out.classes,
                     sample](const std::string& folder) {
     const Tensor images = read(folder);
     const Tensor labels(DType::s32, {images.shape()[0].value()});
     return batches({folder, images, labels, classes}, preprocess, sample, 0, {});
   };
-  if (!trains) return out;
   out.train = [train = set.split.train, preprocess = set.preprocess, full = set.augment, sample](
                   std::uint64_t seed, const std::string& augment) {
     return batches(train, preprocess, sample, seed, parse_augment(augment, full));

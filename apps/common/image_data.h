@@ -26,7 +26,7 @@ struct ImageSet {
   // Sets of which the test images consist, in order, with their sizes; none: one set "test".
   std::vector<std::pair<std::string, std::int64_t>> parts = {};
   // Reads images without labels from a folder, as those of the split: u8 [n, ...].
-  std::function<Tensor(const std::string& folder)> unlabelled;
+  std::function<Tensor(const std::string& folder)> unlabelled = {};
   datasets::Augment augment = {};  // what "crop", "flip" and "cutout" mean for these images
 };
 

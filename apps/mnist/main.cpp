@@ -36,14 +36,14 @@ Data digits(const DataRequest& request) {
   Config settings = {
       {"preprocess", "unit-minus-train-mean"},
       {"preprocess_sha256", sha256_hex({shift.data(), static_cast<std::size_t>(shift.bytes())})}};
-  return image_data({.source = source,
-                     .split = std::move(split),
-                     .preprocess = std::move(preprocess),
-                     .settings = std::move(settings),
-                     .unlabelled =
-                         [](const std::string& folder) { return datasets::mnist_images(folder); },
-                     .augment = {.pad = 2}},
-                    request.sample);
+  return image_data(
+      {.source = source,
+       .split = std::move(split),
+       .preprocess = std::move(preprocess),
+       .settings = std::move(settings),
+       .unlabelled = [](const std::string& folder) { return datasets::mnist_images(folder); },
+       .augment = {.pad = 2}},
+      request.sample);
 }
 
 Network network(const std::string& name, std::int64_t classes, const Config& choices) {
