@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#ifndef TESSERA_STD_THREADS
 #include <omp.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -20,10 +22,6 @@
 
 namespace tessera::nn {
 namespace {
-
-std::ptrdiff_t threads_alive() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
-}
 
 class Threads : public ::testing::Test {
  protected:
@@ -45,6 +43,11 @@ void run(const Model& model, const CompileOptions& options) {
   const Plan plan = compile(model, options);
   Tensor x(DType::f32, {options.batch, 3, 16, 16});
   plan.run({{"x", x}});
+}
+
+#ifndef TESSERA_STD_THREADS  // else OpenMP is left alone
+std::ptrdiff_t threads_alive() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
 }
 
 TEST_F(Threads, AScopeBindsTheCallingThreadAndOpenMp) {
@@ -83,6 +86,8 @@ TEST_F(Threads, APlanForOneThreadStartsNoOther) {
   EXPECT_EQ(started(3), 2) << "the test sees nothing: oneDNN took no part";
 }
 
+#endif
+
 TEST_F(Threads, SmallWorkTakesOneThread) {
   Trainer t = test::reference();
   EXPECT_EQ(compile(inference_model(t), {.batch = 1}).threads(), 1);
@@ -93,6 +98,7 @@ TEST_F(Threads, SmallWorkTakesOneThread) {
   EXPECT_THROW(compile(network(), {.threads = -1}), Error);
 }
 
+#ifndef TESSERA_STD_THREADS
 double cpu_seconds() {
   timespec now{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
@@ -123,6 +129,8 @@ TEST(OpenMp, WaitsForMicrosecondsOnly) {
   EXPECT_EXIT(measure_spinning(false), ::testing::ExitedWithCode(1), "");
   EXPECT_EXIT(measure_spinning(true), ::testing::ExitedWithCode(0), "");
 }
+
+#endif
 
 }  // namespace
 }  // namespace tessera::nn
