@@ -39,13 +39,13 @@ Model network() {
   return initial_model(net, {3, 16, 16});
 }
 
+#ifndef TESSERA_STD_THREADS  // else OpenMP is left alone
 void run(const Model& model, const CompileOptions& options) {
   const Plan plan = compile(model, options);
   Tensor x(DType::f32, {options.batch, 3, 16, 16});
   plan.run({{"x", x}});
 }
 
-#ifndef TESSERA_STD_THREADS  // else OpenMP is left alone
 std::ptrdiff_t threads_alive() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
 }
