@@ -100,13 +100,13 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
 
   std::vector<Compression> rows;
   for (const std::uint64_t seed : seeds) {
-    std::optional<Reference> own;
+    std::optional<Reference> trained;
     if (from_scratch) {
-      own = untrained(task, seed);
+      trained = untrained(task, seed);
     } else if (!given) {
-      own = reference_for(session, task, flags.recipes.train, seed);
+      trained = reference_for(session, task, flags.recipes.train, seed);
     }
-    const Reference& from = given ? *given : *own;
+    const Reference& from = given ? *given : *trained;
     for (const Variant& variant : variants) {
       stop_if_interrupted();
       rows.push_back(compress_reference(session, task, from,
