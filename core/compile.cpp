@@ -410,6 +410,12 @@ std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& option
         "CompileOptions::threads must be 0 to ", kMaxThreads, ", got ", options.threads);
   PassContext passes;
   Graph bound = specialize(graph, options.batch);
+  // Rules and passes know logical storage; layouts are what selection makes of it.
+  for (const Node& node : bound.nodes()) {
+    for (const TensorType& type : node.types())
+      check(type.encoding.packed_layout().empty(), "[", node.op().name, "] ", type.text(),
+            " is packed for a kernel before kernels are chosen");
+  }
   if (kDebug) verify(bound, Level::bound, "specialize");
   bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
   const int most = options.threads > 0 ? options.threads : num_threads();

@@ -1,7 +1,7 @@
 #include "tests/fuzz/exercise.h"
 
-#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "core/compile.h"
@@ -17,7 +17,7 @@ constexpr double kMostElements = 1 << 20;  // of all values of a graph that is r
 constexpr double kMostFlops = 3e7;
 constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;  // of a plan that is run
 constexpr double kMostCompared = 1e6;                         // operations of the reference
-constexpr double kMostSeconds = 10;                           // of a case, on a busy machine
+constexpr double kMostSeconds = 10;                           // of a case
 
 // Whether it chose numbers that a comparison cannot be made with.
 bool fill_random(Tensor& tensor, Choices& choices) {
@@ -53,7 +53,9 @@ bool has_odd_constants(const Graph& graph) {
   for (const Node& node : graph.nodes()) {
     for (const auto& [name, value] : node.attrs().items()) {
       const auto* number = std::get_if<double>(&value);
-      if (number && *number != 0 && !(std::abs(*number) >= 1e-3 && std::abs(*number) <= 100))
+      // Without an epsilon equal values are 0 times infinity, or not, as they round.
+      if (number && (*number != 0 || name == "epsilon") &&
+          !(std::abs(*number) >= 1e-3 && std::abs(*number) <= 100))
         return true;
     }
   }
@@ -86,7 +88,7 @@ Leaves draw(const Graph& graph, Choices& choices, const FillLeaf& fill) {
 }
 
 void check_close(const std::string& name, const Tensor& got, const RefTensor& want) {
-  double largest = 1e-3;
+  double largest = 0.1;  // smaller results may be what is left of larger terms
   for (const double v : want.v) {
     // Beyond f32, or where rounding decides, there is nothing to compare.
     if (!std::isfinite(v) || std::abs(v) > 1e30) return;
@@ -129,7 +131,7 @@ void run(const Graph& graph, const CompileOptions& options, Choices& choices, co
 }  // namespace
 
 Outcome exercise(const Graph& graph, Choices& choices, const FillLeaf& fill, bool compare) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of the processor: others may use the machine
   reset_allocation_peak();
   const std::int64_t before = allocation_count().live_bytes;
   Outcome outcome = Outcome::refused;
@@ -160,8 +162,7 @@ Outcome exercise(const Graph& graph, Choices& choices, const FillLeaf& fill, boo
       throw Finding(cat("an error that is no clear line: ", what));
     outcome = Outcome::refused;
   }
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   if (seconds > kMostSeconds) throw Finding(cat("took ", seconds, " seconds"));
   if (allocation_count().peak_bytes - before > 5 * kMostBytes)
     throw Finding(cat("took ", allocation_count().peak_bytes - before, " bytes"));

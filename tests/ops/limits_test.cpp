@@ -333,6 +333,18 @@ TEST(Limits, WindowsBeyondTheImage) {
   }
 }
 
+// Layouts are selection's: a graph that comes with one is refused before rules meet it.
+TEST(Limits, LayoutsOfOthers) {
+  Graph graph(ops::standard_ops());
+  const Node& node = graph.add(kSlice, {graph.constant(1, f32({4, 3, 2, 5}))},
+                               {{"axis", std::int64_t{1}},
+                                {"begin", std::int64_t{0}},
+                                {"end", std::int64_t{2}},
+                                {"layout", std::string("nChw16c")}});
+  graph.set_output("y", ops::tanh(ops::decode(node.output())));
+  EXPECT_NE(error_of([&] { compile(graph); }).find("before kernels are chosen"), std::string::npos);
+}
+
 // A cluster that gives more results than the one its readers can make again is not dropped.
 TEST(Limits, ResultsInsideRecomputedClusters) {
   Graph graph(ops::standard_ops());
