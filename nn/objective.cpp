@@ -81,8 +81,8 @@ class Combiner {
         if (!how_.from_first || !shared_) {
           const Average task =
               moving_average(scope_, prefix + "task_norm", norm(gradient), how_.average);
-          const Average own =
-              moving_average(scope_, prefix + "norm", norm(term.gradient), how_.average);
+          const Average own = moving_average(
+              scope_, prefix + "norm", term.size ? term.size : norm(term.gradient), how_.average);
           out.task_norm = how_.lagged ? task.before : task.after;
           // Never less than it is now, or a pull that grows from step to step would outrun it.
           out.objective_norm = how_.lagged ? ops::maximum(own.before, own.now) : own.after;

@@ -76,6 +76,10 @@ struct Coefficient {
 struct WeightTerm {
   Value value;          // scalar, in R's units; computed only where it is asked for
   Value gradient = {};  // d value / d weight; none: by autodiff of `value`
+  // What a dynamic coefficient takes for |dR/dw|; none: the norm of `gradient`. A gradient with
+  // poles names another size here: the few weights beside a pole would make all others' pull
+  // vanish.
+  Value size = {};
   // The objective's own parameters and d value / d parameter; a none gradient: by autodiff.
   std::vector<std::pair<Value, Value>> own = {};
   // What the gradients of the own parameters are multiplied with besides the coefficient, which is

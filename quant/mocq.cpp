@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/autodiff.h"
 #include "ops/build.h"
 #include "ops/codebook/nearest.h"
 
@@ -42,8 +43,7 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
                                                   Value w) const {
   const TensorPlan* item = plan_.find(name);
   if (item == nullptr) return std::nullopt;
-  // The error pulls at the weights alone.
-  const Value entries = ops::detach(representatives(scope, *item));
+  const Value entries = representatives(scope, *item);
   const ops::NearestResult cell = ops::nearest(w, entries, item->choice->group_rows);
   const Value apart = w - cell.entry, half = 0.5 * ops::abs(cell.neighbour - cell.entry);
   const Value inside = ops::greater(half, 0.0);
@@ -54,6 +54,11 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   out.value = ops::sum(ops::where(inside, -ops::log(ops::cos(u * kHalfPi)) * ops::square(unit),
                                   0.5 * ops::square(apart)));
   out.gradient = ops::where(inside, ops::sign(apart) * tan_half_pi(u) * unit, apart);
+  out.size = ops::sqrt(ops::sum(ops::square(apart)));
+  // Each entry hears the opposite of what its weights hear, its cell taken as it is.
+  const Value reaction = ops::sum(ops::detach(out.gradient) * cell.entry);
+  out.own.emplace_back(entries, -grad(reaction, std::vector{entries}).front());
+  out.own_scale = entry_scale(w);
   return out;
 }
 

@@ -10,7 +10,7 @@ namespace tessera::quant {
 namespace {
 
 constexpr const char* kMargin = ".r2_margin";
-constexpr const char* kAlpha = ".r2_alpha";
+constexpr const char* kLogAlpha = ".r2_log_alpha";
 
 // Ties share the pull: each of them gets sign(w), as the subgradient of a maximum over equal values
 // allows up to their number, which is 1 in practice.
@@ -39,14 +39,15 @@ SoftMaximum soft_maximum(Value w, Value a, Value extreme) {
 }
 
 nn::WeightTerm softminmax(nn::Scope& scope, const std::string& name, Value w) {
-  const Value alpha = scope.global_param(name + kAlpha, {}, nn::Init::constant(1));
+  const Value log_alpha = scope.global_param(name + kLogAlpha, {}, nn::Init::constant(0));
+  const Value alpha = ops::exp(log_alpha);
   const SoftMaximum top = soft_maximum(w, alpha, ops::max(w));
   const SoftMaximum bottom = soft_maximum(w, -alpha, -ops::max(-w));
   const Value decay = ops::exp(-alpha);
   nn::WeightTerm out{top.value - bottom.value + decay,
                      top.share * (1.0 + alpha * (w - top.value)) -
                          bottom.share * (1.0 - alpha * (w - bottom.value))};
-  out.own.emplace_back(alpha, top.variance + bottom.variance - decay);
+  out.own.emplace_back(log_alpha, alpha * (top.variance + bottom.variance - decay));
   return out;
 }
 
@@ -67,13 +68,13 @@ void RangeRestriction::start(State& state, const std::vector<nn::ParameterSpec>&
   if (kind_ == Kind::linf) return;
   const bool margin = kind_ == Kind::margin;
   for (const auto& p : weights) {
-    const std::string own = p.name + (margin ? kMargin : kAlpha);
+    const std::string own = p.name + (margin ? kMargin : kLogAlpha);
     if (!touches(p.name, p.type.shape) || state.has(own)) continue;
     float most = 0;
     for (const float w : std::as_const(state).get(p.name).span<float>())
       most = std::max(most, std::fabs(w));
-    state.set(
-        own, Tensor::from(std::vector<float>{margin ? most : 10 / std::max(most, 1e-6f)}, Shape{}));
+    const float start = margin ? most : std::log(10 / std::max(most, 1e-6f));
+    state.set(own, Tensor::from(std::vector<float>{start}, Shape{}));
   }
 }
 

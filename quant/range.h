@@ -14,8 +14,7 @@ namespace tessera::quant {
 //   linf         max |w|
 //   margin       |M| + sum_i max(|w_i| - |M|, 0), M one trained parameter a tensor
 //   softminmax   smax - smin + e^-alpha, smax = sum w e^(alpha w) / sum e^(alpha w), smin with
-//   -alpha;
-//                alpha one trained parameter a tensor, pushed up by its own term
+//                -alpha; ln alpha one trained parameter a tensor
 // linf and margin for symmetric quantizers, softminmax for codebooks. The paper weighs R by 0.01.
 class RangeRestriction final : public nn::Objective {
  public:
@@ -30,7 +29,8 @@ class RangeRestriction final : public nn::Objective {
   std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
                                      Value weight) const override;
   // M starts at max |w| and moves slowly: its gradient counts weights. alpha starts at 10 / max
-  // |w|, where the soft range is a range of some outliers; from 1 it would never get there.
+  // |w|, where the soft range is a range of some outliers; from 1 it would never get there. Its
+  // logarithm is trained: of alpha itself, about 100, steps of this gradient's size change nothing.
   void start(State& state, const std::vector<nn::ParameterSpec>& weights) const override;
   nn::ParameterGroup own_group() const override { return {kind_ == Kind::margin ? 0.1 : 1, 0.0}; }
 

@@ -38,6 +38,7 @@ struct Setting {
   std::shared_ptr<const nn::Objective> objective;
   RefMap leaves;  // besides w
   double low = -1, high = 1;
+  bool own = true;  // the gradients of own parameters are those of the value
 };
 
 std::vector<double> levels(std::int64_t groups, int k) {
@@ -61,7 +62,7 @@ std::vector<Setting> settings() {
                  {{"w.r2_margin", ref({}, {0.55})}}});
   out.push_back({"r2 softminmax",
                  std::make_shared<RangeRestriction>(RangeRestriction::Kind::softminmax),
-                 {{"w.r2_alpha", ref({}, {3.0})}}});
+                 {{"w.r2_log_alpha", ref({}, {std::log(3.0)})}}});
   for (const std::int64_t group_rows : {0, 2}) {
     const std::int64_t groups = group_rows ? kRows / group_rows : 1;
     for (const int k : {2, 4}) {
@@ -69,7 +70,10 @@ std::vector<Setting> settings() {
       out.push_back(
           {cat("mocq ", k, " g", group_rows),
            std::make_shared<PeriodicError>(plan_of(k, group_rows), nn::Coefficient{}, 1e-3),
-           {{"w.representatives", entries}}});
+           {{"w.representatives", entries}},
+           -1,
+           1,
+           false});
       for (const Family family : {Family::l1, Family::l2, Family::bins, Family::soft}) {
         if (family == Family::soft && group_rows) continue;
         out.push_back({cat("qar ", static_cast<int>(family), " ", k, " g", group_rows),
@@ -130,6 +134,7 @@ TEST(Objectives, GradientsAgreeWithFiniteDifferences) {
       return interpret(built.graph, at, {built.value})[0].v[0];
     };
     for (const auto& [leaf, gradient] : built.gradients) {
+      if (!setting.own && leaf != kWeight) continue;
       const std::vector<double> got = interpret(built.graph, leaves, {gradient})[0].v;
       int compared = 0;
       for (std::size_t i = 0; i < got.size(); ++i) {
@@ -146,6 +151,35 @@ TEST(Objectives, GradientsAgreeWithFiniteDifferences) {
         ++compared;
       }
       EXPECT_GE(compared, static_cast<int>(got.size() * 8 / 10)) << leaf;
+    }
+  }
+}
+
+TEST(Mocq, AnEntryHearsTheOppositeOfItsWeights) {
+  for (const std::int64_t group_rows : {0, 2}) {
+    const std::int64_t groups = group_rows ? kRows / group_rows : 1;
+    constexpr int k = 4;
+    const std::vector<double> entries = levels(groups, k);
+    Built built(PeriodicError(plan_of(k, group_rows), nn::Coefficient{}));
+    RefTensor w = ref({kRows, kCols}, {});
+    Rng rng(9, static_cast<std::uint64_t>(group_rows));
+    for (std::int64_t i = 0; i < kRows * kCols; ++i) w.v.push_back(rng.uniform(-1, 1));
+    const auto got =
+        interpret(built.graph, {{kWeight, w}, {"w.representatives", ref({groups, k}, entries)}},
+                  {built.gradients[0].second, built.gradients[1].second});
+    std::vector<double> want(entries.size(), 0.0);
+    for (std::size_t i = 0; i < w.v.size(); ++i) {
+      const std::size_t row = i / kCols;
+      const std::size_t first = group_rows ? row / static_cast<std::size_t>(group_rows) * k : 0;
+      std::size_t nearest = first;
+      for (std::size_t j = first; j < first + k; ++j) {
+        if (std::fabs(w.v[i] - entries[j]) < std::fabs(w.v[i] - entries[nearest])) nearest = j;
+      }
+      want[nearest] -= got[0].v[i];
+    }
+    for (std::size_t j = 0; j < want.size(); ++j) {
+      EXPECT_NEAR(got[1].v[j], want[j], 1e-5 * (1 + std::fabs(want[j]))) << j;
+      EXPECT_GT(std::fabs(want[j]), 1e-3) << "a cell without weights shows nothing";
     }
   }
 }
