@@ -25,7 +25,7 @@ class Lsq final : public QatRule {
              const CodebookTensor&) const override {
     const double size = mean_size(std::as_const(state).get(name).span<float>());
     const Levels levels(choice.spec.bits());
-    const double step = choice.spec.bits() == 1 ? size : 2 * size / std::sqrt(levels.positive);
+    const double step = 2 * size / std::sqrt(levels.positive);
     state.set(name + kStep, numbers({static_cast<float>(step)}));
   }
   Value quantize(nn::Scope& scope, const std::string& name, Value w,
