@@ -22,15 +22,19 @@ using testing::Spirals;
 // R = 1/2 |w - 1|^2 on every weight.
 class Pull final : public Objective {
  public:
-  explicit Pull(Coefficient how) : how_(how) {}
+  // size: what stands for the gradient's norm; 0: the norm itself.
+  explicit Pull(Coefficient how, double size = 0) : how_(how), size_(size) {}
   std::string name() const override { return "pull"; }
   Coefficient coefficient() const override { return how_; }
   std::optional<WeightTerm> term(Scope&, const std::string&, Value w) const override {
-    return WeightTerm{0.5 * ops::sum(ops::square(w - 1.0)), w - 1.0};
+    WeightTerm out{0.5 * ops::sum(ops::square(w - 1.0)), w - 1.0};
+    if (size_ > 0) out.size = w.graph().constant(size_);
+    return out;
   }
 
  private:
   Coefficient how_;
+  double size_;
 };
 
 double norm(const Doubles& v) {
@@ -49,7 +53,8 @@ struct Combined {
 const std::vector<Doubles> kWeights = {{0, 0.5, 2, 1}, {3, -1, 1, 0.25}};
 const std::vector<Doubles> kTask = {{1, -2, 0.5, 0}, {0.1, 0.2, -0.3, 0.4}};
 
-Combined combine(Coefficient how, double c, std::map<std::string, double> states = {}) {
+Combined combine(Coefficient how, double c, std::map<std::string, double> states = {},
+                 double size = 0) {
   Graph graph(ops::standard_ops());
   Scope scope(graph, true);
   const TensorType type = f32({kSize});
@@ -65,8 +70,8 @@ Combined combine(Coefficient how, double c, std::map<std::string, double> states
     leaves["g" + std::to_string(i)] = {type, kTask[i]};
   }
   std::vector<OwnGradient> own;
-  const auto terms =
-      combine_objectives(scope, {std::make_shared<Pull>(how)}, specs, weights, gradients, own);
+  const auto terms = combine_objectives(scope, {std::make_shared<Pull>(how, size)}, specs, weights,
+                                        gradients, own);
   for (const Node* node : graph.states()) {
     if (leaves.contains(node->name())) continue;
     const auto at = states.find(node->name());
@@ -115,6 +120,14 @@ TEST(Objective, DynamicCoefficientBalancesTheNorms) {
   const double ten = std::pow(
       10, std::nearbyint(std::log10(norm(kTask[0]))) - std::nearbyint(std::log10(norm(pull(0)))));
   expect_sum(combine(how, 0.5), {0.5 * ten, 0.5 * ten});
+}
+
+TEST(Objective, ATermMaySayWhatStandsForItsNorm) {
+  Coefficient how;
+  how.kind = Coefficient::Kind::dynamic;
+  how.average = 0;
+  how.lagged = false;
+  expect_sum(combine(how, 0.5, {}, 8), {0.5 * norm(kTask[0]) / 8, 0.5 * norm(kTask[1]) / 8});
 }
 
 TEST(Objective, LaggedCoefficientUsesTheAveragesOfTheStepBefore) {

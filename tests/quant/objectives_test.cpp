@@ -99,7 +99,7 @@ std::vector<Setting> settings() {
 // The term with all its gradients, on a graph of its own.
 struct Built {
   Graph graph{ops::standard_ops()};
-  Value value;
+  Value value, size;
   std::vector<std::pair<std::string, Value>> gradients;  // by leaf
 
   explicit Built(const nn::Objective& objective) {
@@ -109,6 +109,7 @@ struct Built {
     TESSERA_ASSERT(term.has_value());
     std::vector<nn::OwnGradient> own;
     value = term->value;
+    size = term->size;
     std::vector<Value> wanted{w};
     for (const auto& item : term->own) wanted.push_back(item.first);
     const auto automatic = grad(value, wanted);
@@ -182,6 +183,28 @@ TEST(Mocq, AnEntryHearsTheOppositeOfItsWeights) {
       EXPECT_GT(std::fabs(want[j]), 1e-3) << "a cell without weights shows nothing";
     }
   }
+}
+
+// One weight beside a pole has most of the gradient's norm, but not of what lambda is made from.
+TEST(Mocq, AWeightAtAPoleDoesNotSetTheCoefficient) {
+  const double guard = 1e-3;
+  Built built(PeriodicError(plan_of(2), nn::Coefficient{}, guard));
+  ASSERT_TRUE(built.size);
+  RefTensor w = ref({kRows, kCols}, std::vector<double>(kRows * kCols, 0.25));
+  const auto norms = [&] {
+    const auto got =
+        interpret(built.graph, {{kWeight, w}, {"w.representatives", ref({1, 2}, {-0.5, 0.5})}},
+                  {built.size, built.gradients[0].second});
+    double sum = 0;
+    for (const double g : got[1].v) sum += g * g;
+    return std::pair(got[0].v[0], std::sqrt(sum));
+  };
+  const auto before = norms();
+  EXPECT_NEAR(before.first, 0.25 * std::sqrt(kRows * kCols), 1e-6);
+  w.v[3] = 1e-5;
+  const auto after = norms();
+  EXPECT_GT(after.second, 10 * before.second);
+  EXPECT_LT(after.first, 1.1 * before.first);
 }
 
 TEST(Mocq, OnAUniformGridTheErrorIsTheAuthors) {

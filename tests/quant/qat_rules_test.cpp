@@ -87,11 +87,12 @@ TEST(Lsq, ByHand) {
 TEST(Lsq, StartsAtTheStepOfTheMeanSize) {
   QatOptions options;
   options.kind = QatKind::lsq;
-  for (const int bits : {2, 3, 4}) {
+  for (const int bits : {1, 2, 3, 4}) {
+    const int positive = bits == 1 ? 1 : (1 << (bits - 1)) - 1;
     State state;
     state.set("w", Tensor::from(std::vector<float>{-1, 2, -3, 4}, Shape{1, 4}));
     make_rule(options)->start(state, "w", {CodebookSpec::adaptive(1 << bits), 0}, {});
-    EXPECT_NEAR(state.get("w.lsq_step").item(), 2 * 2.5 / std::sqrt((1 << (bits - 1)) - 1), 1e-6);
+    EXPECT_NEAR(state.get("w.lsq_step").item(), 2 * 2.5 / std::sqrt(positive), 1e-6);
   }
 }
 
