@@ -57,7 +57,8 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   out.size = ops::sqrt(ops::sum(ops::square(apart)));
   // Each entry hears the opposite of what its weights hear, its cell taken as it is.
   const Value reaction = ops::sum(ops::detach(out.gradient) * cell.entry);
-  out.own.emplace_back(entries, -grad(reaction, std::vector{entries}).front());
+  const Value parameter = representative_parameter(scope, *item);
+  out.own.emplace_back(parameter, -grad(reaction, std::vector{parameter}).front());
   out.own_scale = entry_scale(w);
   return out;
 }
