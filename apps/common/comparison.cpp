@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "apps/common/compression_report.h"
-#include "apps/common/statistics.h"
+#include "apps/common/latency.h"
 #include "apps/common/table.h"
 #include "apps/common/task.h"
 #include "apps/common/terminal.h"
@@ -68,11 +68,12 @@ void print_sizes(std::ostream& out, const ComparisonGrid& grid) {
       const auto bytes = [&](std::int64_t Compression::*field) {
         return fixed(mean(cell.values([=](const Compression& r) { return double(r.*field); })), 0);
       };
-      table.add({grid.methods()[m], column_title(grid.columns()[c]),
-                 of(&Compression::bits_per_weight, 3), of(&Compression::entropy_bits, 3),
-                 of(&Compression::effective_bits, 3), bytes(&Compression::weights_bytes),
-                 bytes(&Compression::json_bytes), of(&Compression::dense_us, 1),
-                 of(&Compression::packed_us, 1), of(&Compression::seconds, 1)});
+      table.add(
+          {grid.methods()[m], column_title(grid.columns()[c]), of(&Compression::bits_per_weight, 3),
+           of(&Compression::entropy_bits, 3), of(&Compression::effective_bits, 3),
+           bytes(&Compression::weights_bytes), bytes(&Compression::json_bytes),
+           least_text(cell.timing(&Compression::dense_us), 1),
+           least_text(cell.timing(&Compression::packed_us), 1), of(&Compression::seconds, 1)});
     }
   }
   table.print(out);
@@ -91,6 +92,12 @@ std::vector<double> ComparisonCell::errors() const {
 }
 std::vector<double> ComparisonCell::rises() const {
   return values([](const Compression& r) { return r.after.all.error_percent() - r.error_before; });
+}
+
+Timing ComparisonCell::timing(Timing Compression::*of) const {
+  std::vector<Timing> all;
+  for (const ComparedRun* run : done) all.push_back(run->result.value().*of);
+  return together(all);
 }
 
 ComparisonGrid::ComparisonGrid(const std::vector<ComparedRun>& runs) : runs_(runs) {
@@ -173,10 +180,19 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
   out << "\n"
       << wrapped(
              "Sizes and times, means over seeds: bits a coded weight as stored and by entropy; "
-             "effective: the file's bits by all numbers of the network; latency at batch 1; "
-             "seconds of the method.\n",
+             "effective: the file's bits by all numbers of the network; latency at batch 1: the "
+             "least of several rounds' medians, over all seeds; seconds of the method.\n",
              terminal_columns(out));
   print_sizes(out, grid);
+  std::vector<Environment> environments;
+  bool unstable = false;
+  for (const ComparedRun& run : runs) {
+    if (!run.result) continue;
+    unstable = unstable || run.result->dense_us.unstable() || run.result->packed_us.unstable();
+    if (run.result->environment) environments.push_back(*run.result->environment);
+  }
+  if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
+  out << environments_text(environments);
   for (const ComparedRun& run : runs) {
     if (!run.result) {
       out << "PROBLEM " << run.variant.text() << ", seed " << run.seed << ": " << run.problem

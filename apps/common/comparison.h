@@ -15,6 +15,7 @@ struct ComparedRun {
   Config config;
   std::optional<Compression> result;
   std::string problem;
+  bool unfinished = false;  // interrupted or still at work; then the problem says how far it is
 };
 
 // All seeds of one method at one codebook.
@@ -22,8 +23,9 @@ struct ComparisonCell {
   std::vector<const ComparedRun*> done, failed;
 
   std::vector<double> values(const std::function<double(const Compression&)>& of) const;
-  std::vector<double> errors() const;  // after compression, percent
-  std::vector<double> rises() const;   // of the error over the reference's, in points
+  std::vector<double> errors() const;            // after compression, percent
+  std::vector<double> rises() const;             // of the error over the reference's, in points
+  Timing timing(Timing Compression::*of) const;  // of all runs, as rounds of one measurement
 };
 
 class ComparisonGrid {

@@ -2,6 +2,46 @@
 
 namespace tessera::apps {
 
+namespace {
+
+void put_timing(Json& out, const std::string& what, const Timing& us) {
+  out[what + "_us"] = us.least;
+  out[what + "_median_us"] = us.median;
+  out[what + "_slow_us"] = us.slow;
+  out[what + "_unstable"] = us.unstable();
+}
+
+// Older results have one figure, a median.
+Timing parse_timing(const JsonAt& at, const std::string& what) {
+  const double us = at.at(what + "_us").number();
+  const auto or_us = [&](const std::string& field) {
+    const auto found = at.find(what + field);
+    return found ? found->number() : us;
+  };
+  return {us, or_us("_median_us"), or_us("_slow_us")};
+}
+
+Json tensor_json(const TensorSize& t) {
+  return {{"name", t.name},
+          {"shape", t.shape},
+          {"encoding", t.encoding},
+          {"weights", t.weights},
+          {"index_bytes", t.index_bytes},
+          {"codebook_bytes", t.codebook_bytes},
+          {"scale_bytes", t.scale_bytes},
+          {"sparse_bytes", t.sparse_bytes},
+          {"dense_bytes", t.dense_bytes}};
+}
+
+TensorSize parse_tensor(const JsonAt& at) {
+  const auto bytes = [&](const char* field) { return at.at(field).integer(0); };
+  return {at.at("name").text(), at.at("shape").text(), at.at("encoding").text(),
+          bytes("weights"),     bytes("index_bytes"),  bytes("codebook_bytes"),
+          bytes("scale_bytes"), bytes("sparse_bytes"), bytes("dense_bytes")};
+}
+
+}  // namespace
+
 Json Compression::json() const {
   Json out = {{"method", variant.method},
               {"codebook", variant.codebook},
@@ -30,12 +70,15 @@ Json Compression::json() const {
               {"ratio", ratio},
               {"file_index_bytes", file_index_bytes},
               {"file_bits_per_weight", file_bits_per_weight},
-              {"dense_us", dense_us},
-              {"packed_us", packed_us},
               {"decoded", decoded},
               {"distance", distance},
               {"seconds", seconds}};
   if (error_before_bn) out["error_before_bn"] = *error_before_bn;
+  put_timing(out, "dense", dense_us);
+  put_timing(out, "packed", packed_us);
+  out["tensors"] = Json::array();
+  for (const TensorSize& t : tensors) out["tensors"].push_back(tensor_json(t));
+  if (environment) out["environment"] = environment->json();
   return out;
 }
 
@@ -68,8 +111,12 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   const auto file_bytes = at.find("file_index_bytes"), file_bits = at.find("file_bits_per_weight");
   out.file_index_bytes = file_bytes ? file_bytes->integer(0) : out.index_bytes;
   out.file_bits_per_weight = file_bits ? file_bits->number() : out.bits_per_weight;
-  out.dense_us = at.at("dense_us").number();
-  out.packed_us = at.at("packed_us").number();
+  out.dense_us = parse_timing(at, "dense");
+  out.packed_us = parse_timing(at, "packed");
+  if (const auto list = at.find("tensors")) {
+    for (const JsonAt& tensor : list->items()) out.tensors.push_back(parse_tensor(tensor));
+  }
+  if (const auto made = at.find("environment")) out.environment = Environment::parse(*made);
   for (const JsonAt& line : at.at("decoded").items()) out.decoded.push_back(line.text());
   out.distance = at.at("distance").number();
   out.seconds = at.at("seconds").number();

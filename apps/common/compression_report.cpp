@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "apps/common/statistics.h"
+#include "apps/common/latency.h"
 #include "apps/common/table.h"
 #include "apps/common/terminal.h"
 
@@ -97,8 +97,9 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
                    {fixed(row.file_bits_per_weight, 3), std::to_string(row.index_bytes),
                     std::to_string(row.file_index_bytes)});
     }
-    for (auto& cell : {fixed(row.effective_bits, 3), fixed(row.ratio, 2), fixed(row.dense_us, 1),
-                       fixed(row.packed_us, 1), std::to_string(row.decoded.size()), row.kernel}) {
+    for (auto& cell :
+         {fixed(row.effective_bits, 3), fixed(row.ratio, 2), least_text(row.dense_us, 1),
+          least_text(row.packed_us, 1), std::to_string(row.decoded.size()), row.kernel}) {
       cells.push_back(cell);
     }
     table.add(std::move(cells));
@@ -108,7 +109,7 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
       " errors in percent; weights B: the file with every weight, bias and statistic; bits a "
       "coded weight (as stored, by entropy) and effective: the file's bits by all numbers of the "
       "network; ratio: as f32 by as stored, without the file's header; latency at batch 1, "
-      "median.\n";
+      "the least of several rounds' medians.\n";
   if (coded) {
     legend +=
         "file b/w: bits a coded weight in the file, whose indices are entropy-coded from indices B "
@@ -116,6 +117,14 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   }
   out << wrapped(legend, terminal_columns(out));
   table.print(out);
+  std::vector<Environment> environments;
+  bool unstable = false;
+  for (const Compression& row : rows) {
+    unstable = unstable || row.dense_us.unstable() || row.packed_us.unstable();
+    if (row.environment) environments.push_back(*row.environment);
+  }
+  if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
+  out << environments_text(environments);
   print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;

@@ -179,13 +179,17 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
     out.sparse_bytes += tensor.sparse_bytes;
     out.dense_bytes += tensor.dense_bytes;
     numbers += static_cast<double>(tensor.weights);
+    out.tensors.push_back({tensor.name, tensor.shape.text(), tensor.encoding, tensor.weights,
+                           tensor.file_index_bytes, tensor.codebook_bytes, tensor.scale_bytes,
+                           tensor.sparse_bytes, tensor.dense_bytes});
   }
   out.effective_bits = 8 * static_cast<double>(saved.weights_bytes) / numbers;
   const Latency packed = measure_latency(model, 1, /*packed_only=*/false);
-  out.packed_us = packed.median_us;
+  out.packed_us = packed.us;
   out.kernel = packed.kernels;
   out.decoded = packed.decoded;
-  out.dense_us = measure_latency(reference.model, 1, false).median_us;
+  out.dense_us = measure_latency(reference.model, 1, false).us;
+  out.environment = this_environment();
 }
 
 }  // namespace
@@ -305,6 +309,7 @@ Reference train_reference(Session& session, const Task& task, const TrainRecipe&
   result["weights_bytes"] = saved.weights_bytes;
   result["json_bytes"] = saved.json_bytes;
   result["file"] = saved.json.filename().string();
+  result["environment"] = this_environment().json();
   results_of(session).store(name, config, result);
   session.log("reference", result);
   remove_checkpoint(checkpoint);

@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/environment.h"
 #include "apps/common/measure.h"
 #include "apps/common/results.h"
 #include "apps/common/session.h"
+#include "apps/common/statistics.h"
 #include "apps/common/task.h"
 #include "core/files/model.h"
 #include "core/model.h"
@@ -78,6 +80,18 @@ struct Variant {
   friend bool operator==(const Variant&, const Variant&) = default;
 };
 
+// Bytes of one tensor in the weights' file.
+struct TensorSize {
+  std::string name, shape, encoding;
+  std::int64_t weights = 0;
+  std::int64_t index_bytes = 0, codebook_bytes = 0, scale_bytes = 0, sparse_bytes = 0,
+               dense_bytes = 0;
+
+  std::int64_t bytes() const {
+    return index_bytes + codebook_bytes + scale_bytes + sparse_bytes + dense_bytes;
+  }
+};
+
 // One finished compression, as measured.
 struct Compression {
   Variant variant;
@@ -95,10 +109,12 @@ struct Compression {
   // Of the file, when its indices are entropy-coded; else index_bytes and bits_per_weight.
   std::int64_t file_index_bytes = 0;
   double file_bits_per_weight = 0;
-  double dense_us = 0, packed_us = 0;  // latency at batch 1, median
-  std::vector<std::string> decoded;    // weights that a kernel needs decoded whole
-  double distance = 0;                 // ||w - Delta||/||w|| of the last C step
-  double seconds = 0;                  // of the method
+  Timing dense_us, packed_us;        // latency at batch 1
+  std::vector<std::string> decoded;  // weights that a kernel needs decoded whole
+  double distance = 0;               // ||w - Delta||/||w|| of the last C step
+  double seconds = 0;                // of the method
+  std::vector<TensorSize> tensors;   // none in results of before they were kept
+  std::optional<Environment> environment;
 
   bool entropy_coded() const { return file_index_bytes != index_bytes; }
 

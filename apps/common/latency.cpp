@@ -4,7 +4,6 @@
 #include <chrono>
 #include <sstream>
 
-#include "apps/common/statistics.h"
 #include "apps/common/table.h"
 #include "core/interrupt.h"
 #include "core/rng.h"
@@ -16,6 +15,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kInputSeed = 1;
+constexpr int kRounds = 5, kLeastRounds = 2;
+constexpr std::size_t kLeastRuns = 2;  // of a round
 // Steps with less of the arithmetic than this are no news in a table's "kernel" column.
 constexpr double kMainShare = 0.02;
 
@@ -54,27 +55,35 @@ Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only
   options.batch = batch;
   options.packed_only = packed_only;
   const Plan plan = compile(model, options);
-  RunContext context = plan.context();
   std::vector<Tensor> inputs;
   for (const Node* node : model.graph.inputs()) {
     inputs.push_back(random_input(node->types()[0], batch));
-    context.bind(node->name(), inputs.back());
   }
   stop_if_interrupted();
   Latency out;
   out.batch = batch;
-  const auto warm = Clock::now();
-  while (seconds_since(warm) < 0.25 * seconds) context.run();
-  std::vector<double> times;
-  const auto start = Clock::now();
-  while (seconds_since(start) < seconds || times.size() < 3) {
-    const auto begin = Clock::now();
+  std::vector<std::vector<double>> rounds;
+  const auto begin_all = Clock::now();
+  for (int r = 0; r < kLeastRounds || (r < kRounds && seconds_since(begin_all) < seconds); ++r) {
+    RunContext context = plan.context();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      context.bind(model.graph.inputs()[i]->name(), inputs[i]);
+    }
+    const double share = seconds / kRounds;
+    const auto warm = Clock::now();
     context.run();
-    times.push_back(seconds_since(begin));
+    while (seconds_since(warm) < 0.2 * share) context.run();
+    auto& times = rounds.emplace_back();
+    const auto start = Clock::now();
+    while (seconds_since(start) < 0.8 * share || times.size() < kLeastRuns) {
+      const auto begin = Clock::now();
+      context.run();
+      times.push_back(1e6 * seconds_since(begin));
+    }
+    out.runs += static_cast<std::int64_t>(times.size());
   }
-  out.runs = static_cast<std::int64_t>(times.size());
-  out.median_us = 1e6 * median(times);
-  out.min_us = 1e6 * *std::min_element(times.begin(), times.end());
+  out.rounds = static_cast<std::int64_t>(rounds.size());
+  out.us = timing_of(rounds);
   for (const StepInfo& step : plan.steps()) {
     if (step.prologue) continue;
     out.bytes += step.bytes;
@@ -84,6 +93,10 @@ Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only
   out.kernels = main_kernels(plan.steps(), out.flops);
   out.decoded = plan.decoded();
   return out;
+}
+
+std::string least_text(const Timing& timing, int digits) {
+  return fixed(timing.least, digits) + (timing.unstable() ? "~" : "");
 }
 
 std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,

@@ -5,14 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/statistics.h"
 #include "core/model.h"
 
 namespace tessera::apps {
 
 struct Latency {
   std::int64_t batch = 1;
-  double median_us = 0, min_us = 0;
-  std::int64_t runs = 0;
+  Timing us;
+  std::int64_t runs = 0, rounds = 0;
   std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
   std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
   double flops = 0;
@@ -20,9 +21,16 @@ struct Latency {
   std::vector<std::string> decoded;  // whole-tensor decodes of the plan
 };
 
-// Runs a frozen plan for about `seconds` on one input, caches hot, after a warm-up.
+// Runs a frozen plan for about `seconds` on one input, caches hot: in rounds, each with a context
+// of its own (memory elsewhere) and after a warm-up.
 Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only,
-                        double seconds = 0.2);
+                        double seconds = 0.25);
+
+// "4.3", or "4.3~" for an unstable one.
+std::string least_text(const Timing& timing, int digits);
+// What a table with such cells says below it when one of them is unstable.
+inline constexpr const char* kUnstableNote =
+    "~ unstable: the slowest tenth of a round took more than 1.5 times the least";
 
 // One step of a plan, timed.
 struct TimedStep {

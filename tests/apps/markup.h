@@ -1,6 +1,7 @@
 // Whether markup is well-formed, as far as pages of ours go.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -65,6 +66,55 @@ inline std::string markup_error(const std::string& text) {
     open.pop_back();
   }
   return open.empty() ? "" : "<" + open.back() + "> is not closed";
+}
+
+// "" when the text of every drawing lies inside it and labels in one line have room beside each
+// other, by the width of a character as the style sheet sets it; else which does not.
+inline std::string label_error(const std::string& html) {
+  constexpr double kCharacter = 7.2;  // of the widest of usual fonts
+  const auto value = [](const std::string& tag, const std::string& name) -> std::optional<double> {
+    const std::size_t at = tag.find(" " + name + "=\"");
+    if (at == tag.npos) return std::nullopt;
+    return std::stod(tag.substr(at + name.size() + 3));
+  };
+  double width = 0, height = 0, line_y = 0, line_x = 0, line_end = -1e9;
+  int anchor = 0;  // 0 start, 1 middle, 2 end
+  for (std::size_t i = html.find('<'); i != html.npos; i = html.find('<', i + 1)) {
+    const std::size_t end = html.find('>', i);
+    const std::string tag = html.substr(i, end - i);
+    if (tag.starts_with("<svg ")) {
+      const std::size_t box = tag.find("viewBox=\"0 0 ");
+      if (box == tag.npos) return "a drawing without a size";
+      const std::string size = tag.substr(box + 13);
+      width = std::stod(size);
+      height = std::stod(size.substr(size.find(' ')));
+    }
+    const bool text = tag.starts_with("<text"), span = tag.starts_with("<tspan");
+    if (text) {
+      anchor = tag.find("tx\"") != tag.npos ? 1 : tag.find("ty\"") != tag.npos ? 2 : 0;
+      line_end = -1e9;
+      if (tag.find("transform") != tag.npos) continue;
+    }
+    if (!text && !span) continue;
+    const double y = value(tag, "y").value_or(line_y), x = value(tag, "x").value_or(line_x);
+    if (span && y != line_y) line_end = -1e9;
+    line_y = y;
+    line_x = x;
+    std::string words = html.substr(end + 1, html.find('<', end) - end - 1);
+    for (std::size_t at = 0; (at = words.find('&', at)) != words.npos; ++at) {
+      words.replace(at, words.find(';', at) - at + 1, "&");
+    }
+    std::erase_if(words, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; });
+    if (words.empty()) continue;
+    const double long_ = kCharacter * static_cast<double>(words.size());
+    const double begin = x - 0.5 * anchor * long_, stop = begin + long_;
+    if (begin < -0.5 || stop > width + 0.5 || y < 6 || y > height) {
+      return "'" + words + "' is cut";
+    }
+    if (begin < line_end + 3) return "'" + words + "' is over its neighbour";
+    line_end = stop;
+  }
+  return "";
 }
 
 }  // namespace tessera::testing

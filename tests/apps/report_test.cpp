@@ -1,4 +1,4 @@
-// Reports: what the loaders make of files, the axes, and that the page is whole.
+// Reports: what the loaders make of files, and that the page is whole.
 #include "apps/common/report/report.h"
 
 #include <gtest/gtest.h>
@@ -10,51 +10,47 @@
 #include "apps/common/report/sections.h"
 #include "core/files/atomic_file.h"
 #include "tests/apps/markup.h"
+#include "tests/apps/process.h"
 #include "tests/datasets/temp_dir.h"
 
 namespace tessera::apps {
 namespace {
 
+using tessera::testing::label_error;
 using tessera::testing::markup_error;
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-TEST(Axis, TicksAreRoundAndInside) {
-  std::vector<std::string> texts;
-  for (const Tick& tick : ticks({0, 1.04, false}, 5)) texts.push_back(tick.text);
-  EXPECT_EQ(texts, (std::vector<std::string>{"0", "0.5", "1"}));
-  for (const Scale scale :
-       {Scale{0.013, 87, true}, Scale{-3, 5e5, false}, Scale{1e-9, 2e-9, true}}) {
-    const auto all = ticks(scale, 6);
-    EXPECT_GE(all.size(), 2u);
-    EXPECT_LE(all.size(), 40u);
-    int labelled = 0;
-    for (const Tick& tick : all) {
-      EXPECT_GE(scale.at(tick.value), -1e-6);
-      EXPECT_LE(scale.at(tick.value), 1 + 1e-6);
-      labelled += !tick.text.empty();
-    }
-    EXPECT_GE(labelled, 1);
-    EXPECT_LE(labelled, 9);
-  }
-}
-
-TEST(Axis, ScalesHoldWhatCanBeDrawn) {
-  const Scale log = fit_scale({0.1, 0, -4, NAN, INFINITY, 100}, true);
-  EXPECT_TRUE(log.low > 0.03 && log.low < 0.1 && log.high > 100 && log.high < 300);
-  EXPECT_LT(fit_scale({7}, false).low, 7);
-  EXPECT_GT(fit_scale({7}, false).high, 7);
-  EXPECT_EQ(fit_scale({}, false).high, 1);
-  EXPECT_TRUE(spread_wide({0.1, 50}));
-  EXPECT_FALSE(spread_wide({0, 50}));
-  EXPECT_FALSE(spread_wide({40, 50}));
-}
-
 TEST(Html, TextCannotBecomeMarkup) {
   EXPECT_EQ(escaped("a<b & \"c\"\x01"), "a&lt;b &amp; &quot;c&quot;\xef\xbf\xbd");
   EXPECT_EQ(id_text("a b_c"), "a_20b_5fc");
+}
+
+TEST(Html, TablesSortByKeyAndKeepTheirTotals) {
+  HtmlTable table{.caption = "c", .header = {"name", "n"}, .note = "below"};
+  table.first = {{"reference", "0"}};
+  table.rows = {{"a", "1"}, {"b", "2"}};
+  table.last = {{"all", "3"}};
+  const std::string html = table.html();
+  EXPECT_EQ(markup_error(html), "");
+  EXPECT_TRUE(contains(html, "<th scope=\"col\"><button type=\"button\">n</button></th>")) << html;
+  EXPECT_TRUE(contains(html, "<tbody class=\"rows\">\n<tr><td class=\"left\">a</td>")) << html;
+  EXPECT_TRUE(contains(html, "<tfoot>\n<tr><td class=\"left\">all</td>"));
+  EXPECT_TRUE(contains(html, "tabindex=\"0\""));  // a wide table is moved by keys
+  table.rows.pop_back();
+  EXPECT_FALSE(contains(table.html(), "<button"));  // nothing to sort
+}
+
+TEST(Html, ValuesForOtherProgramsAreQuoted) {
+  EXPECT_EQ(csv_text({{"a", "b,c"}, {"say \"x\"", "two\nlines"}}),
+            "a,\"b,c\"\r\n\"say \"\"x\"\"\",\"two\nlines\"\r\n");
+  const std::string link = download_link("save", "a.csv", "x,<&>\"%\r\n");
+  EXPECT_EQ(link,
+            "<a class=\"download\" download=\"a.csv\" "
+            "href=\"data:text/csv;charset=utf-8,x,%3C%26%3E%22%25%0D%0A\">save</a>");
+  EXPECT_EQ(markup_error(link), "");
 }
 
 TEST(RunLogFile, AnyNumberOfAnyEventIsACurve) {
@@ -130,7 +126,9 @@ TEST(Histograms, CountEveryWeightOnce) {
   for (const double bin : h.reference) n += bin;
   EXPECT_EQ(n, 12);
   EXPECT_EQ(h.after.back(), 12);
-  EXPECT_EQ(markup_error(weight_plots(read)), "");
+  const std::string plots = weight_plots(read);
+  EXPECT_EQ(markup_error(plots), "");
+  EXPECT_EQ(label_error(plots), "");
   folder.write("bad.json", R"({"format": "tessera.histograms", "tensors": [{"name": "w"}]})");
   EXPECT_THROW(read_histograms(folder.path() / "bad.json"), Error);
 }
@@ -152,6 +150,11 @@ class ReportPage : public ::testing::Test {
     c.after.all.accuracy = static_cast<double>(c.after.all.correct) / 1000;
     c.weights_bytes = 4000;
     c.effective_bits = codebook == "adaptive:2" ? 1.1 : 2.1;
+    c.dense_us = {8, 9, 10};
+    c.packed_us = {4.3, 22.7, 40};
+    c.tensors = {{"fc1.weight", "[300,784]", "cb1", 235200, 29400, 8, 0, 0, 0},
+                 {"fc1.bias", "[300]", "f32", 300, 0, 0, 0, 0, 1200}};
+    c.environment = Environment{"Abacus <9>", 8, 2, "avx2", "1.2.3", "mnist compare --out 'a b'"};
     const std::string name = cat("net-", c.variant.slug(), "-s", seed);
     Results(folder.path(), Results::Existing::reuse).store(name, config(c.variant, seed), c.json());
     names.push_back(name);
@@ -165,6 +168,8 @@ class ReportPage : public ::testing::Test {
     if (variant.sparse > 0) out["sparse"] = exact(variant.sparse);
     return out;
   }
+  std::filesystem::path page() const { return folder.path() / "page.html"; }
+
   tessera::datasets::TempDir folder;
   std::vector<std::string> names;
 };
@@ -206,11 +211,141 @@ TEST_F(ReportPage, HoldsEveryRunAndIsWellFormed) {
   }
   EXPECT_TRUE(contains(page, "k &gt; weights &amp; &lt;more&gt;"));
   EXPECT_FALSE(contains(page, "new<est>"));
+  EXPECT_EQ(label_error(page), "");
   for (const char* outside : {"http:", "https:", "src=", "@import", "url("}) {
     EXPECT_FALSE(contains(page, outside)) << outside;
   }
   EXPECT_EQ(report_html(load_report(folder.path())), page);
   EXPECT_EQ(load_report(folder.path(), {names[2]}).networks[0].runs.size(), 1u);
+}
+
+TEST_F(ReportPage, SaysWithWhatItWasMadeAndWhatBytesAreFor) {
+  for (const std::int64_t seed : {1, 2}) {
+    store("lc", "adaptive:2", seed, 3);
+    store("dc", "adaptive:2", seed, 40);
+    store("lc", "adaptive:4", seed, 2.5);
+  }
+  const std::string page = report_html(load_report(folder.path()));
+  EXPECT_EQ(markup_error(page), "");
+  EXPECT_EQ(label_error(page), "");
+  EXPECT_TRUE(
+      contains(page, "Measured on Abacus &lt;9&gt;, 2 threads of 8 cores, avx2, Tessera 1.2.3"));
+  EXPECT_TRUE(contains(page, "<code>mnist compare --out 'a b'</code>"));
+  // The least of the rounds, the median beside it; two kinds of runs have a mark and its meaning.
+  EXPECT_TRUE(contains(page, "<td>8.0 <span class=\"soft\">(9.0)</span></td>"));
+  EXPECT_TRUE(contains(page, "<td>4.3~ <span class=\"soft\">(22.7)</span></td>"));
+  EXPECT_TRUE(contains(page, "~ unstable: "));
+  EXPECT_TRUE(contains(page, "<td>29,400</td><td>8</td><td>0</td><td>29,408</td>"));
+  EXPECT_TRUE(contains(page, "<td>29,400</td><td>8</td><td>1,200</td><td>30,608</td>"));  // all
+  // Far from the reference: an arrow in the plot beside it, and a logarithmic axis over all.
+  EXPECT_TRUE(contains(page, "Near the reference"));
+  EXPECT_TRUE(contains(page, ">40.00<"));
+  EXPECT_TRUE(contains(page, ">30</tspan>") && contains(page, ">3</tspan>"));
+  // Both drawings of the trade-off, of which the width of the page chooses one.
+  EXPECT_TRUE(contains(page, "figure class=\"narrow\"") && contains(page, "big roomy"));
+  EXPECT_TRUE(contains(page, "<button type=\"button\">method</button>"));
+  const std::size_t csv = page.find("href=\"data:text/csv");
+  ASSERT_NE(csv, page.npos);
+  const std::string data = page.substr(csv, page.find("\">", csv) - csv);
+  std::size_t lines = 0;
+  for (std::size_t at = 0; (at = data.find("%0D%0A", at)) != data.npos; ++at) ++lines;
+  EXPECT_EQ(lines, 7u);
+  EXPECT_TRUE(contains(data, "Abacus%20%3C9%3E,2,avx2,1.2.3"));
+}
+
+TEST_F(ReportPage, WhatARunAddsIsSmall) {
+  const auto log = [&](const std::string& name) {
+    std::string text = R"({"event": "begin", "phase": "lc", "epoch": 0})"
+                       "\n";
+    for (int i = 1; i <= 3000; ++i) {
+      const double loss = std::exp(-i / 500.0);
+      text += cat(R"({"event": "epoch", "phase": "lc", "epoch": )", i, R"(, "loss": )", loss,
+                  R"(, "lr": 0.1})", "\n", R"({"event": "c_step", "phase": "lc", "epoch": )", i,
+                  R"(, "distance": )", 0.5 + 0.1 * loss, R"(, "test_error": )", 3 + loss, "}\n");
+    }
+    folder.write(name + ".log.jsonl", text);
+  };
+  store("lc", "adaptive:2", 1, 3);
+  log(names.back());
+  const std::size_t one = report_html(load_report(folder.path())).size();
+  for (const std::int64_t seed : {2, 3}) {
+    store("lc", "adaptive:2", seed, 3);
+    log(names.back());
+  }
+  EXPECT_LT(report_html(load_report(folder.path())).size() - one, 2 * 9000u);
+}
+
+TEST_F(ReportPage, LossesOfAnySizeAndNoNumberAtAll) {
+  store("lc", "adaptive:2", 1, 3);
+  folder.write(names[0] + ".log.jsonl", R"({"event": "begin", "phase": "lc", "epoch": 0}
+{"event": "epoch", "phase": "lc", "epoch": 1, "loss": 1e-20, "lr": 5e-324}
+{"event": "epoch", "phase": "lc", "epoch": 2, "loss": 5e-324, "lr": 1e-20}
+{"event": "epoch", "phase": "lc", "epoch": 3, "loss": "nan", "lr": 1e308}
+)");
+  tessera::testing::Process report(tessera::testing::program("tessera"),
+                                   {"report", folder.path().string(), "--out", page().string()},
+                                   folder.path());
+  ASSERT_TRUE(report.wait(20)) << "the report does not end";
+  EXPECT_EQ(report.wait().code, 0);
+  const std::string html = read_file(page());
+  EXPECT_EQ(markup_error(html), "");
+  EXPECT_TRUE(contains(html, "not finite at epoch 3"));
+  EXPECT_FALSE(contains(html, "d=\"mnan"));
+}
+
+TEST_F(ReportPage, RunsWithoutAResultShowHowFarTheyCame) {
+  const std::string log =
+      R"({"event": "begin", "phase": "lc", "epoch": 0, "epochs": 30, "seed": 2, "method": "lc", "codebook": "adaptive:2", "group_rows": 0, "sparse": 0.0}
+{"event": "epoch", "phase": "lc", "epoch": 1, "epochs": 30, "loss": 0.5, "lr": 0.1}
+{"event": "epoch", "phase": "lc", "epoch": 2, "epochs": 30, "loss": 0.4, "lr": 0.1}
+)";
+  folder.write("net-lc-adaptive2-s2.log.jsonl", log);
+  folder.write("net-reference-s2.log.jsonl",
+               R"({"event": "begin", "phase": "train", "epoch": 0, "epochs": 60, "seed": 2})");
+  // Alone, and beside one that is done.
+  for (const bool beside : {false, true}) {
+    if (beside) store("lc", "adaptive:2", 1, 3);
+    const Report report = load_report(folder.path());
+    ASSERT_EQ(report.networks.size(), 1u);
+    EXPECT_EQ(report.networks[0].prefix, "net");
+    ASSERT_EQ(report.networks[0].runs.size(), beside ? 2u : 1u);
+    const ComparedRun& run = report.networks[0].runs.back();
+    EXPECT_TRUE(run.unfinished);
+    EXPECT_EQ(run.problem, "not finished: 2 of 30 epochs done");
+    EXPECT_EQ(report.problems,
+              std::vector<std::string>{"net-reference-s2: not finished: 0 of 60 epochs done"});
+    const std::string html = report_html(report);
+    EXPECT_EQ(markup_error(html), "");
+    EXPECT_EQ(label_error(html), "");
+    EXPECT_TRUE(contains(html, "Training loss"));
+    EXPECT_EQ(contains(html, "s&amp;t"), beside);  // what finished runs share stays in the settings
+  }
+}
+
+TEST_F(ReportPage, ReferencesAndSensitivitiesAlone) {
+  const Results results(folder.path(), Results::Existing::reuse);
+  results.store("net-sensitivity-loss-s1", {{"network", "a"}, {"sensitivity", "loss"}},
+                {{"costs", Json::object()}});
+  results.store("net-reference-s1", {{"network", "a"}, {"seed", "1"}},
+                {{"test_error", 2.5}, {"weights_bytes", 1000}});
+  const Report report = load_report(folder.path());
+  ASSERT_EQ(report.networks.size(), 1u);
+  EXPECT_EQ(report.networks[0].references.size(), 1u);
+  const std::string html = report_html(report);
+  EXPECT_EQ(markup_error(html), "");
+  EXPECT_TRUE(contains(html, "2.50 %"));
+}
+
+TEST_F(ReportPage, DozensOfMethods) {
+  for (int m = 0; m < 40; ++m) {
+    for (const char* codebook : {"adaptive:2", "adaptive:4"}) {
+      store(cat("method-with-a-long-name-", m), codebook, 1, 2.5 + 0.1 * m);
+    }
+  }
+  const std::string html = report_html(load_report(folder.path()));
+  EXPECT_EQ(markup_error(html), "");
+  EXPECT_EQ(label_error(html), "");
+  EXPECT_TRUE(contains(html, "dash3"));
 }
 
 TEST_F(ReportPage, RunsWithACorrectionAreAColumnOfTheSameNetwork) {

@@ -1,7 +1,9 @@
 // Plots over all runs of a network: the trade-off of error and size, and training.
 #include <algorithm>
 #include <cmath>
+#include <map>
 
+#include "apps/common/report/dot_plot.h"
 #include "apps/common/report/html.h"
 #include "apps/common/report/sections.h"
 #include "apps/common/statistics.h"
@@ -11,6 +13,9 @@
 namespace tessera::apps {
 
 namespace {
+
+// Errors over more than this ratio are told apart on a logarithmic axis only.
+constexpr double kWideErrors = 2.5;
 
 // Means over the curves of several seeds at the epochs that all of them have.
 Points mean_points(const std::vector<const Points*>& curves) {
@@ -56,7 +61,11 @@ std::string curve_figures(const NetworkReport& network, const std::string& y_lab
   std::string figures;
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
     const auto curves = method_curves(network, grid, c, curve_of);
-    if (curves.empty()) continue;
+    // One value, such as of methods that do not train, is no curve.
+    if (std::all_of(curves.begin(), curves.end(),
+                    [](const MethodCurve& curve) { return curve.points.x.size() < 2; })) {
+      continue;
+    }
     std::vector<double> x, y;
     for (const auto& curve : curves) {
       x.insert(x.end(), curve.points.x.begin(), curve.points.x.end());
@@ -66,12 +75,102 @@ std::string curve_figures(const NetworkReport& network, const std::string& y_lab
     Plot plot({.x_label = "epochs",
                .y_label = y_label,
                .x = fit_scale(x, false, true),
-               .y = fit_scale(y, spread_wide(y)),
+               .y = fit_scale(y, spread_wide(y, kWideErrors)),
                .about = cat(y_label, " by epochs, ", title)});
     for (const auto& curve : curves) plot.line(curve.points, curve.series);
     figures += figure(escaped(title), plot.svg());
   }
   return figures.empty() ? "" : "<div class=\"grid\">" + figures + "</div>\n";
+}
+
+// All seeds of a method at a codebook, in the trade-off of size and error.
+struct TradeoffPoint {
+  double bits, error, half;
+  std::size_t method;
+  std::string family;  // codebooks that differ in size only
+  std::string about;
+};
+
+std::string family_of(const Variant& column) {
+  return cat(column.codebook.substr(0, column.codebook.find(':')), " ", column.scope());
+}
+
+// By bits, then error.
+std::vector<TradeoffPoint> tradeoff_points(const ComparisonGrid& grid) {
+  std::vector<TradeoffPoint> out;
+  for (std::size_t m = 0; m < grid.methods().size(); ++m) {
+    for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+      const ComparisonCell& cell = grid.cell(m, c);
+      if (cell.done.empty()) continue;
+      const auto errors = cell.errors();
+      TradeoffPoint point{mean(cell.values([](const Compression& r) { return r.effective_bits; })),
+                          mean(errors),
+                          standard_error(errors),
+                          m,
+                          family_of(grid.columns()[c]),
+                          ""};
+      point.about = cat(grid.methods()[m], ", ", column_title(grid.columns()[c]), ": ",
+                        mean_text(errors, 2), " % at ", fixed(point.bits, 3), " bits");
+      out.push_back(std::move(point));
+    }
+  }
+  std::sort(out.begin(), out.end(), [](const TradeoffPoint& a, const TradeoffPoint& b) {
+    return std::pair(a.bits, a.error) < std::pair(b.bits, b.error);
+  });
+  return out;
+}
+
+// Stairs through what no other point beats in both.
+Points pareto_front(const std::vector<TradeoffPoint>& points, double end) {
+  Points out;
+  double least = INFINITY;
+  for (const TradeoffPoint& p : points) {
+    if (p.error >= least) continue;
+    if (!out.empty()) {
+      out.x.push_back(p.bits);
+      out.y.push_back(least);
+    }
+    out.x.push_back(p.bits);
+    out.y.push_back(least = p.error);
+  }
+  out.x.push_back(end);
+  out.y.push_back(least);
+  return out;
+}
+
+std::string tradeoff_svg(const ComparisonGrid& grid, const std::vector<TradeoffPoint>& points,
+                         double reference, const std::string& measured, int width, int height) {
+  std::vector<double> x, y = {reference};
+  for (const TradeoffPoint& p : points) {
+    x.push_back(p.bits);
+    y.insert(y.end(), {p.error - p.half, p.error + p.half});
+  }
+  Plot plot({.x_label = "effective bits per weight",
+             .y_label = measured + ", %",
+             .x = fit_scale(x, true),
+             .y = fit_scale(y, spread_wide(y, kWideErrors)),
+             .width = width,
+             .height = height,
+             .about = measured + " against effective bits per weight"});
+  plot.horizontal(reference, kReferenceColor);
+  plot.line(pareto_front(points, plot.frame().x.high), kReferenceColor, "thin");
+  for (std::size_t m = 0; m < grid.methods().size(); ++m) {
+    const int series = static_cast<int>(m);
+    std::map<std::string, Points> lines;
+    for (const TradeoffPoint& p : points) {
+      if (p.method != m) continue;
+      lines[p.family].x.push_back(p.bits);
+      lines[p.family].y.push_back(p.error);
+      plot.error_bar(p.bits, p.error, p.half, series);
+    }
+    for (const auto& [family, line] : lines) {
+      if (line.x.size() > 1) plot.line(line, series, "faint");
+    }
+  }
+  for (const TradeoffPoint& p : points) {
+    plot.marker(p.bits, p.error, static_cast<int>(p.method), p.about);
+  }
+  return plot.svg();
 }
 
 }  // namespace
@@ -89,73 +188,41 @@ int series_of(const NetworkReport& network, const std::string& method) {
 
 std::string tradeoff_plot(const NetworkReport& network) {
   const ComparisonGrid grid(network.runs);
-  struct Point {
-    double bits, error, half;
-    std::size_t method;
-    std::string about;
-  };
-  std::vector<Point> points;
-  std::vector<double> x, y;
-  for (std::size_t m = 0; m < grid.methods().size(); ++m) {
-    for (std::size_t c = 0; c < grid.columns().size(); ++c) {
-      const ComparisonCell& cell = grid.cell(m, c);
-      if (cell.done.empty()) continue;
-      const auto errors = cell.errors();
-      Point point{mean(cell.values([](const Compression& r) { return r.effective_bits; })),
-                  mean(errors), standard_error(errors), m, ""};
-      point.about = cat(grid.methods()[m], ", ", column_title(grid.columns()[c]), ": ",
-                        mean_text(errors, 2), " % at ", fixed(point.bits, 3), " bits");
-      x.push_back(point.bits);
-      y.insert(y.end(), {point.error - point.half, point.error + point.half});
-      points.push_back(std::move(point));
-    }
-  }
+  const auto points = tradeoff_points(grid);
   if (points.empty()) return "";
   const auto references = grid.references();
   const double reference = mean(references);
-  if (!references.empty()) y.push_back(reference);
-  const bool log_x =
-      *std::max_element(x.begin(), x.end()) > 3 * *std::min_element(x.begin(), x.end());
-  Plot plot({.x_label = "effective bits per weight (file bytes \u00d7 8 / numbers of the network)",
-             .y_label = measured_on(network) + " error, %",
-             .x = fit_scale(x, log_x),
-             .y = fit_scale(y, spread_wide(y)),
-             .width = 900,
-             .height = 430,
-             .about = measured_on(network) + " error against effective bits per weight"});
-  plot.horizontal(reference, kReferenceColor,
-                  cat("reference ", fixed(reference, 2), " %, 32 bits"));
-  // What no other point beats in both.
-  std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
-    return std::pair(a.bits, a.error) < std::pair(b.bits, b.error);
-  });
-  Points front;
-  double least = INFINITY;
-  for (const Point& p : points) {
-    if (p.error >= least) continue;
-    if (!front.empty()) {
-      front.x.push_back(p.bits);
-      front.y.push_back(least);
+  const std::string measured = measured_on(network) + " error";
+  // Text keeps its size when a page is narrow; the plot does not.
+  const std::string roomy = tradeoff_svg(grid, points, reference, measured, 900, 430),
+                    narrow = tradeoff_svg(grid, points, reference, measured, 390, 400);
+  const std::string line =
+      cat("<span>", swatch(kReferenceColor, false, "dashed"), "reference ", fixed(reference, 2),
+          " %, 32 bits</span><span>", swatch(kReferenceColor, false, "thin"),
+          "not beaten in size and error</span>");
+  return figure("", roomy, "big roomy") + figure("", narrow, "narrow") +
+         legend(grid.methods(), true, line);
+}
+
+std::string near_plots(const NetworkReport& network) {
+  const ComparisonGrid grid(network.runs);
+  const double reference = mean(grid.references());
+  const std::string measured = measured_on(network) + " error";
+  std::string out;
+  for (std::size_t c = 0; c < grid.columns().size(); ++c) {
+    std::vector<DotRow> rows;
+    for (std::size_t m = 0; m < grid.methods().size(); ++m) {
+      const ComparisonCell& cell = grid.cell(m, c);
+      if (cell.done.empty()) continue;
+      rows.push_back({grid.methods()[m], static_cast<int>(m), mean(cell.errors()),
+                      standard_error(cell.errors())});
     }
-    front.x.push_back(p.bits);
-    front.y.push_back(least = p.error);
+    if (rows.empty()) continue;
+    const std::string title = column_title(grid.columns()[c]);
+    out += figure(escaped(title), dot_plot(std::move(rows), reference, measured + ", %",
+                                           cat(measured, " near the reference, ", title)));
   }
-  front.x.push_back(plot.frame().x.high);
-  front.y.push_back(least);
-  plot.line(front, kReferenceColor, "thin");
-  for (std::size_t m = 0; m < grid.methods().size(); ++m) {
-    const int series = static_cast<int>(m);
-    Points line;
-    for (const Point& p : points) {
-      if (p.method != m) continue;
-      line.x.push_back(p.bits);
-      line.y.push_back(p.error);
-      plot.error_bar(p.bits, p.error, p.half, series);
-    }
-    if (line.x.size() > 1) plot.line(line, series, "faint");
-  }
-  for (const Point& p : points) plot.marker(p.bits, p.error, static_cast<int>(p.method), p.about);
-  return figure("", plot.svg(), "big") + legend(grid.methods(), true);
+  return out.empty() ? "" : "<div class=\"grid\">" + out + "</div>\n";
 }
 
 std::string training_curves(const NetworkReport& network) {

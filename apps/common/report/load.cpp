@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kMaxHistograms = 1 << 28;
+constexpr const char* kLogEnd = ".log.jsonl";
 
 std::int64_t integer_or(const Config& config, const std::string& key, std::int64_t otherwise) {
   const auto found = config.find(key);
@@ -54,7 +55,7 @@ RunDetails details_of(const fs::path& folder, const std::string& name, Report& r
       report.problems.push_back(error.what());
     }
   };
-  attempt([&] { out.curves = read_run_log(folder / (name + ".log.jsonl")); });
+  attempt([&] { out.curves = read_run_log(folder / (name + kLogEnd)); });
   attempt([&] { out.histograms = read_histograms(folder / (name + ".histograms.json")); });
   if (out.curves.unreadable_lines > 0) {
     report.problems.push_back(cat(name, ".log.jsonl: ", out.curves.unreadable_lines,
@@ -98,12 +99,13 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
     // Older versions kept what bit allocation measured under the name of a result.
     if (stored.result.is_null() || config.contains("sensitivity")) return;
     const JsonAt result(stored.result, file.string());
-    const auto bytes = result.find("weights_bytes");
+    const auto bytes = result.find("weights_bytes"), made = result.find("environment");
     network(prefix_of(stored.name, cat("reference-s", seed)))
-        .network.references.push_back({stored.name, seed,
-                                       result.at(measured_on(config) + "_error").number(),
-                                       bytes ? bytes->integer(0) : 0, config,
-                                       details_of(file.parent_path(), stored.name, report)});
+        .network.references.push_back(
+            {stored.name, seed, result.at(measured_on(config) + "_error").number(),
+             bytes ? bytes->integer(0) : 0, config,
+             made ? std::optional(Environment::parse(*made)) : std::nullopt,
+             details_of(file.parent_path(), stored.name, report)});
     return;
   }
   ComparedRun run;
@@ -116,6 +118,31 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
   if (stored.problem.empty()) run.result = Compression::parse(stored.result, file.string());
   network(prefix_of(stored.name, cat(run.variant.slug(), "-s", seed)))
       .runs.emplace_back(std::move(run), details_of(file.parent_path(), stored.name, report));
+}
+
+// A log without a result: of a run that was interrupted, or is still at work.
+void add_unfinished(std::map<std::string, Loaded>& networks, const fs::path& folder,
+                    const std::string& name, Report& report) {
+  RunDetails details = details_of(folder, name, report);
+  const LoggedRun& log = details.curves.run;
+  const std::string how_far = log.epochs > 0 ? cat("not finished: ", short_number(log.epoch),
+                                                   " of ", short_number(log.epochs), " epochs done")
+                                             : "not finished: no epoch done";
+  if (log.method.empty()) {
+    report.problems.push_back(cat(name, ": ", how_far));
+    return;
+  }
+  ComparedRun run;
+  run.name = name;
+  run.variant = {log.method, log.codebook, log.group_rows, log.sparse};
+  run.seed = log.seed;
+  run.problem = how_far;
+  run.unfinished = true;
+  const std::string prefix = prefix_of(name, cat(run.variant.slug(), "-s", run.seed));
+  Loaded& loaded = networks[prefix];
+  loaded.network.prefix = prefix;
+  if (loaded.network.title.empty()) loaded.network.title = prefix.empty() ? "network" : prefix;
+  loaded.runs.emplace_back(std::move(run), std::move(details));
 }
 
 std::vector<double> counts_of(const JsonAt& at) {
@@ -166,20 +193,34 @@ Report load_report(const fs::path& folder, const std::vector<std::string>& names
   Report report;
   report.folder = (folder / "").lexically_normal().parent_path().filename().string();
   std::vector<fs::path> files;
+  std::vector<std::string> unfinished;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const fs::path& path = entry.path();
     const std::string extension = path.extension().string(), name = path.stem().string();
+    if (path.filename().string().ends_with(kLogEnd)) {
+      const std::string run = path.filename().string().substr(
+          0, path.filename().string().size() - std::string_view(kLogEnd).size());
+      const auto is_there = [&](const char* end) { return fs::exists(folder / (run + end)); };
+      const bool wanted =
+          names.empty() || std::find(names.begin(), names.end(), run) != names.end();
+      if (wanted && !is_there(kResultExtension) && !is_there(kProblemExtension)) {
+        unfinished.push_back(run);
+      }
+      continue;
+    }
     if (extension != kResultExtension && extension != kProblemExtension) continue;
     if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
     // A process killed between two writes may leave both.
     if (extension == kProblemExtension && fs::exists(folder / (name + kResultExtension))) continue;
     files.push_back(path);
   }
-  check(!files.empty(), folder.string(), ": holds no results (NAME", kResultExtension,
-        " as compress and compare write them)");
+  check(!files.empty() || !unfinished.empty(), folder.string(), ": holds no results (NAME",
+        kResultExtension, " as compress and compare write them)");
   std::sort(files.begin(), files.end());
   std::map<std::string, Loaded> networks;
   for (const fs::path& file : files) add(networks, read_stored(file), file, report);
+  std::sort(unfinished.begin(), unfinished.end());
+  for (const std::string& name : unfinished) add_unfinished(networks, folder, name, report);
   for (auto& [prefix, loaded] : networks) {
     std::sort(loaded.runs.begin(), loaded.runs.end(),
               [](const auto& a, const auto& b) { return order_of(a.first) < order_of(b.first); });

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "apps/common/report/html.h"
 #include "core/error.h"
@@ -11,22 +10,20 @@ namespace tessera::apps {
 
 namespace {
 
-constexpr double kLeft = 58, kRight = 14, kTop = 12, kBottom = 42;
+constexpr double kTop = 10, kBelow = 40, kRight = 12;
+constexpr double kBesideTicks = 26;               // of the turned label and the gap to the axis
+constexpr double kCharacter = 7.3;                // width in the widest of usual fonts
+constexpr double kBetweenX = 12, kBetweenY = 26;  // from label to label
 
-std::string place(double value) {
-  char buffer[32];
-  std::snprintf(buffer, sizeof(buffer), "%.1f", value);
-  return buffer;
+std::string with_style(const std::string& classes, const std::string& style) {
+  return style.empty() ? classes : classes + " " + style;
 }
 
-int color_of(int series) {
-  return series < 0 ? series : series % kColors;
-}
-std::string class_of(char kind, int series) {
-  return series < 0 ? std::string(1, kind) + "r" : cat(kind, color_of(series));
+std::string element(const std::string& classes, const PathData& data) {
+  return cat("<path class=\"", classes, "\" d=\"", data.text(), "\"/>\n");
 }
 
-// Shapes of about the same area around (x, y).
+// Shapes of about the same area around (x, y), up to where their attributes go on.
 std::string shape(int series, double x, double y) {
   const auto polygon = [&](std::initializer_list<std::pair<double, double>> corners) {
     std::string out = "<polygon points=\"";
@@ -63,166 +60,218 @@ std::string shape(int series, double x, double y) {
 
 }  // namespace
 
+double text_width(const std::string& text) {
+  // Bytes that go on a UTF-8 character take no room.
+  const auto n = std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  });
+  return kCharacter * static_cast<double>(n);
+}
+
+std::string line_class(int series) {
+  if (series < 0) return "sr";
+  const int round = series / kColors;
+  return cat("s", series % kColors, round == 0 ? "" : cat(" dash", (round - 1) % 3 + 1));
+}
+std::string fill_class(int series) {
+  return series < 0 ? "fr" : cat("f", series % kColors);
+}
+
+std::string mark(double x, double y, int series, const std::string& about) {
+  const std::string open = cat(shape(series, x, y), " class=\"mark ", fill_class(series), "\"");
+  if (about.empty()) return open + "/>";
+  return cat(open, "><title>", escaped(about), "</title>",
+             series % 6 == 0 ? "</circle>" : "</polygon>", "\n");
+}
+
 Plot::Plot(Frame frame) : frame_(std::move(frame)) {
-  const double left = kLeft, right = frame_.width - kRight, top = kTop,
-               bottom = frame_.height - kBottom;
-  std::string grid, labels;
-  for (const Tick& tick : ticks(frame_.x, frame_.width / 70)) {
-    const std::string x = place(px(tick.value));
-    grid += cat("<path class=\"gridline", tick.text.empty() ? " minor" : "", "\" d=\"M", x, " ",
-                place(top), "V", place(bottom), "\"/>");
+  top_ = kTop;
+  bottom_ = frame_.height - kBelow;
+  const auto y_ticks =
+      ticks(frame_.y, bottom_ - top_, [](const std::string&) { return kBetweenY; });
+  double widest = 0;
+  for (const Tick& tick : y_ticks) widest = std::max(widest, text_width(tick.text));
+  left_ = kBesideTicks + widest;
+  right_ = frame_.width - kRight;
+  const auto x_ticks = ticks(frame_.x, right_ - left_,
+                             [](const std::string& text) { return text_width(text) + kBetweenX; });
+  PathData major, minor;
+  std::string below, beside;
+  for (const Tick& tick : x_ticks) {
+    PathData& lines = tick.text.empty() ? minor : major;
+    lines.lines({{px(tick.value), top_}, {px(tick.value), bottom_}});
     if (tick.text.empty()) continue;
-    labels += cat("<text x=\"", x, "\" y=\"", place(bottom + 15), "\" text-anchor=\"middle\">",
-                  tick.text, "</text>");
+    const double x = std::min(px(tick.value), frame_.width - 0.5 * text_width(tick.text));
+    below += cat("<tspan x=\"", std::lround(x), "\">", tick.text, "</tspan>");
   }
-  for (const Tick& tick : ticks(frame_.y, frame_.height / 42)) {
-    const std::string y = place(py(tick.value));
-    grid += cat("<path class=\"gridline", tick.text.empty() ? " minor" : "", "\" d=\"M",
-                place(left), " ", y, "H", place(right), "\"/>");
+  for (const Tick& tick : y_ticks) {
+    PathData& lines = tick.text.empty() ? minor : major;
+    lines.lines({{left_, py(tick.value)}, {right_, py(tick.value)}});
     if (tick.text.empty()) continue;
-    labels += cat("<text x=\"", place(left - 6), "\" y=\"", place(py(tick.value) + 4),
-                  "\" text-anchor=\"end\">", tick.text, "</text>");
+    beside += cat("<tspan x=\"", std::lround(left_ - 6), "\" y=\"", std::lround(py(tick.value) + 4),
+                  "\">", tick.text, "</tspan>");
   }
-  labels += cat("<text x=\"", place((left + right) / 2), "\" y=\"", frame_.height - 8,
-                "\" text-anchor=\"middle\">", escaped(frame_.x_label), "</text>",
-                "<text transform=\"translate(12 ", place((top + bottom) / 2),
-                ") rotate(-90)\" text-anchor=\"middle\">", escaped(frame_.y_label), "</text>");
-  body_ = grid +
-          cat("<path class=\"axis\" d=\"M", place(left), " ", place(top), "V", place(bottom), "H",
-              place(right), "\"/>") +
+  const std::string labels = cat(
+      "<text class=\"tx\" y=\"", std::lround(bottom_ + 15), "\">", below,
+      "</text><text class=\"ty\">", beside, "</text><text class=\"tx\" x=\"",
+      std::lround((left_ + right_) / 2), "\" y=\"", frame_.height - 8, "\">",
+      escaped(frame_.x_label), "</text><text class=\"tx\" transform=\"translate(12 ",
+      std::lround((top_ + bottom_) / 2), ") rotate(-90)\">", escaped(frame_.y_label), "</text>");
+  PathData axis;
+  axis.lines({{left_, top_}, {left_, bottom_}, {right_, bottom_}});
+  axes_ = (minor.text().empty() ? "" : element("gridline minor", minor)) +
+          (major.text().empty() ? "" : element("gridline", major)) + element("axis", axis) +
           labels + "\n";
 }
 
 double Plot::px(double x) const {
-  return kLeft + frame_.x.at(x) * (frame_.width - kLeft - kRight);
+  return left_ + frame_.x.at(x) * (right_ - left_);
 }
 double Plot::py(double y) const {
-  return frame_.height - kBottom - frame_.y.at(y) * (frame_.height - kTop - kBottom);
+  return bottom_ - frame_.y.at(y) * (bottom_ - top_);
 }
 bool Plot::drawable(double x, double y) const {
-  return std::isfinite(x) && std::isfinite(y) && (x > 0 || !frame_.x.log) &&
-         (y > 0 || !frame_.y.log);
+  return apps::drawable(x, frame_.x.log) && apps::drawable(y, frame_.y.log);
 }
 
 void Plot::line(const Points& points, int color, const std::string& style) {
-  std::string path;
-  bool on = false;
-  std::size_t drawn = 0, last = 0;
-  // Of many points in one pixel only the smallest and the largest are drawn, in their order.
+  PathData path;
   const std::size_t n = points.x.size();
-  for (std::size_t begin = 0; begin < n;) {
-    if (!drawable(points.x[begin], points.y[begin])) {
-      on = false;
-      ++begin;
-      continue;
+  for (std::size_t begin = 0; begin < n; ++begin) {
+    std::vector<Pixel> part;
+    for (; begin < n && drawable(points.x[begin], points.y[begin]); ++begin) {
+      part.push_back({px(points.x[begin]), py(points.y[begin])});
     }
-    std::size_t end = begin + 1, least = begin, most = begin;
-    while (end < n && drawable(points.x[end], points.y[end]) &&
-           px(points.x[end]) - px(points.x[begin]) < 1.5) {
-      if (points.y[end] < points.y[least]) least = end;
-      if (points.y[end] > points.y[most]) most = end;
-      ++end;
+    part = thinned(part);
+    if (part.size() == 1) {  // a line to nowhere would not be seen
+      body_ += cat("<circle class=\"", fill_class(color), "\" cx=\"", place(part[0].x), "\" cy=\"",
+                   place(part[0].y), "\" r=\"3\"/>\n");
+    } else {
+      path.lines(part);
     }
-    for (const std::size_t i : {std::min(least, most), std::max(least, most)}) {
-      if (on && i == last) continue;
-      path += cat(on ? "L" : "M", place(px(points.x[i])), " ", place(py(points.y[i])));
-      on = true;
-      last = i;
-      ++drawn;
-      if (least == most) break;
-    }
-    begin = end;
   }
-  if (drawn == 0) return;
-  if (drawn == 1) {
-    body_ += cat("<circle class=\"", class_of('f', color), "\" cx=\"", place(px(points.x[last])),
-                 "\" cy=\"", place(py(points.y[last])), "\" r=\"3\"/>\n");
-    return;
-  }
-  body_ += cat("<path class=\"curve ", class_of('s', color), style.empty() ? "" : " " + style,
-               "\" d=\"", path, "\"/>\n");
+  if (path.text().empty()) return;
+  body_ += element(with_style("curve " + line_class(color), style), path);
 }
 
 void Plot::marker(double x, double y, int series, const std::string& about) {
-  if (!drawable(x, y)) return;
-  body_ += cat(shape(series, px(x), py(y)), " class=\"mark ", class_of('f', series), "\"><title>",
-               escaped(about), "</title>", series % 6 == 0 ? "</circle>" : "</polygon>", "\n");
+  if (drawable(x, y)) body_ += mark(px(x), py(y), series, about);
 }
 
 void Plot::error_bar(double x, double y, double half, int color) {
-  if (!drawable(x, y) || half <= 0) return;
+  if (!drawable(x, y) || !drawable(x, y + half) || half <= 0) return;
   const double low = frame_.y.log ? std::max(y - half, frame_.y.low) : y - half;
   const double cx = px(x), top = py(y + half), bottom = py(low);
-  body_ += cat("<path class=\"curve ", class_of('s', color), "\" d=\"M", place(cx - 4), " ",
-               place(top), "H", place(cx + 4), "M", place(cx), " ", place(top), "V", place(bottom),
-               "M", place(cx - 4), " ", place(bottom), "H", place(cx + 4), "\"/>\n");
+  PathData bar;
+  bar.lines({{cx - 4, top}, {cx + 4, top}});
+  bar.lines({{cx, top}, {cx, bottom}});
+  bar.lines({{cx - 4, bottom}, {cx + 4, bottom}});
+  body_ += element("curve bar " + line_class(color), bar);
 }
 
-void Plot::horizontal(double y, int color, const std::string& label) {
+void Plot::horizontal(double y, int color, const std::string& style) {
   if (!drawable(frame_.x.low, y)) return;
-  body_ += cat("<path class=\"curve dashed ", class_of('s', color), "\" d=\"M", place(kLeft), " ",
-               place(py(y)), "H", place(frame_.width - kRight), "\"/><text x=\"", place(kLeft + 6),
-               "\" y=\"", place(py(y) - 5), "\">", escaped(label), "</text>\n");
+  PathData line;
+  line.lines({{left_, py(y)}, {right_, py(y)}});
+  body_ += element(with_style("curve " + line_class(color), style), line);
 }
 
 void Plot::vertical(double x, int color, const std::string& style) {
   if (!drawable(x, frame_.y.high)) return;
-  body_ += cat("<path class=\"curve thin ", class_of('s', color), style.empty() ? "" : " " + style,
-               "\" d=\"M", place(px(x)), " ", place(kTop), "V", place(frame_.height - kBottom),
-               "\"/>\n");
+  PathData line;
+  line.lines({{px(x), top_}, {px(x), bottom_}});
+  body_ += element(with_style("curve " + line_class(color), style), line);
 }
 
-void Plot::bins(double low, double high, const std::vector<double>& heights, int color) {
-  const double width = (high - low) / static_cast<double>(heights.size());
-  std::string path = cat("M", place(px(low)), " ", place(py(frame_.y.low)));
-  for (std::size_t i = 0; i < heights.size(); ++i) {
-    path +=
-        cat("V", place(py(heights[i])), "H", place(px(low + width * static_cast<double>(i + 1))));
+void Plot::bins(double low, double high, std::vector<double> heights, int color, bool filled) {
+  // Not narrower than a pixel: neighbours become one, as high as the highest.
+  const auto most = static_cast<std::size_t>(right_ - left_);
+  while (heights.size() > most) {
+    std::vector<double> halved;
+    for (std::size_t i = 0; i < heights.size(); i += 2) {
+      halved.push_back(i + 1 < heights.size() ? std::max(heights[i], heights[i + 1]) : heights[i]);
+    }
+    if (heights.size() % 2) high += (high - low) / static_cast<double>(heights.size());
+    heights = std::move(halved);
   }
-  body_ += cat("<path class=\"", class_of('f', color), "\" fill-opacity=\"0.55\" d=\"", path, "V",
-               place(py(frame_.y.low)), "Z\"/>\n");
+  const double width = (high - low) / static_cast<double>(heights.size());
+  // Whole pixels: a third of the bytes, and no eye sees it.
+  std::vector<Pixel> outline = {{std::round(px(low)), bottom_}};
+  for (std::size_t i = 0; i < heights.size(); ++i) {
+    const double begin = std::round(px(low + width * static_cast<double>(i))),
+                 end = std::round(px(low + width * static_cast<double>(i + 1))),
+                 y = std::round(std::max(py(heights[i]), top_));
+    if (y == outline.back().y && i > 0) {
+      outline.back().x = end;
+      continue;
+    }
+    outline.push_back({begin, y});
+    outline.push_back({end, y});
+  }
+  outline.push_back({outline.back().x, bottom_});
+  PathData path;
+  path.lines(outline);
+  body_ += element(filled ? "area " + fill_class(color) : "curve bar " + line_class(color), path);
 }
 
-void Plot::stem(double x, double y, int color, const std::string& about) {
+void Plot::stem(double x, double y, int color, const std::string& about, const std::string& label) {
   if (!drawable(x, y)) return;
-  body_ += cat("<path class=\"curve ", class_of('s', color), "\" d=\"M", place(px(x)), " ",
-               place(frame_.height - kBottom), "V", place(py(y)), "\"/><circle class=\"mark ",
-               class_of('f', color), "\" cx=\"", place(px(x)), "\" cy=\"", place(py(y)),
-               "\" r=\"4\"><title>", escaped(about), "</title></circle>\n");
+  const bool inside = y <= frame_.y.high;
+  PathData line;
+  line.lines({{px(x), bottom_}, {px(x), inside ? py(y) : top_}});
+  const std::string title = cat("<title>", escaped(about), "</title>");
+  body_ += cat("<path class=\"curve ", line_class(color), "\" d=\"", line.text(), "\">", title,
+               "</path>\n");
+  if (inside) {
+    body_ += cat("<circle class=\"mark ", fill_class(color), "\" cx=\"", place(px(x)), "\" cy=\"",
+                 place(py(y)), "\" r=\"3.5\">", title, "</circle>\n");
+    return;
+  }
+  const double begin = px(x) + 4, end = begin + text_width(label);
+  if (label.empty() || begin < labelled_ || end > frame_.width) return;
+  labelled_ = end + 4;
+  body_ += cat("<text x=\"", place(begin), "\" y=\"", place(top_ + 9), "\">", escaped(label),
+               "</text>\n");
 }
 
-void Plot::text(double x, double y, const std::string& words) {
-  body_ += cat("<text class=\"name\" x=\"", place(px(x) + 8), "\" y=\"", place(py(y) - 7), "\">",
-               escaped(words), "</text>\n");
+void Plot::stems(const std::vector<double>& x, const std::vector<double>& y, int color) {
+  PathData lines;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (!drawable(x[i], y[i])) continue;
+    lines.lines({{px(x[i]), bottom_}, {px(x[i]), std::max(py(y[i]), top_)}});
+  }
+  if (!lines.text().empty()) body_ += element("curve thin " + line_class(color), lines);
 }
 
 std::string Plot::svg() const {
+  const std::string nothing =
+      cat("<text class=\"tx\" x=\"", place((left_ + right_) / 2), "\" y=\"",
+          place((top_ + bottom_) / 2), "\">nothing that can be drawn</text>\n");
   return cat("<svg viewBox=\"0 0 ", frame_.width, " ", frame_.height,
-             "\" role=\"img\" aria-label=\"", escaped(frame_.about), "\">\n", body_, "</svg>");
+             "\" role=\"img\" aria-label=\"", escaped(frame_.about), "\">\n", axes_,
+             body_.empty() ? nothing : body_, "</svg>");
 }
 
 std::string swatch(int series, bool with_marker, const std::string& style) {
-  std::string out =
-      cat("<svg viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"curve ",
-          class_of('s', series), style.empty() ? "" : " " + style, "\" d=\"M2 6H28\"/>");
-  if (with_marker) {
-    out += cat(shape(series, 15, 6), " class=\"mark ", class_of('f', series), "\"/>");
-  }
-  return out + "</svg>";
+  return cat("<svg viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"",
+             with_style("curve " + line_class(series), style), "\" d=\"M2 6H28\"/>",
+             with_marker ? mark(15, 6, series, "") : "", "</svg>");
 }
 
-std::string legend(const std::vector<std::string>& names, bool with_markers) {
+std::string legend(const std::vector<std::string>& names, bool with_markers,
+                   const std::string& more) {
   std::string out = "<div class=\"legend\">";
   for (std::size_t i = 0; i < names.size(); ++i) {
     out += cat("<span>", swatch(static_cast<int>(i), with_markers), escaped(names[i]), "</span>");
   }
-  return out + "</div>\n";
+  return out + more + "</div>\n";
 }
 
 std::string figure(const std::string& caption, const std::string& svg,
                    const std::string& css_class) {
-  return cat("<figure", css_class.empty() ? "" : cat(" class=\"", css_class, "\""), "><figcaption>",
-             caption, "</figcaption>", svg, "</figure>\n");
+  return cat("<figure", css_class.empty() ? "" : cat(" class=\"", css_class, "\""), ">",
+             caption.empty() ? "" : cat("<figcaption>", caption, "</figcaption>"), svg,
+             "</figure>\n");
 }
 
 }  // namespace tessera::apps

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/common/report/axis.h"
+#include "apps/common/report/path.h"
 
 namespace tessera::apps {
 
@@ -23,27 +24,31 @@ class Plot {
   struct Frame {
     std::string x_label, y_label;
     Scale x, y;
-    int width = 400, height = 250;
+    int width = 360, height = 230;
     std::string about = "";  // for readers that cannot see it
   };
   explicit Plot(Frame frame);
   const Frame& frame() const { return frame_; }
 
   // Points outside what can be drawn (not finite; not positive on a log scale) leave a gap. Long
-  // curves are thinned to the extremes of what falls on one place. `style`: classes "thin",
-  // "dashed", "faint".
+  // curves are thinned to what the picture can show. `style`: classes "thin", "dashed", "faint".
   void line(const Points& points, int color, const std::string& style = "");
   // A shape for each series, told apart without colour; `about` appears when it is pointed at.
   void marker(double x, double y, int series, const std::string& about);
   void error_bar(double x, double y, double half, int color);
-  void horizontal(double y, int color, const std::string& label);
-  void vertical(double x, int color, const std::string& style = "");
-  // Heights of equally wide bins from low to high, as one filled outline.
-  void bins(double low, double high, const std::vector<double>& heights, int color);
-  // From the bottom to a dot at (x, y).
-  void stem(double x, double y, int color, const std::string& about);
-  void text(double x, double y, const std::string& words);
+  // Across all of the plot.
+  void horizontal(double y, int color, const std::string& style = "dashed");
+  void vertical(double x, int color, const std::string& style = "thin");
+  // Heights of equally wide bins from low to high, as one outline, filled or not. What is higher
+  // than the plot ends at its top.
+  void bins(double low, double high, std::vector<double> heights, int color, bool filled);
+  // From the bottom to a dot at (x, y); without the dot to the top, where y is above the plot: then
+  // `label` stands there, if there is room for it beside the last one.
+  void stem(double x, double y, int color, const std::string& about, const std::string& label);
+  // Many of them, as one path.
+  void stems(const std::vector<double>& x, const std::vector<double>& y, int color);
 
+  // With a remark in the middle when nothing could be drawn.
   std::string svg() const;
 
  private:
@@ -52,15 +57,27 @@ class Plot {
   bool drawable(double x, double y) const;
 
   Frame frame_;
-  std::string body_;
+  double left_, right_, top_, bottom_;  // of the area inside the axes, in pixels
+  double labelled_ = 0;                 // where the last label at the top ends
+  std::string axes_, body_;
 };
+
+// Width of a text as plots set it, about, in pixels.
+double text_width(const std::string& text);
+
+// A shape of a series around (x, y); "" for `about`: without a text.
+std::string mark(double x, double y, int series, const std::string& about);
+// Classes of a series as a line, and as something filled.
+std::string line_class(int series);
+std::string fill_class(int series);
 
 // A small picture of the line and the shape of a series.
 std::string swatch(int series, bool with_marker, const std::string& style = "");
-// Series names with their swatches, in order.
-std::string legend(const std::vector<std::string>& names, bool with_markers);
+// Series names with their swatches, in order. `more`: entries behind, HTML.
+std::string legend(const std::vector<std::string>& names, bool with_markers,
+                   const std::string& more = "");
 
-// A figure with its caption (HTML) around an SVG.
+// A figure with its caption (HTML, "" for none) around an SVG.
 std::string figure(const std::string& caption, const std::string& svg,
                    const std::string& css_class = "");
 

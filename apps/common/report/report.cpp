@@ -34,6 +34,14 @@ std::string summary(const NetworkReport& network) {
   return "<p class=\"lead\">" + out + best + ".</p>\n";
 }
 
+std::string downloads(const NetworkReport& network) {
+  if (network.runs.empty()) return "";
+  const std::string name = id_text(network.prefix.empty() ? "runs" : network.prefix) + ".csv";
+  return cat("<p class=\"lead\">",
+             download_link("All runs as comma-separated values", name, runs_csv(network)),
+             "</p>\n");
+}
+
 std::string section(const std::string& title, const std::string& about, const std::string& body) {
   if (body.empty()) return "";
   return cat("<h2>", title, "</h2>\n", about.empty() ? "" : "<p class=\"soft\">" + about + "</p>\n",
@@ -44,16 +52,25 @@ std::string network_html(const NetworkReport& network) {
   std::string out;
   if (!network.runs.empty()) {
     out += section("Results", "", error_table(network));
-    out += section("What did not work", "", problem_list(network));
-    out +=
-        section("Error against size",
-                "Marks are means over seeds, bars their standard errors; the grey stairs are what "
-                "no other point beats in both.",
-                tradeoff_plot(network));
+    out += section("Without a result", "", problem_list(network));
+    out += section("Near the reference",
+                   "From the best to the worst, with standard errors where there are several "
+                   "seeds; the dashed line is the reference. Arrows lie beyond the axis.",
+                   near_plots(network));
+    out += section("Error against size",
+                   "Marks are means over seeds, bars their standard errors. Effective bits are "
+                   "the bits of the weights' file by all numbers of the network. Left and down is "
+                   "better.",
+                   tradeoff_plot(network));
     out += section("Sizes and times", "", size_table(network));
+    out += section("Sizes by tensor",
+                   "What the bytes of the weights' file hold, for the best method of each "
+                   "codebook.",
+                   tensor_tables(network));
     out += section("Training", "Means over seeds.", training_curves(network));
   }
   out += section("Runs", "Open a run for its curves and its weights.", run_list(network));
+  out += section("Machine and commands", "", environment_list(network));
   return out + section("Settings", "", settings_table(network));
 }
 
@@ -67,7 +84,8 @@ std::string report_html(const Report& report) {
                 network.prefix == network.title || network.prefix.empty()
                     ? ""
                     : " (" + escaped(network.prefix) + ")",
-                "</h1>\n", summary(network), network_html(network), "</section>\n");
+                "</h1>\n", summary(network), environment_line(network), downloads(network),
+                network_html(network), "</section>\n");
   }
   std::string problems;
   for (const std::string& problem : report.problems) {

@@ -27,6 +27,7 @@ struct ReferenceRun {
   double error = 0;  // percent
   std::int64_t bytes = 0;
   Config config;
+  std::optional<Environment> environment;
   RunDetails details;
 };
 
@@ -47,8 +48,9 @@ struct Report {
 };
 
 // From every result in a folder, or only from those with these names, with the logs and histograms
-// beside them. Throws Error when there is none, and for a damaged result; a log or histograms that
-// cannot be read are problems of the report.
+// beside them; and from the logs of runs that have no result yet. Throws Error when there is
+// neither, and for a damaged result; a log or histograms that cannot be read are problems of the
+// report.
 Report load_report(const std::filesystem::path& folder, const std::vector<std::string>& names = {});
 
 // Throws Error for histograms that are not as weight_histograms() writes them.

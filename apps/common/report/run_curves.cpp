@@ -67,6 +67,7 @@ class LogReader {
     const std::string event = text("event"), phase = text("phase");
     double epoch = 0;
     number(object, "epoch", epoch);
+    identify(object, text("method"), text("codebook"), phase, epoch);
     if (event == "begin") return begin(phase, epoch);
     if (event == "result" || event == "reference" || event == "problem" || event.empty()) return;
     const double x = start_ + epoch;
@@ -91,6 +92,7 @@ class LogReader {
 
   RunCurves curves() const {
     RunCurves out;
+    out.run = run_;
     out.loss = points_of(gathered_.loss);
     out.rate = points_of(gathered_.rate);
     out.test_error = points_of(gathered_.test_error);
@@ -114,6 +116,23 @@ class LogReader {
   static void take(const Json& object, const char* key, double& out) {
     if (!number(object, key, out)) out = std::numeric_limits<double>::quiet_NaN();
   }
+  void identify(const Json& object, const std::string& method, const std::string& codebook,
+                const std::string& phase, double epoch) {
+    const auto integer = [&](const char* key, std::int64_t& out) {
+      const auto found = object.find(key);
+      if (found != object.end() && found->is_number_integer()) out = found->get<std::int64_t>();
+    };
+    if (!method.empty()) run_.method = method;
+    if (!codebook.empty()) run_.codebook = codebook;
+    integer("group_rows", run_.group_rows);
+    integer("seed", run_.seed);
+    number(object, "sparse", run_.sparse);
+    if (phase.empty()) return;  // before any
+    if (phase != run_.phase) run_.epochs = 0;
+    run_.phase = phase;
+    run_.epoch = epoch;
+    number(object, "epochs", run_.epochs);
+  }
   void begin(const std::string& phase, double epoch) {
     if (phase_.empty() || phase == phase_) {
       gathered_.drop_after(start_ + epoch);
@@ -124,6 +143,7 @@ class LogReader {
   }
 
   Gathered gathered_;
+  LoggedRun run_;
   std::string phase_;
   double start_ = 0;  // of the phase
 };

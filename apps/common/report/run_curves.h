@@ -14,10 +14,20 @@ namespace tessera::apps {
 // quantity "distance" of "fc1.weight", a field "distance" that of everything together ("").
 using Quantities = std::map<std::string, std::map<std::string, Points>>;  // quantity -> of what
 
+// Who wrote a log, and how far it came.
+struct LoggedRun {
+  std::string method, codebook;  // none: a reference
+  std::int64_t group_rows = 0, seed = 0;
+  double sparse = 0;
+  std::string phase;
+  double epoch = 0, epochs = 0;  // done, and to be done in the phase
+};
+
 struct RunCurves {
   Points loss, rate, test_error;  // of training, by epochs done; the error may be of validation
   std::map<std::string, Quantities> events;  // by kind: "c_step", "coefficients", ...
-  int unreadable_lines = 0;                  // cut off when a process was killed
+  LoggedRun run;
+  int unreadable_lines = 0;  // cut off when a process was killed
 
   const Points* find(const std::string& event, const std::string& quantity,
                      const std::string& of = "") const;

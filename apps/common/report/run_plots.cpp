@@ -41,6 +41,19 @@ About about(const std::string& event, const std::string& quantity) {
   return {cat(event, ": ", quantity), quantity, event == "coefficients"};
 }
 
+// Since when a curve has values that no plot can show, if it has.
+std::string not_finite(const std::vector<Named>& curves) {
+  double since = INFINITY;
+  for (const Named& curve : curves) {
+    for (std::size_t i = 0; i < curve.points->y.size(); ++i) {
+      if (!std::isfinite(curve.points->y[i])) since = std::min(since, curve.points->x[i]);
+    }
+  }
+  return std::isinf(since)
+             ? ""
+             : cat(" <span class=\"bad\">not finite at epoch ", short_number(since), "</span>");
+}
+
 std::string curves_plot(const std::string& title, const std::string& axis,
                         const std::vector<Named>& curves, bool log = false) {
   std::vector<double> x, y;
@@ -60,16 +73,18 @@ std::string curves_plot(const std::string& title, const std::string& axis,
     names.push_back(curves[i].name);
   }
   const bool named = curves.size() > 1 || !curves.front().name.empty();
-  return "<figure><figcaption>" + escaped(title) + "</figcaption>" + plot.svg() +
-         (named ? legend(names, false) : "") + "</figure>\n";
+  return "<figure><figcaption>" + escaped(title) + not_finite(curves) + "</figcaption>" +
+         plot.svg() + (named ? legend(names, false) : "") + "</figure>\n";
 }
 
 // Few enough in each plot to tell them apart. One value, such as of a method that does not train,
-// is no curve.
+// is no curve, and neither is what was zero all along.
 std::string quantity_plots(const About& what, const std::vector<Named>& curves) {
   std::string out;
-  if (std::all_of(curves.begin(), curves.end(),
-                  [](const Named& curve) { return curve.points->x.size() < 2; })) {
+  if (std::all_of(curves.begin(), curves.end(), [](const Named& curve) {
+        const auto& y = curve.points->y;
+        return y.size() < 2 || std::all_of(y.begin(), y.end(), [](double v) { return v == 0; });
+      })) {
     return out;
   }
   for (std::size_t begin = 0; begin < curves.size(); begin += kMostCurves) {
@@ -84,10 +99,6 @@ std::string quantity_plots(const About& what, const std::vector<Named>& curves) 
   return out;
 }
 
-std::string percent_of(double count, double all) {
-  return short_number(100 * count / all, 3);
-}
-
 std::vector<double> shares(const std::vector<double>& counts) {
   const double all = std::accumulate(counts.begin(), counts.end(), 0.0);
   std::vector<double> out;
@@ -95,32 +106,42 @@ std::vector<double> shares(const std::vector<double>& counts) {
   return out;
 }
 
-std::string histogram(const TensorHistogram& h, const std::string& title,
-                      const std::vector<double>& bins, bool after) {
-  const auto heights = shares(bins);
-  std::vector<double> y = heights;
-  const auto entries = shares(h.counts);
-  const auto decoded = shares(h.decoded);
-  if (after) y.insert(y.end(), entries.begin(), entries.end());
-  if (after) y.insert(y.end(), decoded.begin(), decoded.end());
+double most(const std::vector<double>& values) {
+  return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
+}
+
+// Before and after in one picture, on an axis for the reference: after a good fit nearly all
+// weights lie in a few bins, and would leave nothing else to see.
+std::string histogram(const TensorHistogram& h) {
+  constexpr double kRoom = 1.6;
+  constexpr std::size_t kFewEntries = 16;  // that each have a dot and a text
+  const auto before = shares(h.reference), after = shares(h.after), decoded = shares(h.decoded),
+             entries = shares(h.counts);
+  const double all = std::max({most(before), most(after), most(decoded), most(entries)});
+  const std::string groups = h.groups > 1 ? cat(" in ", h.groups, " groups") : "";
+  const std::string title =
+      cat(h.name, " ", h.shape, ", ", h.k, h.k == 1 ? " entry" : " entries", groups);
   Plot plot({.x_label = "weight",
              .y_label = "weights, %",
              .x = {h.low, h.high, false},
-             .y = fit_scale(y, false, true),
-             .height = 200,
+             .y = fit_scale({0, std::min(all, kRoom * most(before))}, false, true),
+             .height = 210,
              .about = title});
-  plot.bins(h.low, h.high, heights, after ? 0 : kReferenceColor);
-  if (!after) {
-    for (const double entry : h.entries)
-      plot.vertical(entry, 1, h.entries.size() > 32 ? "faint" : "");
+  plot.bins(h.low, h.high, before, kReferenceColor, true);
+  if (h.entries.empty()) plot.bins(h.low, h.high, decoded, 1, true);
+  plot.bins(h.low, h.high, after, 0, false);
+  if (h.entries.size() > kFewEntries) {
+    plot.stems(h.entries, entries, 1);
     return figure(escaped(title), plot.svg());
   }
-  if (h.entries.empty()) plot.bins(h.low, h.high, decoded, 1);
-  const double all = std::accumulate(h.counts.begin(), h.counts.end(), 0.0);
-  for (std::size_t i = 0; i < h.entries.size(); ++i) {
+  std::vector<std::size_t> order(h.entries.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return h.entries[a] < h.entries[b]; });
+  for (const std::size_t i : order) {
+    const std::string share = short_number(entries[i], 3) + " %";
     plot.stem(h.entries[i], entries[i], 1,
-              cat("entry ", short_number(h.entries[i], 5), ": ", percent_of(h.counts[i], all),
-                  " % of the weights"));
+              cat("entry ", short_number(h.entries[i], 5), ": ", share, " of the weights"), share);
   }
   return figure(escaped(title), plot.svg());
 }
@@ -131,7 +152,7 @@ std::string own_settings(const NetworkReport& network, const ComparedRun& run) {
   for (const auto& [key, value] : run.config) {
     const bool same = std::all_of(network.runs.begin(), network.runs.end(), [&](const auto& other) {
       const auto found = other.config.find(key);
-      return found != other.config.end() && found->second == value;
+      return other.config.empty() || (found != other.config.end() && found->second == value);
     });
     // Of a SHA-256 the beginning tells one from the other.
     const std::string text = key.ends_with("sha256") ? value.substr(0, 12) + "..." : value;
@@ -209,14 +230,7 @@ std::string event_plots(const RunCurves& curves) {
 
 std::string weight_plots(const std::vector<TensorHistogram>& histograms) {
   std::string out;
-  for (const TensorHistogram& h : histograms) {
-    const std::string groups = h.groups > 1 ? cat(" in ", h.groups, " groups") : "";
-    out += cat(
-        "<div class=\"pair\">",
-        histogram(h, cat(h.name, " ", h.shape, ", reference"), h.reference, false),
-        histogram(h, cat("after: ", h.k, h.k == 1 ? " entry" : " entries", groups), h.after, true),
-        "</div>\n");
-  }
+  for (const TensorHistogram& h : histograms) out += histogram(h);
   return out;
 }
 
@@ -234,21 +248,23 @@ std::string run_list(const NetworkReport& network) {
         cat("<b>", escaped(run.variant.method), "</b>, ",
             escaped(column_title({"", run.variant.codebook, run.variant.group_rows})), ", seed ",
             run.seed);
+    const std::string plots = in_grid(training_plots(d.curves, measured_on(network)) +
+                                      event_plots(d.curves) + rate_plot(d.curves));
     if (!run.result) {
       out += details(
-          run.name, false, what + " <span class=\"bad\">problem</span>",
-          cat("<p class=\"bad\">", escaped(run.problem), "</p>", own_settings(network, run)));
+          run.name, false,
+          cat(what, " <span class=\"bad\">", run.unfinished ? "unfinished" : "problem", "</span>"),
+          cat("<p class=\"bad\">", escaped(run.problem), "</p>", own_settings(network, run),
+              plots));
       continue;
     }
-    std::string body = result_line(*run.result) + own_settings(network, run);
-    body += in_grid(training_plots(d.curves, measured_on(network)) + event_plots(d.curves) +
-                    rate_plot(d.curves));
+    std::string body = result_line(*run.result) + own_settings(network, run) + plots;
     if (!d.histograms.empty()) {
-      body +=
-          cat("<h3>Weights</h3><p class=\"soft\">Grey: the reference, with the entries of the "
-              "codebook as lines. Blue: the method's own weights at its end; stems: the entries "
-              "by the share of the weights that have them.</p>",
-              in_grid(weight_plots(d.histograms)));
+      body += cat(
+          "<h3>Weights</h3><p class=\"soft\">Grey: the reference. Blue: the method's own weights "
+          "at its end. Stems: the entries of the codebook by the share of the weights that "
+          "have them, written where it is beyond the axis.</p>",
+          in_grid(weight_plots(d.histograms)));
     }
     out += details(run.name, &run == first,
                    what + cat(" <span class=\"soft\">",

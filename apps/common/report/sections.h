@@ -9,14 +9,25 @@ namespace tessera::apps {
 
 // Errors, methods by codebooks, the best of each column marked; each mean links to its first run.
 std::string error_table(const NetworkReport& network);
+// What has no result, and why.
+std::string problem_list(const NetworkReport& network);
 // Bits, bytes and times.
 std::string size_table(const NetworkReport& network);
-std::string problem_list(const NetworkReport& network);
+// Bytes of each tensor by what they hold, of the best run of each codebook.
+std::string tensor_tables(const NetworkReport& network);
+// Machines and commands that runs were made with.
+std::string environment_list(const NetworkReport& network);
+// The machine when there is one only.
+std::string environment_line(const NetworkReport& network);
+// A row for every run, for other programs.
+std::string runs_csv(const NetworkReport& network);
 // What all runs have in common of their configuration.
 std::string settings_table(const NetworkReport& network);
 
 // Test error against effective bits a weight.
 std::string tradeoff_plot(const NetworkReport& network);
+// Test errors by method on an axis that shows what lies close to the reference, by codebook.
+std::string near_plots(const NetworkReport& network);
 
 // Training loss and test error of the compressed network by epochs: a plot per codebook, a line per
 // method, means over seeds.
@@ -34,7 +45,7 @@ int series_of(const NetworkReport& network, const std::string& method);
 
 // Plots of whatever quantities a run's events carry more than once.
 std::string event_plots(const RunCurves& curves);
-// Weights before and after compression, two plots for each tensor.
+// Weights before and after compression, a plot for each tensor.
 std::string weight_plots(const std::vector<TensorHistogram>& histograms);
 
 }  // namespace tessera::apps

@@ -2,10 +2,10 @@
 #include "apps/common/verbs/bench.h"
 
 #include "apps/common/cli.h"
+#include "apps/common/environment.h"
 #include "apps/common/random_images.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
-#include "core/parallel.h"
 #include "ops/op_list.h"
 
 namespace tessera::apps {
@@ -28,7 +28,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("train", po::bool_switch(&train), "training steps only");
   add("infer", po::bool_switch(&infer), "inference only");
   add("batch", flag(training.batch), "samples of a training step");
-  add("repeat", flag(training.repeat), "rounds; figures are medians over all");
+  add("repeat", flag(training.repeat), "rounds; figures are the least and the median of them");
   add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
   std::string compute = "f32";
   add("compute", text_flag(compute, "f32|bf16"), "of a training step's convolutions");
@@ -76,11 +76,12 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (data.from == kRandomData) recipes.train.augment = "none";
   const Task task = make_task(loaded, network.build(loaded.classes));
   session.open_outputs();
+  const Environment environment = this_environment();
   session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;
-  session.json() = {{"verb", "bench"},
-                    {"threads", num_threads()},
-                    {"data", task.data.text},
-                    {"features", text(active_features())}};
+  session.text() << "measured on " << environment.text() << "\nby " << environment.command
+                 << std::endl;
+  session.json() = {
+      {"verb", "bench"}, {"data", task.data.text}, {"environment", environment.json()}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
   if (infer || !train) bench_inference(session, task, recipes, model, kinds, training.repeat);

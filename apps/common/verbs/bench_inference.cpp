@@ -1,8 +1,5 @@
 // Times of inference, dense and packed.
-#include <algorithm>
-
 #include "apps/common/latency.h"
-#include "apps/common/statistics.h"
 #include "apps/common/table.h"
 #include "apps/common/task.h"
 #include "apps/common/verbs/bench.h"
@@ -20,22 +17,22 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
                  int repeat) {
   for (const std::int64_t batch : {1, 8, 32, 256}) {
     if (batch * sample_of(model.graph, name).numel() > kMostValues) break;
-    std::vector<double> medians, minima;
+    std::vector<Timing> rounds;
     Latency last;
     for (int r = 0; r < repeat; ++r) {
       last = measure_latency(model, batch, false);
-      medians.push_back(last.median_us);
-      minima.push_back(last.min_us);
+      rounds.push_back(last.us);
     }
-    const double us = median(medians), least = *std::min_element(minima.begin(), minima.end());
-    table.add({name, std::to_string(batch), fixed(us, 2), fixed(least, 2),
-               fixed(1e6 * static_cast<double>(batch) / us, 0), std::to_string(last.bytes),
-               std::to_string(last.weight_bytes), fixed(last.flops / us / 1e3, 1), last.kernels,
-               std::to_string(last.decoded.size())});
+    const Timing us = together(rounds);
+    table.add({name, std::to_string(batch), least_text(us, 2), fixed(us.median, 2),
+               fixed(1e6 * static_cast<double>(batch) / us.least, 0), std::to_string(last.bytes),
+               std::to_string(last.weight_bytes), fixed(last.flops / us.least / 1e3, 1),
+               last.kernels, std::to_string(last.decoded.size())});
     session.json()["inference"].push_back({{"model", name},
                                            {"batch", batch},
-                                           {"median_us", us},
-                                           {"min_us", least},
+                                           {"least_us", us.least},
+                                           {"median_us", us.median},
+                                           {"unstable", us.unstable()},
                                            {"bytes", last.bytes},
                                            {"weight_bytes", last.weight_bytes},
                                            {"flops", last.flops},
@@ -49,7 +46,7 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
                      int repeat) {
-  Table table({"model", "batch", "median us", "min us", "images/s", "bytes moved", "weight bytes",
+  Table table({"model", "batch", "least us", "median us", "images/s", "bytes moved", "weight bytes",
                "GFLOP/s", "kernel", "decoded"});
   if (model) {
     bench_model(session, table, "decoded", quant::decoded(*model), repeat);
@@ -69,8 +66,10 @@ void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                   repeat);
     }
   }
-  session.text() << "\nInference, caches hot; bytes moved: operands of all steps, each once; "
-                    "decoded: weights that a kernel needs whole\n";
+  session.text() << "\nInference, caches hot, medians of rounds: the least and the median of "
+                    "them; rates by the least.\nBytes moved: operands of all steps, each once; "
+                    "decoded: weights that a kernel needs whole.\n"
+                 << kUnstableNote << ".\n";
   table.print(session.text());
 }
 

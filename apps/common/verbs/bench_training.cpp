@@ -36,27 +36,30 @@ class StepTimer {
   StepTimer(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data)
       : trainer_(trainer), data_(std::move(data)) {
     run(kWarmUp);  // compiles
-    ms_.clear();
+    forget();
   }
   // The first step of a run shuffles and is not counted.
   void run(std::int64_t steps) {
     std::optional<Clock::time_point> last;
+    auto& ms = rounds_.emplace_back();
     trainer_.train_epoch(
         FullBatches(data_, trainer_.options().batch, steps + 1), position_,
         [](double) { return kLearningRate; },
         [&](const nn::StepReport&) {
-          if (last) ms_.push_back(ms_since(*last));
+          if (last) ms.push_back(ms_since(*last));
           last = Clock::now();
         });
     stop_if_interrupted();
   }
-  const std::vector<double>& ms() const { return ms_; }
+  void forget() { rounds_.clear(); }
+  // Of each step of each round.
+  const std::vector<std::vector<double>>& rounds() const { return rounds_; }
 
  private:
   nn::Trainer& trainer_;
   std::shared_ptr<const BatchSource> data_;
   nn::Position position_;
-  std::vector<double> ms_;
+  std::vector<std::vector<double>> rounds_;
 };
 
 // As many as fit the round's time, by the time of one.
@@ -156,20 +159,23 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
                                std::floor(static_cast<double>(other.method->epochs()) / 2));
     other.timer.emplace(other.trainer, data);
   }
+  without.forget();
   for (int r = 0; r < bench.repeat; ++r) {
     // In turns, so that a slow phase of the machine hits all.
     without.run(steps);
     for (auto& other : others) other->timer->run(steps);
   }
-  Table table({"training step, batch " + std::to_string(bench.batch), "median ms", "min ms",
+  Table table({"training step, batch " + std::to_string(bench.batch), "least ms", "median ms",
                "samples/s", "steps"});
   const auto row = [&](const std::string& name, const std::string& key, const StepTimer& timer) {
-    const double least = *std::min_element(timer.ms().begin(), timer.ms().end());
-    table.add({name, fixed(median(timer.ms()), 4), fixed(least, 4),
-               fixed(1e3 * static_cast<double>(bench.batch) / median(timer.ms()), 0),
-               std::to_string(timer.ms().size())});
-    session.json()[key + "_ms"] = median(timer.ms());
-    session.json()[key + "_min_ms"] = least;
+    const Timing ms = timing_of(timer.rounds());
+    std::size_t timed = 0;
+    for (const auto& round : timer.rounds()) timed += round.size();
+    table.add({name, least_text(ms, 4), fixed(ms.median, 4),
+               fixed(1e3 * static_cast<double>(bench.batch) / ms.least, 0), std::to_string(timed)});
+    session.json()[key + "_ms"] = ms.median;
+    session.json()[key + "_least_ms"] = ms.least;
+    session.json()[key + "_unstable"] = ms.unstable();
   };
   row("plain", "train_step", without);
   for (std::size_t i = 0; i < others.size(); ++i) {
@@ -178,21 +184,18 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
     row(name, "train_step_" + name, timer);
     // Round by round, which is what a drifting machine leaves comparable.
     std::vector<double> ratios;
-    const std::size_t rounds = static_cast<std::size_t>(bench.repeat),
-                      size = timer.ms().size() / rounds;
-    for (std::size_t r = 0; r < rounds; ++r) {
-      const auto part = [&](const std::vector<double>& ms) {
-        return median({ms.end() - static_cast<std::ptrdiff_t>((rounds - r) * size),
-                       ms.end() - static_cast<std::ptrdiff_t>((rounds - r - 1) * size)});
-      };
-      ratios.push_back(part(timer.ms()) / part(without.ms()));
+    for (std::size_t r = 0; r < timer.rounds().size(); ++r) {
+      ratios.push_back(median(timer.rounds()[r]) / median(without.rounds()[r]));
     }
     session.json()["train_step_" + name + "_ratio"] = median(ratios);
     session.detail() << name << ": " << fixed(median(ratios), 3)
                      << " of the plain step, median of the rounds\n";
   }
+  session.text() << "Medians of " << bench.repeat
+                 << " rounds: the least and the median of them; samples/s by the least.\n"
+                 << kUnstableNote << ".\n";
   table.print(session.text());
-  profile(session, plain, *data, bench, median(without.ms()));
+  profile(session, plain, *data, bench, timing_of(without.rounds()).least);
 }
 
 }  // namespace tessera::apps

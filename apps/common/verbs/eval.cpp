@@ -1,5 +1,6 @@
 // eval: what a model file is and does.
 #include "apps/common/cli.h"
+#include "apps/common/environment.h"
 #include "apps/common/latency.h"
 #include "apps/common/measure.h"
 #include "apps/common/table.h"
@@ -95,9 +96,12 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
     write_safetensors(logits, {{"logits", all_logits(model, *source, batch, packed_only)}});
   }
   session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss, 4) << "\n"
-                 << size.text() << "batch 1: " << fixed(latency.median_us, 1) << " us (median of "
-                 << latency.runs << " runs), kernels " << latency.kernels
-                 << ", weights in the plan " << latency.weight_bytes << " bytes\n";
+                 << size.text() << "batch 1: " << least_text(latency.us, 1) << " us (least of "
+                 << latency.rounds << " rounds, median " << fixed(latency.us.median, 1)
+                 << "), kernels " << latency.kernels << ", weights in the plan "
+                 << latency.weight_bytes << " bytes\n"
+                 << (latency.us.unstable() ? cat(kUnstableNote, "\n") : "") << "measured on "
+                 << this_environment().text() << "\n";
   for (const std::string& line : latency.decoded) session.text() << "DECODED " << line << "\n";
   Json& json = session.json() = test.json();
   json["verb"] = "eval";
@@ -108,7 +112,9 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   json["entropy_bits"] = size.entropy_bits_per_weight();
   json["file_bits_per_weight"] = size.file_bits_per_weight();
   json["ratio"] = size.ratio();
-  json["latency_us"] = latency.median_us;
+  json["latency_us"] = latency.us.least;
+  json["latency_median_us"] = latency.us.median;
+  json["latency_unstable"] = latency.us.unstable();
   json["kernel"] = latency.kernels;
   json["plan_weight_bytes"] = latency.weight_bytes;
   json["decoded"] = latency.decoded;
