@@ -4,10 +4,12 @@
 #include <cstdlib>
 #include <queue>
 
+#include "core/memory_rule.h"
 #include "core/parallel.h"
 #include "core/passes/passes.h"
 #include "core/plan_data.h"
 #include "core/select.h"
+#include "core/text.h"
 #include "core/threads.h"
 #include "core/verify.h"
 
@@ -28,6 +30,8 @@ constexpr bool kDebug = true;
 
 using Planes = std::array<int, 3>;
 
+constexpr std::int64_t kMaxSearch = std::int64_t{1} << 24;  // nodes, of all searches of a graph
+
 // Turns a selected graph into buffers and an ordered list of steps.
 class Builder {
  public:
@@ -38,10 +42,13 @@ class Builder {
         fixed_(graph_.nodes().size()),
         users_(graph_.nodes().size()),
         edges_(graph_.nodes().size()),
-        planes_(graph_.nodes().size()) {
+        planes_(graph_.nodes().size()),
+        roots_(graph_.nodes().size()),
+        seen_(graph_.nodes().size()) {
     FixedNodes fixed(graph_);
     for (const Node& node : graph_.nodes()) {
       fixed_[id(&node)] = fixed(node);
+      if (node.op().has(kView)) roots_[id(&node)] = storage_root(node.input(0));
       for (const Value v : node.inputs()) {
         if (v) users_[id(v.node)].push_back(&node);
       }
@@ -96,16 +103,13 @@ class Builder {
     }
   }
 
-  // The value whose buffer `v` shares, through views; and whether that is a leaf.
-  Value storage_root(Value v) const {
-    while (v.node->op().has(kView)) v = v.node->input(0);
-    return v;
-  }
+  // The value whose buffer `v` shares, through views.
+  Value storage_root(Value v) const { return v.node->op().has(kView) ? roots_[id(v.node)] : v; }
 
   void bind_outputs() {
     for (const auto& [name, value] : graph_.outputs()) {
       const TensorType type = value.type();
-      check(type.encoding.is_dense(), "output '", name, "' is ", type.text(),
+      check(type.encoding.is_dense(), "output ", Quoted{name}, " is ", type.text(),
             "; only dense values can be outputs");
       const int b = add_buffer({Buffer::Kind::output, dense_bytes(type), 0, name, type, 0});
       plan_.outputs[name] = b;
@@ -122,23 +126,30 @@ class Builder {
   static Key key(Value v) { return {v.node, v.index}; }
 
   // Every node that reads the storage of a leaf, directly or through views.
-  void readers_of(const Node* node, std::vector<const Node*>& out) const {
-    for (const Node* user : users_[id(node)]) {
-      if (!live_[id(user)]) continue;
-      if (user->op().has(kView)) readers_of(user, out);
-      if (is_step(*user)) out.push_back(user);
-    }
-  }
-
-  bool reaches(const Node* from, const Node* to) const {
-    std::vector<const Node*> stack = {from};
-    std::vector<bool> seen(graph_.nodes().size());
+  std::vector<const Node*> readers_of(const Node* leaf) const {
+    std::vector<const Node*> out, stack = {leaf};
     while (!stack.empty()) {
       const Node* node = stack.back();
       stack.pop_back();
-      if (node == to) return true;
-      if (seen[id(node)]) continue;
-      seen[id(node)] = true;
+      for (const Node* user : users_[id(node)]) {
+        if (!live_[id(user)]) continue;
+        if (user->op().has(kView)) stack.push_back(user);
+        if (is_step(*user)) out.push_back(user);
+      }
+    }
+    return out;
+  }
+
+  // Also true when the searches of this graph have taken too long: the update is then a copy.
+  bool reaches(const Node* from, const Node* to) {
+    std::vector<const Node*> stack = {from};
+    ++search_;
+    while (!stack.empty()) {
+      const Node* node = stack.back();
+      stack.pop_back();
+      if (node == to || --search_left_ < 0) return true;
+      if (seen_[id(node)] == search_) continue;
+      seen_[id(node)] = search_;
       for (const Node* next : users_[id(node)]) stack.push_back(next);
       for (const Node* next : edges_[id(node)]) stack.push_back(next);
     }
@@ -155,8 +166,7 @@ class Builder {
       const Node* writer = value.node;
       // A fixed value is made by the prologue, which does not run in every step.
       bool direct = is_step(*writer) && !fixed_[id(writer)] && !bound_.contains(key(value));
-      std::vector<const Node*> readers;
-      readers_of(state.node, readers);
+      const std::vector<const Node*> readers = readers_of(state.node);
       for (const Node* reader : readers) {
         if (!direct) break;
         direct = reader == writer ? reads_elementwise(*writer, state) : !reaches(writer, reader);
@@ -174,10 +184,15 @@ class Builder {
 
   // Whether v shares storage with the state: the state itself, or a view of it.
   static bool touches(Value v, Value state) {
-    if (v == state) return true;
-    if (!v || !v.node->op().has(kView)) return false;
-    return std::any_of(v.node->inputs().begin(), v.node->inputs().end(),
-                       [&](Value input) { return touches(input, state); });
+    std::vector<Value> stack = {v};
+    while (!stack.empty()) {
+      const Value top = stack.back();
+      stack.pop_back();
+      if (top == state) return true;
+      if (!top || !top.node->op().has(kView)) continue;
+      stack.insert(stack.end(), top.node->inputs().begin(), top.node->inputs().end());
+    }
+    return false;
   }
 
   bool reads_elementwise(const Node& writer, Value state) const {
@@ -296,6 +311,10 @@ class Builder {
     if (prologue) note_prologue_reads(node);
     plan_.prologue_steps += prologue;
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, selected.plan.scratch_bytes);
+    if (prologue) {
+      plan_.prologue_scratch_bytes =
+          std::max(plan_.prologue_scratch_bytes, selected.plan.scratch_bytes);
+    }
     plan_.info.push_back({node.name(), std::string(node.op().name), selected.kernel,
                           node.types()[0].text(), selected.plan.note, selected.plan.flops, bytes,
                           prologue, std::move(selected.refusals)});
@@ -355,6 +374,10 @@ class Builder {
   std::vector<bool> fixed_, live_;
   std::vector<std::vector<const Node*>> users_, edges_;
   std::vector<std::vector<Planes>> planes_;
+  std::vector<Value> roots_;  // of views
+  std::int64_t search_left_ = kMaxSearch;
+  int search_ = 0;
+  std::vector<int> seen_;  // by the search of this number
   std::map<Key, int> bound_;
   std::vector<PendingCopy> output_copies_, update_copies_;
 };
@@ -435,6 +458,7 @@ Plan compile(const Graph& graph, const State& state, const CompileOptions& optio
   check(graph.updates().empty(),
         "a graph that updates state cannot be frozen; compile(graph) is for training");
   auto plan = build(graph, options);
+  require_memory(*plan);
   capture(*plan, state);
   return Plan(plan);
 }

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "core/op_def.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -76,9 +77,9 @@ Value Graph::leaf(const OpDef& op, std::string_view name, const TensorType& type
   check_size(type.shape);
   if (const auto found = leaves_.find(name); found != leaves_.end()) {
     const Node& node = *found->second;
-    check(node.op_ == &op && node.types_[0] == type, "[", op.name, "] '", name, "' is already a ",
-          node.op_->name, " of type ", node.types_[0].text(), ", got ", op.name, " of type ",
-          type.text());
+    check(node.op_ == &op && node.types_[0] == type, "[", op.name, "] ", Quoted{name},
+          " is already a ", node.op_->name, " of type ", node.types_[0].text(), ", got ", op.name,
+          " of type ", type.text());
     return node.output();
   }
   Node& node = nodes_.emplace_back();
@@ -162,7 +163,7 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
 }
 
 void Graph::set_output(std::string_view name, Value value) {
-  check(value && &value.graph() == this, "output '", name, "' is not a value of this graph");
+  check(value && &value.graph() == this, "output ", Quoted{name}, " is not a value of this graph");
   for (auto& output : outputs_) {
     if (output.first == name) {
       output.second = value;
@@ -173,23 +174,25 @@ void Graph::set_output(std::string_view name, Value value) {
 }
 
 Value Graph::output(std::string_view name) const {
-  std::string known;
   for (const auto& output : outputs_) {
     if (output.first == name) return output.second;
-    known += (known.empty() ? "" : ", ") + output.first;
   }
-  fail("the graph has no output '", name, "'; it has: ", known.empty() ? "none" : known);
+  std::string known;
+  for (const auto& output : outputs_)
+    known += (known.empty() ? "" : ", ") + printable(output.first);
+  fail("the graph has no output ", Quoted{name}, "; it has: ", known.empty() ? "none" : known);
 }
 
 void Graph::set_update(Value state, Value value) {
   check(state && (state.node->op_ == &kParam || state.node->op_ == &kState),
         "only a param or a state can be updated");
   const std::string& name = state.node->name();
-  check(value && &value.graph() == this, "the update of '", name, "' is not a value of this graph");
-  check(value.type() == state.type(), "the update of '", name, "' has type ", value.type().text(),
-        ", expected ", state.type().text());
+  check(value && &value.graph() == this, "the update of ", Quoted{name},
+        " is not a value of this graph");
+  check(value.type() == state.type(), "the update of ", Quoted{name}, " has type ",
+        value.type().text(), ", expected ", state.type().text());
   for (const auto& update : updates_) {
-    check(update.first != state, "'", name, "' is updated twice");
+    check(update.first != state, Quoted{name}, " is updated twice");
   }
   updates_.emplace_back(state, value);
 }

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/op_def.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -15,22 +16,12 @@ constexpr std::string_view kHex = "0123456789abcdef";
 
 // Names may hold anything; a line may not.
 std::string quoted(std::string_view text) {
-  std::string out(1, '"');
+  std::string out;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    } else {
-      out += c;
-    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
   }
-  out += '"';
-  return out;
+  return '"' + escaped(out) + '"';
 }
 
 std::string value_text(Value v) {

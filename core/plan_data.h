@@ -51,7 +51,7 @@ struct PlanData {
   std::set<std::string> prologue_reads;  // states the prologue depends on
   std::vector<Copy> before, after;       // leaf outputs; double-buffered updates
   std::vector<std::string> decoded;
-  std::int64_t scratch_bytes = 0;
+  std::int64_t scratch_bytes = 0, prologue_scratch_bytes = 0;
   PlanMemory memory;
   // Frozen plans: the memory behind persistent and state buffers, by buffer id.
   bool frozen = false;

@@ -4,6 +4,7 @@
 #include <iomanip>
 
 #include "core/plan_data.h"
+#include "core/text.h"
 #include "core/threads.h"
 
 namespace tessera {
@@ -18,11 +19,11 @@ std::byte* offset(const std::shared_ptr<std::byte[]>& memory, std::int64_t bytes
 
 Tensor checked_state(const PlanData& plan, const State& state, const std::string& name) {
   const Buffer& buffer = plan.buffers[static_cast<std::size_t>(plan.states.at(name))];
-  check(state.has(name), "the state has no '", name, "', which the plan needs as ",
+  check(state.has(name), "the state has no ", Quoted{name}, ", which the plan needs as ",
         buffer.type.text());
   const Tensor& tensor = state.get(name);
-  check(tensor.dtype() == buffer.type.dtype && tensor.shape() == buffer.type.shape, "state '", name,
-        "' is ", tensor.text_type(), ", the plan needs ", buffer.type.text());
+  check(tensor.dtype() == buffer.type.dtype && tensor.shape() == buffer.type.shape, "state ",
+        Quoted{name}, " is ", tensor.text_type(), ", the plan needs ", buffer.type.text());
   return tensor;
 }
 
@@ -43,6 +44,8 @@ struct RunContext::Data {
   std::vector<double>* seconds = nullptr;
 
   void allocate_buffers();
+  void allocate_prologue();
+  void fill_constant(int buffer);
   void attach_state();
   void resolve();
   void run_step(std::size_t s);
@@ -68,12 +71,9 @@ void RunContext::Data::allocate_buffers() {
       case Buffer::Kind::output:
         tensors.emplace(id, Tensor(buffer.type.dtype, buffer.type.shape));
         break;
-      case Buffer::Kind::constant: {
-        Tensor fill(buffer.type.dtype, buffer.type.shape);
-        for (std::int64_t i = 0; i < fill.numel(); ++i) set_element(fill, i, buffer.fill);
-        tensors.emplace(id, fill);
+      case Buffer::Kind::constant:
+        fill_constant(id);
         break;
-      }
       case Buffer::Kind::persistent:
       case Buffer::Kind::state:
         if (plan->frozen) {
@@ -95,6 +95,30 @@ void RunContext::Data::allocate_buffers() {
 #endif
 }
 
+void RunContext::Data::fill_constant(int id) {
+  const Buffer& buffer = plan->buffers[static_cast<std::size_t>(id)];
+  Tensor fill(buffer.type.dtype, buffer.type.shape);
+  for (std::int64_t i = 0; i < fill.numel(); ++i) set_element(fill, i, buffer.fill);
+  tensors.emplace(id, fill);
+}
+
+// What the prologue of a frozen plan reads and writes; the rest of a run's memory is not needed.
+void RunContext::Data::allocate_prologue() {
+  if (plan->prologue_scratch_bytes) scratch = allocate(plan->prologue_scratch_bytes);
+  base.assign(plan->buffers.size(), nullptr);
+  for (std::size_t s = 0; s < plan->prologue_steps; ++s) {
+    for (const auto& planes : plan->steps[s].buffers.inputs) {
+      for (const int b : planes) {
+        if (b < 0 || tensors.contains(b)) continue;
+        if (plan->buffers[static_cast<std::size_t>(b)].kind == Buffer::Kind::constant)
+          fill_constant(b);
+      }
+    }
+  }
+  tensors.insert(plan->captured.begin(), plan->captured.end());
+  for (auto& [b, tensor] : tensors) base[static_cast<std::size_t>(b)] = tensor.data();
+}
+
 void RunContext::Data::attach_state() {
   for (const auto& [name, b] : plan->states) {
     Tensor tensor = checked_state(*plan, *state, name);
@@ -105,7 +129,7 @@ void RunContext::Data::attach_state() {
 
 void RunContext::Data::resolve() {
   for (const auto& [name, b] : plan->inputs) {
-    check(base[static_cast<std::size_t>(b)] != nullptr, "input '", name, "' of type ",
+    check(base[static_cast<std::size_t>(b)] != nullptr, "input ", Quoted{name}, " of type ",
           plan->buffers[static_cast<std::size_t>(b)].type.text(), " was not given");
   }
   const auto refs = [&](const std::vector<std::array<int, 3>>& ids) {
@@ -133,9 +157,9 @@ void RunContext::Data::check_nan(const Step& step, std::size_t s) const {
     if (type.dtype != DType::f32 || !type.encoding.is_dense()) continue;
     const auto* values = outputs[s][o].as<float>();
     for (std::int64_t i = 0, n = type.shape.numel(); i < n; ++i) {
-      check(!std::isnan(values[i]), "first NaN: output ", o, " of ", node.op().name, " '",
-            node.name(), "' (%", node.id(), ", ", type.text(), ", kernel ", plan->info[s].kernel,
-            "), element ", i);
+      check(!std::isnan(values[i]), "first NaN: output ", o, " of ", node.op().name, " ",
+            Quoted{node.name()}, " (%", node.id(), ", ", type.text(), ", kernel ",
+            plan->info[s].kernel, "), element ", i);
     }
   }
 }
@@ -173,13 +197,15 @@ void RunContext::bind(std::string_view input, const Tensor& tensor) {
   const auto found = data_->plan->inputs.find(input);
   if (found == data_->plan->inputs.end()) {
     std::string known;
-    for (const auto& [name, b] : data_->plan->inputs) known += (known.empty() ? "" : ", ") + name;
-    fail("the plan has no input '", input, "'; it reads: ", known.empty() ? "nothing" : known);
+    for (const auto& [name, b] : data_->plan->inputs)
+      known += (known.empty() ? "" : ", ") + printable(name);
+    fail("the plan has no input ", Quoted{input},
+         "; it reads: ", known.empty() ? "nothing" : known);
   }
   const TensorType& type = data_->plan->buffers[static_cast<std::size_t>(found->second)].type;
-  check(tensor.defined() && tensor.dtype() == type.dtype && tensor.shape() == type.shape, "input '",
-        input, "' is ", tensor.defined() ? tensor.text_type() : "undefined", ", the plan needs ",
-        type.text());
+  check(tensor.defined() && tensor.dtype() == type.dtype && tensor.shape() == type.shape, "input ",
+        Quoted{input}, " is ", tensor.defined() ? tensor.text_type() : "undefined",
+        ", the plan needs ", type.text());
   Tensor& slot = data_->tensors[found->second];
   if (slot.defined() && slot.data() == tensor.data()) return;
   slot = tensor;
@@ -230,8 +256,9 @@ const Tensor& RunContext::output(std::string_view name) const {
   const auto found = data_->plan->outputs.find(name);
   if (found == data_->plan->outputs.end()) {
     std::string known;
-    for (const auto& [n, b] : data_->plan->outputs) known += (known.empty() ? "" : ", ") + n;
-    fail("the plan has no output '", name, "'; it has: ", known.empty() ? "none" : known);
+    for (const auto& [n, b] : data_->plan->outputs)
+      known += (known.empty() ? "" : ", ") + printable(n);
+    fail("the plan has no output ", Quoted{name}, "; it has: ", known.empty() ? "none" : known);
   }
   return data_->tensors.at(found->second);
 }
@@ -321,7 +348,7 @@ std::string Plan::text() const {
       << "bytes\n";
   for (std::size_t s = 0; s < data_->info.size(); ++s) {
     const StepInfo& step = data_->info[s];
-    out << std::setw(4) << s << std::setw(14) << step.op << std::setw(22) << step.name
+    out << std::setw(4) << s << std::setw(14) << step.op << std::setw(22) << printable(step.name)
         << std::setw(34) << step.kernel << std::setw(30) << step.type << step.bytes
         << (step.prologue ? "  once" : "") << (step.note.empty() ? "" : "  " + step.note) << "\n";
   }
@@ -338,7 +365,7 @@ void capture(PlanData& plan, const State& state) {
     }
   }
   plan.frozen = true;
-  run.allocate_buffers();
+  run.allocate_prologue();
   std::byte unread{};  // the prologue reads no inputs
   for (const auto& [name, b] : plan.inputs) run.base[static_cast<std::size_t>(b)] = &unread;
   run.resolve();

@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "core/text.h"
+
 namespace tessera {
 
 namespace {
@@ -71,7 +73,7 @@ class Selector {
     if (out_.kernels.contains(&node)) return outputs;
     if (const auto known = replaced_.find(&node); known != replaced_.end()) return known->second;
     if (&node.op() == from_.ops().core().decode)
-      note_decode(node, cat(node.op().name, " '", node.name(), "'"));
+      note_decode(node, cat(node.op().name, " ", Quoted{node.name()}));
     note_written_out(node);
     std::vector<Value> placed = choose(node);
     if (placed[0].node != &node) replaced_[&node] = placed;
@@ -97,7 +99,7 @@ class Selector {
     }
     std::string reasons;
     for (const auto& reason : refusals) reasons += "; " + reason;
-    fail("[", node.op().name, "] no kernel for '", node.name(), "' of type ",
+    fail("[", node.op().name, "] no kernel for ", Quoted{node.name()}, " of type ",
          node.types()[0].text(), reasons);
   }
 
@@ -138,7 +140,7 @@ class Selector {
     const OpDef* op = from_.ops().core().decode;
     TESSERA_ASSERT(op != nullptr);
     const Node& node = out_.graph.add(*op, {v}, {}, v.node->name());
-    note_decode(node, cat(consumer.op().name, " '", consumer.name(), "'"));
+    note_decode(node, cat(consumer.op().name, " ", Quoted{consumer.name()}));
     return place_added(node)[0];
   }
 
@@ -159,8 +161,8 @@ class Selector {
     if (node.input(0).type().encoding.codebook_format() == nullptr) return;
     const TensorType& type = node.input(0).type();
     const std::string what =
-        cat(consumer, ": ", type.text(), " '", node.input(0).node->name(), "' decoded whole, ",
-            type.shape.numel() * size_of(type.dtype), " bytes");
+        cat(consumer, ": ", type.text(), " ", Quoted{node.input(0).node->name()},
+            " decoded whole, ", type.shape.numel() * size_of(type.dtype), " bytes");
     check(!options_.packed_only, "--packed-only: ", what);
     out_.decoded.push_back(what);
   }
@@ -170,7 +172,7 @@ class Selector {
     if (!node.op().has(kStorage) || &node.op() == core.decode || &node.op() == core.repack) return;
     const TensorType& type = node.types()[0];
     const std::string what =
-        cat(node.op().name, " '", node.input(0).node->name(), "': ", type.text(),
+        cat(node.op().name, " ", Quoted{node.input(0).node->name()}, ": ", type.text(),
             " written out dense, ", type.shape.numel() * size_of(type.dtype), " bytes");
     check(!options_.packed_only, "--packed-only: ", what);
     out_.decoded.push_back(what);
@@ -272,16 +274,17 @@ FixedNodes::FixedNodes(const Graph& graph) {
 }
 
 bool FixedNodes::operator()(const Node& node) {
-  const auto id = static_cast<std::size_t>(node.id());
-  if (id >= known_.size()) known_.resize(id + 1, -1);
-  if (known_[id] < 0) {
+  // In order: chains are as long as a file likes.
+  for (std::size_t i = known_.size(); i <= static_cast<std::size_t>(node.id()); ++i) {
+    const Node& next = node.graph().nodes()[i];
     // Random ops too: they are functions of (seed, step, id).
     bool fixed =
-        &node.op() != &kInput && (!node.op().has(kLeaf) || !updated_.contains(node.name()));
-    for (const Value v : node.inputs()) fixed = fixed && (!v || (*this)(*v.node));
-    known_[id] = fixed;
+        &next.op() != &kInput && (!next.op().has(kLeaf) || !updated_.contains(next.name()));
+    for (const Value v : next.inputs())
+      fixed = fixed && (!v || known_[static_cast<std::size_t>(v.node->id())]);
+    known_.push_back(fixed);
   }
-  return known_[id] != 0;
+  return known_[static_cast<std::size_t>(node.id())];
 }
 
 }  // namespace tessera

@@ -41,13 +41,13 @@ Selection select_kernels(const Graph& graph, const SelectOptions& options);
 // the graph does not update. Works on a graph that is still growing.
 class FixedNodes {
  public:
-  // `graph` tells what is updated; nodes may be of any graph derived from it.
+  // `graph` tells what is updated; the nodes asked for may be of any one graph derived from it.
   explicit FixedNodes(const Graph& graph);
   bool operator()(const Node& node);
 
  private:
   std::set<std::string> updated_;
-  std::vector<signed char> known_;  // by node id; -1 unknown
+  std::vector<bool> known_;  // by node id
 };
 
 }  // namespace tessera

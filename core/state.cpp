@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -18,12 +19,12 @@ std::uint64_t next_version() {
 
 const State::Entry& State::at(std::string_view name) const {
   const auto it = entries_.find(name);
-  check(it != entries_.end(), "the state has no entry '", name, "'");
+  check(it != entries_.end(), "the state has no entry ", Quoted{name});
   return it->second;
 }
 
 void State::set(std::string_view name, Tensor tensor) {
-  check(tensor.defined(), "state '", name, "' cannot be set to an undefined tensor");
+  check(tensor.defined(), "state ", Quoted{name}, " cannot be set to an undefined tensor");
   auto it = entries_.find(name);
   if (it == entries_.end()) it = entries_.emplace(name, Entry{}).first;
   it->second = {std::move(tensor), next_version()};

@@ -7,7 +7,9 @@
 #include <map>
 #include <utility>
 
+#include "core/files/atomic_file.h"
 #include "core/interrupt.h"
+#include "core/text.h"
 #include "nn/schedule.h"
 
 namespace tessera::nn {
@@ -84,9 +86,15 @@ void report_terms(Observer& observer, std::int64_t epoch, const std::vector<Term
   observer.on_event("objectives", objectives);
 }
 
-double exact_number(const CheckpointInfo& info, const char* name) {
+double exact_number(const std::filesystem::path& file, const CheckpointInfo& info,
+                    const char* name) {
   const auto found = info.extra.find(name);
-  return found == info.extra.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
+  if (found == info.extra.end()) return 0;
+  char* end = nullptr;
+  const double value = std::strtod(found->second.c_str(), &end);
+  check(end != found->second.c_str() && *end == '\0', file.string(), ": '", name,
+        "': expected a number, got ", quote(found->second));
+  return value;
 }
 
 // The best epoch so far and its weights. They live in the trainer's State, so that a checkpoint
@@ -168,20 +176,34 @@ void save(const Trainer& trainer, const FitOptions& options, const Position& pos
   save_checkpoint(options.checkpoint, trainer.state(), info);
 }
 
+// The network's tensors must be in the file, each with its type.
+void require_tensors(const std::filesystem::path& file, const State& saved,
+                     const Trainer& trainer) {
+  for (const auto* specs : {&trainer.parameters(), &trainer.states()}) {
+    for (const auto& spec : *specs) {
+      check(saved.has(spec.name), file.string(), ": has no tensor ", quote(spec.name));
+      const Tensor &got = saved.get(spec.name), &wanted = trainer.state().get(spec.name);
+      check(got.dtype() == wanted.dtype() && got.shape() == wanted.shape(), file.string(),
+            ": tensor ", quote(spec.name), " is ", got.text_type(), ", expected ",
+            wanted.text_type());
+    }
+  }
+}
+
 }  // namespace
 
 bool resume_from(Trainer& trainer, const FitOptions& options, Position& position) {
-  if (!options.resume || options.checkpoint.empty() ||
-      !std::filesystem::exists(options.checkpoint)) {
+  if (!options.resume || options.checkpoint.empty() || !file_exists(options.checkpoint)) {
     return false;
   }
   Checkpoint saved = load_checkpoint(options.checkpoint);
   require_same_config(options.checkpoint, saved.info.config, full_config(trainer, options));
+  require_tensors(options.checkpoint, saved.state, trainer);
   trainer.state() = std::move(saved.state);
   position.epoch = saved.info.epoch;
   position.step = saved.info.step;
-  position.loss_sum = exact_number(saved.info, "loss_sum");
-  position.seconds = exact_number(saved.info, "seconds");
+  position.loss_sum = exact_number(options.checkpoint, saved.info, "loss_sum");
+  position.seconds = exact_number(options.checkpoint, saved.info, "seconds");
   return true;
 }
 

@@ -1,7 +1,11 @@
 #include "quant/harden.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <iomanip>
 #include <sstream>
+#include <tuple>
 
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
@@ -45,10 +49,36 @@ Model harden(const Graph& inference, const State& state, const Codebooks& codebo
   return model;
 }
 
+namespace {
+
+// index_entropy of a packed plane, unpacked in pieces: a large one whole would be eight times as
+// large as in the file.
+double plane_entropy(const Tensor& packed, int bits, std::int64_t count) {
+  constexpr std::int64_t kPiece = 1 << 16;
+  std::array<std::int64_t, 256> counts{};
+  std::vector<std::uint8_t> piece(static_cast<std::size_t>(std::min(count, kPiece)));
+  for (std::int64_t at = 0; at < count; at += kPiece) {
+    const std::int64_t n = std::min(kPiece, count - at);
+    unpack_indices(packed.span<std::uint8_t>().data(), at, n, bits, piece.data());
+    for (std::int64_t i = 0; i < n; ++i) ++counts[piece[static_cast<std::size_t>(i)]];
+  }
+  double entropy = 0;
+  for (const std::int64_t n : counts) {
+    const double share =
+        static_cast<double>(n) / static_cast<double>(std::max<std::int64_t>(count, 1));
+    if (n > 0) entropy -= share * std::log2(share);
+  }
+  return entropy;
+}
+
+}  // namespace
+
 SizeReport size_report(const Model& model, const CodedPlanes& coded) {
   SizeReport report;
   std::map<std::string, bool> counted;
   std::map<const Node*, const Node*> corrections;  // codebook -> sparse
+  // Of planes as they are read: any number of weights may share one.
+  std::map<std::tuple<std::string, int, std::int64_t>, double> entropies;
   for (const Node& node : model.graph.nodes()) {
     if (const CorrectedWeight w = corrected_weight(node)) corrections[w.codebook] = w.sparse;
   }
@@ -83,10 +113,10 @@ SizeReport size_report(const Model& model, const CodedPlanes& coded) {
       item.sparse_bytes = bytes_of(sparse.input(0)) + bytes_of(sparse.input(1));
       item.sparse_values = sparse.input(1).shape().numel();
     }
-    std::vector<std::uint8_t> unpacked(static_cast<std::size_t>(format.index_count(type.shape)));
-    unpack_indices(packed.span<std::uint8_t>().data(), 0, format.index_count(type.shape),
-                   format.bits, unpacked.data());
-    item.entropy_bits = index_entropy(unpacked) / format.vector_len;
+    const std::int64_t count = format.index_count(type.shape);
+    const auto [entropy, fresh] = entropies.try_emplace({indices, format.bits, count}, 0);
+    if (fresh) entropy->second = plane_entropy(packed, format.bits, count);
+    item.entropy_bits = entropy->second / format.vector_len;
     report.tensors.push_back(std::move(item));
   }
   for (const Node* node : model.graph.states()) {

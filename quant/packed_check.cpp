@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/interpret.h"
+#include "core/memory_rule.h"
 #include "core/op_def.h"
 #include "core/rng.h"
 #include "ops/codebook/codebook.h"
@@ -14,14 +15,16 @@ namespace tessera::quant {
 
 namespace {
 
-// Enough for any network that is worth its file: a thousand uses of each weight, and values that
-// are many times the stored ones. What a small file asks beyond is refused.
+// Enough for any network that is worth its file: a thousand uses of each weight, and the memory
+// that the rule gives. What a small file asks beyond is refused.
 InterpretLimits limits_for(const Model& model, std::int64_t batch) {
   double stored = 0;
   for (const Node* node : model.graph.states())
     stored += static_cast<double>(model.state.get(node->name()).bytes());
   const auto n = static_cast<double>(batch);
-  return {.operations = n * (1e9 + 1000 * stored), .elements = n * 3e7 + 100 * stored};
+  const std::int64_t memory = memory_limit(static_cast<std::int64_t>(stored), batch);
+  return {.operations = n * (1e9 + 1000 * stored),
+          .elements = static_cast<double>(memory) / sizeof(double)};
 }
 
 RefTensor reference(const Tensor& tensor) {
@@ -143,9 +146,10 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
         "the graph updates state; only an inference graph can be "
         "compared with its reference");
   const Graph graph = specialize(model.graph, options.batch);
-  const auto inputs = inputs_of(graph, options);
   const CompileOptions compile_options{
       .batch = options.batch, .threads = options.threads, .packed_only = options.packed_only};
+  const Plan plan = compile(model, compile_options);  // refuses what would take too much memory
+  const auto inputs = inputs_of(graph, options);
 
   const InterpretLimits limits = limits_for(model, options.batch);
   RefMap leaves;
@@ -176,7 +180,6 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   for (std::size_t i = 0; i < layers.size(); ++i) {
     out.layers.push_back(compare(layers[i].name, results.at(layer_name(i)), expected[i]));
   }
-  const Plan plan = compile(model, compile_options);
   const auto served = plan.run(inputs);
   std::size_t i = layers.size();
   for (const auto& output : graph.outputs()) {

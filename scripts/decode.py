@@ -3,7 +3,24 @@
 
 decode.py NAME.json            lists the parameters with their types
 decode.py NAME.json fc1.bias   prints the values of one, row-major, a number per line"""
-import array, hashlib, json, math, pathlib, re, struct, sys
+import array, hashlib, json, math, pathlib, re, struct, sys, unicodedata
+
+
+def escaped(text):
+    """A name as it may stand in a line: nothing in it moves a terminal's cursor."""
+    harmless = lambda c: unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs")
+    return "".join(c if harmless(c) else "".join(
+        f"\\x{b:02x}" for b in c.encode("utf-8", "surrogatepass")) for c in text)
+
+
+def read_weights(path, name):
+    """The file of weights: beside what a link leads to, or else beside the link, nowhere else."""
+    if not name or name[0] == "." or any(c in name for c in "/\\\0"):
+        raise ValueError(f"weights: expected the name of a file in the same folder, got '{name}'")
+    for folder in (pathlib.Path(path).resolve().parent, pathlib.Path(path).parent):
+        if (folder / name).is_file():
+            return (folder / name).read_bytes()
+    raise ValueError(f"its weights file {name} is missing")
 
 
 def read_tensors(data):
@@ -99,13 +116,17 @@ def positions(stream):
         yield at
 
 
+def fail(message):
+    sys.exit(escaped(message))
+
+
 def main(path, wanted=None):
     model = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     if model["weights"].get("coding", "rans") != "rans":
-        sys.exit(f"{path}: its planes are coded by {model['weights']['coding']}, expected rans")
-    data = (pathlib.Path(path).parent / model["weights"]["file"]).read_bytes()
+        fail(f"{path}: its planes are coded by {model['weights']['coding']}, expected rans")
+    data = read_weights(path, model["weights"]["file"])
     if hashlib.sha256(data).hexdigest() != model["weights"]["sha256"]:
-        sys.exit(f"{model['weights']['file']}: its sha256 is not the one in {path}")
+        fail(f"{model['weights']['file']}: its sha256 is not the one in {path}")
     tensors, nodes, found = read_tensors(data), {n["id"]: n for n in model["nodes"]}, {}
     corrections = {}
     for node in nodes.values():
@@ -122,10 +143,10 @@ def main(path, wanted=None):
         elif node["op"] in ("param", "state"):
             found[node["name"]] = (node["type"], None)
     if wanted is None:
-        return [f"{name} {found[name][0]}{' + sparse' if name in corrections else ''}"
+        return [escaped(f"{name} {found[name][0]}{' + sparse' if name in corrections else ''}")
                 for name in found]
     if wanted not in found:
-        sys.exit(f"{path}: no parameter '{wanted}'")
+        fail(f"{path}: no parameter '{wanted}'")
     type_text, planes = found[wanted]
     try:
         if planes:
@@ -137,7 +158,7 @@ def main(path, wanted=None):
             for i, value in zip(positions(places), added):
                 values[i] += value
     except (ValueError, StopIteration, struct.error) as error:
-        sys.exit(f"{model['weights']['file']}: the planes of '{wanted}' are damaged: {error}")
+        fail(f"{model['weights']['file']}: the planes of '{wanted}' are damaged: {error}")
     return [f"{value:.9g}" for value in values]
 
 
@@ -147,9 +168,10 @@ if __name__ == "__main__":
     try:
         lines = main(*sys.argv[1:])
     except KeyError as error:
-        sys.exit(f"{sys.argv[1]}: field {error} is missing; expected a model with weights")
-    except (OSError, ValueError) as error:
-        sys.exit(f"{sys.argv[1]}: {error}")
+        fail(f"{sys.argv[1]}: field {error} is missing; expected a model with weights")
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError,
+            struct.error) as error:
+        fail(f"{sys.argv[1]}: {error}")
     try:
         print("\n".join(lines))
     except BrokenPipeError:  # of head

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/text.h"
 #include "core/version.h"
 
 namespace tessera::apps {
@@ -19,10 +20,8 @@ namespace {
 
 // Messages may quote files of others: they stay on one line.
 int report(const std::string& program, std::string_view message) {
-  std::string line;
-  for (const char c : message) line += c == '\n' || c == '\r' ? ' ' : c;
   std::cout.flush();
-  std::cerr << program << ": error: " << line << std::endl;
+  std::cerr << program << ": error: " << escaped(message) << std::endl;
   return kExitBadInput;
 }
 
@@ -70,6 +69,9 @@ int run_main(int argc, char** argv, const std::function<int(std::vector<std::str
     return end_interrupted(program);
   } catch (const std::bad_alloc&) {
     return report(program, "out of memory");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(program,
+                  cat("cannot use ", error.path1().string(), ": ", error.code().message()));
   } catch (const std::exception& error) {
     return report(program, error.what());
   } catch (...) {

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <iostream>
 
+#include "core/files/atomic_file.h"
+#include "core/memory_rule.h"
+
 namespace tessera::apps {
 
 namespace {
@@ -33,7 +36,13 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
                                                     const Usage& usage,
                                                     po::options_description& options) {
   std::vector<std::string> words;
-  options.add_options()("help,h", "this text");
+  options.add_options()(
+      "max-memory", po::value<std::int64_t>()->value_name("MIB")->notifier([](std::int64_t mib) {
+        check_range("--max-memory", static_cast<double>(mib), 0, 1 << 30);
+        allow_memory(mib << 20);
+      }),
+      "what files may take where that is more than four times their size and 256 MiB")("help,h",
+                                                                                       "this text");
   po::options_description hidden;
   hidden.add_options()("argument", po::value<std::vector<std::string>>(&words));
   po::options_description all;
@@ -106,7 +115,7 @@ std::vector<double> number_list(const std::string& text, const std::string& what
 }
 
 void require_new(const std::filesystem::path& file, bool overwrite) {
-  check(overwrite || !std::filesystem::exists(file), file.string(),
+  check(overwrite || !file_exists(file), file.string(),
         " is there already; --overwrite replaces it");
 }
 

@@ -60,6 +60,8 @@ Session::Session(RunFlags flags) : flags_(std::move(flags)) {
   check_range("--checkpoint-seconds", flags_.checkpoint_seconds, 0, 1e9);
   check(flags_.name.find('/') == std::string::npos, "--name '", flags_.name,
         "' may not contain '/'; the folder is --out");
+  check(!flags_.name.starts_with('.'), "--name '", flags_.name,
+        "' may not begin with '.': the files would be hidden, or a folder");
   nowhere_ = std::make_unique<std::ostream>(nullptr);
   progress_.emplace(detail(), !flags_.quiet && ::isatty(STDERR_FILENO));
   observe();

@@ -8,6 +8,7 @@
 #include "apps/common/table.h"
 #include "apps/tessera/commands.h"
 #include "core/files/atomic_file.h"
+#include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
 #include "core/files/json_io.h"
 #include "core/graph_text.h"
@@ -30,7 +31,7 @@ double bits_of(const quant::TensorReport& t) {
 
 void print_parameters(const quant::SizeReport& report) {
   std::size_t width = 9;
-  for (const auto& t : report.tensors) width = std::max(width, t.name.size());
+  for (const auto& t : report.tensors) width = std::max(width, printable(t.name).size());
   const bool coded = report.entropy_coded();
   const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
                        const auto& elements, const auto& bytes, const auto& bits,
@@ -46,7 +47,7 @@ void print_parameters(const quant::SizeReport& report) {
   row("name", "shape", "encoding", "elements", "bytes", "bits/element", "entropy", "bytes in file");
   for (const auto& t : report.tensors) {
     const auto entropy = t.coded() ? fixed(t.entropy_bits, 4) : std::string("-");
-    row(t.name, t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t), entropy,
+    row(printable(t.name), t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t), entropy,
         bytes_of(t) - t.index_bytes + t.file_index_bytes);
   }
   std::cout << "  " << report.bytes() << " bytes in all, " << report.dense_bytes() << " as f32, "
@@ -158,8 +159,7 @@ int inspect_command(const std::vector<std::string>& args) {
       options);
   if (!files) return kExitDone;
   const std::filesystem::path path = files->front();
-  const GraphDocument document =
-      parse_graph_document(ops::standard_ops(), read_file(path), path.string());
+  const GraphDocument document = read_graph_document(path, ops::standard_ops());
   if (!document.weights) {  // of export --json
     const Plan plan = compile(document.graph, compile_options);
     std::cout << path.string() << ": a graph without weights\ngraph\n"
@@ -178,9 +178,8 @@ int inspect_command(const std::vector<std::string>& args) {
   const quant::SizeReport report =
       quant::size_report(model, coded_planes(path, ops::standard_ops()));
 
-  const auto weights = path.parent_path() / document.weights->name;
-  const auto json_bytes = std::filesystem::file_size(path);
-  const auto weights_bytes = std::filesystem::file_size(weights);
+  const auto weights = find_weights(path, document.weights->name);
+  const auto json_bytes = InputFile(path).size(), weights_bytes = InputFile(weights).size();
   std::cout << path.string() << ": " << json_bytes << " bytes\n"
             << weights.string() << ": " << weights_bytes << " bytes\n";
   for (const auto& [name, value] : model.settings) {

@@ -18,7 +18,7 @@ namespace {
 void print(const quant::PackedCheck& result) {
   std::size_t width = 20;
   for (const auto& list : {result.layers, result.outputs}) {
-    for (const auto& item : list) width = std::max(width, item.name.size() + 2);
+    for (const auto& item : list) width = std::max(width, printable(item.name).size() + 2);
   }
   const auto row = [&](const auto& name, const auto& type, const auto& difference,
                        const auto& reference) {
@@ -29,10 +29,10 @@ void print(const quant::PackedCheck& result) {
   row("", "type", "max difference", "max reference");
   std::cout << std::scientific << std::setprecision(3);
   for (const auto& item : result.layers) {
-    row("layer  " + item.name, item.type, item.max_difference, item.max_reference);
+    row("layer  " + printable(item.name), item.type, item.max_difference, item.max_reference);
   }
   for (const auto& item : result.outputs) {
-    row("output " + item.name, item.type, item.max_difference, item.max_reference);
+    row("output " + printable(item.name), item.type, item.max_difference, item.max_reference);
   }
   for (const std::string& line : result.decoded) std::cout << "DECODED " << line << "\n";
 }

@@ -104,7 +104,7 @@ Checkpoint parse_checkpoint(std::string bytes, const std::string& file) {
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
-  return parse_checkpoint(read_file(path), path.string());
+  return parse_checkpoint(InputFile(path).all(), path.string());
 }
 
 std::vector<std::string> diff_config(const Config& saved, const Config& now) {

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
+#include "core/files/atomic_file.h"
 #include "core/files/json_io.h"
 #include "core/op_def.h"
 
@@ -14,15 +16,14 @@ constexpr std::string_view kFormat = "tessera.graph";
 constexpr std::int64_t kVersion = 1;
 constexpr int kMaxDepth = 8;
 constexpr std::size_t kMaxTypeText = 400;
+constexpr std::size_t kMaxOutputs = 4096;   // networks have a few
+constexpr std::size_t kMaxUpdates = 16384;  // one for each state that a step changes
 
-// Messages of ops may quote attributes of any length and content.
-std::string one_line(std::string_view message) {
+// Messages of ops may quote attributes of any length.
+std::string shortened(std::string_view message) {
   constexpr std::size_t kMost = 300;
-  std::string out(message.substr(0, kMost));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
-  return message.size() > kMost ? out + "..." : out;
+  return message.size() > kMost ? std::string(message.substr(0, kMost)) + "..."
+                                : std::string(message);
 }
 
 bool is_named_leaf(const OpDef& op) {
@@ -105,20 +106,28 @@ class Reader {
       root_.at("version").fail("version ", version, " is not supported, expected ", kVersion);
     }
     root_.only({"format", "version", "settings", "weights", "nodes", "outputs", "updates"});
-    for (const JsonAt& node : root_.at("nodes").items("a list of nodes")) read_node(node);
-    for (const JsonAt& output : root_.at("outputs").items()) read_output(output);
+    root_.at("nodes").each([&](const JsonAt& node) { read_node(node); }, "a list of nodes");
+    const JsonAt outputs = root_.at("outputs");
+    require_at_most(kMaxOutputs, outputs);
+    outputs.each([&](const JsonAt& output) { read_output(output); });
     if (const auto updates = root_.find("updates")) {
-      for (const JsonAt& update : updates->items()) read_update(update);
+      require_at_most(kMaxUpdates, *updates);
+      updates->each([&](const JsonAt& update) { read_update(update); });
     }
     GraphDocument out{std::move(graph_)};
     if (const auto settings = root_.find("settings")) {
-      for (const auto& [name, value] : settings->fields()) out.settings[name] = value.text();
+      settings->each_field(
+          [&](const std::string& name, const JsonAt& value) { out.settings[name] = value.text(); });
     }
     if (const auto weights = root_.find("weights")) out.weights = read_weights(*weights);
     return out;
   }
 
  private:
+  static void require_at_most(std::size_t most, const JsonAt& list) {
+    if (list.size() > most) list.fail("expected at most ", most, " items, got ", list.size());
+  }
+
   static WeightsFile read_weights(const JsonAt& at) {
     at.only({"file", "sha256", "coding"});
     WeightsFile out{at.at("file").text(), at.at("sha256").text()};
@@ -149,7 +158,7 @@ class Reader {
     } catch (const std::bad_alloc&) {
       throw;
     } catch (const std::exception& error) {
-      at.fail(one_line(error.what()));
+      at.fail(shortened(error.what()));
     }
   }
 
@@ -181,7 +190,7 @@ class Reader {
   static std::vector<TensorType> read_types(const JsonAt& at) {
     if (!at.value().is_array()) return {read_type(at)};
     std::vector<TensorType> out;
-    for (const JsonAt& item : at.items()) out.push_back(read_type(item));
+    at.each([&](const JsonAt& item) { out.push_back(read_type(item)); });
     if (out.empty()) at.fail("expected a type or a list of them, got none");
     return out;
   }
@@ -302,9 +311,11 @@ class Reader {
   const Node& read_computed(const JsonAt& at, const OpDef& op) {
     std::vector<Value> inputs;
     if (const auto list = at.find("inputs")) {
-      for (const JsonAt& item : list->items("a list of inputs")) {
-        inputs.push_back(item.value().is_null() ? Value() : read_value(item));
-      }
+      list->each(
+          [&](const JsonAt& item) {
+            inputs.push_back(item.value().is_null() ? Value() : read_value(item));
+          },
+          "a list of inputs");
     }
     Attrs attrs;
     if (const auto object = at.find("attrs")) attrs = read_attrs(*object, op);
@@ -317,9 +328,7 @@ class Reader {
   void read_output(const JsonAt& at) {
     at.only({"name", "value"});
     const std::string name = at.at("name").text();
-    for (const auto& output : graph_.outputs()) {
-      if (output.first == name) at.at("name").fail(quote(name), " occurs twice");
-    }
+    if (!output_names_.insert(name).second) at.at("name").fail(quote(name), " occurs twice");
     graph_.set_output(name, read_value(at.at("value")));
   }
 
@@ -332,6 +341,7 @@ class Reader {
   const JsonAt& root_;
   Graph graph_;
   std::vector<const Node*> nodes_;
+  std::set<std::string> output_names_;
 };
 
 }  // namespace
@@ -369,6 +379,12 @@ GraphDocument parse_graph_document(const OpSet& ops, std::string_view text,
   const Json json = parse_json(text, file, {.max_depth = kMaxDepth});
   const JsonAt root(json, file);
   return Reader(ops, root).read();
+}
+
+GraphDocument read_graph_document(const std::filesystem::path& path, const OpSet& ops) {
+  InputFile file(path);
+  require_json_memory(file.size(), file.size(), path.string());
+  return parse_graph_document(ops, file.all(), path.string());
 }
 
 Graph graph_from_json(const OpSet& ops, std::string_view text, const std::string& file) {

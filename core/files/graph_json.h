@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
@@ -47,6 +48,8 @@ std::string graph_to_json(const Graph& graph,
 // twice, depth) is an Error "FILE: /json/pointer: cause". `file` is the name for messages.
 GraphDocument parse_graph_document(const OpSet& ops, std::string_view text,
                                    const std::string& file);
+// The same from a regular file, which takes no more memory than core/memory_rule.h says.
+GraphDocument read_graph_document(const std::filesystem::path& path, const OpSet& ops);
 Graph graph_from_json(const OpSet& ops, std::string_view text, const std::string& file);
 
 }  // namespace tessera

@@ -9,12 +9,11 @@
 #include "core/files/json_io.h"
 #include "core/files/npz.h"
 #include "core/files/unpack.h"
+#include "core/memory_rule.h"
 
 namespace tessera {
 
 namespace {
-
-constexpr std::int64_t kMaxUnpacked = std::int64_t{1} << 34;  // bytes of a file inside .xz
 
 std::regex parse_regex(const std::string& text, const std::string& what) {
   try {
@@ -163,10 +162,15 @@ std::string ImportReport::text() const {
 }
 
 TensorMap read_weights(const std::filesystem::path& path) {
-  std::string bytes = read_file(path);
-  if (bytes.starts_with(kXzMagic)) bytes = unpack_xz(bytes, kMaxUnpacked, path.string());
+  std::string bytes = InputFile(path).all();
+  const std::int64_t file_bytes = std::ssize(bytes);
+  if (bytes.starts_with(kXzMagic)) {
+    // What is inside, and tensors made of it that take up to twice as much: halves become floats.
+    const std::int64_t most = (memory_limit(file_bytes) - file_bytes) / 3;
+    bytes = unpack_xz(bytes, most, path.string());
+  }
   if (bytes.starts_with(kZipMagic) || bytes.starts_with(kEmptyZipMagic))
-    return parse_npz(bytes, path.string());
+    return parse_npz(bytes, path.string(), file_bytes);
   return parse_safetensors(bytes, path.string()).tensors;
 }
 
@@ -178,6 +182,7 @@ ImportReport import_weights(const std::filesystem::path& path, State& state,
   const TensorMap tensors = read_weights(path);
   ImportReport report;
   report.file = path.string();
+  report.sha256 = make_safetensors(tensors).sha256();
   std::map<std::string, std::string> sources;  // ours -> theirs
   TensorMap values;
   for (const auto& [theirs, tensor] : tensors) {

@@ -34,6 +34,7 @@ struct ImportReport {
     std::string cause;
   };
   std::string file;
+  std::string sha256;  // of what was read: of the safetensors file that holds just these tensors
   std::vector<Match> matched;
   std::vector<std::string> missing;        // ours, not in the file: kept as they were
   std::vector<std::string> unused;         // theirs, without a place in the state
@@ -47,7 +48,8 @@ struct ImportReport {
 };
 
 // Everything in a file of weights: safetensors, or numpy's .npz (core/files/npz.h), either of them
-// possibly inside .xz. The content decides, not the name. Throws Error when it cannot be read.
+// possibly inside .xz. The content decides, not the name. Throws Error when it cannot be read, and
+// when it would take more memory than core/memory_rule.h lets it.
 TensorMap read_weights(const std::filesystem::path& path);
 
 // Replaces the tensors of `state` (which says what is wanted: names, dtypes, shapes) by those of

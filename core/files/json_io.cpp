@@ -4,34 +4,9 @@
 #include <cmath>
 #include <iterator>
 
+#include "core/memory_rule.h"
+
 namespace tessera {
-
-std::string printable(std::string_view text) {
-  constexpr std::size_t kMost = 80;
-  const bool cut = text.size() > kMost;
-  if (cut) {
-    std::size_t end = kMost;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
-    text = text.substr(0, end);
-  }
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
-      out += c;
-      continue;
-    }
-    constexpr const char* kDigits = "0123456789abcdef";
-    out += "\\x";
-    out += kDigits[byte >> 4];
-    out += kDigits[byte & 15];
-  }
-  return cut ? out + "..." : out;
-}
-
-std::string quote(std::string_view text) {
-  return cat('\'', printable(text), '\'');
-}
 
 namespace {
 
@@ -183,7 +158,13 @@ void require_finite(const Json& value) {
 
 }  // namespace
 
+void require_json_memory(std::int64_t bytes, std::int64_t file_bytes, const std::string& file) {
+  require_memory(kJsonMemory * bytes, std::max(bytes, file_bytes),
+                 cat(file, ": parsing ", bytes, " bytes of JSON takes"));
+}
+
 Json parse_json(std::string_view text, const std::string& file, const JsonOptions& options) {
+  require_json_memory(std::ssize(text), options.file_bytes, file);
   // The parser takes a NUL for the end of the text.
   if (const auto nul = text.find('\0'); nul != text.npos) {
     fail(file, ": byte ", options.first_byte + static_cast<std::int64_t>(nul),

@@ -15,24 +15,29 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tessera {
 
 using Json = nlohmann::json;  // objects are ordered by key, so the text of a value is canonical
 
-// Text from a file as it may stand in a one-line message: control characters escaped, shortened.
-std::string printable(std::string_view text);
-std::string quote(std::string_view text);
+// A parsed document takes up to this many times its text: lists of empty objects do.
+inline constexpr std::int64_t kJsonMemory = 32;
+// Throws Error when parsing `bytes` bytes of a file of `file_bytes` would take more memory than the
+// rule gives (core/memory_rule.h). For those who want to know before they read.
+void require_json_memory(std::int64_t bytes, std::int64_t file_bytes, const std::string& file);
 
 struct JsonOptions {
   int max_depth = 64;           // nested lists and objects
   std::int64_t first_byte = 0;  // where the text starts in the file, for messages
+  std::int64_t file_bytes = 0;  // of the file, where that is more than the text
   // When set, receives the byte in the file at which each key of the outermost object starts.
   std::map<std::string, std::int64_t>* key_bytes = nullptr;
 };
 
 // Parses one JSON value in UTF-8. Throws Error "FILE: byte N: ..." for a syntax error, bad UTF-8, a
-// NUL byte, trailing text, a key that occurs twice in its object, and too deep nesting.
+// NUL byte, trailing text, a key that occurs twice in its object, and too deep nesting; and when it
+// would take more memory than require_json_memory lets it.
 Json parse_json(std::string_view text, const std::string& file, const JsonOptions& options = {});
 
 // The text of a value: one line, or indented. Throws Error for a string that is not UTF-8 and for
@@ -60,10 +65,23 @@ class JsonAt {
   // Fails when the object has a field that is not listed.
   void only(std::initializer_list<std::string_view> fields) const;
 
+  // Calls fn(name, value) with one field after the other.
+  template <class Fn>
+  void each_field(Fn&& fn, std::string_view expected = "an object") const {
+    if (!value_->is_object()) wrong(expected);
+    for (const auto& [name, value] : value_->items()) fn(name, JsonAt(*this, value, name));
+  }
+
   // Items of a list; `expected` is how the message names what should have been here.
   std::size_t size(std::string_view expected = "a list") const;
   JsonAt item(std::size_t i) const;
   std::vector<JsonAt> items(std::string_view expected = "a list") const;
+  // Calls fn with one item after the other: of a long list, items() takes much memory.
+  template <class Fn>
+  void each(Fn&& fn, std::string_view expected = "a list") const {
+    const std::size_t n = size(expected);
+    for (std::size_t i = 0; i < n; ++i) fn(item(i));
+  }
 
   std::string text(std::string_view expected = "a string") const;
   bool boolean() const;

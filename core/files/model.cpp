@@ -3,15 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <set>
+#include <memory>
+#include <tuple>
 
 #include "core/built_in.h"
 #include "core/files/atomic_file.h"
+#include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
 #include "core/files/index_planes.h"
 #include "core/files/json_io.h"
+#include "core/files/plane_checks.h"
 #include "core/files/safetensors.h"
-#include "core/interpret.h"
+#include "core/memory_rule.h"
 #include "core/op_def.h"
 
 namespace tessera {
@@ -20,8 +23,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::int64_t kMaxGraphBytes = std::int64_t{1} << 26;
 constexpr std::size_t kShaDigits = 12;
+constexpr int kMaxChecks = 64;  // of one tensor: each may read all of it
 constexpr std::string_view kExtension = ".safetensors";
 
 bool is_nan(float value) {
@@ -47,35 +50,27 @@ void check_no_nan(const Tensor& tensor, const std::string& place) {
 }
 
 // Any run of 8 indices is `bits` bytes: they are taken from one 64-bit word.
-std::int64_t find_index_above(std::span<const std::uint8_t> stream, int bits, std::int64_t count,
-                              std::int64_t k) {
+std::int64_t highest_index(std::span<const std::uint8_t> stream, int bits, std::int64_t count) {
   const std::uint64_t mask = (std::uint64_t{1} << bits) - 1;
-  constexpr std::int64_t kRun = 8, kChunk = 4096;
+  constexpr std::int64_t kRun = 8;
+  std::uint64_t most = 0;
   std::int64_t i = 0;
-  while (i < count) {
-    const std::int64_t end = std::min(count, i + kChunk);
-    std::uint64_t most = 0;
-    std::int64_t j = i;
-    for (; j + kRun <= end; j += kRun) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, stream.data() + j / kRun * bits, static_cast<std::size_t>(bits));
-      for (int n = 0; n < kRun; ++n) most = std::max(most, word >> (n * bits) & mask);
-    }
-    for (; j < end; ++j) {
-      most = std::max<std::uint64_t>(most, index_at(stream.data(), bits, j));
-    }
-    if (most >= static_cast<std::uint64_t>(k)) {
-      for (j = i; index_at(stream.data(), bits, j) < k;) ++j;
-      return j;
-    }
-    i = end;
+  for (; i + kRun <= count; i += kRun) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, stream.data() + i / kRun * bits, static_cast<std::size_t>(bits));
+    for (int n = 0; n < kRun; ++n) most = std::max(most, word >> (n * bits) & mask);
   }
-  return -1;
+  for (; i < count; ++i) most = std::max<std::uint64_t>(most, index_at(stream.data(), bits, i));
+  return static_cast<std::int64_t>(most);
 }
+
+// The highest index of a plane as it is read (by its leaf, bits and count): any number of codebooks
+// may share one.
+using HighestIndices = std::map<std::tuple<const Node*, int, std::int64_t>, std::int64_t>;
 
 // The params and states behind a graph's codebooks: planes in the order of Encoding::planes.
 void check_codebook(const Node& node, const std::map<std::string, Tensor>& tensors,
-                    const std::string& where) {
+                    HighestIndices& highest, const std::string& where) {
   const TensorType& type = node.types()[0];
   const CodebookFormat& format = *type.encoding.codebook_format();
   for (const int plane : {0, 1}) {
@@ -87,36 +82,31 @@ void check_codebook(const Node& node, const std::map<std::string, Tensor>& tenso
   const std::int64_t k = node.input(1).shape()[1].value();
   if (k >= format.max_entries()) return;
   const auto stream = tensors.at(name).span<std::uint8_t>();
-  const std::int64_t at = find_index_above(stream, format.bits, format.index_count(type.shape), k);
-  check(at < 0, where, ": tensor ", quote(name), ": index ",
-        at < 0 ? 0 : index_at(stream.data(), format.bits, at), " at position ", at,
-        " is not below the number of entries, ", k);
+  const std::int64_t count = format.index_count(type.shape);
+  const auto [found, fresh] = highest.try_emplace({node.input(0).node, format.bits, count}, 0);
+  if (fresh) found->second = highest_index(stream, format.bits, count);
+  if (found->second < k) return;
+  std::int64_t at = 0;
+  while (index_at(stream.data(), format.bits, at) < k) ++at;
+  fail(where, ": tensor ", quote(name), ": index ", index_at(stream.data(), format.bits, at),
+       " at position ", at, " is not below the number of entries, ", k);
 }
 
-// Planes of which a storage op makes a dense value mean what its reference says, which throws Error
-// for planes that mean nothing.
+// Planes of which a storage op makes a dense value must mean something to it.
 void check_planes(const Node& node, const std::map<std::string, Tensor>& tensors,
                   const std::string& where) {
-  std::vector<RefTensor> values;
+  std::vector<const Tensor*> planes;
   for (const Value v : node.inputs()) {
     const Node& leaf = *v.node;
     check(leaf.op().has(kLeaf) && tensors.contains(leaf.name()), where, ": node ", node.id(), " (",
           node.op().name, "): its planes must be params or states");
-    const Tensor& tensor = tensors.at(leaf.name());
-    RefTensor& value = values.emplace_back(RefTensor{leaf.types()[0], {}});
-    for (std::int64_t i = 0; i < tensor.numel(); ++i) value.v.push_back(element(tensor, i));
+    planes.push_back(&tensors.at(leaf.name()));
   }
-  std::vector<const RefTensor*> pointers;
-  for (const RefTensor& value : values) pointers.push_back(&value);
   try {
-    interpret_node(node, pointers);
+    plane_check(node.op())(node, planes);
   } catch (const Error& error) {
     fail(where, ": tensor ", quote(node.input(0).node->name()), ": ", error.what());
   }
-}
-
-bool makes_dense(const Node& node) {
-  return node.op().has(kStorage) && node.inputs().size() > 1 && node.types()[0].encoding.is_dense();
 }
 
 // Of older saves of the same NAME.
@@ -182,32 +172,52 @@ CodedPlanes check_header(const Graph& graph, const WeightsFile& file,
 struct OpenModel {
   GraphDocument document;
   fs::path weights;
+  std::unique_ptr<InputFile> file;  // the weights, read up to the end of their header
   CodedPlanes coded;
 };
 
 // Everything but the tensors.
 OpenModel open_model(const fs::path& path, const OpSet& ops) {
   const std::string json = path.string();
-  GraphDocument document = parse_graph_document(ops, read_file(path, kMaxGraphBytes), json);
-  check(document.weights.has_value(), json, ": field 'weights' is missing");
-  const fs::path weights = path.parent_path() / document.weights->name;
-  check(fs::exists(weights), json, ": its weights file ", weights.string(),
-        " is missing; the two files travel together");
-  CodedPlanes coded = check_header(document.graph, *document.weights,
-                                   read_safetensors_header(weights), weights.string(), json);
-  return {std::move(document), weights, std::move(coded)};
+  OpenModel out{read_graph_document(path, ops), {}, {}, {}};
+  check(out.document.weights.has_value(), json, ": field 'weights' is missing");
+  out.weights = find_weights(path, out.document.weights->name);
+  out.file = std::make_unique<InputFile>(out.weights);
+  const std::string weights = out.weights.string();
+  out.coded = check_header(out.document.graph, *out.document.weights,
+                           read_safetensors_header(*out.file, weights), weights, json);
+  // The file's bytes, the planes as stored, and those that they are decoded to.
+  std::int64_t bytes = 2 * out.file->size();
+  for (const auto& [plane, coded_bytes] : out.coded)
+    bytes += out.document.graph.find_leaf(plane)->types()[0].shape.numel();
+  require_memory(bytes, out.file->size(), weights + ": decoding its planes takes");
+  return out;
 }
 
 }  // namespace
+
+fs::path find_weights(const fs::path& json, const std::string& name) {
+  const fs::path weights = follow_links(json).parent_path() / name;
+  if (file_exists(weights)) return weights;
+  const fs::path beside = json.parent_path() / name;
+  check(beside != weights && file_exists(beside), json.string(), ": its weights file ",
+        weights.string(), " is missing; the two files travel together");
+  return beside;
+}
 
 void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tensors,
                    const std::string& where) {
   for (const auto& [name, tensor] : tensors) {
     check_no_nan(tensor, cat(where, ": tensor ", quote(name), ": "));
   }
+  HighestIndices highest;
+  std::map<const Node*, int> checks;
   for (const Node& node : graph.nodes()) {
-    if (binds_codebook(node)) check_codebook(node, tensors, where);
-    if (makes_dense(node)) check_planes(node, tensors, where);
+    if (binds_codebook(node)) check_codebook(node, tensors, highest, where);
+    if (plane_check(node.op()) == nullptr) continue;
+    check(++checks[node.input(0).node] <= kMaxChecks, where, ": tensor ",
+          quote(node.input(0).node->name()), " is read by more than ", kMaxChecks, " nodes");
+    check_planes(node, tensors, where);
   }
 }
 
@@ -238,8 +248,12 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
   SavedModel out;
   out.json = path;
   if (out.json.extension() != ".json") out.json += ".json";
+  // A link is followed once, here, so that both files come to lie in one folder.
+  out.json = follow_links(out.json);
   const std::string name = out.json.stem().string();
   check(!name.empty() && name.front() != '.', out.json.string(), ": a model needs a name");
+  check(!file_exists(out.json) || fs::is_regular_file(out.json), "cannot save ", out.json.string(),
+        ": expected a regular file, got a folder, a device or a pipe");
   const fs::path folder = out.json.has_parent_path() ? out.json.parent_path() : fs::path(".");
 
   const Graph graph = in_built_in_ops(model.graph, "cannot save " + out.json.string());
@@ -265,7 +279,9 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
   out.weights = folder / file;
   out.json_bytes = static_cast<std::int64_t>(json.size());
   out.weights_bytes = image.bytes();
-  const bool was_there = fs::exists(out.weights);
+  // Another process that saves this model here may not take the new weights for old ones.
+  const FolderLock lock(folder);
+  const bool was_there = file_exists(out.weights);
   image.write(out.weights);
   try {
     write_file(out.json, json);
@@ -281,8 +297,8 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
 Model load(const fs::path& path, const OpSet& ops) {
   check(path.extension() != ".safetensors", path.string(),
         ": holds weights alone; expected the model's .json, which names them");
-  auto [document, weights, coded] = open_model(path, ops);
-  Safetensors read = read_safetensors(weights);
+  auto [document, weights, file, coded] = open_model(path, ops);
+  Safetensors read = parse_safetensors(file->all(), weights.string());
   check(read.sha256 == document.weights->sha256, weights.string(), ": its SHA-256 is ", read.sha256,
         ", ", path.string(), " says ", document.weights->sha256,
         " (damaged, half-written, or of another model)");

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <set>
 
 #include "core/files/json_io.h"
 #include "core/files/unpack.h"
+#include "core/memory_rule.h"
 
 namespace tessera {
 
@@ -227,16 +227,24 @@ const NpyDtype& npy_dtype(const std::string& descr, const std::string& place) {
   fail(place, ": elements of type ", quote(descr), "; expected one of ", known);
 }
 
-// Elements in the order of the last axis first, from those in the order of the first axis first.
-Tensor from_fortran(const Tensor& reversed, const std::vector<std::int64_t>& shape) {
-  Tensor out(reversed.dtype(), Shape::of(shape));
-  const auto bytes = static_cast<std::size_t>(size_of(out.dtype()));
+void read_element(const NpyDtype& dtype, const char* from, Tensor& out, std::int64_t at) {
+  std::byte* to = out.data() + at * size_of(out.dtype());
+  if (dtype.convert) {
+    const float value = dtype.convert(from);
+    std::memcpy(to, &value, sizeof value);
+  } else {
+    std::memcpy(to, from, static_cast<std::size_t>(dtype.bytes));
+  }
+}
+
+// From elements in the order of the first axis first.
+void read_fortran(const NpyDtype& dtype, const char* from, const std::vector<std::int64_t>& shape,
+                  Tensor& out) {
   const auto to = strides_of(shape);
   std::vector<std::int64_t> index(shape.size(), 0);
   std::int64_t at = 0;
-  for (std::int64_t i = 0; i < out.numel(); ++i) {
-    std::memcpy(out.data() + static_cast<std::size_t>(at) * bytes,
-                reversed.data() + static_cast<std::size_t>(i) * bytes, bytes);
+  for (std::int64_t i = 0; i < out.numel(); ++i, from += dtype.bytes) {
+    read_element(dtype, from, out, at);
     for (std::size_t axis = 0; axis < shape.size(); ++axis) {
       at += to[axis];
       if (++index[axis] < shape[axis]) break;
@@ -244,7 +252,6 @@ Tensor from_fortran(const Tensor& reversed, const std::vector<std::int64_t>& sha
       index[axis] = 0;
     }
   }
-  return out;
 }
 
 }  // namespace
@@ -263,31 +270,33 @@ Tensor parse_npy(std::string_view bytes, const std::string& place) {
   const NpyHeader header = NpyHeaderParser(bytes.substr(start, length), place).parse();
   const NpyDtype& dtype = npy_dtype(header.descr, place);
   const std::string_view data = bytes.substr(start + length);
-  std::int64_t elements = 1;
+  // Zeros count as ones here: strides must not overflow either.
+  std::int64_t elements = 1, extent = 8;
   for (const std::int64_t d : header.shape) {
-    check(d == 0 || elements <= std::numeric_limits<std::int64_t>::max() / 8 / d, place,
+    check(!__builtin_mul_overflow(extent, std::max<std::int64_t>(d, 1), &extent), place,
           ": its shape is too large");
     elements *= d;
   }
   check(elements * dtype.bytes == std::ssize(data), place, ": expected ", elements * dtype.bytes,
         " bytes of ", header.descr, Shape::of(header.shape).text(), ", got ", data.size());
   Tensor out(dtype.dtype, Shape::of(header.shape));
-  if (dtype.convert) {
-    const char* from = data.data();
-    for (float& value : out.span<float>()) {
-      value = dtype.convert(from);
-      from += dtype.bytes;
-    }
+  if (header.fortran_order && header.shape.size() > 1) {
+    read_fortran(dtype, data.data(), header.shape, out);
+  } else if (dtype.convert) {
+    for (std::int64_t i = 0; i < elements; ++i)
+      read_element(dtype, data.data() + i * dtype.bytes, out, i);
   } else if (!data.empty()) {
     std::memcpy(out.data(), data.data(), data.size());
   }
-  return header.fortran_order && header.shape.size() > 1 ? from_fortran(out, header.shape) : out;
+  return out;
 }
 
-TensorMap parse_npz(std::string_view bytes, const std::string& file) {
+TensorMap parse_npz(std::string_view bytes, const std::string& file, std::int64_t file_bytes) {
   constexpr std::string_view kSuffix = ".npy";
   TensorMap out;
   std::size_t total = 0;
+  std::int64_t taken = std::ssize(bytes);
+  if (file_bytes == 0) file_bytes = taken;
   for (const ZipEntry& entry : read_directory(bytes, file)) {
     const std::string place = cat(file, ": array ", quote(entry.name));
     check(entry.name.ends_with(kSuffix) && entry.name.size() > kSuffix.size(), place,
@@ -295,6 +304,9 @@ TensorMap parse_npz(std::string_view bytes, const std::string& file) {
     const std::string_view packed = packed_bytes(bytes, entry, place);
     total += packed.size();
     check(total <= bytes.size(), place, ": overlaps another");
+    // The array beside its bytes: halves become floats.
+    require_memory(taken + 3 * std::int64_t{entry.bytes}, file_bytes,
+                   cat(place, ": unpacking takes"));
     std::string unpacked;
     std::string_view content = packed;
     if (entry.method == kDeflated) {
@@ -305,7 +317,9 @@ TensorMap parse_npz(std::string_view bytes, const std::string& file) {
           content.size());
     check(crc32(content) == entry.crc, place, ": its checksum is wrong; the archive is damaged");
     std::string name = entry.name.substr(0, entry.name.size() - kSuffix.size());
-    check(out.emplace(std::move(name), parse_npy(content, place)).second, place, ": occurs twice");
+    Tensor array = parse_npy(content, place);
+    taken += array.bytes();
+    check(out.emplace(std::move(name), std::move(array)).second, place, ": occurs twice");
   }
   return out;
 }

@@ -106,8 +106,11 @@ SafetensorsHeader parse_header(std::string_view head, std::int64_t file_bytes,
   check(text.starts_with('{'), file, ": byte 8: the header does not begin with '{'");
 
   std::map<std::string, std::int64_t> key_bytes;
-  const Json json =
-      parse_json(text, file, {.max_depth = 4, .first_byte = kLengthBytes, .key_bytes = &key_bytes});
+  const Json json = parse_json(text, file,
+                               {.max_depth = 4,
+                                .first_byte = kLengthBytes,
+                                .file_bytes = file_bytes,
+                                .key_bytes = &key_bytes});
   SafetensorsHeader out;
   out.file_bytes = file_bytes;
   const std::int64_t data_bytes = file_bytes - data_at;
@@ -118,9 +121,9 @@ SafetensorsHeader parse_header(std::string_view head, std::int64_t file_bytes,
   for (const auto& [name, value] : json.items()) {
     const JsonAt at(value, place(name));
     if (name == kMetadata) {
-      for (const auto& [key, item] : at.fields("an object of strings")) {
-        out.metadata.emplace(key, item.text());
-      }
+      at.each_field([&](const std::string& key,
+                        const JsonAt& item) { out.metadata.emplace(key, item.text()); },
+                    "an object of strings");
     } else {
       out.entries.push_back(parse_entry(name, at, data_bytes));
     }
@@ -171,15 +174,20 @@ std::span<const std::byte> bytes_of(const Tensor& tensor) {
 
 }  // namespace
 
-SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
-  FileHead head = read_file_head(path, kLengthBytes);
-  if (std::ssize(head.bytes) == kLengthBytes) {
-    const auto length = load<std::uint64_t>(head.bytes.data());
+SafetensorsHeader read_safetensors_header(InputFile& file, const std::string& name) {
+  std::string_view head = file.head(kLengthBytes);
+  if (std::ssize(head) == kLengthBytes) {
+    const auto length = load<std::uint64_t>(head.data());
     if (length <= static_cast<std::uint64_t>(kMaxSafetensorsHeader)) {
-      head = read_file_head(path, kLengthBytes + static_cast<std::int64_t>(length));
+      head = file.head(kLengthBytes + static_cast<std::int64_t>(length));
     }
   }
-  return parse_header(head.bytes, head.file_bytes, path.string());
+  return parse_header(head, file.size(), name);
+}
+
+SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
+  InputFile file(path);
+  return read_safetensors_header(file, path.string());
 }
 
 Safetensors parse_safetensors(std::string_view bytes, const std::string& file) {
@@ -194,7 +202,7 @@ Safetensors parse_safetensors(std::string_view bytes, const std::string& file) {
 }
 
 Safetensors read_safetensors(const std::filesystem::path& path) {
-  return parse_safetensors(read_file(path), path.string());
+  return parse_safetensors(InputFile(path).all(), path.string());
 }
 
 std::int64_t SafetensorsImage::bytes() const {

@@ -19,6 +19,8 @@
 
 namespace tessera {
 
+class InputFile;
+
 inline constexpr std::int64_t kMaxSafetensorsHeader =
     100'000'000;  // bytes, as the reference reader
 
@@ -48,6 +50,8 @@ struct Safetensors {
 
 // Reads and checks the header only.
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
+// The same from a file that is read on afterwards; `name` is the name for messages.
+SafetensorsHeader read_safetensors_header(InputFile& file, const std::string& name);
 
 // Reads everything. F32, BF16, I8, U8, I32 and I64 become tensors of the same dtype with the same
 // bits; F16 (exact) and F64 (rounded to nearest) of foreign files become f32; other dtypes are

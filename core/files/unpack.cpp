@@ -58,7 +58,9 @@ std::string inflate(std::string_view packed, std::int64_t bytes, const std::stri
 
 std::string unpack_xz(std::string_view packed, std::int64_t max_bytes, const std::string& file) {
   std::string out = drain(io::lzma_decompressor(), packed, max_bytes, file, "xz");
-  check(std::ssize(out) <= max_bytes, file, ": unpacks to more than ", max_bytes, " bytes");
+  check(std::ssize(out) <= max_bytes, file, ": ", packed.size(),
+        " bytes of xz unpack to more than ", max_bytes,
+        ", which a file of this size may not; --max-memory allows more");
   return out;
 }
 

@@ -2,6 +2,7 @@
 // d values[j] = dW[position(j)], which is the op sparse_values_grad. Nothing is added up.
 #include "ops/sparse/sparse.h"
 
+#include "core/tensor.h"
 #include "ops/codebook/codebook.h"
 #include "ops/op_common.h"
 #include "ops/op_list.h"
@@ -122,6 +123,14 @@ CorrectedWeight corrected_weight(const Node& node) {
       return {codebook.node, sparse.node};
   }
   return {};
+}
+
+void check_sparse_planes(const Node& node, std::span<const Tensor* const> planes) {
+  const Tensor &stream = *planes[0], &values = *planes[1];
+  PositionReader reader(stream.span<std::uint8_t>().data(), stream.numel(),
+                        node.types()[0].shape.numel());
+  for (std::int64_t j = 0; j < values.numel(); ++j) reader.next();
+  reader.finish();
 }
 
 const OpDef kSparse{.name = "sparse",

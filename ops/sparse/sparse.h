@@ -7,6 +7,8 @@
 
 namespace tessera {
 
+class Tensor;
+
 extern const OpDef kSparse, kSparseValuesGrad, kSparseMatmul, kSparseConv2d;
 
 // The operands of a weight codebook + sparse; both null for any other value.
@@ -16,6 +18,9 @@ struct CorrectedWeight {
   explicit operator bool() const { return sparse != nullptr; }
 };
 CorrectedWeight corrected_weight(const Node& node);
+
+// A PlaneCheck (core/files/plane_checks.h) of `sparse`.
+void check_sparse_planes(const Node& node, std::span<const Tensor* const> planes);
 
 std::span<const KernelRow> sparse_rows();
 std::span<const KernelRow> sparse_values_grad_rows();

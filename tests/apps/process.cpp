@@ -68,7 +68,7 @@ bool Process::says(const std::string& text, double seconds) {
 bool Process::wait(double seconds) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   while (!ended_) {
-    ended_ = ::waitpid(id_, &status_, WNOHANG) == id_;
+    ended_ = ::wait4(id_, &status_, WNOHANG, &usage_) == id_;
     if (ended_ || std::chrono::steady_clock::now() >= end) break;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -76,9 +76,14 @@ bool Process::wait(double seconds) {
 }
 
 Result Process::wait() {
-  if (!ended_) ended_ = ::waitpid(id_, &status_, 0) == id_;
+  if (!ended_) ended_ = ::wait4(id_, &status_, 0, &usage_) == id_;
   Result result;
   result.code = WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  result.cpu_seconds = seconds(usage_.ru_utime) + seconds(usage_.ru_stime);
+  result.peak_bytes = std::int64_t{usage_.ru_maxrss} << 10;
   for (const auto& [file, text] : {std::pair(out_, &result.out), {error_, &result.error}}) {
     if (std::filesystem::exists(file)) *text = read_file(file);
   }

@@ -1,8 +1,10 @@
 // Programs under test as processes.
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,6 +17,8 @@ std::filesystem::path program(const std::string& name);
 struct Result {
   int code = -1;  // exit code, or minus the signal that ended it
   std::string out, error;
+  double cpu_seconds = 0;       // of user and system
+  std::int64_t peak_bytes = 0;  // resident memory
 };
 
 struct ProcessOptions {
@@ -43,6 +47,7 @@ class Process {
   std::filesystem::path out_, error_;
   pid_t id_ = 0;
   int status_ = 0;
+  rusage usage_ = {};
   bool ended_ = false;
 };
 

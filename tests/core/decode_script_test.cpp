@@ -174,5 +174,42 @@ TEST(DecodeScript, ReadsEveryFormat) {
   fs::remove_all(folder);
 }
 
+// A file may not lead the script to others, nor move the terminal's cursor.
+TEST(DecodeScript, TrustsNoName) {
+  if (std::system("python3 --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "no python3";
+  const fs::path folder = fs::path(::testing::TempDir()) / cat("tessera_names_", ::getpid());
+  fs::create_directories(folder / "inner");
+  const SafetensorsImage image = make_safetensors({{"w", Tensor::full({1}, 7)}});
+  image.write(folder / "w.safetensors");
+  image.write(folder / "inner/.w");
+  const std::string name = "a\x1b[31m\nb\xc2\x9b";
+  const auto list = [&](const std::string& weights) {
+    const Json model = {
+        {"weights", {{"file", weights}, {"sha256", image.sha256()}}},
+        {"nodes", {{{"id", 0}, {"op", "param"}, {"name", name}, {"type", "f32[1]"}}}}};
+    write_file(folder / "inner/m.json", json_text(model));
+    return shell(cat("python3 '", testing::test_dir().string(), "/../scripts/decode.py' '",
+                     (folder / "inner/m.json").string(), "'"));
+  };
+  for (const std::string& weights :
+       {std::string("../w.safetensors"), (folder / "w.safetensors").string(), std::string(".w"),
+        std::string(), std::string("\x1b[31m/x"), std::string(300, 'a')}) {
+    const Output refused = list(weights);
+    EXPECT_NE(refused.status, 0) << weights;
+    EXPECT_EQ(std::count(refused.text.begin(), refused.text.end(), '\n'), 1) << refused.text;
+    EXPECT_EQ(refused.text.find('\x1b'), std::string::npos) << refused.text;
+  }
+  image.write(folder / "inner/w");
+  EXPECT_EQ(list("w").text, "a\\x1b[31m\\x0ab\\xc2\\x9b f32[1]\n");
+  // What a link leads to has its weights beside it.
+  fs::create_directories(folder / "links");
+  fs::create_symlink("../inner/m.json", folder / "links/m.json");
+  EXPECT_EQ(shell(cat("python3 '", testing::test_dir().string(), "/../scripts/decode.py' '",
+                      (folder / "links/m.json").string(), "'"))
+                .status,
+            0);
+  fs::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace tessera

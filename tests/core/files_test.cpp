@@ -75,9 +75,9 @@ TEST_F(Files, WritesAndReads) {
       error_of([&] { read_file(path("a"), 100); }),
       "cannot read " + path("a").string() + ": 3145728 bytes, more than the limit of 100 bytes");
   EXPECT_EQ(file_count(), 1u);
-  const FileHead head = read_file_head(path("a"), 10);
-  EXPECT_EQ(head.bytes, big.substr(0, 10));
-  EXPECT_EQ(head.file_bytes, 3145728);
+  InputFile file(path("a"));
+  EXPECT_EQ(file.head(10), big.substr(0, 10));
+  EXPECT_EQ(file.size(), 3145728);
 }
 
 TEST_F(Files, KeepsModeAndFollowsLinks) {
@@ -136,14 +136,7 @@ TEST_F(Files, FailedWriteKeepsTheOldFileAndNoTemporary) {
   EXPECT_EQ(file_count(), 1u);
 }
 
-TEST_F(Files, ReplacesTheTemporaryOfAKilledWriter) {
-  std::ignore = ::close(::open(path("a.tmp").c_str(), O_WRONLY | O_CREAT, 0666));
-  write_file(path("a"), "new");
-  EXPECT_EQ(read_file(path("a")), "new");
-  EXPECT_EQ(file_count(), 1u);
-}
-
-TEST_F(Files, ConcurrentWritersTakeTurns) {
+TEST_F(Files, OfConcurrentWritersOneWins) {
   std::vector<std::thread> writers;
   for (char c = 'a'; c < 'e'; ++c) {
     writers.emplace_back([&, c] {

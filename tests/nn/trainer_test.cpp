@@ -11,6 +11,7 @@
 #include <functional>
 #include <sstream>
 
+#include "core/files/checkpoint.h"
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "nn/fit.h"
@@ -443,6 +444,38 @@ TEST(Fit, ResumeUnderAnotherConfigurationIsRefused) {
     EXPECT_NE(std::string(error.what()).find("lr: was 0.05, now 0.1"), std::string::npos)
         << error.what();
   }
+}
+
+TEST(Fit, ResumeNamesTheFileThatDoesNotFit) {
+  TempFile file;
+  const Spirals data(100);
+  Trainer a = trainer();
+  FitOptions options = fit_options(file.path);
+  options.epochs = 1;
+  fit(a, data, options);
+  const auto message_after = [&](const auto& change) -> std::string {
+    Checkpoint checkpoint = load_checkpoint(file.path);
+    change(checkpoint);
+    TempFile other;
+    other.path += ".other";
+    save_checkpoint(other.path, checkpoint.state, checkpoint.info);
+    options.checkpoint = other.path;
+    Trainer b = trainer();
+    try {
+      fit(b, data, options);
+    } catch (const Error& error) {
+      const std::string place = other.path.string() + ": ", what = error.what();
+      return what.starts_with(place) ? what.substr(place.size()) : what;
+    }
+    return "(no error)";
+  };
+  EXPECT_EQ(message_after([](Checkpoint& c) { c.state.erase("fc2.bias"); }),
+            "has no tensor 'fc2.bias'");
+  EXPECT_EQ(message_after([](Checkpoint& c) { c.state.set("fc2.bias", Tensor::full({3}, 0)); }),
+            "tensor 'fc2.bias' is f32[3], expected f32[16]");
+  EXPECT_EQ(message_after([](Checkpoint& c) { c.info.extra["loss_sum"] = "much"; }),
+            "'loss_sum': expected a number, got 'much'");
+  EXPECT_EQ(message_after([](Checkpoint&) {}), "(no error)");
 }
 
 TEST(Schedule, Shapes) {

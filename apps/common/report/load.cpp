@@ -157,7 +157,7 @@ std::vector<double> counts_of(const JsonAt& at) {
 
 std::vector<TensorHistogram> read_histograms(const fs::path& file) {
   std::vector<TensorHistogram> out;
-  if (!fs::exists(file)) return out;
+  if (!file_exists(file)) return out;
   const Json root = parse_json(read_file(file, kMaxHistograms), file.string());
   const JsonAt document(root, file.string());
   check(document.at("format").text() == "tessera.histograms", file.string(), ": no histograms");
@@ -211,7 +211,7 @@ Report load_report(const fs::path& folder, const std::vector<std::string>& names
     if (extension != kResultExtension && extension != kProblemExtension) continue;
     if (!names.empty() && std::find(names.begin(), names.end(), name) == names.end()) continue;
     // A process killed between two writes may leave both.
-    if (extension == kProblemExtension && fs::exists(folder / (name + kResultExtension))) continue;
+    if (extension == kProblemExtension && file_exists(folder / (name + kResultExtension))) continue;
     files.push_back(path);
   }
   check(!files.empty() || !unfinished.empty(), folder.string(), ": holds no results (NAME",

@@ -182,7 +182,7 @@ RunCurves parse_run_log(const std::string& text, const std::string& file) {
 }
 
 RunCurves read_run_log(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file)) return {};
+  if (!file_exists(file)) return {};
   return parse_run_log(read_file(file, kMaxBytes), file.string());
 }
 

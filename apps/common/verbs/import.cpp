@@ -6,6 +6,7 @@
 #include "apps/common/cli.h"
 #include "apps/common/experiment.h"
 #include "apps/common/verbs/verbs.h"
+#include "core/files/atomic_file.h"
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "ops/op_list.h"
@@ -64,10 +65,10 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   check(report.complete(), file, ": ", report.missing.size(), " tensors missing, ",
         report.unused.size(), " unused, ", report.mismatched.size(),
         " mismatched (listed above); --map says which is which");
-  model.settings["imported"] = make_safetensors(read_weights(file)).sha256();
+  model.settings["imported"] = report.sha256;
   session.open_outputs();
   const std::filesystem::path target = session.path(run.name + ".json");
-  if (!run.overwrite && std::filesystem::exists(target)) {
+  if (!run.overwrite && file_exists(target)) {
     const Model there = load(target, ops::standard_ops());
     const bool same_weights = weights_sha256(there) == weights_sha256(model);
     check(same_weights && there.settings == model.settings, target.string(),
