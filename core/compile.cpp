@@ -1,9 +1,9 @@
 #include "core/compile.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <queue>
 
+#include "core/environment.h"
 #include "core/memory_rule.h"
 #include "core/parallel.h"
 #include "core/passes/passes.h"
@@ -14,11 +14,6 @@
 #include "core/verify.h"
 
 namespace tessera {
-
-bool check_requested(std::string_view word) {
-  const char* text = std::getenv("TESSERA_CHECK");
-  return text != nullptr && std::string_view(text).find(word) != std::string_view::npos;
-}
 
 namespace {
 
@@ -415,14 +410,15 @@ std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& op
   SelectOptions select{options.features.value_or(active_features()), threads, options.packed_only,
                        options.bf16};
   Selection selection = select_kernels(bound, select);
-  if (kDebug || check_requested("verify")) verify(selection.graph, Level::selected, "select");
+  if (kDebug || environment_lists("TESSERA_CHECK", "verify"))
+    verify(selection.graph, Level::selected, "select");
   dump_after("select", selection.graph);
   auto plan = std::make_shared<PlanData>(Graph(bound.ops()));
   // The graph moves into the plan: its nodes keep their addresses.
   plan->graph = std::move(selection.graph);
   plan->options = options;
   plan->options.threads = threads;
-  plan->options.check_nan = options.check_nan || check_requested("nan");
+  plan->options.check_nan = options.check_nan || environment_lists("TESSERA_CHECK", "nan");
   plan->decoded = std::move(selection.decoded);
   Builder(*plan, selection.kernels).run();
   return plan;
@@ -440,7 +436,8 @@ std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& option
             " is packed for a kernel before kernels are chosen");
   }
   if (kDebug) verify(bound, Level::bound, "specialize");
-  bound = run_passes(std::move(bound), passes, kDebug || check_requested("verify"));
+  bound =
+      run_passes(std::move(bound), passes, kDebug || environment_lists("TESSERA_CHECK", "verify"));
   const int most = options.threads > 0 ? options.threads : num_threads();
   if (options.threads == 0 && most > 1 && least_work(bound) < kSmallWork) {
     if (auto plan = build_for(bound, options, 1); work_of(*plan) < kSmallWork) return plan;

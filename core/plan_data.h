@@ -68,7 +68,4 @@ std::int64_t plan_arena(std::vector<Buffer>& buffers, const std::vector<Lifetime
 // Freezes a plan: runs its prologue on the state's values and keeps only what other steps read.
 void capture(PlanData& plan, const State& state);
 
-// Whether the environment variable TESSERA_CHECK lists `word`.
-bool check_requested(std::string_view word);
-
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <iomanip>
 
+#include "core/environment.h"
 #include "core/plan_data.h"
 #include "core/text.h"
 #include "core/threads.h"
@@ -89,7 +90,7 @@ void RunContext::Data::allocate_buffers() {
     }
     if (const auto found = tensors.find(id); found != tensors.end()) base[b] = found->second.data();
   }
-  poison = check_requested("poison");
+  poison = environment_lists("TESSERA_CHECK", "poison");
 #ifndef NDEBUG
   poison = true;
 #endif

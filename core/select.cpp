@@ -1,9 +1,9 @@
 #include "core/select.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
 
+#include "core/environment.h"
 #include "core/text.h"
 
 namespace tessera {
@@ -40,9 +40,7 @@ class Selector {
  public:
   Selector(const Graph& from, const SelectOptions& options)
       : from_(from), options_(options), out_{Graph(from.ops()), {}, {}}, fixed_(from) {
-    const char* verbose = std::getenv("TESSERA_VERBOSE");
-    verbose_ =
-        verbose != nullptr && std::string_view(verbose).find("select") != std::string_view::npos;
+    verbose_ = environment_lists("TESSERA_VERBOSE", "select");
   }
 
   Selection run() {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/words.h"
 #include "models/alexnet.h"
 #include "models/lenet300.h"
 #include "models/lenet5.h"
@@ -102,9 +103,9 @@ const ZooEntry& entry(std::string_view name) {
   const auto found = std::find_if(entries.begin(), entries.end(),
                                   [&](const ZooEntry& e) { return e.name == name; });
   if (found != entries.end()) return *found;
-  std::string known;
-  for (const auto& e : entries) known += (known.empty() ? "" : ", ") + e.name;
-  fail("there is no network '", name, "'; known are ", known);
+  std::vector<std::string> known;
+  for (const auto& e : entries) known.push_back(e.name);
+  fail_unknown("network", name, known);
 }
 
 Built build(std::string_view name, const BuildOptions& options) {

@@ -1,8 +1,8 @@
 #include "core/passes/passes.h"
 
-#include <cstdlib>
 #include <iostream>
 
+#include "core/environment.h"
 #include "core/graph_text.h"
 #include "core/op_def.h"
 #include "core/verify.h"
@@ -29,29 +29,17 @@ constexpr Pass kPasses[] = {
      fuse},
 };
 
-bool listed(const char* variable, std::string_view prefix, std::string_view name) {
-  const char* text = std::getenv(variable);
-  std::string_view rest = text ? text : "";
-  while (!rest.empty()) {
-    const auto comma = rest.find(',');
-    std::string_view item = rest.substr(0, comma);
-    if (item.starts_with(prefix) && item.substr(prefix.size()) == name) return true;
-    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-  }
-  return false;
-}
-
 }  // namespace
 
 std::span<const Pass> graph_passes() {
   return kPasses;
 }
 bool pass_skipped(std::string_view name) {
-  return listed("TESSERA_SKIP", "", name);
+  return environment_lists("TESSERA_SKIP", name);
 }
 
 void dump_after(std::string_view pass, const Graph& graph) {
-  if (listed("TESSERA_DUMP", "after:", pass)) {
+  if (environment_lists("TESSERA_DUMP", cat(kDumpAfter, pass))) {
     std::cerr << "# after " << pass << "\n" << graph_text(graph);
   }
 }

@@ -34,8 +34,10 @@ Graph fuse(const Graph& graph, PassContext& context);
 // after each when `checked`.
 Graph run_passes(Graph graph, PassContext& context, bool checked);
 
-// True when `name` is in the comma-separated environment variable TESSERA_SKIP.
+// Whether TESSERA_SKIP lists `name`.
 bool pass_skipped(std::string_view name);
+// What TESSERA_DUMP has before the name of a pass.
+inline constexpr const char* kDumpAfter = "after:";
 void dump_after(std::string_view pass, const Graph& graph);
 
 }  // namespace tessera

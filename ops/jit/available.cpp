@@ -1,7 +1,6 @@
 #include "ops/jit/available.h"
 
-#include <cstdlib>
-#include <string_view>
+#include "core/environment.h"
 
 #if defined(__x86_64__)
 #include <xbyak/xbyak.h>
@@ -12,8 +11,7 @@ namespace tessera {
 bool can_generate_code() {
 #if defined(__x86_64__)
   static const bool can = [] {
-    const char* word = std::getenv("TESSERA_JIT");
-    if (word != nullptr && std::string_view(word) == "0") return false;
+    if (environment_lists("TESSERA_JIT", "0")) return false;
     try {
       Xbyak::CodeGenerator probe(4096, Xbyak::AutoGrow);
       probe.ret();

@@ -211,7 +211,7 @@ TEST(Zoo, Mistakes) {
   EXPECT_TRUE(
       error_of("resnet19")
           .starts_with(
-              "there is no network 'resnet19'; known are lenet300, lenet300_relu, lenet5, "))
+              "network: 'resnet19' is unknown; did you mean 'resnet18'? Known are lenet300, "))
       << error_of("resnet19");
   EXPECT_EQ(error_of("vgg16", {.width = 2}), "vgg16: has no width multiplier");
   EXPECT_EQ(error_of("vgg16", {.stem_relu = false}),
