@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "core/files/atomic_file.h"
+#include "core/files/foreign.h"
 #include "core/files/json_io.h"
 #include "core/files/npz.h"
 #include "core/files/unpack.h"
@@ -59,6 +60,13 @@ class Patterns {
  private:
   std::vector<std::regex> patterns_;
 };
+
+// What PyTorch keeps beside the running moments of a batch norm: how many batches went into them.
+bool is_batch_counter(const std::string& name, const Tensor& tensor) {
+  constexpr std::string_view kName = "num_batches_tracked";
+  const bool named = name == kName || name.ends_with(cat(".", kName));
+  return named && tensor.numel() == 1;
+}
 
 struct Target {
   std::string ours;
@@ -143,6 +151,12 @@ void require_no_nan(const Tensor& tensor, const std::string& file, const std::st
 
 }  // namespace
 
+void ImportOptions::validate() const {
+  for (const std::string& text : rules) Rule{text};
+  Patterns(ignored, "ignored");
+  Patterns(optional, "optional");
+}
+
 std::string ImportReport::text() const {
   std::string out = cat(file, ": ", matched.size(), " imported, ", missing.size(), " missing, ",
                         unused.size(), " unused, ", mismatched.size(), " mismatched\n");
@@ -157,6 +171,10 @@ std::string ImportReport::text() const {
     out += cat("  mismatch: ", m.ours, " from ", printable(m.theirs), ": ", m.cause, "\n");
   }
   for (const auto& name : ignored) out += cat("  ignored: ", printable(name), "\n");
+  if (!counters.empty()) {
+    out += cat("  left out: ", counters.size(), " counters of PyTorch's batch norms (",
+               printable(counters.front()), counters.size() > 1 ? ", ..." : "", ")\n");
+  }
   for (const auto& name : kept) out += cat("  kept as it was: ", name, "\n");
   return out;
 }
@@ -169,6 +187,7 @@ TensorMap read_weights(const std::filesystem::path& path) {
     const std::int64_t most = (memory_limit(file_bytes) - file_bytes) / 3;
     bytes = unpack_xz(bytes, most, path.string());
   }
+  refuse_foreign(bytes, path.string());
   if (bytes.starts_with(kZipMagic) || bytes.starts_with(kEmptyZipMagic))
     return parse_npz(bytes, path.string(), file_bytes);
   return parse_safetensors(bytes, path.string()).tensors;
@@ -192,7 +211,7 @@ ImportReport import_weights(const std::filesystem::path& path, State& state,
     }
     const Target target = target_of(theirs, rules);
     if (!state.has(target.ours)) {
-      report.unused.push_back(theirs);
+      (is_batch_counter(theirs, tensor) ? report.counters : report.unused).push_back(theirs);
       continue;
     }
     const auto [source, fresh] = sources.emplace(target.ours, theirs);

@@ -21,6 +21,8 @@ struct ImportOptions {
   std::vector<std::string> ignored = {}, optional = {};
   // Anything else missing, unused or of the wrong type is an Error.
   bool strict = true;
+
+  void validate() const;  // throws Error for a malformed rule or pattern
 };
 
 struct ImportReport {
@@ -40,7 +42,10 @@ struct ImportReport {
   std::vector<std::string> unused;         // theirs, without a place in the state
   std::vector<Mismatch> mismatched;        // not imported
   std::vector<std::string> ignored, kept;  // theirs and ours, as the options allow
-  std::vector<std::string> idle;           // rules and patterns of the options that match nothing
+  // Theirs that say nothing about the network, left out without being asked: PyTorch's batch norms
+  // count their batches in "num_batches_tracked".
+  std::vector<std::string> counters;
+  std::vector<std::string> idle;  // rules and patterns of the options that match nothing
 
   bool complete() const { return missing.empty() && unused.empty() && mismatched.empty(); }
   // A summary line, then a line per tensor that needs attention.
@@ -49,7 +54,8 @@ struct ImportReport {
 
 // Everything in a file of weights: safetensors, or numpy's .npz (core/files/npz.h), either of them
 // possibly inside .xz. The content decides, not the name. Throws Error when it cannot be read, and
-// when it would take more memory than core/memory_rule.h lets it.
+// when it would take more memory than core/memory_rule.h lets it. For the formats of
+// core/files/foreign.h the message says how to convert the file.
 TensorMap read_weights(const std::filesystem::path& path);
 
 // Replaces the tensors of `state` (which says what is wanted: names, dtypes, shapes) by those of

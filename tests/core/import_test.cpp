@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/files/atomic_file.h"
 #include "core/files/safetensors.h"
 #include "tests/core/sample_models.h"
 
@@ -89,6 +90,80 @@ TEST_F(Import, ReportsWhatDoesNotFit) {
   EXPECT_EQ(report.mismatched[0].cause,
             "expected f32[3,2], got f32[2,3]; a rule ending in :t transposes it");
   EXPECT_EQ(element(state.get("fc1.weight"), 0), 0);
+}
+
+TEST_F(Import, CountersOfBatchNormAreLeftOut) {
+  const Tensor count = Tensor::from<std::int64_t>({12}, {});
+  const ImportReport report = import(
+      {{"net.fc1.weight", weight}, {"net.fc1.bias", bias}, {"net.bn.num_batches_tracked", count}},
+      {.rules = {"/net\\.(.*)/=$1"}});
+  EXPECT_TRUE(report.complete());
+  EXPECT_EQ(report.counters, std::vector<std::string>{"net.bn.num_batches_tracked"});
+  EXPECT_NE(report.text().find("left out: 1 counters of PyTorch's batch norms"), std::string::npos);
+  // Only a single number under that name, without a place here.
+  EXPECT_NE(
+      message_of({{"fc1.weight", weight}, {"fc1.bias", bias}, {"num_batches_tracked", bias}}, {}),
+      "no error");
+  EXPECT_NE(
+      message_of({{"fc1.weight", weight}, {"fc1.bias", bias}, {"batches_tracked", count}}, {}),
+      "no error");
+  state.set("num_batches_tracked", Tensor::from<std::int64_t>({0}, {}));
+  import({{"fc1.weight", weight}, {"fc1.bias", bias}, { "num_batches_tracked", count }}, {});
+  EXPECT_TRUE(equal_bits(state.get("num_batches_tracked"), count));
+}
+
+// What the reader says of a file with this content.
+std::string refusal(const TempFolder& folder, const std::string& name, const std::string& bytes) {
+  write_file(folder / name, bytes);
+  try {
+    read_weights(folder / name);
+  } catch (const Error& error) {
+    return std::string(error.what()).substr((folder / name).string().size());
+  }
+  return "no error";
+}
+
+TEST_F(Import, FilesOfPyTorchSayHowToConvertThem) {
+  const std::string stored("PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0\0\0", 18);
+  const std::string header = stored + std::string("\0\0\0\0\0\0\0\0\x0c\0\0\0", 12);
+  const std::string zip = refusal(folder, "net.pt", header + "net/data.pkl" + "\x80\2}q\0.");
+  EXPECT_EQ(zip,
+            ": a file of torch.save holds a pickle, and pickles, which can run code, are not read; "
+            "convert it by python3 -c \"import torch, numpy; numpy.savez('net.npz', **{k: "
+            "v.float().numpy() for k, v in torch.load('net.pt', map_location='cpu', "
+            "weights_only=True).items()})\" (a checkpoint with more than weights: "
+            "torch.load(...)['state_dict'].items())");
+  EXPECT_EQ(zip.find('\n'), std::string::npos);
+  const std::string torch("\x80\2\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+  EXPECT_EQ(refusal(folder, "net.pth", torch).substr(0, 23), ": a file of torch.save ");
+  const std::string pickle("\x80\4}\x94.", 5);
+  EXPECT_NE(refusal(folder, "net.pkl", pickle).find("pickle.load(open('net.pkl'"),
+            std::string::npos);
+  EXPECT_NE(refusal(folder, "net.h5", "\x89HDF\r\n\x1a\n....").find("h5py.File('net.h5')"),
+            std::string::npos);
+  EXPECT_NE(refusal(folder, "net.npy", "\x93NUMPY......").find("one array without a name"),
+            std::string::npos);
+  EXPECT_NE(refusal(folder, "net.gguf", "GGUF........").find("GGUF is not read"),
+            std::string::npos);
+  EXPECT_NE(refusal(folder, "net.gz", "\x1f\x8b........").find("gunzip"), std::string::npos);
+  // An archive of arrays is none of them, whatever is in it.
+  const std::string npz = refusal(folder, "a.npz", header + "net/data.npy" + ".pkl");
+  EXPECT_EQ(npz.find("pickle"), std::string::npos) << npz;
+}
+
+// A header of 0x0380 bytes begins like a pickle.
+TEST_F(Import, SafetensorsAreNoPickles) {
+  std::string header = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+  header.resize(0x0380, ' ');
+  const std::string bytes = std::string("\x80\3\0\0\0\0\0\0", 8) + header + std::string(4, '\0');
+  EXPECT_EQ(refusal(folder, "a.safetensors", bytes), "no error");
+}
+
+TEST_F(Import, OptionsAreCheckedOnTheirOwn) {
+  EXPECT_NO_THROW((ImportOptions{.rules = {"a=b"}, .ignored = {"x.*"}}).validate());
+  EXPECT_THROW((ImportOptions{.rules = {"a"}}).validate(), Error);
+  EXPECT_THROW((ImportOptions{.ignored = {"("}}).validate(), Error);
+  EXPECT_THROW((ImportOptions{.optional = {"("}}).validate(), Error);
 }
 
 TEST_F(Import, StrictThrows) {
