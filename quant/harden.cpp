@@ -171,6 +171,10 @@ std::int64_t SizeReport::file_index_bytes() const {
   return n;
 }
 
+std::int64_t SizeReport::file_bytes() const {
+  return bytes() - index_bytes() + file_index_bytes();
+}
+
 double SizeReport::file_bits_per_weight() const {
   if (weights() == 0) return 32;
   const auto saved = static_cast<double>(index_bytes() - file_index_bytes());
@@ -213,7 +217,7 @@ std::string SizeReport::text() const {
     row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes,
         t.sparse_bytes, t.dense_bytes, t.entropy_bits);
   }
-  out << "total " << bytes() << " bytes, ";
+  out << (entropy_coded() ? "in memory " : "total ") << bytes() << " bytes, ";
   if (weights() > 0) {
     out << std::setprecision(4) << bits_per_weight() << " bits a coded weight ("
         << entropy_bits_per_weight() << " with indices at their entropy), ";
@@ -221,9 +225,11 @@ std::string SizeReport::text() const {
   out << std::setprecision(2) << ratio() << " times smaller than f32 (" << dense_bytes()
       << " bytes)\n";
   if (entropy_coded()) {
-    out << "in the file: indices " << file_index_bytes() << " bytes, entropy-coded from "
-        << index_bytes() << "; " << std::setprecision(4) << file_bits_per_weight()
-        << " bits a coded weight\n";
+    out << "in the file " << file_bytes() << " bytes, indices entropy-coded to "
+        << file_index_bytes() << " from " << index_bytes() << "; " << std::setprecision(4)
+        << file_bits_per_weight() << " bits a coded weight, " << std::setprecision(2)
+        << static_cast<double>(dense_bytes()) / static_cast<double>(file_bytes())
+        << " times smaller than f32\n";
   }
   return out.str();
 }

@@ -50,6 +50,7 @@ struct SizeReport {
   bool entropy_coded() const;
   std::int64_t index_bytes() const;
   std::int64_t file_index_bytes() const;
+  std::int64_t file_bytes() const;  // all planes
   double file_bits_per_weight() const;
   std::string text() const;
 };

@@ -6,6 +6,7 @@
 #include <regex>
 #include <sstream>
 
+#include "core/words.h"
 #include "quant/codebook_tensor.h"
 
 namespace tessera::quant {
@@ -20,7 +21,7 @@ void require_finite(const std::string& name, const Tensor& tensor) {
   }
 }
 
-std::regex compile_pattern(const char* what, const std::string& pattern) {
+std::regex compile_pattern(const std::string& what, const std::string& pattern) {
   try {
     return std::regex(pattern);
   } catch (const std::regex_error& error) {
@@ -28,8 +29,13 @@ std::regex compile_pattern(const char* what, const std::string& pattern) {
   }
 }
 
+std::string name_of(const PolicyRule& rule) {
+  return rule.origin.empty() ? "policy rule" : rule.origin + ": rule";
+}
+
 // In the names of torchvision's networks, which are those of models/.
 constexpr const char* kStageConvolutions = R"((.*\.)?layer[0-9]+\..*conv[0-9]+\.weight)";
+
 constexpr int kEntriesOf8Bits = 256;
 // Below this many weights an entry a codebook takes a large part of what the indices save.
 constexpr std::int64_t kWeightsPerEntry = 2;
@@ -52,7 +58,11 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
   item.choice = policy.weights;
   item.source = TensorPlan::Source::weights;
   const Shape& shape = p.type.shape;
-  if (policy.first_last_8 && (first || last)) {
+  if (shape.numel() < policy.min_size) {
+    item.choice.reset();
+    item.reason =
+        cat(shape.numel(), " weights, fewer than the least size to compress, ", policy.min_size);
+  } else if (policy.first_last_8 && (first || last)) {
     item.source = TensorPlan::Source::named;
     item.reason = first ? "first layer" : "last layer";
     item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0, policy.weights.sparse};
@@ -74,8 +84,6 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
 }
 
 void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const State& state) {
-  check(is_weight(p), "'", p.name, "' is a vector ", p.type.shape.text(),
-        ": only weights of rank 2 or more are compressed; narrow the rule");
   check(item.choice->group_rows >= 0, "'", p.name, "': a group of ", item.choice->group_rows,
         " rows");
   check(item.choice->group_rows == 0 || item.choice->spec.scale_block() == 0, "'", p.name,
@@ -146,8 +154,9 @@ void Policy::use(std::string_view preset) {
   } else if (preset == "stages") {
     only = kStageConvolutions;
   } else {
-    check(preset == "all", "policy '", preset,
-          "' is unknown; there are all, first-last-8, depthwise-per-channel and stages");
+    require_known(
+        "preset", preset,
+        std::vector<std::string>{"all", "first-last-8", "depthwise-per-channel", "stages"});
   }
 }
 
@@ -162,8 +171,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   CompressionPlan plan;
   std::vector<std::regex> patterns;
   for (const auto& rule : policy.rules)
-    patterns.push_back(compile_pattern("policy rule", rule.pattern));
-  std::vector<int> hits(patterns.size());
+    patterns.push_back(compile_pattern(name_of(rule), rule.pattern));
+  std::vector<int> hits(patterns.size()), vectors(patterns.size());
   std::optional<std::regex> only;
   if (!policy.only.empty()) only = compile_pattern("policy", policy.only);
   const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
@@ -184,6 +193,10 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     for (std::size_t r = 0; r < patterns.size(); ++r) {
       if (!std::regex_match(p.name, patterns[r])) continue;
       ++hits[r];
+      if (policy.rules[r].choice && !is_weight(p)) {
+        ++vectors[r];
+        break;
+      }
       item.source = TensorPlan::Source::named;
       item.choice = policy.rules[r].choice;
       item.reason = cat("rule '", policy.rules[r].pattern, "'");
@@ -191,13 +204,16 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     }
     if (item.choice) {
       any = true;
-      if (is_weight(p) && item.choice->group_rows >= rows_of(p)) item.choice->group_rows = 0;
+      if (item.choice->group_rows >= rows_of(p)) item.choice->group_rows = 0;
       check_choice(item, p, state);
     }
     plan.tensors.push_back(std::move(item));
   }
   for (std::size_t r = 0; r < patterns.size(); ++r) {
-    check(hits[r] > 0, "policy rule '", policy.rules[r].pattern, "' matches no parameter");
+    const PolicyRule& rule = policy.rules[r];
+    check(hits[r] > 0, name_of(rule), " '", rule.pattern, "' matches no parameter");
+    check(hits[r] > vectors[r], name_of(rule), " '", rule.pattern,
+          "' matches vectors only (biases, scales); codebooks are for weights of rank 2 or more");
   }
   check(any, "nothing to compress: every parameter is skipped",
         std::any_of(plan.tensors.begin(), plan.tensors.end(),

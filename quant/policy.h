@@ -25,11 +25,15 @@ struct TensorChoice {
 struct PolicyRule {
   std::string pattern;                 // ECMAScript regular expression on the whole name
   std::optional<TensorChoice> choice;  // none: leave as it is
+  std::string origin = {};             // where it stands, for messages: "rules.txt:3"
 };
 
 struct Policy {
-  TensorChoice weights = {};           // for every parameter of rank 2 or more
-  std::vector<PolicyRule> rules = {};  // first match wins over everything else
+  TensorChoice weights = {};  // for every parameter of rank 2 or more
+  // First match wins over everything else. A codebook is for weights: vectors stay as they are,
+  // whichever rule matches them.
+  std::vector<PolicyRule> rules = {};
+  std::int64_t min_size = 0;  // weights with fewer elements stay dense, unless a rule names them
   // Regular expressions on whole names: all coded tensors that one matches read ONE set of entries.
   // They need the same codebook and no row groups.
   std::vector<std::string> shared = {};
@@ -84,9 +88,9 @@ struct CompressionPlan {
   std::string text() const;
 };
 
-// Throws Error for what cannot work: a bad regular expression or one that matches nothing, more
-// entries than weights, NaN or Inf in a weight (naming the tensor and the position), tensors that
-// cannot share a codebook, and when nothing would be compressed.
+// Throws Error for what cannot work: a bad regular expression, one that matches nothing, a codebook
+// for vectors only, more entries than weights, NaN or Inf in a weight (naming the tensor and the
+// position), tensors that cannot share a codebook, and when nothing would be compressed.
 CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameters,
                                  const State& state, const Policy& policy);
 

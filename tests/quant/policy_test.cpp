@@ -107,8 +107,54 @@ TEST(Policy, StagesAreTheirConvolutionsAlone) {
   EXPECT_THROW(Net().plan(policy(4, 0, {"stages"})), Error);
 }
 
+std::string error_of(const Policy& policy) {
+  try {
+    Net().plan(policy);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
 TEST(Policy, UnknownPreset) {
   EXPECT_THROW(policy(4, 0, {"some"}), Error);
+}
+
+// fc.weight has 640 elements, dw.weight 288.
+TEST(Policy, SmallWeightsStayDenseUnlessARuleNamesThem) {
+  Policy p = policy(4, 0, {"first-last-8"});
+  p.min_size = 640;
+  const auto plan = Net().plan(p);
+  EXPECT_EQ(choices(plan), (Texts{"256/0", "-", "-", "-", "4/0", "256/0", "-"}));
+  EXPECT_NE(plan.text().find("dense: 288 weights, fewer than the least size to compress, 640"),
+            std::string::npos)
+      << plan.text();
+  p.min_size = 641;
+  EXPECT_EQ(choices(Net().plan(p))[5], "-");
+  p.rules.push_back({"fc.*", TensorChoice{CodebookSpec::adaptive(2)}});
+  EXPECT_EQ(choices(Net().plan(p)), (Texts{"256/0", "-", "-", "-", "4/0", "2/0", "-"}));
+}
+
+TEST(Policy, CodebooksOfARuleAreForWeights) {
+  Policy p = policy(4, 0, {});
+  p.rules.push_back({"fc.*", TensorChoice{CodebookSpec::adaptive(2)}});
+  const auto plan = Net().plan(p);
+  EXPECT_EQ(choices(plan), (Texts{"4/0", "-", "-", "4/0", "4/0", "2/0", "-"}));
+  EXPECT_EQ(plan.tensors[6].reason, "bias or scale, kept f32");
+  p.rules = {{"fc.bias", TensorChoice{CodebookSpec::adaptive(2)}}};
+  EXPECT_EQ(error_of(p),
+            "policy rule 'fc.bias' matches vectors only (biases, scales); codebooks are for "
+            "weights of rank 2 or more");
+  p.rules = {{"fc.bias", std::nullopt}};  // skipping what stays dense anyway is no mistake
+  EXPECT_EQ(error_of(p), "no error");
+}
+
+TEST(Policy, RulesFromAFileAreNamedByTheirPlace) {
+  Policy p = policy(4, 0, {});
+  p.rules.push_back({"none.*", std::nullopt, "rules.txt:7"});
+  EXPECT_EQ(error_of(p), "rules.txt:7: rule 'none.*' matches no parameter");
+  p.rules = {{"(", std::nullopt, "rules.txt:8"}};
+  EXPECT_EQ(error_of(p).substr(0, 50), "rules.txt:8: rule '(' is not a regular expression:");
 }
 
 }  // namespace
