@@ -21,6 +21,7 @@ namespace tessera::apps {
 struct Choice {
   std::string name, about;
   std::vector<std::string> values;
+  std::vector<std::string> networks = {};  // that it is for; none: all
 };
 
 struct Network {
@@ -33,6 +34,11 @@ struct Network {
 struct TestSet {
   std::string name;
   std::shared_ptr<const BatchSource> source;
+  // Training images of the data set, which our own training leaves out.
+  bool held_out = false;
+  // Held out by us, but the network measured was trained elsewhere and may know them: they are
+  // measured, and count for no figure of the test set.
+  bool seen = false;
 };
 
 struct DataRequest {

@@ -37,10 +37,10 @@ Data images(std::int64_t classes, const DataRequest& request) {
                   : datasets::Preprocess::standard(split.train.pixels(), moments.mean, moments.std);
   if (request.raw) split.train = {};
   // Without the whole test batch the set holds a training batch that did not train, too.
-  std::vector<std::pair<std::string, std::int64_t>> parts;
+  std::vector<ImageSet::Part> parts;
   const std::int64_t rest = split.test.size() - datasets::kCifarTrainBatch;
   if (!built_in(request.from) && rest > 0) {
-    parts = {{"batch 5", datasets::kCifarTrainBatch}, {cat(rest, " test images"), rest}};
+    parts = {{"batch 5", datasets::kCifarTrainBatch, true}, {cat(rest, " test images"), rest}};
   }
   const std::string source = built_in(request.from)
                                  ? "built-in synthetic images"

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <new>
 
+#include "core/environment.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/text.h"
@@ -61,6 +62,7 @@ int run_main(int argc, char** argv, const std::function<int(std::vector<std::str
   catch_interrupts();
   try {
     if (argc > 0) limit_spinning(argv);
+    check_environment();
     const int code = body(std::vector<std::string>(argv + (argc > 0), argv + argc));
     std::cout.flush();
     if (code == kExitDone && !std::cout) return report(program, "the output cannot be written");

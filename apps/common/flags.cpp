@@ -6,6 +6,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/memory_rule.h"
+#include "core/words.h"
 
 namespace tessera::apps {
 
@@ -14,7 +15,54 @@ namespace {
 namespace style = po::command_line_style;
 constexpr int kStyle = style::default_style & ~style::allow_guessing;
 
+// Flags that take one or several of something, by the name that people also give them.
+struct Alias {
+  std::string_view other, name;
+};
+constexpr Alias kAliases[] = {{"seeds", "seed"}, {"methods", "method"}};
+
+bool has_flag(const po::options_description& options, std::string_view name) {
+  return options.find_nothrow(std::string(name), false) != nullptr;
+}
+
+void print_help(const Usage& usage, const po::options_description& options) {
+  std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << options;
+  std::string also;
+  for (const Alias& alias : kAliases) {
+    if (has_flag(options, alias.name)) {
+      also += cat(also.empty() ? "" : ", ", "--", alias.other, " for --", alias.name);
+    }
+  }
+  if (!also.empty()) std::cout << "\nAlso taken: " << also << ".\n";
+  if (!usage.examples.empty()) std::cout << "\nExamples:\n";
+  for (const std::string& example : usage.examples) std::cout << "  " << example << "\n";
+}
+
+[[noreturn]] void fail_flag(const std::string& flag, const Usage& usage,
+                            const po::options_description& options) {
+  std::vector<std::string> known;
+  for (const auto& option : options.options()) known.push_back(option->long_name());
+  const std::size_t name = flag.find_first_not_of('-');
+  const std::string near = name == flag.npos ? "" : closest(flag.substr(name), known);
+  fail("unrecognised option '", flag, "'",
+       near.empty() ? "; usage: " + usage.line : "; did you mean '--" + near + "'?");
+}
+
 }  // namespace
+
+std::vector<std::string> canonical_flags(std::vector<std::string> args,
+                                         const po::options_description& options) {
+  for (const Alias& alias : kAliases) {
+    if (!has_flag(options, alias.name)) continue;
+    const std::string other = cat("--", alias.other);
+    for (std::string& arg : args) {
+      if (arg == other || arg.starts_with(other + "=")) {
+        arg.replace(0, other.size(), cat("--", alias.name));
+      }
+    }
+  }
+  return args;
+}
 
 po::typed_value<std::string>* text_flag(std::string& variable, const char* placeholder) {
   auto* value = po::value<std::string>(&variable)->value_name(placeholder);
@@ -50,10 +98,15 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
   po::positional_options_description places;
   places.add("argument", -1);
   po::variables_map variables;
-  po::store(po::command_line_parser(args).options(all).positional(places).style(kStyle).run(),
-            variables);
+  try {
+    const std::vector<std::string> named = canonical_flags(args, options);
+    po::store(po::command_line_parser(named).options(all).positional(places).style(kStyle).run(),
+              variables);
+  } catch (const po::unknown_option& error) {
+    fail_flag(error.get_option_name(), usage, options);
+  }
   if (variables.contains("help")) {
-    std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << options;
+    print_help(usage, options);
     return std::nullopt;
   }
   po::notify(variables);
@@ -72,6 +125,11 @@ std::string peek_flag(const std::vector<std::string>& args, const std::string& n
     if (args[i] == flag && i + 1 < args.size()) return args[i + 1];
   }
   return "";
+}
+
+bool asks_for_help(const std::vector<std::string>& args) {
+  return std::any_of(args.begin(), args.end(),
+                     [](const std::string& arg) { return arg == "--help" || arg == "-h"; });
 }
 
 std::vector<std::string> word_list(const std::string& text, const std::string& what) {

@@ -33,19 +33,28 @@ struct Usage {
   std::string about;  // what it does
   // Arguments without a flag.
   int least = 0, most = 0;
-  std::string expected = {};  // "one model file"
+  std::string expected = {};               // "one model file"
+  std::vector<std::string> examples = {};  // whole command lines
 };
 
 // Parses the arguments of a verb into the variables its flags are bound to and returns those
 // without a flag; nothing when --help was given, after printing it. Flags are spelled out: an
-// abbreviation that is unique today may not be tomorrow. What is unknown or bad throws
-// (boost::program_options::error or Error).
+// abbreviation that is unique today may not be tomorrow; --seeds and --methods stand for --seed
+// and --method wherever there is one. What is unknown or bad throws (boost::program_options::error
+// or Error).
 std::optional<std::vector<std::string>> parse_flags(const std::vector<std::string>& args,
                                                     const Usage& usage,
                                                     po::options_description& options);
 
+// `args` with --seed and --method, where `options` have them, in place of their other names.
+std::vector<std::string> canonical_flags(std::vector<std::string> args,
+                                         const po::options_description& options);
+
 // The value that `args` give to --NAME, whatever else they hold; "" when they do not.
 std::string peek_flag(const std::vector<std::string>& args, const std::string& name);
+
+// Whether they hold --help or -h: then no file that they name needs to be there.
+bool asks_for_help(const std::vector<std::string>& args);
 
 // "1,2,4" as integers; `what` names the flag in messages.
 std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,
@@ -63,6 +72,16 @@ const List& distinct(const List& list, const std::string& what) {
     check(std::find(list.begin(), at, *at) == at, what, ": '", *at, "' is given twice");
   }
   return list;
+}
+
+// Calls `body`, with the flag put in front of what it throws as Error.
+template <class Body>
+auto naming(const std::string& flag, Body&& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    fail(flag, ": ", error.what());
+  }
 }
 
 // Throws Error unless `value` is finite and in [min, max].

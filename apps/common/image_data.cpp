@@ -48,12 +48,12 @@ Data image_data(ImageSet set, const Shape& sample) {
   out.preprocess = set.preprocess;
   if (set.parts.empty()) set.parts = {{"test", set.split.test.size()}};
   std::int64_t first = 0;
-  for (const auto& [name, count] : set.parts) {
+  for (const auto& [name, count, held_out] : set.parts) {
     datasets::Dataset part = set.split.test;
     if (set.parts.size() > 1) part.name = name;
     part.images = part.images.slice(first, first + count);
     part.labels = part.labels.slice(first, first + count);
-    out.tests.push_back({name, batches(part, set.preprocess, sample, 0, {})});
+    out.tests.push_back({name, batches(part, set.preprocess, sample, 0, {}), held_out});
     first += count;
   }
   if (!trains) return out;

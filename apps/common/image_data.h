@@ -1,8 +1,6 @@
 // Data of image sets that are held in memory, and the words of the flags that choose them.
 #pragma once
 
-#include <utility>
-
 #include "apps/common/benchmark.h"
 #include "datasets/augment.h"
 #include "datasets/dataset.h"
@@ -23,8 +21,13 @@ struct ImageSet {
   datasets::Split split;  // without training images: nothing to train on
   datasets::Preprocess preprocess;
   Config settings;  // of the preprocessing
-  // Sets of which the test images consist, in order, with their sizes; none: one set "test".
-  std::vector<std::pair<std::string, std::int64_t>> parts = {};
+  // Sets of which the test images consist, in order; none: one set "test".
+  struct Part {
+    std::string name;
+    std::int64_t images;
+    bool held_out = false;  // as TestSet's
+  };
+  std::vector<Part> parts = {};
   // Reads images without labels from a folder, as those of the split: u8 [n, ...].
   std::function<Tensor(const std::string& folder)> unlabelled = {};
   datasets::Augment augment = {};  // what "crop", "flip" and "cutout" mean for these images

@@ -45,11 +45,15 @@ double Measured::top5_error() const {
 std::string Measured::text() const {
   std::string out = on + " error " + counts(all);
   if (top5()) out += cat(", top-5 error ", fixed(top5_error(), 2), " % (", all.correct5, ")");
-  if (several(*this)) {
-    for (const Part& part : parts) {
-      out += cat(&part == &parts.front() ? ": " : ", ", part.name, " ", counts(part.result));
-    }
+  std::string own, seen;
+  std::size_t count = 0;
+  for (const Part& part : parts) {
+    std::string& to = part.seen ? seen : own;
+    to += cat(to.empty() ? "" : ", ", part.name, " ", counts(part.result));
+    count += !part.seen;
   }
+  if (count > 1) out += ": " + own;
+  if (!seen.empty()) out += "; not counted, training images of the data set: " + seen;
   return out;
 }
 
@@ -62,6 +66,7 @@ Json Measured::json() const {
   for (const Part& part : parts) {
     out["parts"].push_back(evaluation_json(part.result, on));
     out["parts"].back()["name"] = part.name;
+    if (part.seen) out["parts"].back()["seen"] = true;
   }
   return out;
 }
@@ -72,7 +77,9 @@ Measured Measured::parse(const JsonAt& at) {
   out.all = parse_evaluation(at, out.on);
   out.classes = at.at("classes").integer(1);
   for (const JsonAt& part : at.at("parts").items()) {
-    out.parts.push_back({part.at("name").text(), parse_evaluation(part, out.on)});
+    const auto seen = part.find("seen");
+    out.parts.push_back(
+        {part.at("name").text(), parse_evaluation(part, out.on), seen && seen->boolean()});
   }
   return out;
 }
@@ -87,7 +94,8 @@ Measured measure(const Graph& graph, State& state, const Data& data, bool packed
   out.on = data.measured_on;
   for (const TestSet& test : data.tests) {
     const nn::Evaluation part = evaluate(state, *test.source, batch);
-    out.parts.push_back({test.name, part});
+    out.parts.push_back({test.name, part, test.seen});
+    if (test.seen) continue;
     out.all.correct += part.correct;
     out.all.correct5 += part.correct5;
     out.all.samples += part.samples;
@@ -102,7 +110,9 @@ std::vector<std::string> extra_columns(const Measured& measured) {
   std::vector<std::string> out;
   if (measured.top5()) out.push_back("top-5 %");
   if (several(measured)) {
-    for (const Part& part : measured.parts) out.push_back(part.name + " %");
+    for (const Part& part : measured.parts) {
+      out.push_back(part.name + (part.seen ? " (training) %" : " %"));
+    }
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/words.h"
 #include "quant/entries.h"
 #include "quant/range.h"
 
@@ -49,29 +50,6 @@ constexpr const char* kNoAugmentation = "none";
 // Whether the words are known is for the data to say.
 void check_augment(const std::string& flag, const std::string& augment) {
   word_list(augment, flag);
-}
-
-// 'regex=codebook', with /gROWS and /sSHARE behind it, or 'regex=skip'. `sparse`: without /s.
-quant::PolicyRule parse_rule(const std::string& text, double sparse) {
-  const std::size_t equals = text.rfind('=');
-  check(equals != text.npos && equals > 0 && equals + 1 < text.size(), "--rule '", text,
-        "': expected 'regex=codebook' (such as 'fc3.weight=adaptive:16') or 'regex=skip'");
-  quant::PolicyRule rule{text.substr(0, equals), std::nullopt};
-  std::string choice = text.substr(equals + 1);
-  if (choice == "skip") return rule;
-  std::int64_t group_rows = 0;
-  if (const std::size_t share = choice.rfind("/s"); share != choice.npos) {
-    sparse =
-        number_list(choice.substr(share + 2), "--rule '" + text + "': sparse share", 0, 0.5)[0];
-    choice.resize(share);
-  }
-  if (const std::size_t group = choice.rfind("/g"); group != choice.npos) {
-    group_rows =
-        integer_list(choice.substr(group + 2), "--rule '" + text + "': rows", 1, 1 << 30)[0];
-    choice.resize(group);
-  }
-  rule.choice = quant::TensorChoice{quant::CodebookSpec::parse(choice), group_rows, sparse};
-  return rule;
 }
 
 }  // namespace
@@ -178,16 +156,9 @@ nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
 }
 
 void CompressRecipe::add_flags(po::options_description& options) {
+  add_policy_flags(options);
   auto& steps = lc.alternation;
   auto add = options.add_options();
-  add("policy", text_flag(policies, "LIST"),
-      "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
-      "in small groups), stages (only the convolutions inside a residual network's stages)");
-  add("rule", repeated_flag(rules, "RULE"),
-      "'regex=adaptive:16', with /g10 for groups of rows and /s0.01 for a sparse share, or "
-      "'regex=skip'; wins over --policy; may be repeated");
-  add("share", repeated_flag(shared, "REGEX"),
-      "the weights it matches read one common codebook; may be repeated");
   add("entries", text_flag(entries, "DTYPE"),
       "how codebook entries are stored: f32, bf16, or s8 with a scale (all rounded once the method "
       "is done)");
@@ -244,6 +215,7 @@ void CompressRecipe::validate() const {
   check_augment("--augment", augment);
   trained.validate();
   activations.validate("");
+  check_range("--min-size", static_cast<double>(min_size), 0, 1e15);
   policy("adaptive:2", 0);  // presets and rules are known, or Error
 }
 
@@ -251,7 +223,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   Config out = {{"method", name}, {"codebook", codebook}};
   if (policies != "all") out["policy"] = policies;
   if (entries != "f32") out["entries"] = entries;
-  for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
+  out.merge(policy_config());
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
   if (activations.bits > 0) {
     out["activations"] =
@@ -318,14 +290,7 @@ std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
   }
   if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
   if (TrainedRecipe::has(name)) return trained.method(name);
-  check(
-      name == "lc" || name == "lc-qp", "a method must be one of ",
-      [] {
-        std::string all;
-        for (const auto& other : method_names()) all += (all.empty() ? "" : ", ") + other;
-        return all;
-      }(),
-      "; got '", name, "'");
+  if (name != "lc" && name != "lc-qp") fail_unknown("--method", name, method_names());
   quant::LcOptions options = lc;
   options.augmented = name == "lc";
   return std::make_unique<quant::LearningCompression>(options);
@@ -341,29 +306,12 @@ Config CompressRecipe::sensitivity_config() const {
   Config out = {{"sensitivity", sensitivity},
                 {"calibration", std::to_string(adaround.samples)},
                 {"policy", policies}};
-  for (std::size_t i = 0; i < rules.size(); ++i) out["rule." + std::to_string(i)] = rules[i];
+  out.merge(policy_config());
   return out;
 }
 
 quant::Sensitivity CompressRecipe::sensitivity_kind() const {
   return sensitivity == "fisher" ? quant::Sensitivity::fisher : quant::Sensitivity::loss;
-}
-
-quant::Policy CompressRecipe::policy(const std::string& codebook, std::int64_t group_rows,
-                                     double sparse) const {
-  // With a target every tensor gets a rule of its own, or keeps what a preset says.
-  const std::string usual = SizeTarget::parse(codebook) ? "adaptive:2" : codebook;
-  quant::Policy out{{quant::CodebookSpec::parse(usual), group_rows, sparse}};
-  for (const std::string& preset : word_list(policies, "--policy")) out.use(preset);
-  for (const std::string& rule : rules) out.rules.push_back(parse_rule(rule, sparse));
-  out.shared = shared;
-  return out;
-}
-
-std::string rule_text(const quant::PolicyRule& rule) {
-  if (!rule.choice) return rule.pattern + "=skip";
-  return cat(rule.pattern, "=", rule.choice->spec.text(),
-             rule.choice->group_rows ? cat("/g", rule.choice->group_rows) : "");
 }
 
 std::optional<SizeTarget> SizeTarget::parse(const std::string& codebook) {
@@ -398,7 +346,8 @@ void CodebookFlags::add_flags(po::options_description& options) {
       "fixed:V,V,..., scaled:V,V,...; vector:KxD, an index for D weights; with @64 or @row a "
       "scaled one (nf4@64) has a scale per 64 "
       "weights or per row");
-  add("bits", text_flag(bits, "LIST"), "adaptive codebooks of 2^bits entries: 1 to 8 (default 1)");
+  add("bits", text_flag(bits, "LIST"),
+      cat("adaptive codebooks of 2^bits entries: 1 to 8 (default ", usual_bits, ")").c_str());
   add("k", po::value<std::int64_t>(&k)->value_name("K")->notifier([](std::int64_t entries) {
     check_range("--k", static_cast<double>(entries), 1, 256);
   }),
@@ -434,7 +383,9 @@ std::vector<std::string> CodebookFlags::codebooks() const {
   if (codebook != "adaptive") {
     check(bits.empty() && k == 0, "--bits and --k go with --codebook adaptive, not with '",
           codebook, "'");
-    return {quant::CodebookSpec::parse(codebook).text()};
+    return naming("--codebook", [&]() -> std::vector<std::string> {
+      return {quant::CodebookSpec::parse(codebook).text()};
+    });
   }
   check(bits.empty() || k == 0, "--bits and --k exclude each other");
   std::vector<std::string> out;
@@ -442,7 +393,7 @@ std::vector<std::string> CodebookFlags::codebooks() const {
     out.push_back(quant::CodebookSpec::parse("adaptive:" + std::to_string(k)).text());
     return out;
   }
-  for (const std::int64_t b : integer_list(bits.empty() ? "1" : bits, "--bits", 1, 8)) {
+  for (const std::int64_t b : integer_list(bits.empty() ? usual_bits : bits, "--bits", 1, 8)) {
     out.push_back("adaptive:" + std::to_string(std::int64_t{1} << b));
   }
   return out;

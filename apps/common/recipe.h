@@ -75,9 +75,15 @@ struct CompressRecipe {
   bool nesterov = true;
   double weight_decay = 0;
   std::string augment = "none";
-  std::string entries = "f32";      // of codebooks, as stored: f32, bf16 or s8
-  std::string policies = "all";     // list of presets of quant::Policy
-  std::vector<std::string> rules;   // 'regex=codebook' or 'regex=skip'
+  std::string entries = "f32";   // of codebooks, as stored: f32, bf16 or s8
+  std::string policies = "all";  // list of presets of quant::Policy
+  // 'regex=codebook' or 'regex=skip': of --rule, which win, and of --policy-file.
+  std::vector<std::string> rules;
+  struct FileRule {
+    std::string text, origin;  // "FILE:LINE"
+  };
+  std::vector<FileRule> file_rules;
+  std::int64_t min_size = 0;        // weights with fewer elements stay dense
   std::vector<std::string> shared;  // regexes; what one matches has one codebook
 
   void add_flags(po::options_description& options);
@@ -85,7 +91,7 @@ struct CompressRecipe {
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // Every name that method() takes, for lists and --methods all.
+  // Every name that method() takes, for lists and --method all.
   static std::vector<std::string> method_names();
   // With the schedule of a method scaled to this many epochs of training, all together: as many
   // steps with the same rates, each the same share of the whole, and LC's mu times the epochs of a
@@ -99,7 +105,15 @@ struct CompressRecipe {
   quant::Sensitivity sensitivity_kind() const;
   quant::Policy policy(const std::string& codebook, std::int64_t group_rows,
                        double sparse = 0) const;
+
+ private:
+  void add_policy_flags(po::options_description& options);
+  Config policy_config() const;  // its rules and least size
 };
+
+// The rules of a file, one a line; '#' begins a comment. Throws Error "FILE:LINE: ..." for a
+// malformed one.
+std::vector<CompressRecipe::FileRule> read_policy_file(const std::string& file);
 
 // 'regex=codebook/gROWS' or 'regex=skip': what --rule takes.
 std::string rule_text(const quant::PolicyRule& rule);
@@ -108,8 +122,9 @@ std::string rule_text(const quant::PolicyRule& rule);
 // that --target-bpw and --target-size ask for.
 struct CodebookFlags {
   std::string codebook = "adaptive";
-  std::string bits;    // 1 to 8, a list; 1 when neither this nor k is given
-  std::int64_t k = 0;  // entries instead of bits
+  std::string bits;              // 1 to 8, a list
+  std::string usual_bits = "1";  // when neither this nor k is given
+  std::int64_t k = 0;            // entries instead of bits
   std::string target_bpw, target_size;
 
   void add_flags(po::options_description& options);

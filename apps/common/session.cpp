@@ -57,6 +57,8 @@ void RunFlags::add_writing_flags(po::options_description& options) {
 
 Session::Session(RunFlags flags) : flags_(std::move(flags)) {
   if (flags_.threads != 0) set_num_threads(flags_.threads);
+  check(!flags_.resume || !flags_.overwrite,
+        "--resume goes on with what is there, --overwrite replaces it: they exclude each other");
   check_range("--checkpoint-seconds", flags_.checkpoint_seconds, 0, 1e9);
   check(flags_.name.find('/') == std::string::npos, "--name '", flags_.name,
         "' may not contain '/'; the folder is --out");

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/files/model.h"
+#include "core/words.h"
 #include "datasets/prefetch.h"
 #include "datasets/subset.h"
 #include "nn/raw_input.h"
@@ -17,14 +18,6 @@ namespace tessera::apps {
 namespace {
 
 constexpr std::int64_t kMostSamples = std::numeric_limits<std::int32_t>::max();
-
-std::string listed(const std::vector<std::string>& words, const std::string& last = ", ") {
-  std::string out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    out += (i == 0 ? "" : i + 1 == words.size() ? last : ", ") + words[i];
-  }
-  return out;
-}
 
 bool among(const std::vector<std::string>& words, const std::string& word) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -50,7 +43,7 @@ void validate_choices(const std::vector<Choice>& choices, const Config& values) 
   for (const Choice& choice : choices) {
     const std::string& value = values.at(choice.name);
     check(value.empty() || allows(choice, value), "--", choice.name, " must be ",
-          listed(choice.values, " or "), ", got '", value, "'");
+          listed(choice.values, " or "), ", got '", value, "'", did_you_mean(value, choice.values));
   }
 }
 
@@ -139,7 +132,8 @@ NetworkFlags::NetworkFlags(const Benchmark& benchmark, const std::string& name)
 }
 
 void NetworkFlags::add_flags(po::options_description& options) {
-  options.add_options()("net", text_flag(name_, "NAME"), listed(benchmark_.networks).c_str());
+  const std::string about = cat(listed(benchmark_.networks), " (default ", name_, ")");
+  options.add_options()("net", text_flag(asked_, "NAME"), about.c_str());
   add_choices(options, benchmark_.network_choices, choices_);
 }
 
@@ -151,22 +145,33 @@ void NetworkFlags::add_activation_flags(po::options_description& options,
 
 void NetworkFlags::validate() const {
   activations_.validate(activation_prefix_);
-  check(among(benchmark_.networks, name_), "--net must be ", listed(benchmark_.networks, " or "),
-        ", got '", name_, "'");
+  require_known("--net", name(), benchmark_.networks);
   validate_choices(benchmark_.network_choices, choices_);
+  for (const Choice& choice : benchmark_.network_choices) {
+    check(choices_.at(choice.name).empty() || choice.networks.empty() ||
+              among(choice.networks, name()),
+          "--", choice.name, " is of ", listed(choice.networks, " and "), ", not of ", name());
+  }
 }
 
 void NetworkFlags::take(const std::map<std::string, std::string>& settings,
                         const std::string& file) {
   name_ = network_of(benchmark_, settings, file);
+  check(asked_.empty() || asked_ == name_, "--net ", asked_, ": ", file, " holds the network '",
+        name_, "'");
   for (auto& [name, value] : choices_) {
-    if (const auto found = settings.find(name); found != settings.end()) value = found->second;
+    const auto found = settings.find(name);
+    if (found == settings.end()) continue;
+    check(value.empty() || value == found->second, "--", name, " ", value, ": ", file,
+          " holds a network of ", name, " ", found->second);
+    value = found->second;
   }
   activations_.take(settings);
   validate();
 }
 
 std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std::string>& args) {
+  if (asks_for_help(args)) return benchmark.networks.front();
   const std::string net = peek_flag(args, "net"), from = peek_flag(args, "from");
   if (!from.empty()) {
     const std::string name = network_of(benchmark, load(from, ops::standard_ops()).settings, from);
@@ -177,7 +182,7 @@ std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std
 }
 
 Network NetworkFlags::build(std::int64_t classes) const {
-  Network out = benchmark_.network(name_, classes, made(benchmark_.network_choices, choices_));
+  Network out = benchmark_.network(name(), classes, made(benchmark_.network_choices, choices_));
   if (activations_.bits == 0) return out;
   out.module =
       std::make_shared<quant::QuantizedActivations>(std::move(out.module), activations_.options());
@@ -207,6 +212,7 @@ void DataFlags::validate() const {
 }
 
 void DataFlags::take(const std::map<std::string, std::string>& settings) {
+  imported_ = settings.contains(kImported);
   for (const Choice& choice : benchmark_.data_choices) {
     const auto found = settings.find(choice.name);
     std::string& value = choices_[choice.name];
@@ -226,6 +232,7 @@ Data DataFlags::load(const Shape& sample, bool raw) const {
   const std::string folder = from.empty() && environment ? environment : from;
   Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_), raw});
   if (!validation_.empty() && !raw) hold_out(out, validation_);
+  for (TestSet& test : out.tests) test.seen = imported_ && test.held_out;
   return out;
 }
 
@@ -261,7 +268,11 @@ Task make_task(Data data, Network network) {
   task.network = std::move(network);
   task.settings = task.data.settings;
   for (const auto& [key, value] : task.network.settings) task.settings[key] = value;
-  task.test = joined(task.data.tests);
+  std::vector<TestSet> unseen;
+  for (const TestSet& test : task.data.tests) {
+    if (!test.seen) unseen.push_back(test);
+  }
+  task.test = joined(unseen);
   return task;
 }
 

@@ -20,20 +20,21 @@ class NetworkFlags {
   void add_activation_flags(po::options_description& options, const std::string& prefix);
   void validate() const;  // throws Error naming the flag
   // The network of a saved model instead, by its settings. Throws Error when it is not one of this
-  // benchmark, or not the one that --net named.
+  // benchmark, or not what the flags say.
   void take(const std::map<std::string, std::string>& settings, const std::string& file);
 
   // The network that `args` name by --net, or by the model file of --from: its recipes are the
   // defaults of other flags, so it must be known before those are read. Throws Error.
   static std::string peek(const Benchmark& benchmark, const std::vector<std::string>& args);
 
-  const std::string& name() const { return name_; }
-  Shape sample() const { return benchmark_.sample(name_); }
+  const std::string& name() const { return asked_.empty() ? name_ : asked_; }
+  Shape sample() const { return benchmark_.sample(name()); }
   Network build(std::int64_t classes) const;
 
  private:
   const Benchmark& benchmark_;
-  std::string name_;
+  std::string name_;   // where --net says nothing
+  std::string asked_;  // by --net
   Config choices_;
   ActivationFlags activations_;
   std::string activation_prefix_;
@@ -49,7 +50,8 @@ class DataFlags {
   // --validation, for verbs that train, or measure what was trained.
   void add_validation_flag(po::options_description& options);
   void validate() const;
-  // Choices that a model's settings name count more than the flags' defaults.
+  // Choices that a model's settings name count more than the flags' defaults. What a network from
+  // elsewhere (kImported) may have been trained on is marked as seen.
   void take(const std::map<std::string, std::string>& settings);
   // Likewise the samples that were held out when the model was made.
   void take_validation(const std::map<std::string, std::string>& settings);
@@ -63,6 +65,7 @@ class DataFlags {
   const Benchmark& benchmark_;
   Config choices_;
   std::string validation_;  // "": nothing is held out
+  bool imported_ = false;
 };
 
 // The samples held out of `samples` that train: a number, or a share below 1 of them ("5000",
@@ -74,6 +77,10 @@ inline constexpr const char* kValidation = "validation";
 // "validation" or "test": what a run with this configuration is measured on.
 std::string measured_on(const Config& config);
 
+// The setting of a model whose weights another program trained; what is compressed from it keeps
+// it.
+inline constexpr const char* kImported = "imported";
+
 // "lenet300, activation tanh"
 std::string text(const Network& network);
 
@@ -81,7 +88,8 @@ struct Task {
   Data data;
   Network network;
   Config settings;  // of both
-  // All that is measured on, one after another: the test sets, or the samples held out of training.
+  // All that is measured on and unseen, one after another: the test sets, or the samples held out
+  // of training.
   std::shared_ptr<const BatchSource> test;
   // --calibration's images, for what looks at samples without training on them; not set where
   // training samples do.

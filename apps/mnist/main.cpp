@@ -109,7 +109,7 @@ Benchmark mnist() {
       "TESSERA_DATA, or the built-in digits)";
   out.calibration_help = "folder of IDX files of 28x28 images (*idx3-ubyte*)";
   out.networks = {"lenet300", "lenet5"};
-  out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}}};
+  out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}, {"lenet300"}}};
   out.classes = 10;
   out.network = network;
   out.sample = zoo_sample;

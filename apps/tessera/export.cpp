@@ -20,20 +20,36 @@ int export_command(const std::vector<std::string>& args) {
   std::string out;
   po::options_description options("options");
   auto add = options.add_options();
-  add("text", po::bool_switch(&text), "the text form, one node per line (the default)");
+  add("text", po::bool_switch(&text),
+      "the text form, one node per line (the default, unless --out ends in .json)");
   add("json", po::bool_switch(&json), "the JSON form, without weights and settings");
   add("batch",
       po::value<std::int64_t>()->value_name("N")->notifier([&](std::int64_t n) { batch = n; }),
       "with this number in place of the symbol");
-  add("out", text_flag(out, "FILE"), "write to this file");
+  add("out", text_flag(out, "FILE"), "write to this file: .txt, or .json for the JSON form");
   add("overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
-  const auto files = parse_flags(args,
-                                 {"tessera export FILE.json [--text | --json] [options]",
-                                  "The graph of a model as text or JSON.", 1, 1, "one model file"},
-                                 options);
+  const auto files = parse_flags(
+      args,
+      {"tessera export FILE.json [--text | --json] [options]",
+       "The graph of a model as text or JSON. Weights are exported by 'mnist export' and "
+       "its like, as .safetensors.",
+       1,
+       1,
+       "one model file",
+       {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json"}},
+      options);
   if (!files) return kExitDone;
   check(!(text && json), "--text and --json exclude each other");
-  if (!out.empty()) require_new(out, overwrite);
+  if (!out.empty()) {
+    const std::string kind = std::filesystem::path(out).extension().string();
+    check(kind == ".json" || kind == ".txt", "--out '", out,
+          "': what can be written is the graph as text (.txt) or as JSON (.json)",
+          kind == ".onnx" ? "; ONNX is not one of them" : "");
+    check(kind == ".json" ? !text : !json, "--out '", out,
+          "': ", kind == ".json" ? "--text goes to a .txt file" : "--json goes to a .json file");
+    json = kind == ".json";
+    require_new(out, overwrite);
+  }
   Model model = load(files->front());
   if (batch) model.graph = specialize(model.graph, *batch);
   const std::string form = json ? graph_to_json(model.graph) : graph_text(model.graph);
@@ -47,10 +63,10 @@ int export_command(const std::vector<std::string>& args) {
 
 int ops_command(const std::vector<std::string>& args) {
   po::options_description options("options");
-  if (!parse_flags(args, {"tessera ops", "Every operator, its inputs, attributes and kernels."},
-                   options)) {
-    return kExitDone;
-  }
+  const Usage usage{.line = "tessera ops",
+                    .about = "Every operator, its inputs, attributes and kernels.",
+                    .examples = {"tessera ops"}};
+  if (!parse_flags(args, usage, options)) return kExitDone;
   for (const OpDef* op : ops::standard_ops().all()) {
     std::cout << std::left << std::setw(22) << op->name << op->doc << "\n";
     std::string inputs, attrs;

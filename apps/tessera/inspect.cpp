@@ -7,6 +7,7 @@
 #include "apps/common/flags.h"
 #include "apps/common/table.h"
 #include "apps/tessera/commands.h"
+#include "apps/tessera/summary.h"
 #include "core/files/atomic_file.h"
 #include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
@@ -143,20 +144,25 @@ Json plan_json(const Plan& plan, const CompileOptions& options) {
 int inspect_command(const std::vector<std::string>& args) {
   CompileOptions compile_options;
   std::string json;
-  bool why = false;
+  bool why = false, summary_only = false;
   po::options_description options("options");
   auto add = options.add_options();
   add("batch", flag(compile_options.batch), "samples at once in the plan");
   add("threads", flag(compile_options.threads), "threads of the plan; 0: as the machine has");
+  add("summary", po::bool_switch(&summary_only), "only the summary");
   add("why", po::bool_switch(&why), "also why better kernels were refused");
   add("packed-only", po::bool_switch(&compile_options.packed_only),
       "decoding a whole tensor is an error");
   add("json", text_flag(json, "FILE"), "write the same as JSON");
-  const auto files = parse_flags(
-      args,
-      {"tessera inspect FILE.json [options]",
-       "What a model is, what it takes on disk, how it would run here.", 1, 1, "one model file"},
-      options);
+  const auto files =
+      parse_flags(args,
+                  {"tessera inspect FILE.json [options]",
+                   "What a model is, what it takes on disk, how it would run here.",
+                   1,
+                   1,
+                   "one model file",
+                   {"tessera inspect MODEL.json", "tessera inspect MODEL.json --batch 32 --why"}},
+                  options);
   if (!files) return kExitDone;
   const std::filesystem::path path = files->front();
   const GraphDocument document = read_graph_document(path, ops::standard_ops());
@@ -182,6 +188,13 @@ int inspect_command(const std::vector<std::string>& args) {
   const auto json_bytes = InputFile(path).size(), weights_bytes = InputFile(weights).size();
   std::cout << path.string() << ": " << json_bytes << " bytes\n"
             << weights.string() << ": " << weights_bytes << " bytes\n";
+  const Summary summary = summarize(model.graph, report, plan, compile_options.batch);
+  std::cout << "summary\n" << summary.text(report);
+  if (summary_only) {
+    if (!json.empty()) write_file(json, json_text({{"summary", summary.json()}}, 1) + "\n");
+    return kExitDone;
+  }
+  std::cout << "settings\n";
   for (const auto& [name, value] : model.settings) {
     std::cout << "  " << printable(name) << " = " << printable(value) << "\n";
   }
@@ -191,6 +204,7 @@ int inspect_command(const std::vector<std::string>& args) {
   if (!json.empty()) {
     const Json all = {{"file_bytes", json_bytes},
                       {"weights_bytes", weights_bytes},
+                      {"summary", summary.json()},
                       {"settings", model.settings},
                       {"graph", graph_text(model.graph)},
                       {"parameters", parameters_json(report)},

@@ -4,6 +4,7 @@
 #include "apps/common/cli.h"
 #include "apps/tessera/commands.h"
 #include "core/error.h"
+#include "core/words.h"
 
 namespace tessera::apps {
 
@@ -36,8 +37,9 @@ void print_help() {
 }
 
 int run(std::vector<std::string> args) {
-  check(!args.empty(),
-        "a command is needed: inspect, verify, export, recode, report or ops; see tessera --help");
+  std::vector<std::string> known;
+  for (const Command& command : kCommands) known.emplace_back(command.name);
+  check(!args.empty(), "a command is needed: ", listed(known, " or "), "; see tessera --help");
   const std::string name = args.front();
   args.erase(args.begin());
   if (name == "--help" || name == "-h" || name == "help") {
@@ -47,8 +49,7 @@ int run(std::vector<std::string> args) {
   for (const Command& command : kCommands) {
     if (command.name == name) return command.run(args);
   }
-  fail("unknown command '", name,
-       "'; there are inspect, verify, export, recode, report and ops; see tessera --help");
+  fail_unknown("command", name, known);
 }
 
 }  // namespace

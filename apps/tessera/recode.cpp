@@ -27,11 +27,17 @@ int recode_command(const std::vector<std::string>& args) {
                   {"tessera recode IN.json --out OUT.json [--entropy-coded | --plain]",
                    "Writes a model with its indices entropy-coded or packed. What is loaded from "
                    "either is the same.",
-                   1, 1, "one model file"},
+                   1,
+                   1,
+                   "one model file",
+                   {"tessera recode MODEL.json --out SMALLER.json",
+                    "tessera recode SMALLER.json --out PACKED.json --plain"}},
                   options);
   if (!files) return kExitDone;
   check(!(coded && plain), "--entropy-coded and --plain exclude each other");
   check(!out.empty(), "--out OUT.json is needed");
+  check(std::filesystem::path(out).extension() == ".json", "--out '", out,
+        "': expected a name that ends in .json");
   const std::string& in = files->front();
   std::error_code ignored;
   require_new(out, overwrite || std::filesystem::equivalent(in, out, ignored));

@@ -17,7 +17,10 @@ int report_command(const std::vector<std::string>& args) {
       {"tessera report DIR [options]",
        "Tables, plots, curves and weight histograms of the results that compress and compare left "
        "in a folder, as one HTML file that needs nothing else.",
-       1, 1, "one folder"},
+       1,
+       1,
+       "one folder",
+       {"tessera report out/mnist --out report.html"}},
       options);
   if (!folders) return kExitDone;
   const Report report = load_report(folders->front());

@@ -67,7 +67,11 @@ int verify_command(const std::vector<std::string>& args) {
   const auto files = parse_flags(
       args,
       {"tessera verify FILE.json [options]",
-       "Runs a model packed and decoded and compares, layer by layer.", 1, 1, "one model file"},
+       "Runs a model packed and decoded and compares, layer by layer.",
+       1,
+       1,
+       "one model file",
+       {"tessera verify MODEL.json", "tessera verify MODEL.json --batch 32 --packed-only"}},
       options);
   if (!files) return kExitDone;
   const std::string& file = files->front();

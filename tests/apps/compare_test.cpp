@@ -120,7 +120,7 @@ TEST_F(Compare, Refusals) {
   EXPECT_TRUE(contains(refused({"compare", "--methods", "magic"}), "'magic'"));
   EXPECT_TRUE(contains(refused({"compare", "--epochs", "0"}), "--epochs must be 1"));
   EXPECT_TRUE(contains(refused({"compare", "--bits", "9"}), "--bits must be 1 to 8"));
-  EXPECT_TRUE(contains(refused({"compare", "--seeds", "x"}), "--seeds"));
+  EXPECT_TRUE(contains(refused({"compare", "--seeds", "x"}), "--seed"));
   EXPECT_TRUE(contains(refused({"compare", "--target-bpw", "3", "--bits", "2"}), "--target-bpw"));
 }
 

@@ -68,7 +68,7 @@ TEST_F(Tool, Help) {
 
 TEST_F(Tool, BadUsage) {
   EXPECT_TRUE(contains(refused(""), "a command is needed"));
-  EXPECT_TRUE(contains(refused("frobnicate"), "unknown command 'frobnicate'"));
+  EXPECT_TRUE(contains(refused("frobnicate"), "command: 'frobnicate' is unknown"));
   EXPECT_TRUE(contains(refused("inspect"), "expected one model file"));
   EXPECT_TRUE(contains(refused("inspect --colour"), "unrecognised option '--colour'"));
   EXPECT_TRUE(contains(refused("verify x.json --batch many"), "--batch"));
@@ -112,6 +112,34 @@ TEST_F(Tool, InspectsAndVerifies) {
   EXPECT_TRUE(contains(alone.out, "plan: batch 4"));
 }
 
+TEST_F(Tool, InspectsSummaryFirst) {
+  Model model = testing::packed_mlp({784, 300, 100, 10}, {.bits = 1}, 2);
+  model.settings["note"] = "kept";
+  const std::string file = save(model, folder / "lenet").json.string();
+  const Result all = run("inspect " + file + " --batch 4"), few = run("inspect --summary " + file);
+  ASSERT_EQ(all.code, 0) << all.error;
+  // 266,200 weights at 1 bit, a 2-entry codebook for each of three layers, 410 biases.
+  for (const std::string line :
+       {"  inputs      x f32[batch,784]\n", "  parameters  266610, 266200 of them coded\n",
+        "  work        266200 multiply-accumulates a sample\n",
+        "  bytes       34939: indices 33275, entries 24, dense 1640; f32 takes 1066440, 30.52 "
+        "times "
+        "as much\n",
+        "  bits        1.0007 a coded weight"}) {
+    EXPECT_TRUE(contains(all.out, line)) << all.out;
+    EXPECT_TRUE(contains(few.out, line)) << few.out;
+  }
+  EXPECT_LT(all.out.find("summary\n"), all.out.find("settings\n"));
+  EXPECT_LT(all.out.find("settings\n"), all.out.find("graph\n"));
+  EXPECT_FALSE(contains(few.out, "graph\n"));
+  const std::string json = (folder / "report").string();
+  ASSERT_EQ(run("inspect --summary --batch 4 " + file + " --json " + json).code, 0);
+  const Json summary = parse_json(read_file(json), "report").at("summary");
+  EXPECT_EQ(summary.at("macs"), 266200);  // of one sample, whatever the batch
+  EXPECT_EQ(summary.at("index_bytes"), 33275);
+  EXPECT_EQ(summary.at("parameters"), 266610);
+}
+
 TEST_F(Tool, FlagsDecodes) {
   Model model{Graph(ops::standard_ops()), {}, {}};
   Rng rng(1, 1);
@@ -136,7 +164,18 @@ TEST_F(Tool, Exports) {
   EXPECT_TRUE(contains(read_file(out), "\"f32[3,6]\""));
   EXPECT_TRUE(contains(refused("export " + file + " --text --json"), "exclude"));
   EXPECT_TRUE(
-      contains(refused("export " + file + " --out /no/such/folder/x"), "/no/such/folder/x"));
+      contains(refused("export " + file + " --out /no/such/folder/x.txt"), "/no/such/folder/x"));
+  // The name says the form.
+  const std::string named = (folder / "named.json").string(), text = (folder / "g.txt").string();
+  EXPECT_EQ(run("export " + file + " --batch 3 --out " + named).code, 0);
+  EXPECT_EQ(read_file(named), read_file(out));
+  EXPECT_EQ(run("export " + file + " --out " + text).code, 0);
+  EXPECT_EQ(read_file(text), graph_text(model.graph));
+  EXPECT_TRUE(contains(refused("export " + file + " --text --out " + named), ".txt file"));
+  EXPECT_TRUE(contains(refused("export " + file + " --json --out " + text), ".json file"));
+  const std::string onnx = refused("export " + file + " --out " + (folder / "g.onnx").string());
+  EXPECT_TRUE(contains(onnx, "text (.txt) or as JSON (.json); ONNX is not one of them")) << onnx;
+  EXPECT_FALSE(fs::exists(folder / "g.onnx"));
 }
 
 TEST_F(Tool, RecodesBothWays) {
@@ -182,6 +221,9 @@ TEST_F(Tool, RecodesBothWays) {
   EXPECT_FALSE(fs::exists(plain.weights));
   EXPECT_EQ(run("verify " + in).code, 0);
   EXPECT_TRUE(contains(refused("recode " + in), "--out OUT.json is needed"));
+  EXPECT_TRUE(contains(refused("recode " + in + " --out " + (folder / "x.txt").string()),
+                       "expected a name that ends in .json"));
+  EXPECT_FALSE(fs::exists(folder / "x.txt.json"));
   EXPECT_TRUE(
       contains(refused("recode " + in + " --plain --entropy-coded --out " + back), "exclude"));
 }

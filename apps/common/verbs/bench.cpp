@@ -17,7 +17,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   DataFlags data(benchmark);
   RunFlags run;
   CodebookFlags codebooks;
-  codebooks.bits = "1,2,4";
+  codebooks.usual_bits = "1,2,4";
   TrainBench training;
   training.batch = recipes.train.batch;
   bool train = false, infer = false;
@@ -40,13 +40,17 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("trace", text_flag(training.trace, "FILE"), "write one training step for chrome://tracing");
   codebooks.add_flags(options);
   run.add_reading_flags(options);
-  const auto files = parse_flags(
-      args,
-      {benchmark.name + " bench [MODEL.json] [flags]",
-       "Measures training steps, and inference of MODEL.json or of untrained networks at several "
-       "codebooks. --data random: no data set, but its shapes.",
-       0, 1, "at most one model file"},
-      options);
+  const std::string start = benchmark.name + " bench ";
+  const Usage usage{
+      start + "[MODEL.json] [flags]",
+      "Measures training steps, and inference of MODEL.json or of untrained networks at several "
+      "codebooks. --data random: no data set, but its shapes.",
+      0,
+      1,
+      "at most one model file",
+      {start + "--net " + benchmark.networks.front() + " --infer --data random --bits 1,2,4,8",
+       start + "MODEL.json --infer", start + "--train --method lc --trace step.json"}};
+  const auto files = parse_flags(args, usage, options);
   if (!files) return kExitDone;
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
@@ -54,7 +58,6 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   training.bf16 = compute == "bf16";
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
-  if (codebooks.codebook != "adaptive" || codebooks.k) codebooks.bits.clear();
   const auto kinds = codebooks.codebooks();
   network.validate();
   data.validate();
@@ -63,8 +66,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (!files->empty()) {
     const std::string& file = files->front();
     model = load(file, ops::standard_ops());
-    check(codebooks.codebook == "adaptive" && codebooks.k == 0,
-          "--codebook and --k are of untrained networks; ", file, " has its own");
+    check(codebooks.codebook == "adaptive" && codebooks.k == 0 && codebooks.bits.empty(),
+          "--codebook, --bits and --k are of untrained networks; ", file, " has its own");
     if (model->settings.contains("network")) network.take(model->settings, file);
     recipes = benchmark.recipes(network.name());
     data.take(model->settings);

@@ -205,13 +205,16 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   flags.codebooks.add_target_flags(general);
   general.add_options()("epochs", flag(epochs), "epochs of training of every method that trains");
   flags.add_last(general, "Compression; lengths are scaled to --epochs");
-  if (!flags.parse(args,
-                   {benchmark.name + " compare [flags]",
-                    "Compresses a network by several methods from the same references, with "
-                    "the same epochs of training, and writes tables and report.html."},
-                   general)) {
-    return kExitDone;
-  }
+  const std::string start = benchmark.name + " compare ";
+  const Usage usage{
+      .line = start + "[flags]",
+      .about =
+          "Compresses a network by several methods from the same references, with the same epochs "
+          "of "
+          "training, and writes tables and report.html.",
+      .examples = {start + "--method dc,idc,lc --bits 1,2 --epochs 30 --plan",
+                   start + "--from MODEL.json --method all --bits 2 --seed 1,2,3 --resume"}};
+  if (!flags.parse(args, usage, general)) return kExitDone;
   flags.validate();
   const auto seeds = flags.seed_list();
   auto planned = planned_runs(flags, epochs);

@@ -66,12 +66,15 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   general.add_options()("entropy-coded", po::bool_switch(&entropy_coded),
                         "entropy-code the indices in the file; what is loaded stays the same");
   flags.add_last(general, "Compression");
-  if (!flags.parse(args,
-                   {benchmark.name + " compress [flags]",
-                    "Compresses a network, saves the packed model, loads it and measures it."},
-                   general)) {
-    return kExitDone;
-  }
+  const std::string start = benchmark.name + " compress ";
+  const Usage usage{
+      .line = start + "[flags]",
+      .about = "Compresses a network, saves the packed model, loads it and measures it.",
+      .examples = {start + "--method lc --bits 1,2 --seed 1,2,3",
+                   start + "--from MODEL.json --method dc --codebook nf4@64",
+                   start + "--from MODEL.json --method fisher --target-bpw 3 --plan",
+                   start + "--method lc --bits 2 --policy first-last-8 --rule '.*bias=skip'"}};
+  if (!flags.parse(args, usage, general)) return kExitDone;
   flags.validate();
   const CompressRecipe& recipe = flags.recipes.compress;
   const auto seeds = flags.seed_list();

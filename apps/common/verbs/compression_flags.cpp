@@ -6,17 +6,12 @@
 #include "apps/common/verbs/presets.h"
 #include "core/files/model.h"
 #include "core/files/sha256.h"
+#include "core/words.h"
 #include "ops/op_list.h"
 
 namespace tessera::apps {
 
 namespace {
-
-std::string joined_names(const std::vector<std::string>& names) {
-  std::string out;
-  for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
-  return out;
-}
 
 DataFlags& with_settings_of_from(CompressionFlags& flags) {
   if (!flags.from.empty()) {
@@ -44,9 +39,9 @@ void CompressionFlags::add_first(po::options_description& general) {
   auto add = general.add_options();
   add("from", text_flag(from, "MODEL.json"),
       "dense model to start from (default: one reference per seed, trained unless it is in --out)");
-  add("seeds", text_flag(seeds, "LIST"), "seeds: 1,2,3");
-  add("methods", text_flag(methods, "LIST"),
-      ("all, or several of " + joined_names(CompressRecipe::method_names()) +
+  add("seed", text_flag(seeds, "LIST"), "of initial weights and batch order, or several: 1,2,3");
+  add("method", text_flag(methods, "LIST"),
+      ("all, or several of " + listed(CompressRecipe::method_names()) +
        " (twn and ttq take 2 bits)")
           .c_str());
   codebooks.add_flags(general);
@@ -73,16 +68,10 @@ void CompressionFlags::add_last(po::options_description& general, const std::str
 
 std::optional<std::vector<std::string>> CompressionFlags::parse(
     const Args& args, const Usage& usage, po::options_description& general) const {
-  Args spelled = args;
-  for (std::string& arg : spelled) {
-    for (const std::string name : {"--seed", "--method"}) {
-      if (arg == name) arg = name + "s";
-      if (arg.starts_with(name + "=")) arg.insert(name.size(), "s");
-    }
-  }
-  if (const std::string preset = peek_flag(spelled, "preset"); !preset.empty())
-    spelled = with_preset(preset, std::move(spelled), general);
-  return parse_flags(spelled, usage, general);
+  const std::string preset = peek_flag(args, "preset");
+  return parse_flags(
+      preset.empty() ? args : with_preset(preset, canonical_flags(args, general), general), usage,
+      general);
 }
 
 void CompressionFlags::validate() const {
@@ -94,15 +83,15 @@ void CompressionFlags::validate() const {
 
 std::vector<std::string> CompressionFlags::method_names() const {
   if (methods == "all") return CompressRecipe::method_names();
-  const auto names = distinct(word_list(methods, "--methods"), "--methods");
+  const auto names = distinct(word_list(methods, "--method"), "--method");
   for (const auto& name : names) recipes.compress.method(name);
   return names;
 }
 
 std::vector<std::uint64_t> CompressionFlags::seed_list() const {
   std::vector<std::uint64_t> out;
-  const auto numbers = integer_list(seeds, "--seeds", 0, 1'000'000'000);
-  for (const std::int64_t seed : distinct(numbers, "--seeds")) {
+  const auto numbers = integer_list(seeds, "--seed", 0, 1'000'000'000);
+  for (const std::int64_t seed : distinct(numbers, "--seed")) {
     out.push_back(static_cast<std::uint64_t>(seed));
   }
   return out;

@@ -23,8 +23,7 @@ struct CompressionFlags {
   // What comes before and after the flags of the verb itself.
   void add_first(po::options_description& general);
   void add_last(po::options_description& general, const std::string& compression);
-  // --method and --methods, --seed and --seeds mean the same; --preset stands for the flags it
-  // lists.
+  // --preset stands for the flags it lists.
   std::optional<std::vector<std::string>> parse(const Args& args, const Usage& usage,
                                                 po::options_description& general) const;
   // Everything but the lists below. Throws Error.

@@ -65,13 +65,15 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
       "fail if a kernel needs a whole codebook weight decoded");
   add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all that is measured");
   run.add_reading_flags(options);
-  const auto files = parse_flags(
-      args,
-      {benchmark.name + " eval MODEL.json [flags]",
-       "Loads a model and measures it on the test set, or on the samples that --validation held "
-       "out of its training.",
-       1, 1, "one model file"},
-      options);
+  const std::string start = benchmark.name + " eval MODEL.json ";
+  const Usage usage{start + "[flags]",
+                    "Loads a model and measures it on the test set, or on the samples that "
+                    "--validation held out of its training.",
+                    1,
+                    1,
+                    "one model file",
+                    {start + "--packed-only", start + "--quiet --json -"}};
+  const auto files = parse_flags(args, usage, options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
   check_range("--batch", static_cast<double>(batch), 0, 1 << 20);
@@ -108,6 +110,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   json["file"] = file;
   json["data"] = images.text;
   json["bytes"] = size.bytes();
+  json["file_bytes"] = size.file_bytes();
   json["bits_per_weight"] = size.bits_per_weight();
   json["entropy_bits"] = size.entropy_bits_per_weight();
   json["file_bits_per_weight"] = size.file_bits_per_weight();

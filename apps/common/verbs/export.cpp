@@ -38,17 +38,22 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
       "dense", po::bool_switch(&dense), "decode codebooks (always so for .safetensors)")(
       "overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
   run.add_reading_flags(options);
+  const std::string start = benchmark.name + " export ";
   const Usage usage{
-      benchmark.name + " export MODEL.json TO [flags]",
+      start + "MODEL.json TO [flags]",
       "TO ends in .json: the model under another name, beside it its weights. TO ends in\n"
       ".safetensors: the decoded f32 weights by name (fc1.weight, ...), for other programs.",
-      2, 2, "a model and a target"};
+      2,
+      2,
+      "a model and a target",
+      {start + "MODEL.json weights.safetensors", start + "MODEL.json dense.json --dense"}};
   const auto files = parse_flags(args, usage, options);
   if (!files) return kExitDone;
   const std::filesystem::path from = files->at(0), to = files->at(1);
   const bool tensors = to.extension() == ".safetensors";
   check(tensors || to.extension() == ".json", "'", to.string(),
-        "': expected a name that ends in .json or .safetensors");
+        "': expected a name that ends in .json or .safetensors",
+        to.extension() == ".onnx" ? "; ONNX is not written" : "");
   require_new(to, overwrite);
   Session session(run);
   Model model = load(from, ops::standard_ops());

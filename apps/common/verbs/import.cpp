@@ -13,6 +13,37 @@
 
 namespace tessera::apps {
 
+namespace {
+
+// Which of the flags could make the report complete.
+std::string ways_out(const ImportReport& report) {
+  std::string out;
+  const auto add = [&](bool applies, const std::string& way) {
+    if (applies) out += (out.empty() ? "" : "; ") + way;
+  };
+  const bool missing = !report.missing.empty(), unused = !report.unused.empty();
+  add(missing && unused, cat("--map 'THEIRS=OURS' says which is which ('",
+                             printable(report.unused.front()), "=", report.missing.front(), "'?)"));
+  add(missing, "--optional REGEX names tensors that the file may lack");
+  add(unused, "--ignore REGEX names tensors of the file that are not wanted");
+  add(!report.mismatched.empty(),
+      "tensors of other shapes are of another network (--net), or transposed (--map "
+      "'THEIRS=OURS:t')");
+  return out;
+}
+
+// What a flag says must be there, or a misspelt name would go unnoticed.
+void require_used(const std::string& file, const std::string& flag,
+                  const std::vector<std::string>& given, const ImportReport& report) {
+  for (const std::string& text : given) {
+    const bool idle = std::find(report.idle.begin(), report.idle.end(), text) != report.idle.end();
+    check(!idle, flag, " '", text, "' matches no tensor of ",
+          flag == "--optional" ? "the network" : file);
+  }
+}
+
+}  // namespace
+
 int import_verb(const Benchmark& benchmark, const Args& args) {
   NetworkFlags network(benchmark);
   DataFlags data(benchmark);
@@ -35,22 +66,30 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   const auto files =
       parse_flags(args,
                   {benchmark.name + " import FILE [flags]",
-                   "Reads trained weights (.safetensors or .npz), measures them, and saves a model "
-                   "that compress --from takes.",
-                   1, 1, "one file of weights"},
+                   "Reads trained weights (.safetensors or .npz, also inside .xz), measures them, "
+                   "and saves a model that compress --from takes. For PyTorch's .pt and .pth it "
+                   "says how to convert them.",
+                   1,
+                   1,
+                   "one file of weights",
+                   {benchmark.name + " import weights.safetensors --net " +
+                        benchmark.networks.back() + " --out out/imported",
+                    benchmark.name + " import weights.npz --map '/net\\.(.*)/=$1' --ignore "
+                                     "'ema\\..*' --optional '.*running_(mean|var)'"}},
                   options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
-  std::vector<std::string> given = import.rules;
-  for (const auto* more : {&import.ignored, &import.optional}) {
-    given.insert(given.end(), more->begin(), more->end());
-  }
+  naming("--map", [&] { ImportOptions{.rules = import.rules}.validate(); });
+  naming("--ignore", [&] { ImportOptions{.ignored = import.ignored}.validate(); });
+  naming("--optional", [&] { ImportOptions{.optional = import.optional}.validate(); });
+  const std::vector<std::string> mapped = import.rules;
   if (const auto known = benchmark.import_rules.find(network.name());
       known != benchmark.import_rules.end()) {
     import.rules.insert(import.rules.end(), known->second.begin(), known->second.end());
   }
   network.validate();
   data.validate();
+  data.take({{kImported, ""}});
   Session session(run);
   Data loaded = data.load(network.sample());
   const Task task = make_task(loaded, network.build(loaded.classes));
@@ -58,14 +97,13 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   model.settings = task.settings;
   const ImportReport report = import_weights(file, model.state, import);
   session.text() << report.text();
-  for (const std::string& idle : report.idle) {
-    check(std::find(given.begin(), given.end(), idle) == given.end(), file, ": '", idle,
-          "' of --map, --ignore or --optional matches no tensor");
-  }
+  require_used(file, "--map", mapped, report);
+  require_used(file, "--ignore", import.ignored, report);
+  require_used(file, "--optional", import.optional, report);
   check(report.complete(), file, ": ", report.missing.size(), " tensors missing, ",
-        report.unused.size(), " unused, ", report.mismatched.size(),
-        " mismatched (listed above); --map says which is which");
-  model.settings["imported"] = report.sha256;
+        report.unused.size(), " unused, ", report.mismatched.size(), " mismatched (listed above); ",
+        ways_out(report));
+  model.settings[kImported] = report.sha256;
   session.open_outputs();
   const std::filesystem::path target = session.path(run.name + ".json");
   if (!run.overwrite && file_exists(target)) {

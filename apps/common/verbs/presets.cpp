@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/words.h"
+
 namespace tessera::apps {
 
 namespace {
@@ -19,7 +21,7 @@ const std::vector<Preset>& presets() {
   static const std::vector<Preset> all = {
       {"mocq-authors",
        "MOCQ as its authors' code trains it",
-       {{"methods", "mocq-authors"},
+       {{"method", "mocq-authors"},
         {"from-scratch", nullptr},
         {"stem", "linear"},
         {"policy", "stages"},
@@ -55,10 +57,9 @@ std::vector<std::string> with_preset(const std::string& name, std::vector<std::s
   const auto found =
       std::find_if(all.begin(), all.end(), [&](const Preset& p) { return p.name == name; });
   if (found == all.end()) {
-    std::string names;
-    for (const Preset& preset : all)
-      names += (names.empty() ? "" : ", ") + std::string(preset.name);
-    fail("--preset '", name, "' is unknown; there is ", names);
+    std::vector<std::string> names;
+    for (const Preset& preset : all) names.emplace_back(preset.name);
+    fail_unknown("--preset", name, names);
   }
   for (const Flag& flag : found->flags) {
     if (given(args, flag.name) || !options.find_nothrow(flag.name, /*approx=*/false)) continue;

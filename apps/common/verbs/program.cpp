@@ -4,6 +4,7 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/verbs/verbs.h"
+#include "core/words.h"
 
 namespace tessera::apps {
 
@@ -50,13 +51,13 @@ int run(const Benchmark& benchmark, const Args& args) {
     if (first == "--help-story") return story_verb(benchmark, {"--help"});
     if (first.empty() || first.starts_with("-")) return story_verb(benchmark, args);
   }
-  std::string known;
+  std::vector<std::string> known;
   for (const Verb& verb : kVerbs) {
     if (verb.name == first) return verb.run(benchmark, {args.begin() + 1, args.end()});
-    known += (known.empty() ? "" : ", ") + std::string(verb.name);
+    known.emplace_back(verb.name);
   }
-  check(!first.empty(), "a verb is needed: ", known, "; see ", benchmark.name, " --help");
-  fail("unknown verb '", first, "'; known are ", known);
+  check(!first.empty(), "a verb is needed: ", listed(known), "; see ", benchmark.name, " --help");
+  fail_unknown("verb", first, known);
 }
 
 }  // namespace

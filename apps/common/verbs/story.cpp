@@ -51,9 +51,11 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step");
   add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
   run.add_writing_flags(options);
-  if (!parse_flags(args, {benchmark.name + " [flags]", story.about + "."}, options)) {
-    return kExitDone;
-  }
+  const Usage usage{
+      .line = benchmark.name + " [flags]",
+      .about = story.about + ".",
+      .examples = {benchmark.name, benchmark.name + " --data DIR --out out/story --seed 2"}};
+  if (!parse_flags(args, usage, options)) return kExitDone;
   training.validate("ref-");
   recipe.validate();
   network.validate();
