@@ -1,4 +1,5 @@
-# cmake --install: libraries, headers in the folders of the source tree, and the package `tessera`.
+# cmake --install: libraries, headers in the folders of the source tree, the package `tessera`, the
+# programs, the stand-alone decoder, and the licence.
 # tests/consumer is a project that uses the result.
 if(NOT PROJECT_IS_TOP_LEVEL)
   return()
@@ -21,3 +22,11 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/tesseraConfigVersion.cmak
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tesseraConfig.cmake
               ${PROJECT_BINARY_DIR}/tesseraConfigVersion.cmake DESTINATION ${package_dir})
+
+if(TESSERA_BUILD_APPS)
+  get_property(apps DIRECTORY apps PROPERTY BUILDSYSTEM_TARGETS)
+  list(FILTER apps INCLUDE REGEX "^app_")
+  install(TARGETS ${apps} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(PROGRAMS scripts/decode.py DESTINATION ${CMAKE_INSTALL_DATADIR}/tessera)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

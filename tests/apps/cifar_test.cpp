@@ -132,7 +132,7 @@ TEST_F(Cifar10, PresetOfMocqAuthors) {
   EXPECT_TRUE(contains(stem.substr(0, stem.find('\n')), "adaptive:8")) << stem;
   EXPECT_TRUE(contains(refused(with(args, {"--method", "dc"})), "dc does not train"));
   EXPECT_TRUE(contains(refused(with(args, {"--activation-quantizer", "mse"})), "calibrated"));
-  EXPECT_TRUE(contains(refused({"compress", "--preset", "theirs"}), "there is mocq-authors"));
+  EXPECT_TRUE(contains(refused({"compress", "--preset", "theirs"}), "known are mocq-authors"));
 }
 
 TEST_F(Cifar10, FromScratchStartsAtTheSeedsWeights) {

@@ -1,13 +1,53 @@
-# Installs a build tree into an empty prefix, then configures, builds and runs this project with it.
+# Installs a build tree into an empty prefix, then configures, builds and runs this project with it:
+# its own program, and the one that README.md shows. The installed programs are run as well.
 cmake_minimum_required(VERSION 3.25)
 function(run)
-  execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${WORK} OUTPUT_VARIABLE out
+                  ECHO_OUTPUT_VARIABLE COMMAND_ERROR_IS_FATAL ANY)
+  set(out "${out}" PARENT_SCOPE)
 endfunction()
 
 file(REMOVE_RECURSE ${WORK})
-run(${CMAKE_COMMAND} --install ${TESSERA_BUILD} --prefix ${WORK}/prefix)
+file(MAKE_DIRECTORY ${WORK})
+file(READ ${CMAKE_CURRENT_LIST_DIR}/../../README.md readme)
+set(fence "```cpp\n")
+string(FIND "${readme}" "${fence}" begin)
+if(begin EQUAL -1)
+  message(FATAL_ERROR "README.md shows no C++")
+endif()
+string(LENGTH "${fence}" skipped)
+math(EXPR begin "${begin} + ${skipped}")
+string(SUBSTRING "${readme}" ${begin} -1 readme)
+string(FIND "${readme}" "```" end)
+string(SUBSTRING "${readme}" 0 ${end} program)
+file(WRITE ${WORK}/readme.cpp "${program}")
+
+set(prefix ${WORK}/prefix)
+run(${CMAKE_COMMAND} --install ${TESSERA_BUILD} --prefix ${prefix})
 run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK}/build
-    -DCMAKE_PREFIX_PATH=${WORK}/prefix -DCMAKE_CXX_COMPILER=${COMPILER}
+    -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${COMPILER} -DREADME=${WORK}/readme.cpp
     -DCMAKE_BUILD_TYPE=${BUILD_TYPE} "-DCMAKE_CXX_FLAGS=${FLAGS}")
 run(${CMAKE_COMMAND} --build ${WORK}/build)
-execute_process(COMMAND ${WORK}/build/consumer WORKING_DIRECTORY ${WORK} COMMAND_ERROR_IS_FATAL ANY)
+run(${WORK}/build/consumer)
+run(${WORK}/build/readme)
+
+foreach(file share/tessera/decode.py share/doc/tessera/LICENSE)
+  if(NOT EXISTS ${prefix}/${file})
+    message(FATAL_ERROR "${file} is not installed")
+  endif()
+endforeach()
+foreach(name mnist cifar10 cifar100 imagenet tessera)
+  run(${prefix}/bin/${name} --version)
+endforeach()
+# What the installed program says of the file that README's program saved, and the decoder.
+run(${prefix}/bin/tessera inspect ${WORK}/lenet300-1bit.json --summary)
+if(NOT out MATCHES "266200 of them coded")
+  message(FATAL_ERROR "tessera inspect says:\n${out}")
+endif()
+find_program(PYTHON python3)
+if(PYTHON)
+  run(${PYTHON} ${prefix}/share/tessera/decode.py ${WORK}/lenet300-1bit.json)
+  if(NOT out MATCHES "fc1.weight f32.300,784.@cb1")
+    message(FATAL_ERROR "decode.py says:\n${out}")
+  endif()
+endif()

@@ -164,6 +164,9 @@ TEST(DecodeScript, ReadsEveryFormat) {
   EXPECT_NE(list.text.find("fc.weight f32[9,4000]@cb2 + sparse\n"), std::string::npos) << list.text;
   EXPECT_EQ(list.text.find("sparse.values"), std::string::npos) << list.text;
   EXPECT_NE(shell(command + "none").status, 0);
+  const Output help = shell(command + "--help");
+  EXPECT_EQ(help.status, 0);
+  EXPECT_NE(help.text.find("lists the parameters with their types"), std::string::npos);
 
   std::string damaged = image.content();
   damaged.back() = static_cast<char>(damaged.back() ^ 1);
