@@ -5,6 +5,7 @@
 #include <iomanip>
 #include <regex>
 #include <sstream>
+#include <utility>
 
 #include "core/words.h"
 #include "quant/codebook_tensor.h"
@@ -190,17 +191,16 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
         choose(item, p, policy, &p == &*first, &p == &*last);
       }
     }
+    bool decided = false;
     for (std::size_t r = 0; r < patterns.size(); ++r) {
       if (!std::regex_match(p.name, patterns[r])) continue;
       ++hits[r];
-      if (policy.rules[r].choice && !is_weight(p)) {
-        ++vectors[r];
-        break;
-      }
+      const bool for_weights = policy.rules[r].choice.has_value();
+      vectors[r] += for_weights && !is_weight(p);
+      if (std::exchange(decided, true) || (for_weights && !is_weight(p))) continue;
       item.source = TensorPlan::Source::named;
       item.choice = policy.rules[r].choice;
       item.reason = cat("rule '", policy.rules[r].pattern, "'");
-      break;
     }
     if (item.choice) {
       any = true;

@@ -42,7 +42,7 @@ TEST_F(Environment, OthersAreRefusedWithThoseThatThereAre) {
   EXPECT_EQ(message("TESSERA_CHECK", "nan,verfy"),
             "TESSERA_CHECK: 'verfy' is unknown; did you mean 'verify'? Known are nan, poison, "
             "verify");
-  EXPECT_EQ(message("TESSERA_DUMP", "fuse").substr(0, 32), "TESSERA_DUMP: 'fuse' is unknown");
+  EXPECT_EQ(message("TESSERA_DUMP", "fuse").substr(0, 32), "TESSERA_DUMP: 'fuse' is unknown;");
   EXPECT_NE(message("TESSERA_DUMP", "fuse").find("after:fuse"), std::string::npos);
   EXPECT_NE(message("TESSERA_SKIP", "fold,fusion").find("'fusion' is unknown"), std::string::npos);
   EXPECT_NE(message("TESSERA_VERBOSE", "1").find("known are select"), std::string::npos);

@@ -149,6 +149,13 @@ TEST(Policy, CodebooksOfARuleAreForWeights) {
   EXPECT_EQ(error_of(p), "no error");
 }
 
+TEST(Policy, LaterRulesMayBeCovered) {
+  Policy p = policy(4, 0, {});
+  p.rules.push_back({"fc.weight", TensorChoice{CodebookSpec::adaptive(2)}});
+  p.rules.push_back({"fc.*", std::nullopt});
+  EXPECT_EQ(choices(Net().plan(p))[5], "2/0");
+}
+
 TEST(Policy, RulesFromAFileAreNamedByTheirPlace) {
   Policy p = policy(4, 0, {});
   p.rules.push_back({"none.*", std::nullopt, "rules.txt:7"});

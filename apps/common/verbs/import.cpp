@@ -22,8 +22,10 @@ std::string ways_out(const ImportReport& report) {
     if (applies) out += (out.empty() ? "" : "; ") + way;
   };
   const bool missing = !report.missing.empty(), unused = !report.unused.empty();
-  add(missing && unused, cat("--map 'THEIRS=OURS' says which is which ('",
-                             printable(report.unused.front()), "=", report.missing.front(), "'?)"));
+  if (missing && unused) {
+    out = cat("--map 'THEIRS=OURS' says which is which ('", printable(report.unused.front()), "=",
+              report.missing.front(), "'?)");
+  }
   add(missing, "--optional REGEX names tensors that the file may lack");
   add(unused, "--ignore REGEX names tensors of the file that are not wanted");
   add(!report.mismatched.empty(),
