@@ -61,7 +61,7 @@ TEST_F(Contradictions, ImportsSayWhichFlagsHelp) {
   tensors["ema"] = Tensor::zeros(DType::f32, {2});
   expect_refused(import("b.safetensors"), "--ignore REGEX names tensors of the file");
   EXPECT_EQ(refused(import("b.safetensors")).find("--optional"), std::string::npos);
-  must(import("b.safetensors", {"--ignore", "ema"}));
+  must(import("b.safetensors", {"--ignore", "ema", "--overwrite"}));
   expect_refused(import("b.safetensors", {"--ignore", "emma"}),
                  "--ignore 'emma' matches no tensor");
   tensors.erase("fc3.bias");
