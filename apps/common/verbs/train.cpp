@@ -27,11 +27,11 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
       "dense model whose weights training starts from, instead of new ones");
   recipe.add_flags(options, "");
   run.add_writing_flags(options);
-  const std::string start = benchmark.name + " train ";
-  const Usage usage{.line = start + "[flags]",
+  const std::string verb = benchmark.name + " train ";
+  const Usage usage{.line = verb + "[flags]",
                     .about = "Trains a network and saves it.",
-                    .examples = {start + "--data DIR --net " + benchmark.networks.front(),
-                                 start + "--seed 1,2,3 --epochs 10 --json results.json"}};
+                    .examples = {verb + "--data DIR --net " + benchmark.networks.front(),
+                                 verb + "--seed 1,2,3 --epochs 10 --json results.json"}};
   if (!parse_flags(args, usage, options)) return kExitDone;
   recipe.validate("");
   network.validate();
