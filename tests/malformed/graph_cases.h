@@ -53,7 +53,9 @@ inline std::vector<MalformedGraph> malformed_graphs() {
       {"/nodes/3/id", "4", "/nodes/3/id: expected 3, the node's position, got 4"},
       {"/nodes/3/op", "", "/nodes/3: field 'op' is missing"},
       {"/nodes/3/op", "[]", "/nodes/3/op: expected the name of an op, got list"},
-      {"/nodes/3/op", "\"conv9\"", "/nodes/3/op: unknown op 'conv9'"},
+      {"/nodes/3/op", "\"conv9\"",
+       "/nodes/3/op: unknown op 'conv9'; an op of one's own is registered (OpSet::add) before "
+       "loading"},
       {"/nodes/3/op", "\"repack\"",
        "/nodes/3/op: 'repack' is placed by the compiler; files hold logical storage"},
       {"/nodes/3/op", "\"param\"", "/nodes/3/inputs: [param] has no inputs"},
