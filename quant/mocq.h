@@ -19,7 +19,7 @@ namespace tessera::quant {
 class PeriodicError final : public nn::Objective {
  public:
   explicit PeriodicError(const CompressionPlan& plan, nn::Coefficient coefficient,
-                         double guard = 0.02);
+                         double guard = 0.3);
   std::string name() const override { return "mocq"; }
   nn::Coefficient coefficient() const override { return coefficient_; }
   std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
@@ -38,8 +38,8 @@ struct MocqOptions {
   // penalty makes the begin.
   double start = 0.05, ramp_until = 0.8;
   double penalty_begin = 1e-6, penalty_end = 1e-5;
-  double pull_begin = 1e-3, pull_end = 0.03;
-  double guard = 0.02;
+  double pull_begin = 1e-3, pull_end = 3;
+  double guard = 0.3;
   // Entries follow the weights (exact 1-D k-means) until the forward pass runs on them, then their
   // gradients.
   ForwardStages forward;

@@ -47,7 +47,7 @@ struct QarOptions {
   double temperature = 0.5;
   // Pull of the regularizer in terms of the task's gradient (Coefficient::dynamic, for each layer),
   // a geometric ramp over the share `ramp_until` of the epochs.
-  double ramp_begin = 1e-3, ramp_end = 0.02, ramp_until = 0.5;
+  double ramp_begin = 1e-3, ramp_end = 1, ramp_until = 0.5;
   ForwardStages forward;
 };
 

@@ -70,7 +70,7 @@ TEST(Calibration, LabelsAreDrawnFromTheNetwork) {
     std::int64_t classes() const override { return 1; }
     Shape sample_shape() const override { return {20}; }
     void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
-      for (float& v : x.span<float>()) v = 0.3f;
+      for (float& v : x.span<float>()) v = 0.05f;
       for (auto& label : y.span<std::int32_t>()) label = 0;
     }
   };

@@ -201,7 +201,7 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   EXPECT_EQ(coded.index_bytes(), 340);
   EXPECT_EQ(coded.file_index_bytes(), 290);
   EXPECT_NEAR(coded.file_bits_per_weight(), 8.0 * (250 + 120 + 40 + 12) / 960, 1e-12);
-  EXPECT_NE(coded.text().find("290 bytes, entropy-coded from 340"), std::string::npos);
+  EXPECT_NE(coded.text().find("indices entropy-coded to 290 from 340"), std::string::npos);
 }
 
 TEST(Harden, RefusesACodebookForAnotherParameter) {
