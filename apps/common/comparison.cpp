@@ -192,7 +192,7 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
     if (run.result->environment) environments.push_back(*run.result->environment);
   }
   if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
-  out << environments_text(environments);
+  out << environments_text(environments, terminal_columns(out));
   for (const ComparedRun& run : runs) {
     if (!run.result) {
       out << "PROBLEM " << run.variant.text() << ", seed " << run.seed << ": " << run.problem

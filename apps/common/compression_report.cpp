@@ -124,7 +124,7 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
     if (row.environment) environments.push_back(*row.environment);
   }
   if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
-  out << environments_text(environments);
+  out << environments_text(environments, terminal_columns(out));
   print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "apps/common/terminal.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
 #include "core/version.h"
@@ -80,7 +81,7 @@ Environment Environment::parse(const JsonAt& at) {
           at.at("features").text(), at.at("version").text(),   at.at("command").text()};
 }
 
-std::string environments_text(const std::vector<Environment>& all) {
+std::string environments_text(const std::vector<Environment>& all, int columns) {
   std::vector<std::string> machines, commands;
   for (const Environment& e : all) {
     const auto at = std::find(machines.begin(), machines.end(), e.text());
@@ -94,7 +95,8 @@ std::string environments_text(const std::vector<Environment>& all) {
   }
   std::string out;
   for (std::size_t i = 0; i < machines.size(); ++i) {
-    out += "Measured on " + machines[i] + "\n" + commands[i];
+    const std::string machine = "Measured on " + machines[i] + "\n";
+    out += (columns > 0 ? wrapped(machine, columns) : machine) + commands[i];
   }
   return out;
 }

@@ -27,8 +27,9 @@ struct Environment {
 // Of this process, with the threads that are set now.
 Environment this_environment();
 
-// For people: each machine once, with the commands that ran on it.
-std::string environments_text(const std::vector<Environment>& all);
+// For people: each machine once, in lines of at most `columns` (0: one line), with the commands
+// that ran on it, whole, to be copied.
+std::string environments_text(const std::vector<Environment>& all, int columns);
 
 // Words as one line of a shell, quoted where that is needed.
 std::string shell_line(const std::vector<std::string>& words);

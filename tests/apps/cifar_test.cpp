@@ -86,7 +86,8 @@ TEST_F(Cifar10, PlansByPolicyNameEveryTensor) {
   EXPECT_TRUE(contains(plan.out, "one codebook per 4 rows (depthwise)")) << plan.out;
   EXPECT_TRUE(contains(plan.out, "dense: rule 'fc.weight'")) << plan.out;
   EXPECT_TRUE(contains(plan.out, "dense: bias or scale")) << plan.out;
-  EXPECT_TRUE(contains(refused({"compress", "--policy", "some"}), "policy 'some' is unknown"));
+  EXPECT_TRUE(contains(refused({"compress", "--policy", "some"}),
+                       "--policy: preset: 'some' is unknown; known are all"));
 }
 
 // The authors' MOCQ, small: what they quantize, and nothing else.
@@ -239,7 +240,8 @@ TEST_F(Cifar10, BenchOnRandomImages) {
 
 TEST_F(Cifar10, Usage) {
   EXPECT_TRUE(contains(refused({}), "a verb is needed"));
-  EXPECT_TRUE(contains(refused({"train", "--net", "lenet300"}), "--net must be resnet20"));
+  EXPECT_TRUE(contains(refused({"train", "--net", "lenet300"}),
+                       "--net: 'lenet300' is unknown; known are resnet20"));
   EXPECT_TRUE(contains(refused({"train", "--width", "wide"}), "--width must be a number"));
   EXPECT_TRUE(contains(refused({"train", "--net", "vgg16", "--width", "2"}), "no width"));
   EXPECT_TRUE(contains(refused({"train", "--net", "vgg16", "--stem", "linear"}), "no choice"));

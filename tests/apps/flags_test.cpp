@@ -88,7 +88,7 @@ TEST_F(Flags, OfMethods) {
       {"mocq",
        {{"--mocq-penalty", "0.1"},
         {"--mocq-pull", "0.5"},
-        {"--mocq-guard", "0.3"},
+        {"--mocq-guard", "0.2"},
         {"--distill", "none"},
         {"--distill", "teacher"},
         {"--distill-alpha", "0.2"},
