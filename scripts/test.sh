@@ -38,10 +38,11 @@ if [ ${#programs[@]} -gt 0 ]; then
   trap 'rm -rf "$logs"' EXIT
   run() {  # one program; its output when it fails, else its totals
     if "build/$1/bin/test_$2" --gtest_brief=1 > "$3/$2" 2>&1; then
-      echo "test_$2: $(tail -n 1 "$3/$2")"
+      echo "test_$2: $(grep -E '^\[  (PASSED|SKIPPED)' "$3/$2" | tr '\n' ' ')"
     else
+      local code=$?
       cat "$3/$2"
-      echo "test_$2: failed with $?"
+      echo "test_$2: failed with $code"
       return 1
     fi
   }
