@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "ops/conv/decoded_rows.h"
 #include "ops/conv/depthwise_rows.h"
 #include "ops/conv/dnnl_rows.h"
 #include "ops/conv/gemm_rows.h"
@@ -16,20 +17,25 @@ namespace {
 
 using Rows = std::span<const KernelRow>;
 
+constexpr KernelRow kLast[] = {kRefRow};
+
 std::vector<KernelRow> joined(std::initializer_list<Rows> families) {
   std::vector<KernelRow> out;
   for (const Rows rows : families) out.insert(out.end(), rows.begin(), rows.end());
-  out.push_back(kRefRow);
   return out;
 }
 
 }  // namespace
 
-Rows conv2d_rows() {
+Rows conv2d_dense_rows() {
   static const auto own = conv2d_gemm_rows();
   static const auto rows =
       joined({conv2d_lane_rows(), own.narrow, conv2d_pixel_rows(), conv2d_winograd_rows(),
-              conv2d_depthwise_rows(), conv2d_dnnl_rows(), own.any});
+              conv2d_depthwise_rows(), conv2d_dnnl_rows(), own.any, kLast});
+  return rows;
+}
+Rows conv2d_rows() {
+  static const auto rows = joined({conv2d_decoded_rows(), conv2d_dense_rows()});
   return rows;
 }
 Rows conv2d_grad_input_rows() {
@@ -37,7 +43,7 @@ Rows conv2d_grad_input_rows() {
   static const auto rows =
       joined({conv2d_grad_input_lane_rows(), own.narrow, conv2d_grad_input_pixel_rows(),
               conv2d_grad_input_winograd_rows(), conv2d_grad_input_depthwise_rows(),
-              conv2d_grad_input_dnnl_rows(), own.any});
+              conv2d_grad_input_dnnl_rows(), own.any, kLast});
   return rows;
 }
 Rows conv2d_grad_weight_rows() {
@@ -45,7 +51,7 @@ Rows conv2d_grad_weight_rows() {
   static const auto rows =
       joined({conv2d_grad_weight_lane_rows(), own.narrow, conv2d_grad_weight_pixel_rows(),
               conv2d_grad_weight_winograd_rows(), conv2d_grad_weight_depthwise_rows(),
-              conv2d_grad_weight_dnnl_rows(), own.any});
+              conv2d_grad_weight_dnnl_rows(), own.any, kLast});
   return rows;
 }
 
