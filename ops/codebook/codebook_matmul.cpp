@@ -8,6 +8,7 @@
 #include "core/parallel.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/packed_kernels.h"
+#include "ops/codebook/weight_panels.h"
 
 namespace tessera {
 namespace {
@@ -386,6 +387,56 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
   gemm.fill = p.transposed ? fill_rows : fill_columns;
   gemm.fill_context = &source;
   run_gemm(plan.gemm, gemm, memory);
+}
+
+// ---- panels for other kernels ----
+
+WeightPanels::WeightPanels(const CodebookView& view, bool packed, CpuFeatures features)
+    : view_(view), packed_(packed), features_(features) {
+  TESSERA_ASSERT(!packed || packs(view));
+}
+
+bool WeightPanels::packs(const CodebookView& view) {
+  return view.vector_len == 1 && packable(view);
+}
+
+std::size_t WeightPanels::table_bytes() const {
+  return !packed_ && fills_all_tables(view_) ? align64(decoder_bytes(view_)) : 0;
+}
+std::size_t WeightPanels::thread_bytes() const {
+  if (packed_) return 0;
+  const size_t table = fills_all_tables(view_) ? 0 : align64(decoder_table_bytes(view_));
+  return sizeof(float) * kRowFloats + table;
+}
+
+WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* packed,
+                                       void* tables) const {
+  Bound out;
+  out.panels = this;
+  out.view = packed_ ? view_ : view;
+  out.packed = packed;
+  if (table_bytes() > 0) out.decoder = make_decoder(view, features_, tables);
+  return out;
+}
+
+void WeightPanels::Bound::fill(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
+                               int64_t ks, int64_t vs, void* thread_scratch) const {
+  const GemmPanel part{k0, k, row0, rows, dst, ks, vs};
+  if (panels->packed_) {
+    const PackedSource source{view, layout_of(view), &packed_kernels(panels->features_),
+                              static_cast<const char*>(packed)};
+    fill_packed(&source, part, nullptr);
+    // Rows that fill up the last panel have indices too.
+    if (rows % kLanes == 0) return;
+    float* last = dst + rows / kLanes * vs;
+    for (int64_t i = 0; i < k; ++i)
+      std::fill(last + i * ks + rows % kLanes, last + i * ks + kLanes, 0.0f);
+    return;
+  }
+  const LogicalSource source{view, panels->features_,
+                             panels->table_bytes() > 0 ? &decoder : nullptr,
+                             &gemm_kernels(panels->features_)};
+  fill_columns(&source, part, thread_scratch);
 }
 
 }  // namespace tessera

@@ -12,5 +12,7 @@ CodebookView view_of(Value weight);
 CodebookView make_view(const CodebookFormat& format, const Shape& shape, std::int64_t k);
 // With the planes of a run: indices, entries, scale.
 CodebookView bind_view(CodebookView view, const BufferRef& planes);
+// The repack of a packable T@cb value for kernels that read its indices in panels.
+OperandPack pack_codebook(Value weight, CpuFeatures features);
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "ops/codebook/codebook.h"
+#include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/node_view.h"
 #include "ops/layout/layout.h"
@@ -36,6 +37,15 @@ CodebookView bind_view(CodebookView view, const BufferRef& planes) {
   view.entries = planes.plane[1];
   view.scale = planes.as<const float>(2);
   return view;
+}
+
+OperandPack pack_codebook(Value weight, CpuFeatures features) {
+  const CodebookView view = view_of(weight);
+  return {Encoding::packed("cbpanel", static_cast<std::int64_t>(packed_bytes(view)),
+                           weight.type().encoding),
+          [view, features](const KernelArgs& args) {
+            repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
+          }};
 }
 
 namespace {

@@ -2,12 +2,14 @@
 
 #include <vector>
 
+#include "ops/conv/block_rows.h"
 #include "ops/conv/decoded_rows.h"
 #include "ops/conv/depthwise_rows.h"
 #include "ops/conv/dnnl_rows.h"
 #include "ops/conv/gemm_rows.h"
 #include "ops/conv/lane_rows.h"
 #include "ops/conv/pixel_rows.h"
+#include "ops/conv/winograd_codebook_rows.h"
 #include "ops/conv/winograd_rows.h"
 #include "ops/ref_row.h"
 
@@ -35,7 +37,8 @@ Rows conv2d_dense_rows() {
   return rows;
 }
 Rows conv2d_rows() {
-  static const auto rows = joined({conv2d_decoded_rows(), conv2d_dense_rows()});
+  static const auto rows = joined({conv2d_winograd_codebook_rows(), conv2d_decoded_rows(),
+                                   conv2d_block_rows(), conv2d_dense_rows()});
   return rows;
 }
 Rows conv2d_grad_input_rows() {

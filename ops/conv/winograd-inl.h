@@ -107,6 +107,10 @@ void output_transposed(const float* dy, int64_t ld, float* m, int64_t stride) {
 void filter(const float* g, int64_t filter_stride, int64_t tap_stride, float* u, int64_t stride) {
   V taps[9], t[18], out[6];
   for (int64_t q = 0; q < 9; ++q) {
+    if (filter_stride == 1) {
+      taps[q] = load(g + q * tap_stride);
+      continue;
+    }
     for (int64_t l = 0; l < kLanes; ++l) taps[q][l] = g[l * filter_stride + q * tap_stride];
   }
   for (int64_t i = 0; i < 3; ++i) filter_line(taps + i * 3, 1, t + i * 6, 1);

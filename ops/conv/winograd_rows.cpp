@@ -1,6 +1,6 @@
 // Winograd F(4x4, 3x3) on blocked images, for layers of few channels: a tile of 4 x 4 pixels takes
-// 36 products per pair of channels instead of 144. Tiles are transformed block by block, so that
-// what the products read and write stays in the second-level cache; the products are those of
+// 36 products per pair of channels instead of 144. WinogradTiles are transformed block by block, so
+// that what the products read and write stays in the second-level cache; the products are those of
 // ops/matmul/gemm_kernels.h. With many channels the transformed weights leave the cache, and
 // oneDNN's scheduling is better.
 #include "ops/conv/winograd_rows.h"
@@ -10,11 +10,10 @@
 #include <memory>
 
 #include "core/parallel.h"
-#include "ops/codebook/decode.h"
-#include "ops/codebook/node_view.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/image_epilogue.h"
 #include "ops/conv/winograd_kernels.h"
+#include "ops/conv/winograd_tiles.h"
 #include "ops/layout/layout.h"
 #include "ops/matmul/gemm.h"
 
@@ -25,8 +24,6 @@ namespace tessera {
 namespace {
 
 constexpr std::int64_t kMostChannels = 64;
-constexpr std::int64_t kBlockBytes = 384 << 10;  // of transformed tiles
-constexpr std::int64_t kMostTiles = 56;
 constexpr std::int64_t kChunks = 8;  // of tiles whose weight gradients are summed apart
 constexpr std::int64_t kPixel = kLayoutBlock;
 constexpr std::int64_t kPoints = kWinogradPoints;
@@ -35,150 +32,7 @@ constexpr std::int64_t up(std::int64_t n, std::int64_t to) {
   return (n + to - 1) / to * to;
 }
 
-// Tiles of an image [n, c, h, w] that give the pixels of [n, ., oh, ow].
-struct Tiles {
-  std::int64_t n, h, w, oh, ow, top, left;
-  std::int64_t down, across;  // of one image
-
-  Tiles(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t oh, std::int64_t ow,
-        std::int64_t top, std::int64_t left)
-      : n(n),
-        h(h),
-        w(w),
-        oh(oh),
-        ow(ow),
-        top(top),
-        left(left),
-        down((oh + kWinogradTile - 1) / kWinogradTile),
-        across((ow + kWinogradTile - 1) / kWinogradTile) {}
-  std::int64_t count() const { return n * down * across; }
-};
-
-// B^T d B of tiles [first, first + count) of a blocked image: point e of channel c of tile t at
-// v[(e * count + t) * channels + c].
-void transform_input(const Tiles& g, const WinogradKernels& kernels, const float* x,
-                     std::int64_t blocks, std::int64_t first, std::int64_t count, float* v) {
-  alignas(64) float padded[kPoints * kPixel];
-  const std::int64_t channels = blocks * kPixel, plane = g.h * g.w * kPixel;
-  for (std::int64_t t = 0; t < count; ++t) {
-    const std::int64_t tile = first + t, image = tile / (g.down * g.across);
-    const std::int64_t row = tile / g.across % g.down * kWinogradTile - g.top;
-    const std::int64_t col = tile % g.across * kWinogradTile - g.left;
-    const bool inside = row >= 0 && col >= 0 && row + 6 <= g.h && col + 6 <= g.w;
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      const float* from = x + (image * blocks + b) * plane;
-      float* to = v + t * channels + b * kPixel;
-      if (inside) {
-        kernels.input(from + (row * g.w + col) * kPixel, g.w * kPixel, to, count * channels);
-        continue;
-      }
-      const std::int64_t j0 = std::max<std::int64_t>(0, -col),
-                         j1 = std::min<std::int64_t>(6, g.w - col);
-      for (std::int64_t i = 0; i < 6; ++i) {
-        float* line = padded + i * 6 * kPixel;
-        if (row + i < 0 || row + i >= g.h || j1 <= j0) {
-          std::fill_n(line, 6 * kPixel, 0.0f);
-          continue;
-        }
-        std::fill_n(line, j0 * kPixel, 0.0f);
-        std::memcpy(line + j0 * kPixel, from + ((row + i) * g.w + col + j0) * kPixel,
-                    static_cast<std::size_t>((j1 - j0) * kPixel) * sizeof(float));
-        std::fill(line + j1 * kPixel, line + 6 * kPixel, 0.0f);
-      }
-      kernels.input(padded, 6 * kPixel, to, count * channels);
-    }
-  }
-}
-
-// c[rows, n] (+)= a[rows, k] b[k, n], n a multiple of 16, in register tiles.
-struct Product {
-  const GemmKernels* kernels;
-  std::int64_t rows, k, n;
-  std::int64_t a_rs, a_cs;
-  bool accumulate;
-
-  void run(const float* a, const float* b, float* c) const {
-    const std::int64_t vectors = n / kGemmLanes;
-    for (std::int64_t v = 0; v < vectors;) {
-      const auto most = static_cast<std::int64_t>(vectors == 1 ? 1 : vectors % 3 == 0 ? 3 : 2);
-      const std::int64_t wide = std::min(most, vectors - v);
-      // As many rows as the registers hold beside `wide` vectors of b.
-      std::int64_t tall = 1;
-      while (tall < kGemmMaxRows && kernels->tile[tall][wide - 1]) ++tall;
-      const std::int64_t tiles = (rows + tall - 1) / tall;
-      for (std::int64_t i = 0; i < tiles; ++i) {
-        const std::int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
-        kernels->tile[r1 - r0 - 1][wide - 1]({a + r0 * a_rs, a_rs, a_cs, b + v * kGemmLanes, n,
-                                              kGemmLanes, c + r0 * n + v * kGemmLanes, n, k,
-                                              kGemmLanes, accumulate});
-      }
-      v += wide;
-    }
-  }
-};
-
 // ---- y = conv(x, w), and dx = conv(dy, w turned over and transposed) ----
-
-struct Convolution {
-  Tiles tiles;
-  const WinogradKernels* kernels;
-  const GemmKernels* gemm;
-  std::int64_t in_blocks, out_blocks, block;  // block: tiles at once
-  std::int64_t threads;
-
-  std::int64_t v_floats() const { return kPoints * block * in_blocks * kPixel; }
-  std::int64_t m_floats() const { return kPoints * block * out_blocks * kPixel; }
-  std::int64_t part_bytes() const { return (v_floats() + m_floats()) * 4; }
-
-  void run(const float* x, const float* u, float* y, std::byte* scratch) const {
-    const std::int64_t count = tiles.count(), blocks = (count + block - 1) / block;
-    const std::int64_t parts = std::min(threads, blocks);
-    parallel_parts(parts, [&](std::int64_t part) {
-      auto* v = reinterpret_cast<float*>(scratch + part * part_bytes());
-      float* m = v + v_floats();
-      for (std::int64_t b = blocks * part / parts; b < blocks * (part + 1) / parts; ++b) {
-        const std::int64_t first = b * block, n = std::min(block, count - first);
-        run_block(x, u, y, first, n, v, m);
-      }
-    });
-  }
-
-  void run_block(const float* x, const float* u, float* y, std::int64_t first, std::int64_t n,
-                 float* v, float* m) const {
-    const std::int64_t in = in_blocks * kPixel, out = out_blocks * kPixel;
-    transform_input(tiles, *kernels, x, in_blocks, first, n, v);
-    const Product product{gemm, n, in, out, in, 1, false};
-    for (std::int64_t e = 0; e < kPoints; ++e)
-      product.run(v + e * n * in, u + e * in * out, m + e * n * out);
-    alignas(64) float pixels[kWinogradTile * kWinogradTile * kPixel];
-    for (std::int64_t t = 0; t < n; ++t) {
-      const std::int64_t tile = first + t, image = tile / (tiles.down * tiles.across);
-      const std::int64_t row = tile / tiles.across % tiles.down * kWinogradTile;
-      const std::int64_t col = tile % tiles.across * kWinogradTile;
-      const std::int64_t height = std::min(kWinogradTile, tiles.oh - row);
-      const std::int64_t width = std::min(kWinogradTile, tiles.ow - col);
-      for (std::int64_t b = 0; b < out_blocks; ++b) {
-        float* to = y + (((image * out_blocks + b) * tiles.oh + row) * tiles.ow + col) * kPixel;
-        const float* from = m + t * out + b * kPixel;
-        if (height == kWinogradTile && width == kWinogradTile) {
-          kernels->output(from, n * out, to, tiles.ow * kPixel);
-          continue;
-        }
-        kernels->output(from, n * out, pixels, kWinogradTile * kPixel);
-        for (std::int64_t i = 0; i < height; ++i) {
-          std::memcpy(to + i * tiles.ow * kPixel, pixels + i * kWinogradTile * kPixel,
-                      static_cast<std::size_t>(width * kPixel) * sizeof(float));
-        }
-      }
-    }
-  }
-};
-
-// Tiles at once: what fits the cache, in whole register tiles.
-std::int64_t block_of(std::int64_t channels) {
-  const std::int64_t fit = kBlockBytes / (kPoints * channels * 4);
-  return std::clamp<std::int64_t>(fit / 14 * 14, 14, kMostTiles);
-}
 
 // The transformed weights: point e of input channel c and output channel o at u[(e * in + c) * out
 // + o], channels padded to blocks. The gradient's convolution goes from y's channels to x's with
@@ -239,41 +93,29 @@ std::string refuses_forward(const KernelQuery& query) {
   if (auto reason = refuses(query); !reason.empty()) return reason;
   return ImageEpilogue::refuses(query.node);
 }
-std::string refuses_codebook(const KernelQuery& query) {
-  const Node& node = query.node;
-  if (node.input(1).type().encoding.codebook_format() == nullptr) return "the weight is dense";
-  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
-    if (i == 1 || !node.inputs()[i]) continue;
-    const TensorType& type = node.inputs()[i].type();
-    if (!type.encoding.is_dense() && !is_blocked(type)) return "an operand is in another layout";
-  }
-  if (!node.input(1).type().encoding.packed_layout().empty()) return "the weight is packed";
-  if (auto reason = refuses_geometry(query); !reason.empty()) return reason;
-  return ImageEpilogue::refuses(node);
-}
-
 std::optional<OperandPack> pack_image(Value v) {
   return is_blocked(v.type()) ? std::nullopt : std::optional(to_blocked(v.type()));
 }
 
-Convolution convolution(const KernelQuery& query, const ConvGeometry& g, bool gradient) {
+WinogradConvolution convolution(const KernelQuery& query, const ConvGeometry& g, bool gradient) {
   const std::int64_t in = up(gradient ? g.out : g.c, kPixel);
   const std::int64_t out = up(gradient ? g.c : g.out, kPixel);
-  const Tiles tiles = gradient ? Tiles(g.n, g.oh, g.ow, g.h, g.w, 2 - g.top, 2 - g.left)
-                               : Tiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left);
+  const WinogradTiles tiles = gradient
+                                  ? WinogradTiles(g.n, g.oh, g.ow, g.h, g.w, 2 - g.top, 2 - g.left)
+                                  : WinogradTiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left);
   return {tiles,
           &tessera_winograd_avx512,
           &gemm_kernels(query.features),
           in / kPixel,
           out / kPixel,
-          block_of(in + out),
+          winograd_block(in + out),
           query.threads};
 }
 
 KernelPlan prepare_forward(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
   struct State {
-    Convolution conv;
+    WinogradConvolution conv;
     std::unique_ptr<ImageEpilogue> epilogue;
   };
   auto state = std::make_shared<State>(State{convolution(query, g, false), nullptr});
@@ -290,44 +132,9 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   return plan;
 }
 
-// The weight as its indices: a layer of this size is decoded and transformed in the second-level
-// cache in every run, and forgotten.
-KernelPlan prepare_codebook(const KernelQuery& query) {
-  const ConvGeometry g = conv_geometry(query.node);
-  struct State {
-    ConvGeometry g;
-    Convolution conv;
-    CodebookView view;
-    CpuFeatures features;
-    std::int64_t decoded_bytes, transformed_bytes;
-    std::unique_ptr<ImageEpilogue> epilogue;
-  };
-  auto state = std::make_shared<State>(
-      State{g, convolution(query, g, false), view_of(query.node.input(1)), query.features,
-            up(g.out * g.patch() * 4, 64), up(transformed_bytes(g), 64), nullptr});
-  KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), std::nullopt};
-  plan.scratch_bytes =
-      state->decoded_bytes + state->transformed_bytes + state->conv.part_bytes() * query.threads;
-  plan.flops = g.flops();
-  plan.note = cat("decodes ", g.out, " rows at a time");
-  state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
-  plan.run = [state](const KernelArgs& args) {
-    const State& s = *state;
-    auto* rows = reinterpret_cast<float*>(args.scratch);
-    auto* u = reinterpret_cast<float*>(args.scratch + s.decoded_bytes);
-    decode_rows(bind_view(s.view, args.in(1)), 0, s.g.out, rows, s.g.patch(), s.features);
-    transform_weight(s.g, *s.conv.kernels, false, rows, u);
-    s.conv.run(args.in(0).as<const float>(), u, args.out().as<float>(),
-               args.scratch + s.decoded_bytes + s.transformed_bytes);
-    s.epilogue->run(args);
-  };
-  return plan;
-}
-
 KernelPlan prepare_grad_input(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
-  auto conv = std::make_shared<const Convolution>(convolution(query, g, true));
+  auto conv = std::make_shared<const WinogradConvolution>(convolution(query, g, true));
   KernelPlan plan;
   plan.packs = {pack_image(query.node.input(0)), pack_weight(g, *conv->kernels, true)};
   plan.layout = kBlocked;
@@ -343,7 +150,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
 // dw = G^T [sum over tiles of (A dy A^T) x (B^T d B)] G.
 struct WeightGradient {
   ConvGeometry g;
-  Tiles tiles;
+  WinogradTiles tiles;
   const WinogradKernels* kernels;
   const GemmKernels* gemm;
   std::int64_t in_blocks, out_blocks, block, chunks, threads;
@@ -365,9 +172,9 @@ struct WeightGradient {
         bool accumulate = false;
         for (std::int64_t first = count * c / chunks; first < end; first += block) {
           const std::int64_t n = std::min(block, end - first);
-          transform_input(tiles, *kernels, x, in_blocks, first, n, v);
+          transform_input(tiles, *kernels, x, in_blocks, first, 0, n, n, v);
           transform_gradient(dy, first, n, m);
-          const Product product{gemm, in(), n, out(), 1, in(), accumulate};
+          const WinogradProduct product{gemm, in(), n, out(), 1, in(), accumulate};
           for (std::int64_t e = 0; e < kPoints; ++e) {
             product.run(v + e * n * in(), m + e * n * out(),
                         sums + c * sum_floats() + e * in() * out());
@@ -424,11 +231,11 @@ struct WeightGradient {
 
 KernelPlan prepare_grad_weight(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
-  const Tiles tiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left);
+  const WinogradTiles tiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left);
   const std::int64_t in = up(g.c, kPixel), out = up(g.out, kPixel);
   auto kernel = std::make_shared<const WeightGradient>(WeightGradient{
       g, tiles, &tessera_winograd_avx512, &gemm_kernels(query.features), in / kPixel, out / kPixel,
-      block_of(in + out), std::min(kChunks, tiles.count()), query.threads});
+      winograd_block(in + out), std::min(kChunks, tiles.count()), query.threads});
   KernelPlan plan;
   plan.packs = {pack_image(query.node.input(0)), pack_image(query.node.input(1))};
   plan.scratch_bytes = kernel->scratch_bytes();
@@ -441,7 +248,6 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 }
 
 constexpr KernelRow kForward[] = {
-    {"conv2d_cb_winograd_avx512", kAvx2 | kAvx512, refuses_codebook, prepare_codebook},
     {"conv2d_winograd_avx512", kAvx2 | kAvx512, refuses_forward, prepare_forward}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_winograd_avx512", kAvx2 | kAvx512, refuses, prepare_grad_input}};

@@ -242,17 +242,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   out.in_place = true;
   out.flops = flops_of(d);
   out.note = state->plan.method;
-  if (kPacked) {
-    const CodebookView view = state->view;
-    const auto bytes = static_cast<std::int64_t>(packed_bytes(view));
-    out.packs = {
-        std::nullopt,
-        OperandPack{Encoding::packed("cbpanel", bytes, query.node.input(1).type().encoding),
-                    [view, features](const KernelArgs& args) {
-                      repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
-                    },
-                    0}};
-  }
+  if (kPacked) out.packs = {std::nullopt, pack_codebook(query.node.input(1), features)};
   return out;
 }
 

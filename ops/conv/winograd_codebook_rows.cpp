@@ -1,0 +1,256 @@
+// Winograd F(4x4, 3x3) with a codebook weight. Transformed weights are four times the decoded ones:
+// those of few channels are made once a step in the second-level cache; those of many channels
+// block by block of input and output channels, and each block is multiplied with so many tiles that
+// making it does not count. So neither lies in memory, and indices are all that is read.
+#include "ops/conv/winograd_codebook_rows.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "core/parallel.h"
+#include "ops/codebook/node_view.h"
+#include "ops/codebook/weight_panels.h"
+#include "ops/conv/conv.h"
+#include "ops/conv/image_epilogue.h"
+#include "ops/conv/winograd_tiles.h"
+#include "ops/layout/layout.h"
+#include "ops/matmul/gemm.h"
+
+#if defined(__x86_64__)
+
+namespace tessera {
+
+namespace {
+
+constexpr std::int64_t kLanes = kLayoutBlock, kPoints = kWinogradPoints, kTaps = 9;
+constexpr std::int64_t kWholeBytes = 640 << 10;    // of transformed weights that are made at once
+constexpr std::int64_t kDepth = 64, kVectors = 2;  // channels of a block, in and out (of 16)
+constexpr std::int64_t kMostTiles = 112;           // that are multiplied with a block
+constexpr std::int64_t kLeastTiles = 4;
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr std::int64_t up64(std::int64_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
+
+// A weight that is decoded and transformed block by block.
+struct Filters {
+  ConvGeometry g;
+  const WinogradKernels* kernels;
+  WeightPanels panels;
+
+  static constexpr std::int64_t kPanelFloats = kDepth * kTaps * kVectors * kLanes;
+  std::int64_t thread_bytes() const {
+    return 4 * kPanelFloats + static_cast<std::int64_t>(panels.thread_bytes());
+  }
+  // Of channels [c0, c0 + depth), at most kDepth, and blocks [v0, v0 + vectors), at most kVectors,
+  // of output channels: point e of channel c0 + c at u[e * point + c * ld].
+  void transform(const WeightPanels::Bound& weight, std::int64_t c0, std::int64_t depth,
+                 std::int64_t v0, std::int64_t vectors, float* u, std::int64_t point,
+                 std::int64_t ld, std::byte* scratch) const {
+    auto* taps = reinterpret_cast<float*>(scratch);
+    const std::int64_t known = std::clamp<std::int64_t>(g.c - c0, 0, depth);
+    const std::int64_t width = vectors * kLanes;
+    weight.fill(v0 * kLanes, std::min(width, g.out - v0 * kLanes), c0 * kTaps, known * kTaps, taps,
+                width, kLanes, taps + kPanelFloats);
+    std::fill(taps + known * kTaps * width, taps + depth * kTaps * width, 0.0f);
+    for (std::int64_t c = 0; c < depth; ++c) {
+      for (std::int64_t v = 0; v < vectors; ++v) {
+        kernels->filter(taps + c * kTaps * width + v * kLanes, 1, width, u + c * ld + v * kLanes,
+                        point);
+      }
+    }
+  }
+};
+
+struct CodebookWinograd {
+  Filters filters;
+  WinogradConvolution conv;  // of weights that are transformed at once
+  bool whole;
+  std::int64_t tiles, blocks;    // at once, and how often
+  std::int64_t groups, threads;  // of output channels
+
+  CodebookWinograd(const ConvGeometry& g, const WeightPanels& panels, CpuFeatures features,
+                   int threads_)
+      : filters{g, &tessera_winograd_avx512, panels},
+        conv{WinogradTiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left),
+             &tessera_winograd_avx512,
+             &gemm_kernels(features),
+             ceil_div(g.c, kLanes),
+             ceil_div(g.out, kLanes),
+             0,
+             threads_},
+        threads(threads_) {
+    conv.block = winograd_block(in() + out());
+    whole = 4 * kPoints * in() * out() <= kWholeBytes;
+    blocks = ceil_div(conv.tiles.count(), kMostTiles);
+    tiles = ceil_div(conv.tiles.count(), blocks);
+    groups = ceil_div(conv.out_blocks, kVectors);
+    groups = std::min(conv.out_blocks, ceil_div(groups, threads) * threads);
+  }
+  std::int64_t in() const { return conv.in_blocks * kLanes; }
+  std::int64_t out() const { return conv.out_blocks * kLanes; }
+
+  // Shared by the threads: tables, and all transformed weights or tiles.
+  std::int64_t table_bytes() const {
+    return static_cast<std::int64_t>(filters.panels.table_bytes());
+  }
+  std::int64_t shared_floats() const { return kPoints * in() * (whole ? out() : tiles); }
+  // A thread's: what it decodes, a block of weights and its products.
+  std::int64_t u_floats() const { return whole ? 0 : kPoints * kDepth * kVectors * kLanes; }
+  std::int64_t m_floats() const { return whole ? 0 : kPoints * tiles * kVectors * kLanes; }
+  std::int64_t part_bytes() const {
+    return up64(filters.thread_bytes()) + 4 * (u_floats() + m_floats());
+  }
+  std::int64_t scratch_bytes() const {
+    return table_bytes() + 4 * shared_floats() + threads * part_bytes() +
+           (whole ? threads * conv.part_bytes() : 0);
+  }
+
+  void run(const float* x, const CodebookView& view, const void* packed, float* y,
+           std::byte* scratch) const {
+    const WeightPanels::Bound weight = filters.panels.bind(view, packed, scratch);
+    auto* shared = reinterpret_cast<float*>(scratch + table_bytes());
+    std::byte* parts = scratch + table_bytes() + 4 * shared_floats();
+    if (whole) {
+      run_whole(x, weight, shared, y, parts);
+    } else {
+      run_blocks(x, weight, shared, y, parts);
+    }
+  }
+
+  void run_whole(const float* x, const WeightPanels::Bound& weight, float* u, float* y,
+                 std::byte* parts) const {
+    const std::int64_t steps = ceil_div(in(), kDepth), items = groups * steps;
+    const std::int64_t count = std::min(threads, items);
+    parallel_parts(count, [&](std::int64_t part) {
+      for (std::int64_t i = items * part / count; i < items * (part + 1) / count; ++i) {
+        const std::int64_t v0 = conv.out_blocks * (i / steps) / groups;
+        const std::int64_t v1 = conv.out_blocks * (i / steps + 1) / groups;
+        const std::int64_t c0 = i % steps * kDepth;
+        filters.transform(weight, c0, std::min(kDepth, in() - c0), v0, v1 - v0,
+                          u + c0 * out() + v0 * kLanes, in() * out(), out(),
+                          parts + part * part_bytes());
+      }
+    });
+    conv.run(x, u, y, parts + threads * part_bytes());
+  }
+
+  void run_blocks(const float* x, const WeightPanels::Bound& weight, float* v, float* y,
+                  std::byte* parts) const {
+    const std::int64_t total = conv.tiles.count();
+    for (std::int64_t first = 0; first < total; first += tiles) {
+      const std::int64_t n = std::min(tiles, total - first);
+      parallel_for(n, 1, [&](std::int64_t begin, std::int64_t end) {
+        transform_input(conv.tiles, *conv.kernels, x, conv.in_blocks, first, begin, end, n, v);
+      });
+      const std::int64_t count = std::min(threads, groups);
+      parallel_parts(count, [&](std::int64_t part) {
+        std::byte* own = parts + part * part_bytes();
+        for (std::int64_t i = groups * part / count; i < groups * (part + 1) / count; ++i) {
+          multiply(weight, conv.out_blocks * i / groups, conv.out_blocks * (i + 1) / groups, first,
+                   n, v, y, own);
+        }
+      });
+    }
+  }
+
+  // Blocks [v0, v1) of output channels of `n` tiles.
+  void multiply(const WeightPanels::Bound& weight, std::int64_t v0, std::int64_t v1,
+                std::int64_t first, std::int64_t n, const float* v, float* y,
+                std::byte* own) const {
+    auto* u = reinterpret_cast<float*>(own + up64(filters.thread_bytes()));
+    float* m = u + u_floats();
+    const std::int64_t width = (v1 - v0) * kLanes;
+    for (std::int64_t c0 = 0; c0 < in(); c0 += kDepth) {
+      const std::int64_t depth = std::min(kDepth, in() - c0);
+      filters.transform(weight, c0, depth, v0, v1 - v0, u, depth * width, width, own);
+      const WinogradProduct product{conv.gemm, n, depth, width, in(), 1, c0 > 0};
+      for (std::int64_t e = 0; e < kPoints; ++e)
+        product.run(v + e * n * in() + c0, u + e * depth * width, m + e * n * width);
+    }
+    transform_output(conv.tiles, *conv.kernels, m, conv.out_blocks, v0, v1, first, n, y);
+  }
+};
+
+bool packs(const KernelQuery& query) {
+  return query.is_fixed(1) && WeightPanels::packs(view_of(query.node.input(1)));
+}
+
+std::string refuses(const KernelQuery& query) {
+  const Node& node = query.node;
+  const TensorType& weight = node.input(1).type();
+  if (weight.encoding.codebook_format() == nullptr) return "the weight is dense";
+  if (!weight.encoding.packed_layout().empty()) return "the weight is packed";
+  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+    if (i == 1 || !node.inputs()[i]) continue;
+    const TensorType& type = node.inputs()[i].type();
+    if (!type.encoding.is_dense() && !is_blocked(type)) return "an operand is in another layout";
+  }
+  const ConvGeometry g = conv_geometry(node);
+  if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
+      g.dilation_w != 1 || g.groups != 1 || g.top > 2 || g.left > 2 || g.bottom > 2 || g.right > 2)
+    return "not 3x3 of stride 1";
+  if (g.c < kLanes || g.out < kLanes) return "fewer than 16 channels";
+  if (g.oh < kWinogradTile || g.ow < kWinogradTile) return "images are smaller than a tile";
+  if (WinogradTiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left).count() < kLeastTiles)
+    return "few tiles";
+  return ImageEpilogue::refuses(node);
+}
+
+KernelPlan prepare(const KernelQuery& query) {
+  struct State {
+    CodebookWinograd conv;
+    CodebookView view;
+    std::unique_ptr<ImageEpilogue> epilogue;
+  };
+  const ConvGeometry g = conv_geometry(query.node);
+  const Value x = query.node.input(0);
+  const CodebookView view = view_of(query.node.input(1));
+  const bool packed = packs(query);
+  auto state =
+      std::make_shared<State>(State{CodebookWinograd(g, WeightPanels(view, packed, query.features),
+                                                     query.features, query.threads),
+                                    view, nullptr});
+  KernelPlan plan;
+  plan.packs = {
+      is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
+      packed ? std::optional(pack_codebook(query.node.input(1), query.features)) : std::nullopt};
+  plan.scratch_bytes = state->conv.scratch_bytes();
+  plan.flops = g.flops();
+  plan.note = state->conv.whole ? "decodes all rows at a time"
+                                : cat("decodes ", kVectors * kLanes, " rows at a time");
+  state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
+  plan.run = [state](const KernelArgs& args) {
+    const bool packed = state->conv.filters.panels.packed();
+    state->conv.run(args.in(0).as<const float>(),
+                    packed ? state->view : bind_view(state->view, args.in(1)),
+                    packed ? args.in(1).plane[0] : nullptr, args.out().as<float>(), args.scratch);
+    state->epilogue->run(args);
+  };
+  return plan;
+}
+
+constexpr KernelRow kRows[] = {{"conv2d_cb_winograd_avx512", kAvx2 | kAvx512, refuses, prepare}};
+
+}  // namespace
+
+std::span<const KernelRow> conv2d_winograd_codebook_rows() {
+  return kRows;
+}
+
+}  // namespace tessera
+
+#else
+
+namespace tessera {
+
+std::span<const KernelRow> conv2d_winograd_codebook_rows() {
+  return {};
+}
+
+}  // namespace tessera
+
+#endif

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <span>
+
+#include "core/op_def.h"
+
+namespace tessera {
+
+std::span<const KernelRow> conv2d_winograd_codebook_rows();
+
+}  // namespace tessera
