@@ -439,10 +439,14 @@ std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& option
   bound =
       run_passes(std::move(bound), passes, kDebug || environment_lists("TESSERA_CHECK", "verify"));
   const int most = options.threads > 0 ? options.threads : num_threads();
+  std::shared_ptr<PlanData> plan;
   if (options.threads == 0 && most > 1 && least_work(bound) < kSmallWork) {
-    if (auto plan = build_for(bound, options, 1); work_of(*plan) < kSmallWork) return plan;
+    plan = build_for(bound, options, 1);
+    if (work_of(*plan) >= kSmallWork) plan = nullptr;
   }
-  return build_for(bound, options, most);
+  if (plan == nullptr) plan = build_for(bound, options, most);
+  if (!graph.source().empty()) require_memory(*plan, graph.source());
+  return plan;
 }
 
 }  // namespace
@@ -455,7 +459,6 @@ Plan compile(const Graph& graph, const State& state, const CompileOptions& optio
   check(graph.updates().empty(),
         "a graph that updates state cannot be frozen; compile(graph) is for training");
   auto plan = build(graph, options);
-  require_memory(*plan);
   capture(*plan, state);
   return Plan(plan);
 }

@@ -68,6 +68,9 @@ Graph& Graph::operator=(Graph&& other) noexcept {
   leaves_ = std::move(other.leaves_);
   outputs_ = std::move(other.outputs_);
   updates_ = std::move(other.updates_);
+  output_places_ = std::move(other.output_places_);
+  updated_ = std::move(other.updated_);
+  source_ = std::move(other.source_);
   for (Node& node : nodes_) node.graph_ = this;
   return *this;
 }
@@ -164,19 +167,17 @@ const Node& Graph::add(const OpDef& op, std::vector<Value> inputs, Attrs attrs, 
 
 void Graph::set_output(std::string_view name, Value value) {
   check(value && &value.graph() == this, "output ", Quoted{name}, " is not a value of this graph");
-  for (auto& output : outputs_) {
-    if (output.first == name) {
-      output.second = value;
-      return;
-    }
+  const auto [found, added] = output_places_.try_emplace(std::string(name), outputs_.size());
+  if (added) {
+    outputs_.emplace_back(name, value);
+  } else {
+    outputs_[found->second].second = value;
   }
-  outputs_.emplace_back(name, value);
 }
 
 Value Graph::output(std::string_view name) const {
-  for (const auto& output : outputs_) {
-    if (output.first == name) return output.second;
-  }
+  if (const auto found = output_places_.find(name); found != output_places_.end())
+    return outputs_[found->second].second;
   std::string known;
   for (const auto& output : outputs_)
     known += (known.empty() ? "" : ", ") + printable(output.first);
@@ -191,9 +192,7 @@ void Graph::set_update(Value state, Value value) {
         " is not a value of this graph");
   check(value.type() == state.type(), "the update of ", Quoted{name}, " has type ",
         value.type().text(), ", expected ", state.type().text());
-  for (const auto& update : updates_) {
-    check(update.first != state, Quoted{name}, " is updated twice");
-  }
+  check(updated_.insert(state.node).second, Quoted{name}, " is updated twice");
   updates_.emplace_back(state, value);
 }
 

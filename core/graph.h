@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -99,6 +100,12 @@ class Graph {
   const Node* find_leaf(std::string_view name) const;
   const OpSet& ops() const { return *ops_; }
 
+  // The file that the graph was read from; empty: it was built here, or the file is trusted. What a
+  // file's graph asks for is bounded when it is compiled (core/memory_rule.h). transform() keeps
+  // it.
+  const std::string& source() const { return source_; }
+  void set_source(std::string file) { source_ = std::move(file); }
+
  private:
   Value leaf(const OpDef& op, std::string_view name, const TensorType& type);
 
@@ -108,6 +115,9 @@ class Graph {
   std::map<std::string, const Node*, std::less<>> leaves_;
   std::vector<std::pair<std::string, Value>> outputs_;
   std::vector<std::pair<Value, Value>> updates_;
+  std::map<std::string, std::size_t, std::less<>> output_places_;
+  std::set<const Node*> updated_;
+  std::string source_;
 };
 
 // Whether each node reaches an output or an update.
@@ -135,6 +145,7 @@ void copy_roots(Graph& to, const Graph& from, const GraphMap& map);
 template <class Visit>
 Graph transform(const Graph& from, Visit&& visit, GraphMap* map_out) {
   Graph to(from.ops());
+  to.set_source(from.source());
   GraphMap map(from);
   const std::vector<bool> live = live_nodes(from);
   for (const Node& node : from.nodes()) {

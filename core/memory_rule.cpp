@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/plan_data.h"
+#include "core/text.h"
 
 namespace tessera {
 
@@ -44,7 +45,7 @@ void require_memory(std::int64_t bytes, std::int64_t stored, std::string_view wh
   require(bytes, memory_limit(stored), what);
 }
 
-void require_memory(const PlanData& plan) {
+void require_memory(const PlanData& plan, const std::string& file) {
   std::int64_t kept = 0, run = plus(plan.memory.arena, plan.memory.scratch);
   for (const Buffer& buffer : plan.buffers) {
     using Kind = Buffer::Kind;
@@ -52,10 +53,11 @@ void require_memory(const PlanData& plan) {
     if (fixed) kept = plus(kept, buffer.bytes);
     if (buffer.kind == Kind::input || buffer.kind == Kind::output) run = plus(run, buffer.bytes);
   }
-  require_memory(kept, plan.memory.states, "what the plan prepares once takes");
+  require_memory(kept, plan.memory.states,
+                 cat(printable(file), ": what its plan prepares once takes"));
   const std::int64_t batch = plan.options.batch;
   require(run, memory_limit(plan.memory.states, batch),
-          cat("a run of the plan at batch ", batch, " takes"));
+          cat(printable(file), ": a run at batch ", batch, " takes"));
 }
 
 }  // namespace tessera

@@ -4,12 +4,16 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace tessera {
 
 inline constexpr std::int64_t kMemoryFactor = 4;
 inline constexpr std::int64_t kMemorySpare = std::int64_t{256} << 20;  // bytes
+
+// The rule is for files: a graph that was built in this process may ask for what it likes
+// (Graph::source).
 
 // From now on up to `bytes` may be taken where the rule gives less; 0 is the rule alone. For the
 // whole process.
@@ -24,8 +28,8 @@ std::int64_t memory_limit(std::int64_t stored, std::int64_t samples = 1);
 void require_memory(std::int64_t bytes, std::int64_t stored, std::string_view what);
 
 struct PlanData;
-// The same for a plan that is about to run: what it keeps against what its states store, and what a
-// run takes against that for every sample of the batch.
-void require_memory(const PlanData& plan);
+// The same for the plan of a graph that `file` holds: what it keeps against what its states store,
+// and what a run takes against that for every sample of the batch.
+void require_memory(const PlanData& plan, const std::string& file);
 
 }  // namespace tessera

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "core/interrupt.h"
-#include "core/memory_rule.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
 
@@ -67,7 +66,6 @@ Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int
         CompileOptions options = options_;
         options.batch = n;
         at = plans_.emplace(n, compile(graph_, options)).first;
-        require_memory(at->second.data());
       }
       context.emplace(at->second.context(state));
       x = Tensor(DType::f32, batched(sample).bind(n));

@@ -25,6 +25,7 @@ Model decoded(const Model& model) {
   }
   // Decodes everything with the kernels that run models, as the outputs of one small graph.
   Graph decoder(model.graph.ops());
+  decoder.set_source(model.graph.source());
   Model out{transform(model.graph,
                       [&](Graph& to, const Node& node, std::vector<Value> inputs) {
                         if (corrected_weight(node)) {  // the codebook's param is all of it

@@ -57,8 +57,9 @@ TEST_F(MemoryRule, FourTimesAndASpare) {
 }
 
 // A value of a gigabyte made of one parameter.
-Model wide_model(bool from_input) {
+Model wide_model(bool from_input, const std::string& source = "m.json") {
   Model model{Graph(ops::standard_ops()), {}, {}};
+  model.graph.set_source(source);
   const Value x = from_input ? model.graph.input("x", f32({1})) : model.graph.param("w", f32({1}));
   if (!from_input) model.state.set("w", Tensor::full({1}, 1));
   model.graph.set_output("y", ops::exp(ops::broadcast_to(x, Shape{1 << 28})));
@@ -68,10 +69,13 @@ Model wide_model(bool from_input) {
 TEST_F(MemoryRule, PlansOfModels) {
   reset_allocation_peak();
   const std::int64_t before = allocation_count().peak_bytes;
-  EXPECT_TRUE(
-      contains(error_of([] { compile(wide_model(false)); }), "what the plan prepares once takes "));
-  EXPECT_TRUE(
-      contains(error_of([] { compile(wide_model(true)); }), "a run of the plan at batch 1 takes "));
+  const auto refusal = [](const Model& model) { return error_of([&] { compile(model); }); };
+  EXPECT_TRUE(refusal(wide_model(false)).starts_with("m.json: what its plan prepares once takes "));
+  EXPECT_TRUE(refusal(wide_model(true)).starts_with("m.json: a run at batch 1 takes "));
+  // Copies are as little trusted, also without a state.
+  EXPECT_NE(error_of([] { compile(clone(wide_model(true).graph)); }), "(no error)");
+  // What a program builds is its own business.
+  EXPECT_EQ(refusal(wide_model(true, "")), "(no error)");
   EXPECT_LT(allocation_count().peak_bytes, before + (1 << 20));
   // A sample's share grows with the batch.
   Model model = testing::packed_mlp({600, 400, 10}, {.bits = 1}, 2);

@@ -68,6 +68,8 @@ TEST(ModelFile, LoadsAtAnotherBatchWithTheSameLogits) {
   const Model model = testing::packed_mlp({40, 30, 10}, {.bits = 2, .group_rows = 8}, 4);
   save(model, folder / "net");
   const Model again = load(folder / "net.json");
+  EXPECT_EQ(again.graph.source(), (folder / "net.json").string());
+  EXPECT_EQ(model.graph.source(), "");
   Rng rng(2, 2);
   const Tensor x = testing::random_f32({5, 40}, -1, 1, rng);
   const Tensor all = compile(again, {.batch = 5}).run({{"x", x}}).at("logits");
