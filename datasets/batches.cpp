@@ -1,12 +1,8 @@
 #include "datasets/batches.h"
 
 #include <algorithm>
-#include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
-
-#include "core/rng.h"
 
 namespace tessera::datasets {
 namespace {
@@ -17,25 +13,11 @@ Shape image_shape(const Dataset& data) {
   return dims.empty() ? Shape{} : Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
 }
 
-std::vector<std::int32_t> identity(std::int64_t n) {
-  std::vector<std::int32_t> out(static_cast<std::size_t>(n));
-  std::iota(out.begin(), out.end(), 0);
-  return out;
-}
-
 }  // namespace
 
-std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::int64_t epoch) {
-  check(n >= 0 && n <= std::numeric_limits<std::int32_t>::max(),
-        "[batches] expected fewer than 2^31 samples, got ", n);
-  std::vector<std::int32_t> order = identity(n);
-  Rng rng(seed, stable_id(cat("datasets/shuffle/", epoch)));
-  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
-  return order;
-}
-
 Batches::Batches(Dataset data, Preprocess preprocess, BatchOptions options)
-    : data_(std::move(data)),
+    : IndexedSource(options.shuffle, options.seed),
+      data_(std::move(data)),
       preprocess_(std::move(preprocess)),
       options_(options),
       augmenter_(options.augment, image_shape(data_), options.seed) {
@@ -66,58 +48,15 @@ Batches::Batches(Dataset data, Preprocess preprocess, BatchOptions options)
   last_ = rest == 0 ? full_
                     : Batch{full_.images.slice(0, rest), full_.labels.slice(0, rest),
                             full_.indices.slice(0, rest)};
-  stored_order_ = std::make_shared<const std::vector<std::int32_t>>(identity(n));
 }
 
-Batches::Order Batches::order(std::int64_t epoch) const {
-  if (epoch < 0 || !options_.shuffle) return stored_order_;
-  const std::lock_guard lock(mutex_);
-  if (epoch != order_epoch_) {
-    order_ = std::make_shared<const std::vector<std::int32_t>>(
-        epoch_order(data_.size(), options_.seed, epoch));
-    order_epoch_ = epoch;
-  }
-  return order_;
-}
-
-void Batches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
-  const std::int64_t n = y.numel();
-  check(epoch >= -1 && first >= 0 && n <= data_.size() - first, "[batches] ", data_.name,
-        ": expected an epoch >= -1 and samples within ", data_.size(), ", got epoch ", epoch,
-        ", samples ", first, " to ", first + n);
-  const Order all = order(epoch);
-  gather(epoch,
-         std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
-                                                     static_cast<std::size_t>(n)),
-         x, y);
-}
-
-void Batches::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-                     Tensor& y) const {
-  const auto values = x.span<float>();
-  const auto labels = y.span<std::int32_t>();
-  const auto n = static_cast<std::int64_t>(rows.size());
-  check(y.numel() == n && x.numel() == n * data_.pixels(), "[batches] ", data_.name, ": expected ",
-        n, " images of ", data_.pixels(), " values and as many labels, got ", x.text_type(),
-        " and ", y.text_type());
-  check(
-      epoch >= -1 && std::all_of(rows.begin(), rows.end(),
-                                 [&](std::int32_t row) { return row >= 0 && row < data_.size(); }),
-      "[batches] ", data_.name, ": expected an epoch >= -1 and rows within ", data_.size(),
-      ", got epoch ", epoch);
-  preprocess_.gather(data_.images, rows, values);
-  if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, values);
+void Batches::write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+                    std::span<std::int32_t> y) const {
+  preprocess_.gather(data_.images, rows, x);
+  if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, x);
   const auto stored = data_.labels.span<std::int32_t>();
-  std::transform(rows.begin(), rows.end(), labels.begin(),
+  std::transform(rows.begin(), rows.end(), y.begin(),
                  [&](std::int32_t row) { return stored[static_cast<std::size_t>(row)]; });
-}
-
-void Batches::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
-  const auto out = index.span<std::int32_t>();
-  check(epoch >= -1 && first >= 0 && index.numel() <= data_.size() - first, "[batches] ",
-        data_.name, ": expected an epoch >= -1 and samples within ", data_.size(), ", got epoch ",
-        epoch, ", samples ", first, " to ", first + index.numel());
-  std::copy_n(order(epoch)->begin() + first, out.size(), out.begin());
 }
 
 void Batches::seek(std::int64_t epoch, std::int64_t step) {
@@ -132,8 +71,7 @@ const Batch& Batches::next() {
   const std::int64_t first = step_ * options_.batch;
   Batch& out = data_.size() - first >= full_.size() ? full_ : last_;
   fill(epoch_, first, out.images, out.labels);
-  const Order all = order(epoch_);
-  std::copy_n(all->begin() + first, out.size(), out.indices.span<std::int32_t>().begin());
+  positions(epoch_, first, out.indices);
   seek(epoch_, step_ + 1);
   return out;
 }

@@ -2,10 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
 #include "core/tensor.h"
 #include "datasets/augment.h"
@@ -14,10 +11,6 @@
 #include "datasets/preprocess.h"
 
 namespace tessera::datasets {
-
-// The order of n samples in one epoch: a permutation of 0..n-1 that is a function of the arguments
-// alone. n in [0, 2^31).
-std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::int64_t epoch);
 
 struct BatchOptions {
   std::int64_t batch = 256;  // samples of next(); fill() takes any number
@@ -57,12 +50,8 @@ class Batches final : public IndexedSource {
   std::int64_t samples() const override { return data_.size(); }
   std::int64_t classes() const override { return data_.classes; }
   Shape sample_shape() const override { return options_.sample; }
-  // Safe to call from several threads; allocates only when the epoch changes. Throws Error when the
-  // tensors do not fit each other or the range leaves the set.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
-  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-              Tensor& y) const override;
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+             std::span<std::int32_t> y) const override;
 
   const Dataset& data() const { return data_; }
   const Preprocess& preprocess() const { return preprocess_; }
@@ -78,20 +67,12 @@ class Batches final : public IndexedSource {
   const Batch& next();
 
  private:
-  using Order = std::shared_ptr<const std::vector<std::int32_t>>;
-  Order order(std::int64_t epoch) const;
-
   Dataset data_;
   Preprocess preprocess_;
   BatchOptions options_;
   Augmenter augmenter_;
   std::int64_t steps_ = 0, epoch_ = 0, step_ = 0;
   Batch full_, last_;  // last_: the shorter final batch, sharing the buffers of full_
-
-  Order stored_order_;
-  mutable std::mutex mutex_;  // guards the two below
-  mutable Order order_;       // of the epoch asked for last
-  mutable std::int64_t order_epoch_ = -1;
 };
 
 }  // namespace tessera::datasets

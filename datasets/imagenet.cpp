@@ -10,7 +10,6 @@
 
 #include "core/parallel.h"
 #include "core/rng.h"
-#include "datasets/batches.h"
 
 namespace tessera::datasets {
 namespace {
@@ -57,7 +56,10 @@ struct ImageBatches::Scratch {
 };
 
 ImageBatches::ImageBatches(ImageFiles files, ImageOptions options)
-    : files_(std::move(files)), options_(std::move(options)), planes_(options_.format) {
+    : IndexedSource(options.shuffle, options.seed),
+      files_(std::move(files)),
+      options_(std::move(options)),
+      planes_(options_.format) {
   check(files_.size() > 0 && files_.labels.size() == files_.files.size(), "[images] ", files_.name,
         ": expected at least one picture and as many labels, got ", files_.size(), " and ",
         files_.labels.size());
@@ -72,62 +74,18 @@ ImageBatches::ImageBatches(ImageFiles files, ImageOptions options)
         kMaxThreads, " threads, got ", options_.threads);
   if (options_.augment) options_.augment->validate();
   if (options_.threads == 0) options_.threads = num_threads();
-  std::vector<std::int32_t> stored(files_.files.size());
-  std::iota(stored.begin(), stored.end(), 0);
-  stored_order_ = std::make_shared<const std::vector<std::int32_t>>(std::move(stored));
 }
 
-ImageBatches::Order ImageBatches::order(std::int64_t epoch) const {
-  if (epoch < 0 || !options_.shuffle) return stored_order_;
-  const std::lock_guard lock(mutex_);
-  if (epoch != order_epoch_) {
-    order_ = std::make_shared<const std::vector<std::int32_t>>(
-        epoch_order(samples(), options_.seed, epoch));
-    order_epoch_ = epoch;
-  }
-  return order_;
-}
-
-void ImageBatches::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
-  const std::int64_t n = y.numel();
-  check(epoch >= -1 && first >= 0 && n <= samples() - first, "[images] ", name(),
-        ": expected an epoch >= -1 and samples within ", samples(), ", got epoch ", epoch,
-        ", samples ", first, " to ", first + n);
-  const Order all = order(epoch);
-  gather(epoch,
-         std::span<const std::int32_t>(*all).subspan(static_cast<std::size_t>(first),
-                                                     static_cast<std::size_t>(n)),
-         x, y);
-}
-
-void ImageBatches::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-                          Tensor& y) const {
-  const auto values = x.span<float>();
-  const auto labels = y.span<std::int32_t>();
-  const auto n = static_cast<std::int64_t>(rows.size());
-  const std::int64_t size = 3 * options_.crop * options_.crop;
-  check(y.numel() == n && x.numel() == n * size, "[images] ", name(), ": expected ", n,
-        " samples of ", sample_shape().text(), " and as many labels, got ", x.text_type(), " and ",
-        y.text_type());
-  check(epoch >= -1 && std::all_of(rows.begin(), rows.end(),
-                                   [&](std::int32_t row) { return row >= 0 && row < samples(); }),
-        "[images] ", name(), ": expected an epoch >= -1 and rows within ", samples(),
-        ", got epoch ", epoch);
+void ImageBatches::write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+                         std::span<std::int32_t> y) const {
+  const std::int64_t n = std::ssize(rows), size = sample_shape().numel();
   std::vector<Scratch> scratch(static_cast<std::size_t>(
       std::min<std::int64_t>(options_.threads, std::max<std::int64_t>(n, 1))));
   run_on_threads(n, options_.threads, [&](std::int64_t thread, std::int64_t i) {
-    labels[static_cast<std::size_t>(i)] =
+    y[static_cast<std::size_t>(i)] =
         sample(epoch, rows[static_cast<std::size_t>(i)], scratch[static_cast<std::size_t>(thread)],
-               values.subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size)));
+               x.subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size)));
   });
-}
-
-void ImageBatches::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
-  const auto out = index.span<std::int32_t>();
-  check(epoch >= -1 && first >= 0 && index.numel() <= samples() - first, "[images] ", name(),
-        ": expected an epoch >= -1 and samples within ", samples(), ", got epoch ", epoch,
-        ", samples ", first, " to ", first + index.numel());
-  std::copy_n(order(epoch)->begin() + first, out.size(), out.begin());
 }
 
 std::int32_t ImageBatches::sample(std::int64_t epoch, std::int64_t row, Scratch& scratch,

@@ -57,13 +57,10 @@ class ImageBatches final : public IndexedSource {
   std::int64_t samples() const override { return files_.size(); }
   std::int64_t classes() const override { return files_.classes(); }
   Shape sample_shape() const override { return {3, options_.crop, options_.crop}; }
-  // Safe to call from several threads. Throws Error when tensors do not fit, the range leaves the
-  // set, or a file cannot be opened or read; when a picture is bad with `stop` (the first of the
-  // batch); and when 100 pictures in a row are bad with `skip`.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
-  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-              Tensor& y) const override;
+  // Throws Error when a file cannot be opened or read; when a picture is bad with `stop` (the first
+  // of the batch); and when 100 pictures in a row are bad with `skip`.
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+             std::span<std::int32_t> y) const override;
 
   const ImageFiles& files() const { return files_; }
   const ImageOptions& options() const { return options_; }
@@ -72,8 +69,6 @@ class ImageBatches final : public IndexedSource {
 
  private:
   struct Scratch;
-  using Order = std::shared_ptr<const std::vector<std::int32_t>>;
-  Order order(std::int64_t epoch) const;
   // One sample; returns its label.
   std::int32_t sample(std::int64_t epoch, std::int64_t row, Scratch& scratch,
                       std::span<float> out) const;
@@ -83,10 +78,7 @@ class ImageBatches final : public IndexedSource {
   ImageFiles files_;
   ImageOptions options_;
   Planes planes_;
-  Order stored_order_;
   mutable std::mutex mutex_;  // guards what follows
-  mutable Order order_;       // of the epoch asked for last
-  mutable std::int64_t order_epoch_ = -1;
   mutable std::map<std::int64_t, std::string> bad_;
 };
 

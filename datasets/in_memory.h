@@ -2,12 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <vector>
 
-#include "core/batch_source.h"
+#include "datasets/indexed_source.h"
 
 namespace tessera::datasets {
 
@@ -18,8 +15,8 @@ struct InMemoryOptions {
   bool shuffle = true;             // false: the stored order in every epoch
 };
 
-// fill() writes the values of `x` as f32, and the labels.
-class InMemory final : public BatchSource {
+// fill() writes the values of `x` as f32, and the labels. Safe to call from several threads.
+class InMemory final : public IndexedSource {
  public:
   // x [n, sample...] of f32, bf16, s8, u8 or s32; y s32 [n], each in [0, classes). Shares the
   // tensors' elements, which must not change. Throws Error when there is no sample, sizes differ, a
@@ -30,21 +27,13 @@ class InMemory final : public BatchSource {
   std::int64_t samples() const override { return y_.numel(); }
   std::int64_t classes() const override { return options_.classes; }
   Shape sample_shape() const override { return sample_; }
-  // Safe to call from several threads.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+             std::span<std::int32_t> y) const override;
 
  private:
-  using Order = std::shared_ptr<const std::vector<std::int32_t>>;
-  Order order(std::int64_t epoch, std::int64_t first, std::int64_t count) const;
-
   Tensor x_, y_;
   InMemoryOptions options_;
   Shape sample_;
-  Order stored_;
-  mutable std::mutex mutex_;  // guards the two below
-  mutable Order order_;       // of the epoch asked for last
-  mutable std::int64_t order_epoch_ = -1;
 };
 
 }  // namespace tessera::datasets

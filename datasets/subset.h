@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,7 +29,7 @@ struct SubsetOptions {
 };
 
 // The samples of `source` at `rows`, in this stored order; what an epoch's augmentation does to
-// each is the source's. Not copied.
+// each is the source's. Not copied. positions() are places among `rows`.
 class Subset final : public IndexedSource {
  public:
   // Throws Error when there is no source or no row, a row is no sample of the source or stands
@@ -42,26 +41,13 @@ class Subset final : public IndexedSource {
   std::int64_t samples() const override { return static_cast<std::int64_t>(rows_.size()); }
   std::int64_t classes() const override { return source_->classes(); }
   Shape sample_shape() const override { return source_->sample_shape(); }
-  // As safe to call from several threads as gather() of the source. Throws Error when the range
-  // leaves the set.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
-  // Places among `rows`, not in the source.
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override;
-  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-              Tensor& y) const override;
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
+             std::span<std::int32_t> y) const override;
 
  private:
-  using Order = std::shared_ptr<const std::vector<std::int32_t>>;
-  // Places among rows_ of samples [first, first + n) of an epoch.
-  std::vector<std::int32_t> places(std::int64_t epoch, std::int64_t first, std::int64_t n) const;
-
   std::shared_ptr<const IndexedSource> source_;
   std::vector<std::int32_t> rows_;
-  SubsetOptions options_;
   std::string name_;
-  mutable std::mutex mutex_;  // guards the two below
-  mutable Order order_;       // of the epoch asked for last
-  mutable std::int64_t order_epoch_ = -1;
 };
 
 }  // namespace tessera::datasets

@@ -18,6 +18,7 @@
 #include "core/files/sha256.h"
 #include "core/rng.h"
 #include "core/state.h"
+#include "tests/error_of.h"
 #include "tests/malformed/safetensors_cases.h"
 
 namespace tessera {
@@ -43,15 +44,7 @@ class Files : public ::testing::Test {
   fs::path folder_;
 };
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
+using testing::error_of;
 
 Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
   Tensor out(dtype, shape);
@@ -411,15 +404,15 @@ TEST_F(Files, CheckpointNoticesEveryChangedOrMissingByte) {
   for (std::size_t i = 0; i < good.size(); ++i) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
-    EXPECT_NE(error_of([&] { parse_checkpoint(bad, "c"); }), "(no error)") << "byte " << i;
-    EXPECT_NE(error_of([&] { parse_checkpoint(good.substr(0, i), "c"); }), "(no error)") << i;
+    EXPECT_NE(error_of([&] { parse_checkpoint(bad, "c"); }), "no error") << "byte " << i;
+    EXPECT_NE(error_of([&] { parse_checkpoint(good.substr(0, i), "c"); }), "no error") << i;
   }
   std::string bad = good;
   bad.back() = static_cast<char>(bad.back() ^ 1);
   EXPECT_EQ(error_of([&] { parse_checkpoint(bad, "c"); }).substr(0, 48),
             "c: the checkpoint is damaged: its checksum is " +
                 read_safetensors(path("c")).metadata.at("checksum").substr(0, 2));
-  EXPECT_NE(error_of([&] { parse_checkpoint(good + "x", "c"); }), "(no error)");
+  EXPECT_NE(error_of([&] { parse_checkpoint(good + "x", "c"); }), "no error");
 }
 
 TEST_F(Files, CheckpointRefusesOtherFiles) {

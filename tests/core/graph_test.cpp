@@ -14,19 +14,12 @@
 #include "ops/build.h"
 #include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Graph, EqualNodesAreOneNode) {
   Graph g(ops::standard_ops());

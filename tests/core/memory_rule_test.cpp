@@ -15,6 +15,7 @@
 #include "ops/load.h"
 #include "ops/sparse/sparse.h"
 #include "tests/core/sample_models.h"
+#include "tests/error_of.h"
 #include "tests/malformed/archives.h"
 
 namespace tessera {
@@ -22,15 +23,7 @@ namespace {
 
 using testing::TempFolder;
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
+using testing::error_of;
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
@@ -73,9 +66,9 @@ TEST_F(MemoryRule, PlansOfModels) {
   EXPECT_TRUE(refusal(wide_model(false)).starts_with("m.json: what its plan prepares once takes "));
   EXPECT_TRUE(refusal(wide_model(true)).starts_with("m.json: a run at batch 1 takes "));
   // Copies are as little trusted, also without a state.
-  EXPECT_NE(error_of([] { compile(clone(wide_model(true).graph)); }), "(no error)");
+  EXPECT_NE(error_of([] { compile(clone(wide_model(true).graph)); }), "no error");
   // What a program builds is its own business.
-  EXPECT_EQ(refusal(wide_model(true, "")), "(no error)");
+  EXPECT_EQ(refusal(wide_model(true, "")), "no error");
   EXPECT_LT(allocation_count().peak_bytes, before + (1 << 20));
   // A sample's share grows with the batch.
   Model model = testing::packed_mlp({600, 400, 10}, {.bits = 1}, 2);
@@ -98,7 +91,7 @@ TEST_F(MemoryRule, SparsePlanesAreCheckedWithoutTheirTensor) {
     rusage before{}, after{};
     ::getrusage(RUSAGE_SELF, &before);
     const bool good =
-        error_of([&] { check_weights(model.graph, model.state.tensors(), "m"); }) == "(no error)";
+        error_of([&] { check_weights(model.graph, model.state.tensors(), "m"); }) == "no error";
     ::getrusage(RUSAGE_SELF, &after);
     ::_exit(good && after.ru_maxrss - before.ru_maxrss < (64 << 10) ? 0 : 1);  // KiB
   }

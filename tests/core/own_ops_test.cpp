@@ -7,6 +7,7 @@
 #include "ops/load.h"
 #include "ops/op_list.h"
 #include "tests/core/sample_models.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
@@ -65,14 +66,7 @@ Model model_with(const OpDef& op) {
   return model;
 }
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(OwnOps, AreWrittenAsWhatTheyAreMadeOf) {
   const TempFolder folder("own");

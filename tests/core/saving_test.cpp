@@ -11,6 +11,7 @@
 #include "core/files/model.h"
 #include "ops/load.h"
 #include "tests/core/sample_models.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
@@ -18,15 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::TempFolder;
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
+using testing::error_of;
 
 std::vector<std::string> files_in(const fs::path& folder) {
   std::vector<std::string> out;

@@ -7,18 +7,12 @@
 #include "core/encoding.h"
 #include "core/rng.h"
 #include "core/tensor.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Shape, BindsTheBatchSymbol) {
   const Shape shape{kBatch, 3, Dim::symbolic(2)};

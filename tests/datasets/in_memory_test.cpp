@@ -7,18 +7,12 @@
 
 #include "nn/fit.h"
 #include "nn/schedule.h"
+#include "tests/error_of.h"
 
 namespace tessera::datasets {
 namespace {
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 template <class T>
 Tensor counting(const Shape& shape) {

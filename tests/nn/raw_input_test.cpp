@@ -12,18 +12,12 @@
 #include "nn/evaluator.h"
 #include "ops/load.h"
 #include "quant/harden.h"
+#include "tests/error_of.h"
 
 namespace tessera::nn {
 namespace {
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using tessera::testing::error_of;
 
 // To rounding: a program may keep a product exact until the difference is taken.
 void expect_near(const Tensor& got, const Tensor& expected) {

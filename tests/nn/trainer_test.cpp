@@ -20,6 +20,7 @@
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
+#include "tests/error_of.h"
 #include "tests/nn/spirals.h"
 
 namespace tessera::nn {
@@ -28,14 +29,7 @@ namespace {
 using testing::network;
 using testing::Spirals;
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using tessera::testing::error_of;
 
 Trainer trainer(double dropout = 0, OptimizerOptions::Kind kind = OptimizerOptions::Kind::sgd) {
   TrainerOptions options;

@@ -15,20 +15,13 @@
 #include "ops/norm/norm.h"
 #include "ops/op_list.h"
 #include "ops/pool/pool.h"
+#include "tests/error_of.h"
 #include "tests/ops/op_harness.h"
 
 namespace tessera {
 namespace {
 
-template <class Fn>
-std::string error_of(Fn&& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 // An op with `count` operands behind its own, and a program that adds the first and the last.
 struct Carrier {

@@ -12,6 +12,7 @@
 #include "ops/codebook/nearest_kernels.h"
 #include "ops/op_list.h"
 #include "quant/fit/assign.h"
+#include "tests/error_of.h"
 #include "tests/ops/op_harness.h"
 
 namespace tessera {
@@ -175,14 +176,7 @@ TEST(Nearest, TrainsEntriesAndNothingElse) {
   EXPECT_EQ(list(out.at("index")), (Doubles{1, 1, 0, 1}));
 }
 
-std::string error_of(const auto& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using testing::error_of;
 
 TEST(Nearest, EntriesMayComeInAnyOrder) {
   // Trained entries cross; indices say where an entry was given.
@@ -202,10 +196,10 @@ TEST(Nearest, RefusesWhatItCannotServe) {
       ops::nearest(w, graph.input(cat("e", entries.text(), rows), {DType::f32, entries, {}}), rows);
     });
   };
-  EXPECT_EQ(build({2, 4}, 2), "");
+  EXPECT_EQ(build({2, 4}, 2), "no error");
   EXPECT_NE(build({2, 4}, 1).find("need entries f32[4,4]"), std::string::npos);
   EXPECT_NE(build({1, 257}, 0).find("1 to 256"), std::string::npos);
-  EXPECT_NE(build({4}, 0), "");
+  EXPECT_NE(build({4}, 0), "no error");
   EXPECT_NE(build({1, 4}, -1).find("group_rows"), std::string::npos);
 }
 

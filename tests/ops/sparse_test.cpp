@@ -14,6 +14,7 @@
 #include "ops/op_list.h"
 #include "ops/sparse/positions.h"
 #include "ops/sparse/sparse.h"
+#include "tests/error_of.h"
 
 namespace tessera {
 namespace {
@@ -21,14 +22,7 @@ namespace {
 using Bytes = std::vector<std::uint8_t>;
 using Places = std::vector<std::int64_t>;
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using testing::error_of;
 
 TEST(Positions, TheDocumentedExample) {
   const Bytes stream = encode_positions(Places{3, 4, 700});

@@ -12,6 +12,7 @@
 #include "ops/load.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
+#include "tests/error_of.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -159,14 +160,7 @@ Policy policy(int k, double sparse, std::vector<std::string> shared) {
   return out;
 }
 
-std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using tessera::testing::error_of;
 
 TEST(Shared, ThePlanSaysSoOrWhyNot) {
   nn::Trainer t = test::reference(10);
@@ -206,7 +200,7 @@ TEST(Shared, ThePlanSaysSoOrWhyNot) {
 }
 
 // Every method ends with codebooks that harden to what it evaluated, in a file that comes back.
-class Additive : public testing::TestWithParam<std::tuple<const char*, double, bool>> {};
+class Additive : public ::testing::TestWithParam<std::tuple<const char*, double, bool>> {};
 
 TEST_P(Additive, FromMethodToFileAndBack) {
   const auto [name, sparse, shared] = GetParam();
@@ -258,8 +252,8 @@ TEST_P(Additive, FromMethodToFileAndBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Additive,
-                         testing::Combine(testing::Values("dc", "idc", "lc"),
-                                          testing::Values(0.0, 0.05), testing::Bool()));
+                         ::testing::Combine(::testing::Values("dc", "idc", "lc"),
+                                            ::testing::Values(0.0, 0.05), ::testing::Bool()));
 
 TEST(Additive, AResumedRunFindsItsCodebooks) {
   nn::Trainer t = test::reference(10);

@@ -9,6 +9,7 @@
 #include "core/rng.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
+#include "tests/error_of.h"
 
 namespace tessera::test {
 
@@ -88,13 +89,6 @@ class Noise final : public BatchSource {
   std::int64_t n_;
 };
 
-inline std::string error_of(const std::function<void()>& fn) {
-  try {
-    fn();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using tessera::testing::error_of;
 
 }  // namespace tessera::test

@@ -72,7 +72,7 @@ Outcome run(Method& method, int k) {
   return out;
 }
 
-class TrainedMethods : public testing::TestWithParam<const char*> {};
+class TrainedMethods : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TrainedMethods, BeatDirectCompressionAndEndOnACodebook) {
   const std::string name = GetParam();
@@ -93,7 +93,8 @@ TEST_P(TrainedMethods, BeatDirectCompressionAndEndOnACodebook) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrainedMethods,
-                         testing::Values("mocq", "qar", "ste", "lsq", "ewgs", "dkm", "twn", "ttq"),
+                         ::testing::Values("mocq", "qar", "ste", "lsq", "ewgs", "dkm", "twn",
+                                           "ttq"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Qar, EveryFamilyTrains) {
@@ -162,7 +163,7 @@ TEST(SelfDistillation, FirstEpochLearnsFromLabelsAlone) {
   EXPECT_NEAR(losses[0], losses[1], 1e-6);
 }
 
-class QatForward : public testing::TestWithParam<const char*> {};
+class QatForward : public ::testing::TestWithParam<const char*> {};
 
 // What training computed with is what is saved, to the sample.
 TEST_P(QatForward, IsTheCodebook) {
@@ -189,7 +190,7 @@ TEST_P(QatForward, IsTheCodebook) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, QatForward, testing::Values("ste", "lsq", "ewgs", "twn", "ttq"),
+INSTANTIATE_TEST_SUITE_P(All, QatForward, ::testing::Values("ste", "lsq", "ewgs", "twn", "ttq"),
                          [](const auto& info) { return std::string(info.param); });
 
 // 1 bit, interval [-1, 1], scale 0.5: x = (w + 1) / 2, q = round(x), value 0.5 (2 q - 1), and

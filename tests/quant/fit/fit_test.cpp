@@ -14,6 +14,7 @@
 #include "core/parallel.h"
 #include "quant/fit/assign.h"
 #include "quant/fit/fit.h"
+#include "tests/error_of.h"
 #include "tests/quant/fit/problems.h"
 
 namespace tessera::quant {
@@ -26,14 +27,7 @@ using test::magnitude;
 using test::make_importance;
 using test::make_weights;
 
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using tessera::testing::error_of;
 
 TEST(Spec, TextBothWays) {
   for (const char* text : {"adaptive:1", "adaptive:256", "binary", "binary-scaled", "ternary",
@@ -154,22 +148,21 @@ TEST(Fit, NamesTheTensorAndThePosition) {
   const FitOptions options{.name = "fc1.weight"};
   weights[70001] = nan;
   weights[90000] = infinity;
-  EXPECT_EQ(message_of([&] { fit(spec, weights, {}, options); }),
-            "fc1.weight: weight 70001 is nan");
+  EXPECT_EQ(error_of([&] { fit(spec, weights, {}, options); }), "fc1.weight: weight 70001 is nan");
   weights[5] = -infinity;
-  EXPECT_EQ(message_of([&] { fit(spec, weights, {}, options); }), "fc1.weight: weight 5 is -inf");
+  EXPECT_EQ(error_of([&] { fit(spec, weights, {}, options); }), "fc1.weight: weight 5 is -inf");
   weights.assign(100000, 1.0f);
   Floats importance(100000, 1.0f);
   importance[66000] = -1;
-  EXPECT_EQ(message_of([&] { fit(spec, weights, importance, options); }),
+  EXPECT_EQ(error_of([&] { fit(spec, weights, importance, options); }),
             "fc1.weight: importance 66000 is -1");
   importance[66000] = nan;
-  EXPECT_EQ(message_of([&] { fit(spec, weights, importance, options); }),
+  EXPECT_EQ(error_of([&] { fit(spec, weights, importance, options); }),
             "fc1.weight: importance 66000 is nan");
   importance.resize(3);
-  EXPECT_NE(message_of([&] { fit(spec, weights, importance, options); }).find("fc1.weight: 3"),
+  EXPECT_NE(error_of([&] { fit(spec, weights, importance, options); }).find("fc1.weight: 3"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { fit(spec, {}, {}, options); }).find("fc1.weight: no"),
+  EXPECT_NE(error_of([&] { fit(spec, {}, {}, options); }).find("fc1.weight: no"),
             std::string::npos);
   CodebookFit start{{1, 2, 3}, {}, 1, 0, 1};
   EXPECT_THROW(fit(spec, weights, {}, {.warm_start = &start}), Error);
@@ -234,7 +227,7 @@ TEST(Groups, EveryGroupIsItsOwnFit) {
   EXPECT_THROW(fit_row_groups(spec, weights, 7, 1), Error);
   EXPECT_THROW(fit_row_groups(spec, weights, rows, 5, {}, &grouped), Error);
   weights[200] = std::nanf("");
-  EXPECT_EQ(message_of([&] { fit_row_groups(spec, weights, rows, 4, {}, nullptr, {.name = "w"}); }),
+  EXPECT_EQ(error_of([&] { fit_row_groups(spec, weights, rows, 4, {}, nullptr, {.name = "w"}); }),
             "w: weight 200 is nan");
 }
 

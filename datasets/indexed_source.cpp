@@ -1,0 +1,76 @@
+#include "datasets/indexed_source.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "core/rng.h"
+
+namespace tessera::datasets {
+
+namespace {
+
+std::vector<std::int32_t> identity(std::int64_t n) {
+  check(n >= 0 && n <= std::numeric_limits<std::int32_t>::max(),
+        "expected fewer than 2^31 samples, got ", n);
+  std::vector<std::int32_t> out(static_cast<std::size_t>(n));
+  std::iota(out.begin(), out.end(), 0);
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::int64_t epoch) {
+  std::vector<std::int32_t> order = identity(n);
+  Rng rng(seed, stable_id(cat("datasets/shuffle/", epoch)));
+  for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[rng.below(i)]);
+  return order;
+}
+
+IndexedSource::Order IndexedSource::order(std::int64_t epoch, std::int64_t first,
+                                          std::int64_t n) const {
+  check(epoch >= -1 && first >= 0 && n <= samples() - first, name(),
+        ": expected an epoch >= -1 and samples within ", samples(), ", got epoch ", epoch,
+        ", samples ", first, " to ", first + n);
+  const std::lock_guard lock(mutex_);
+  if (epoch < 0 || !shuffle_) {
+    if (!stored_) stored_ = std::make_shared<const std::vector<std::int32_t>>(identity(samples()));
+    return stored_;
+  }
+  if (epoch != shuffled_epoch_) {
+    shuffled_ =
+        std::make_shared<const std::vector<std::int32_t>>(epoch_order(samples(), seed_, epoch));
+    shuffled_epoch_ = epoch;
+  }
+  return shuffled_;
+}
+
+void IndexedSource::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
+  const Order all = order(epoch, first, y.numel());
+  gather(
+      epoch,
+      std::span(*all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(y.numel())),
+      x, y);
+}
+
+void IndexedSource::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
+  const Order all = order(epoch, first, index.numel());
+  std::copy_n(all->begin() + first, index.numel(), index.span<std::int32_t>().begin());
+}
+
+void IndexedSource::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
+                           Tensor& y) const {
+  const std::int64_t n = std::ssize(rows), size = sample_shape().numel();
+  check(
+      x.dtype() == DType::f32 && x.numel() == n * size && y.dtype() == DType::s32 && y.numel() == n,
+      name(), ": expected x f32 of ", n, " samples ", sample_shape().text(),
+      " and as many labels s32, got ", x.text_type(), " and ", y.text_type());
+  const auto outside = std::find_if(rows.begin(), rows.end(),
+                                    [&](std::int32_t row) { return row < 0 || row >= samples(); });
+  check(epoch >= -1 && outside == rows.end(), name(), ": expected an epoch >= -1 and rows within ",
+        samples(), " samples, got epoch ", epoch, ", row ", outside == rows.end() ? 0 : *outside);
+  write(epoch, rows, x.span<float>(), y.span<std::int32_t>());
+}
+
+}  // namespace tessera::datasets
