@@ -16,6 +16,12 @@ namespace tessera::nn {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // A double as text that reads back to the same bits.
 std::string exact_text(double value) {
   char buffer[40];
@@ -114,13 +120,18 @@ class BestEpoch {
       if (name.starts_with(kPrefix)) trainer_.state().erase(name);
     }
   }
-  // After an epoch: whether to stop.
-  bool seen(std::int64_t epoch, Observer& observer) {
-    if (!on() || (epoch + 1) % options_.every != 0) return false;
-    const Evaluation now = trainer_.evaluate(*options_.validation);
+  // After an epoch, where this one is evaluated.
+  std::optional<Evaluation> measured(std::int64_t epoch) {
+    if (!on() || (epoch + 1) % options_.every != 0) return std::nullopt;
+    return trainer_.evaluate(*options_.validation);
+  }
+  // Whether to stop.
+  bool judge(std::int64_t epoch, const Evaluation& now, Observer& observer) {
     const bool by_loss = options_.metric == EarlyStopping::Metric::loss;
     // Rounded as it is stored, so that a resumed run decides alike.
     const auto value = static_cast<float>(by_loss ? now.loss : 1 - now.accuracy);
+    check(std::isfinite(value), options_.validation->name(), ": the ", by_loss ? "loss" : "error",
+          " of epoch ", epoch + 1, " is ", value, "; early stopping needs numbers");
     State& state = trainer_.state();
     const bool better = !state.has(kValue) || value < state.get(kValue).item();
     if (better) {
@@ -208,7 +219,6 @@ bool resume_from(Trainer& trainer, const FitOptions& options, Position& position
 }
 
 FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& options) {
-  using Clock = std::chrono::steady_clock;
   require_schedule(options.lr);
   FitResult result;
   Position& position = result.position;
@@ -224,45 +234,62 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   observer.on_begin(options.phase, options.epochs, position);
   const auto start = Clock::now();
   auto saved_at = start;
-  const auto save_when_due = [&](bool now = false) {
-    const double age = std::chrono::duration<double>(Clock::now() - saved_at).count();
-    if (options.checkpoint.empty() || !(now || age >= options.checkpoint_seconds)) return;
-    save(trainer, options, position, std::chrono::duration<double>(Clock::now() - start).count());
+  std::optional<Position> saved;
+  double saving = 0;  // seconds that it took
+  const auto save_when = [&](bool due) {
+    if (options.checkpoint.empty() || !due) return;
+    const auto began = Clock::now();
+    save(trainer, options, position, seconds_since(start));
+    saved = position;
     saved_at = Clock::now();
+    saving = seconds_since(began);
+  };
+  // What ends an epoch (a C step, evaluations) can be long. Interrupted there, a run goes on before
+  // the epoch's last step and does the end again; up to 2 % of the time goes into saving for that.
+  const auto save_when_due = [&](std::int64_t steps) {
+    constexpr double kShare = 0.02;
+    const double age = seconds_since(saved_at);
+    save_when(age >= options.checkpoint_seconds ||
+              (position.step + 1 == steps && saving <= kShare * age));
   };
   while (position.epoch < options.epochs) {
-    const std::int64_t epoch = position.epoch;
-    const double steps = static_cast<double>(trainer.steps_per_epoch(data));
+    const std::int64_t epoch = position.epoch, count = trainer.steps_per_epoch(data);
+    const auto steps = static_cast<double>(count);
     const auto at = [&](std::int64_t step) {
       return static_cast<double>(epoch) + static_cast<double>(step) / steps;
     };
     if (options.before_epoch) options.before_epoch(at(position.step));
+    if (count == 1) save_when_due(count);
     const EpochReport report =
         trainer.train_epoch(data, position, options.lr, [&](const StepReport& step) {
           observer.on_step(step);
           if (step.step == step.steps) return;  // the rest of an epoch's end is below
           if (options.after_update) options.after_update(at(step.step - 1), at(step.step));
-          save_when_due();
+          save_when_due(step.steps);
         });
     if (report.finished) {
-      report_terms(observer, epoch, trainer.terms());
-      if (options.after_update) options.after_update(at(report.steps - 1), at(report.steps));
       result.loss = report.loss;
-      std::optional<Evaluation> test;
-      if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs)) {
-        try {
+      try {
+        report_terms(observer, epoch, trainer.terms());
+        if (options.after_update) options.after_update(at(report.steps - 1), at(report.steps));
+        std::optional<Evaluation> test;
+        if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs))
           test = trainer.evaluate(*options.test);
-        } catch (const Interrupted&) {  // what was trained is saved below
+        const auto validation = best.measured(epoch);
+        observer.on_epoch(epoch, report, test ? &*test : nullptr);
+        if (validation && best.judge(epoch, *validation, observer) &&
+            position.epoch < options.epochs) {
+          result.stopped_early = true;
+          break;
         }
-      }
-      observer.on_epoch(epoch, report, test ? &*test : nullptr);
-      if (best.seen(epoch, observer) && position.epoch < options.epochs) {
-        result.stopped_early = true;
-        break;
+      } catch (const Interrupted&) {
+        if (saved) position = *saved;
+        observer.on_end();
+        return result;
       }
     }
     const bool stop = interrupted();
-    save_when_due(stop);
+    save_when(stop || seconds_since(saved_at) >= options.checkpoint_seconds);
     if (stop && position.epoch < options.epochs) {
       observer.on_end();
       return result;

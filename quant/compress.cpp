@@ -50,12 +50,9 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     }
     if (options.test && step.step % options.test_every == 0) {
       State decoded = decoded_state(trainer.state(), method.codebooks(trainer));
-      try {
-        const auto test = evaluate(decoded, *options.test);
-        fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
-        fields.emplace_back(options.test_name + "_loss", number(test.loss));
-      } catch (const Interrupted&) {  // the step itself is done, and what fit() saves
-      }
+      const auto test = evaluate(decoded, *options.test);
+      fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
+      fields.emplace_back(options.test_name + "_loss", number(test.loss));
     }
     observer.on_event("c_step", fields);
     result.c_steps.push_back(step);
@@ -83,7 +80,6 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     const CStepReport first = method.begin(trainer, plan, resuming);
     if (!resuming) report(first);
   } catch (const Interrupted&) {
-    trainer.clear_objectives();
     return result;
   }
   fit.from = position;

@@ -3,16 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
 #include <cmath>
 
 #include <algorithm>
-#include <filesystem>
-#include <functional>
+#include <map>
 #include <sstream>
 
-#include "core/files/checkpoint.h"
-#include "core/interrupt.h"
 #include "core/rng.h"
 #include "nn/fit.h"
 #include "nn/norm.h"
@@ -118,88 +114,6 @@ TEST(Trainer, SaysWhatIsMissingToTrain) {
   Trainer frozen(network(), {2}, 2, options);
   EXPECT_EQ(error_of([&] { fit(frozen, Spirals(50), {.epochs = 1, .lr = constant(0.1)}); }),
             "nothing to train: TrainerOptions::frozen holds for every parameter");
-}
-
-// As many samples as spirals has, with random labels: what is learned elsewhere does not help.
-class Restless final : public BatchSource {
- public:
-  std::string name() const override { return "restless"; }
-  std::int64_t samples() const override { return 64; }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {2}; }
-  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
-    Spirals(64).fill(-1, first, x, y);
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] =
-          static_cast<std::int32_t>(Rng(5, static_cast<std::uint64_t>(first + i)).below(2));
-    }
-  }
-};
-
-TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
-  const Restless validation;
-  FitOptions options{.epochs = 60, .lr = constant(0.1)};
-  options.early_stopping = {
-      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
-  struct Seen final : Observer {
-    std::vector<double> losses;
-    void on_event(const std::string& event,
-                  const std::vector<std::pair<std::string, std::string>>& fields) override {
-      if (event == "validation") losses.push_back(std::stod(fields[2].second));
-    }
-  } seen;
-  options.observer = &seen;
-  Trainer t = trainer();
-  const FitResult result = fit(t, Spirals(200), options);
-  ASSERT_TRUE(result.finished);
-  ASSERT_TRUE(result.stopped_early);
-  const auto best = std::min_element(seen.losses.begin(), seen.losses.end());
-  EXPECT_EQ(result.best_epoch, best - seen.losses.begin());
-  EXPECT_EQ(std::ssize(seen.losses), result.best_epoch + 1 + 3);
-  EXPECT_NEAR(result.best, *best, 1e-4);
-  EXPECT_NEAR(t.evaluate(validation).loss, result.best, 1e-6);
-  for (const std::string& name : t.state().names())
-    EXPECT_FALSE(name.starts_with("early_stopping"));
-  // The same weights as a training that ends there.
-  Trainer plain = trainer();
-  fit(plain, Spirals(200), {.epochs = result.best_epoch + 1, .lr = constant(0.1)});
-  for (const auto& p : t.parameters())
-    EXPECT_TRUE(equal_bits(t.state().get(p.name), plain.state().get(p.name))) << p.name;
-
-  options.early_stopping.patience = 0;
-  EXPECT_NE(error_of([&] { fit(t, Spirals(200), options); }).find("patience"), std::string::npos);
-}
-
-TEST(EarlyStopping, AResumedRunRemembersItsBestEpoch) {
-  const Restless validation;
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("tessera_early_stopping_" + std::to_string(::getpid()));
-  FitOptions options{.epochs = 60, .lr = constant(0.1)};
-  options.early_stopping = {
-      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
-  Trainer whole = trainer();
-  const FitResult expected = fit(whole, Spirals(200), options);
-  options.checkpoint = path;
-  options.resume = true;
-  struct Stop final : Observer {
-    std::int64_t at;
-    explicit Stop(std::int64_t epoch) : at(epoch) {}
-    void on_step(const StepReport& r) override {
-      if (r.epoch == at && r.step == 2) set_interrupted(true);
-    }
-  } stop(expected.best_epoch + 2);
-  options.observer = &stop;
-  Trainer first = trainer();
-  EXPECT_FALSE(fit(first, Spirals(200), options).finished);
-  set_interrupted(false);
-  options.observer = nullptr;
-  Trainer second = trainer();
-  const FitResult result = fit(second, Spirals(200), options);
-  EXPECT_TRUE(result.stopped_early);
-  EXPECT_EQ(result.best_epoch, expected.best_epoch);
-  for (const auto& p : whole.parameters())
-    EXPECT_TRUE(equal_bits(whole.state().get(p.name), second.state().get(p.name))) << p.name;
-  std::filesystem::remove(path);
 }
 
 TEST(Progress, TellsOfEpochsAndEvents) {
@@ -376,100 +290,6 @@ TEST(Trainer, WeightObjectivesJoinTheUpdate) {
   for (int epoch = 0; epoch < 20; ++epoch) t.train_epoch(Spirals(200), position, constant(0.01));
   for (const float v : t.state().get("fc2.weight").span<float>()) EXPECT_NEAR(v, 1, 0.2);
   EXPECT_GT(std::abs(t.state().get("fc2.bias").span<float>()[0] - 1), 0.2);
-}
-
-struct TempFile {
-  std::filesystem::path path = std::filesystem::temp_directory_path() /
-                               ("tessera-fit-" + std::to_string(getpid()) + ".ckpt");
-  ~TempFile() { std::filesystem::remove(path); }
-};
-
-FitOptions fit_options(const std::filesystem::path& checkpoint) {
-  FitOptions options;
-  options.epochs = 6;
-  options.lr = cosine(0.05, 0, 6);
-  options.checkpoint = checkpoint;
-  options.checkpoint_seconds = 0;
-  options.resume = true;
-  return options;
-}
-
-TEST(Fit, ResumeInTheMiddleOfAnEpochGivesTheSameBits) {
-  const Spirals data(300);
-  Trainer whole = trainer(0.2);
-  FitOptions plain = fit_options({});
-  ASSERT_TRUE(fit(whole, data, plain).finished);
-
-  TempFile file;
-  for (int part = 0;; ++part) {
-    ASSERT_LT(part, 50);
-    Trainer piece = trainer(0.2);
-    FitOptions options = fit_options(file.path);
-    // Every run is interrupted after 7 steps, wherever that is.
-    struct Stop final : Observer {
-      int left = 7;
-      void on_step(const StepReport&) override {
-        if (--left == 0) set_interrupted(true);
-      }
-    } stop;
-    options.observer = &stop;
-    const auto result = fit(piece, data, options);
-    set_interrupted(false);
-    if (!result.finished) continue;
-    EXPECT_TRUE(equal_bits(piece.state(), whole.state()));
-    break;
-  }
-}
-
-TEST(Fit, ResumeUnderAnotherConfigurationIsRefused) {
-  TempFile file;
-  const Spirals data(100);
-  Trainer a = trainer();
-  FitOptions options = fit_options(file.path);
-  options.epochs = 1;
-  options.config = {{"lr", "0.05"}};
-  fit(a, data, options);
-  options.config = {{"lr", "0.1"}};
-  Trainer b = trainer();
-  try {
-    fit(b, data, options);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("lr: was 0.05, now 0.1"), std::string::npos)
-        << error.what();
-  }
-}
-
-TEST(Fit, ResumeNamesTheFileThatDoesNotFit) {
-  TempFile file;
-  const Spirals data(100);
-  Trainer a = trainer();
-  FitOptions options = fit_options(file.path);
-  options.epochs = 1;
-  fit(a, data, options);
-  const auto message_after = [&](const auto& change) -> std::string {
-    Checkpoint checkpoint = load_checkpoint(file.path);
-    change(checkpoint);
-    TempFile other;
-    other.path += ".other";
-    save_checkpoint(other.path, checkpoint.state, checkpoint.info);
-    options.checkpoint = other.path;
-    Trainer b = trainer();
-    try {
-      fit(b, data, options);
-    } catch (const Error& error) {
-      const std::string place = other.path.string() + ": ", what = error.what();
-      return what.starts_with(place) ? what.substr(place.size()) : what;
-    }
-    return "(no error)";
-  };
-  EXPECT_EQ(message_after([](Checkpoint& c) { c.state.erase("fc2.bias"); }),
-            "has no tensor 'fc2.bias'");
-  EXPECT_EQ(message_after([](Checkpoint& c) { c.state.set("fc2.bias", Tensor::full({3}, 0)); }),
-            "tensor 'fc2.bias' is f32[3], expected f32[16]");
-  EXPECT_EQ(message_after([](Checkpoint& c) { c.info.extra["loss_sum"] = "much"; }),
-            "'loss_sum': expected a number, got 'much'");
-  EXPECT_EQ(message_after([](Checkpoint&) {}), "(no error)");
 }
 
 TEST(Schedule, Shapes) {
