@@ -84,12 +84,6 @@ void catch_interrupts() {
   }
 }
 
-void release_interrupts() {
-  for (const int signal : kSignals) {
-    if (!ignored(signal)) handle(signal, SIG_DFL);
-  }
-}
-
 bool interrupted() {
   return first_signal != 0;
 }

@@ -19,9 +19,6 @@ class Interrupted : public std::exception {
 // signal ends it at once. A signal that is ignored when this is called stays ignored, as nohup and
 // shells want it for what runs in the background.
 void catch_interrupts();
-// Signals do again what they do by default: before this process becomes another program, which
-// would forget a flag. What was interrupted before is still known.
-void release_interrupts();
 
 bool interrupted();
 // Throws Interrupted when interrupted(): for loops that can be long and whose work is lost anyway.

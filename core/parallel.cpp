@@ -86,11 +86,8 @@ class Team {
     for (std::thread& worker : workers_) worker.join();
   }
 
-  // False when another thread has a job here.
-  bool run(int64_t parts, int threads, detail::PartFunction function, void* context,
+  void run(int64_t parts, int threads, detail::PartFunction function, void* context,
            FirstError& error) {
-    const std::unique_lock busy(busy_, std::try_to_lock);
-    if (!busy.owns_lock()) return false;
     hire(threads - 1);
     parts_ = parts;
     function_ = function;
@@ -107,7 +104,6 @@ class Team {
       claim();
     }
     for (int now; (now = done_.load(std::memory_order_acquire)) != threads;) wait(done_, now);
-    return true;
   }
 
  private:
@@ -156,7 +152,6 @@ class Team {
 
   static constexpr int kSpins = 1000;
   const int spins_ = std::thread::hardware_concurrency() > 1 ? kSpins : 0;
-  std::mutex busy_;
   std::vector<std::thread> workers_;
   std::atomic<bool> stop_ = false;
   std::atomic<int> job_ = 0, done_ = 0;    // jobs so far; finished ranges of this one
@@ -167,10 +162,10 @@ class Team {
   FirstError* error_ = nullptr;
 };
 
-bool run_on_threads(int64_t parts, int threads, detail::PartFunction function, void* context,
-                    FirstError& error) {
-  static Team team;
-  return team.run(parts, threads, function, context, error);
+// Of the calling thread: jobs of several threads run side by side.
+Team& team() {
+  thread_local Team own;
+  return own;
 }
 
 thread_local int bound_threads = 0;  // of the ThreadScope that the calling thread is in; 0: none
@@ -215,8 +210,11 @@ namespace detail {
 void run_parts(int64_t parts, PartFunction function, void* context) {
   const int threads = static_cast<int>(std::min<int64_t>(parts, num_threads()));
   FirstError error;
-  if (threads <= 1 || inside_region || !run_on_threads(parts, threads, function, context, error))
+  if (threads <= 1 || inside_region) {
     run_range(0, parts, function, context, error);
+  } else {
+    team().run(parts, threads, function, context, error);
+  }
   error.rethrow();
 }
 

@@ -1,5 +1,7 @@
 // Threads: one parallel_for for everything, on a team of this library's own that waits for some
-// microseconds before it sleeps. core/threads.h binds all parts, oneDNN's too, to a number.
+// microseconds before it sleeps. Every thread that calls has a team of its own, made at its first
+// parallel work and ended with the thread. core/threads.h binds all parts, oneDNN's too, to a
+// number.
 #pragma once
 
 #include <cstdint>

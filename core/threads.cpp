@@ -39,11 +39,15 @@ int detail::machine_threads() {
 }
 
 void limit_openmp_spinning() {
+  const int threads = num_threads();
+  if (threads == 1) return;
   static std::once_flag once;
-  std::call_once(once, [] {
+  std::call_once(once, [threads] {
     if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
     // With the threads of a plan that are not the caller, one more than CPUs.
-    const int idle = std::max(1, omp_get_num_procs() - num_threads() + 1);
+    constexpr int kMostIdle = 16;
+    const int idle = std::max(1, omp_get_num_procs() - threads + 1);
+    if (idle > kMostIdle) return;
     try {
       std::thread([idle] {
         std::atomic<int> started = 0;  // an empty region is optimized away

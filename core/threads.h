@@ -21,7 +21,8 @@ class ThreadScope {
 // What uses OpenMP calls this first. OpenMP's threads spin for milliseconds after every region,
 // which on a busy machine makes a step of 1 ms take 40; its runtime spins for a microsecond only
 // once it has more threads than there are CPUs, so this keeps a small idle team alive. Does nothing
-// where GOMP_SPINCOUNT or OMP_WAIT_POLICY says what is wanted.
+// for one thread, where over 16 CPUs more than threads would have to be made up for (set
+// OMP_WAIT_POLICY=passive there), and where GOMP_SPINCOUNT or OMP_WAIT_POLICY says what is wanted.
 void limit_openmp_spinning();
 
 namespace detail {

@@ -1,7 +1,5 @@
 #include "apps/common/cli.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -26,22 +24,6 @@ int report(const std::string& program, std::string_view message) {
   return kExitBadInput;
 }
 
-// OpenMP threads that wait at a barrier spin for milliseconds by default. On a machine with other
-// work a third busy process then makes every barrier wait for the scheduler: measured, steps of
-// 0.7 ms become 40 ms. Some microseconds of spinning cost nothing measurable on an idle machine and
-// leave 1.8 ms on a busy one. The OpenMP runtime reads the setting before main, hence the second
-// start.
-void limit_spinning([[maybe_unused]] char** argv) {
-#ifndef TESSERA_STD_THREADS
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  setenv("GOMP_SPINCOUNT", "1000", 1);
-  release_interrupts();
-  stop_if_interrupted();
-  execv("/proc/self/exe", argv);  // on failure we simply go on
-  catch_interrupts();
-#endif
-}
-
 // Says how to go on.
 int end_interrupted(const std::string& program) {
   std::cout.flush();
@@ -61,7 +43,6 @@ int run_main(int argc, char** argv, const std::function<int(std::vector<std::str
   }
   catch_interrupts();
   try {
-    if (argc > 0) limit_spinning(argv);
     check_environment();
     const int code = body(std::vector<std::string>(argv + (argc > 0), argv + argc));
     std::cout.flush();

@@ -30,10 +30,7 @@ std::string layout_name(const dnnl::memory::desc& desc) {
 }  // namespace
 
 const dnnl::engine& dnnl_engine() {
-  static const dnnl::engine engine = [] {
-    limit_openmp_spinning();
-    return dnnl::engine(dnnl::engine::kind::cpu, 0);
-  }();
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
 }
 
@@ -52,6 +49,7 @@ void DnnlPrimitive::run(std::initializer_list<Argument> arguments, std::byte* sc
 }
 
 dnnl::primitive_attr dnnl_attr() {
+  limit_openmp_spinning();  // a primitive is about to be made
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   return attr;

@@ -101,22 +101,10 @@ TEST(Interrupt, WhatTheParentIgnoredStaysIgnored) {
     catch_interrupts();
     ::raise(SIGINT);
     if (interrupted()) ::_exit(1);
-    release_interrupts();
-    ::raise(SIGINT);
-    catch_interrupts();
     ::raise(SIGTERM);
     ::_exit(interrupt_exit_code());
   });
   EXPECT_EQ(child.code, 143);
-}
-
-TEST(Interrupt, ReleasedSignalsDoWhatTheyDoByDefault) {
-  const Ended child = in_child([] {
-    catch_interrupts();
-    release_interrupts();
-    ::raise(SIGTERM);
-  });
-  EXPECT_EQ(child.code, -SIGTERM);
 }
 
 TEST(Interrupt, TheNoteIsToldByTheProcessThatIsEnded) {

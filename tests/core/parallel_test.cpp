@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -90,6 +91,30 @@ TEST_P(Parallel, SeveralCallersAtOnce) {
     });
   for (std::thread& c : callers) c.join();
   EXPECT_EQ(sum, 4 * 50 * 10);
+}
+
+// A caller does not wait for the job of another, nor does it lose its workers to it.
+TEST_P(Parallel, JobsOfSeveralCallersRunSideBySide) {
+  if (GetParam() < 2) GTEST_SKIP() << "one thread has no workers";
+  const auto until = [](std::atomic<int>& value, int wanted) {
+    for (int i = 0; i < 5000 && value < wanted; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return value >= wanted;
+  };
+  std::atomic<int> first = 0, second = 0, met = 0;
+  std::thread other([&] {
+    parallel_parts(2, [&](int64_t) {
+      ++first;
+      until(second, 2);
+    });
+  });
+  EXPECT_TRUE(until(first, 2));
+  parallel_parts(2, [&](int64_t) {  // each part waits for the other
+    ++second;
+    met += until(second, 2);
+  });
+  other.join();
+  EXPECT_EQ(met, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Parallel, ::testing::Values(1, 2, 3, 8));
