@@ -17,8 +17,6 @@ namespace {
 constexpr const char* kWidth = ".cell_width";
 constexpr const char* kBasis = ".spectral_basis";
 constexpr int kBasisEpochs = 5;  // between two bases, as Deep k-Means
-// Of the pull: rows of a subspace are no clusters, and at a pull of 1 nothing else is learned.
-constexpr double kSpectralShare = 0.02;
 
 // What the bins of the weights weigh: 1 / n_k(i) for every weight i. No gradient.
 Value bin_share(Value w, Value index, Value entries, std::int64_t group_rows) {
@@ -99,6 +97,11 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   return out;
 }
 
+double QarOptions::end() const {
+  constexpr double kClusters = 1, kSubspace = 0.02;
+  return ramp_end.value_or(family == ClusterRegularizer::Family::spectral ? kSubspace : kClusters);
+}
+
 void Qar::prepare(nn::Trainer& trainer, const Codebooks& direct) {
   State& state = trainer.state();
   set_representatives(plan(), state, direct);
@@ -137,10 +140,8 @@ void Qar::start_epoch(nn::Trainer& trainer, std::int64_t epoch) {
 
 void Qar::set_scalars(nn::Trainer& trainer, double progress) {
   const double share = std::min(1.0, progress / std::max(options_.ramp_until, 1e-9));
-  const double of_family =
-      options_.family == ClusterRegularizer::Family::spectral ? kSpectralShare : 1;
-  const double c =
-      of_family * options_.ramp_begin * std::pow(options_.ramp_end / options_.ramp_begin, share);
+  const double end = options_.end();
+  const double c = options_.ramp_begin * std::pow(end / options_.ramp_begin, share);
   trainer.set(nn::coefficient_input("qar"), options_.forward.finishing(progress) ? 0 : c);
   options_.forward.set_scalars(trainer, progress, schedule().epochs);
 }

@@ -46,9 +46,11 @@ struct QarOptions {
   ClusterRegularizer::Family family = ClusterRegularizer::Family::l2;
   double temperature = 0.5;
   // Pull of the regularizer in terms of the task's gradient (Coefficient::dynamic, for each layer),
-  // a geometric ramp over the share `ramp_until` of the epochs. 1 clusters the weights; a fiftieth
-  // of it for `spectral`.
-  double ramp_begin = 1e-3, ramp_end = 1, ramp_until = 0.5;
+  // a geometric ramp over the share `ramp_until` of the epochs. Its end is by default 1, which
+  // clusters the weights; 0.02 for `spectral`: a pull of 1 into a subspace leaves nothing to learn.
+  double ramp_begin = 1e-3, ramp_until = 0.5;
+  std::optional<double> ramp_end = {};
+  double end() const;
   ForwardStages forward;
 };
 

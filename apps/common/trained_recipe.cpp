@@ -42,7 +42,7 @@ void TrainedRecipe::add_flags(po::options_description& options) {
       "MOCQ: dynamic coefficient there: the error's gradient in terms of the task's");
   add("mocq-guard", flag(mocq.guard, "X"), "MOCQ: distance kept from the poles of the error");
   add("regularizer", text_flag(regularizer, "FAMILY"), "QAR: l1, l2, soft, bins or spectral");
-  add("qar-pull", flag(qar.ramp_end, "X"), "QAR: as --mocq-pull");
+  add("qar-pull", flag(qar_pull, "X"), "QAR: as --mocq-pull; 0: 1, or 0.02 for spectral");
   add("hard-from", flag(forward.hard_from, "X"),
       "MOCQ and QAR: share of the epochs from which the forward pass is quantized (1: never)");
   add("finish-from", flag(forward.finish_from, "X"),
@@ -65,7 +65,7 @@ void TrainedRecipe::validate() const {
   check_range("--mocq-penalty", mocq.penalty_end, 1e-9, 1e6);
   check_range("--mocq-guard", mocq.guard, 1e-6, 0.5);
   quant::ClusterRegularizer::parse(regularizer);
-  check_range("--qar-pull", qar.ramp_end, 1e-6, 1e6);
+  check_range("--qar-pull", qar_pull, 0, 1e6);
   check_range("--hard-from", forward.hard_from, 0, 1);
   check_range("--finish-from", forward.finish_from, 0, 1);
   check(forward.hard_from >= 1 || forward.hard_from <= forward.finish_from, "--hard-from ",
@@ -97,7 +97,7 @@ Config TrainedRecipe::config(const std::string& method) const {
   }
   if (method == kQar) {
     out["qar.regularizer"] = regularizer;
-    out["qar.pull"] = exact(qar.ramp_begin) + " to " + exact(qar.ramp_end);
+    out["qar.pull"] = exact(qar.ramp_begin) + " to " + exact(qar_options().end());
     out["qar.ramp_until"] = exact(qar.ramp_until);
     if (regularizer == "soft") out["qar.temperature"] = exact(qar.temperature);
   }
@@ -128,6 +128,15 @@ quant::TrainingSchedule TrainedRecipe::whole_schedule() const {
   return out;
 }
 
+quant::QarOptions TrainedRecipe::qar_options() const {
+  quant::QarOptions options = qar;
+  options.schedule = whole_schedule();
+  options.family = quant::ClusterRegularizer::parse(regularizer);
+  options.forward = forward;
+  if (qar_pull > 0) options.ramp_end = qar_pull;
+  return options;
+}
+
 std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) const {
   if (name == kMocqAuthors) {
     quant::MocqAuthorsOptions options{whole_schedule(), mocq.distill};
@@ -142,11 +151,7 @@ std::unique_ptr<quant::Method> TrainedRecipe::method(const std::string& name) co
     return std::make_unique<quant::Mocq>(options);
   }
   if (name == kQar) {
-    quant::QarOptions options = qar;
-    options.schedule = whole_schedule();
-    options.family = quant::ClusterRegularizer::parse(regularizer);
-    options.forward = forward;
-    return std::make_unique<quant::Qar>(options);
+    return std::make_unique<quant::Qar>(qar_options());
   }
   quant::QatOptions options = qat;
   options.schedule = whole_schedule();

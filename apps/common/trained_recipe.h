@@ -22,6 +22,7 @@ struct TrainedRecipe {
   quant::QatOptions qat;
   quant::ForwardStages forward;                        // of mocq and qar
   std::string distill = "memory", regularizer = "l2";  // as flags give them
+  double qar_pull = 0;                                 // 0: the default of the family
 
   static std::vector<std::string> names();  // "mocq", "mocq-authors", "qar", "ste", ...
   static bool has(const std::string& method);
@@ -37,6 +38,7 @@ struct TrainedRecipe {
 
  private:
   quant::TrainingSchedule whole_schedule() const;
+  quant::QarOptions qar_options() const;
 };
 
 }  // namespace tessera::apps
