@@ -81,6 +81,65 @@ std::vector<float> random_codebook(const TensorType& type, const std::string& na
   return values;
 }
 
+// A model file written by hand, and what its weights decode to.
+struct WrittenModel {
+  TensorMap tensors;
+  Json nodes = Json::array();
+  std::map<std::string, std::vector<float>> expected;
+  Rng rng{5, 5};
+
+  Json add(const std::string& op, const std::string& name, const std::string& type,
+           const Json& inputs) {
+    nodes.push_back({{"id", nodes.size()}, {"op", op}, {"type", type}, {"inputs", inputs}});
+    if (!name.empty()) nodes.back()["name"] = name;
+    return Json(nodes.size() - 1);
+  }
+  // Params of the planes that there are.
+  Json planes(const std::string& name, const std::vector<std::string>& suffixes) {
+    Json out = Json::array();
+    for (const std::string& suffix : suffixes) {
+      const auto it = tensors.find(name + suffix);
+      if (it == tensors.end()) continue;
+      out.push_back(add("param", it->first, it->second.text_type(), Json::array()));
+    }
+    return out;
+  }
+  void dense(const std::string& name, const std::vector<float>& values) {
+    tensors[name] = Tensor::from(values, Shape{std::ssize(values)});
+    expected[name] = values;
+    add("param", name, tensors[name].text_type(), Json::array());
+  }
+  Json codebook(const std::string& name, const std::string& type) {
+    expected[name] = random_codebook(parse_type(type), name, rng, tensors);
+    return add("codebook", "", type, planes(name, {".indices", ".entries", ".scale"}));
+  }
+  void corrected(const std::string& name, const std::string& type,
+                 const std::vector<std::int64_t>& at) {
+    const Json base = codebook(name, type);
+    const auto stream = encode_positions(at);
+    std::vector<float> values;
+    for (const std::int64_t i : at) {
+      values.push_back(rng.uniform(-3.0f, 3.0f));
+      expected[name][static_cast<std::size_t>(i)] += values.back();
+    }
+    tensors[name + ".sparse.positions"] = Tensor::from(stream, Shape{std::ssize(stream)});
+    tensors[name + ".sparse.values"] = Tensor::from(values, Shape{std::ssize(values)});
+    const std::string dense = parse_type(type).dense().text();
+    const Json sparse =
+        add("sparse", "", dense, planes(name + ".sparse", {".positions", ".values"}));
+    add("add", "", dense, Json::array({base, sparse}));
+  }
+  // m.json and m.safetensors, whose bytes it returns.
+  std::string write(const fs::path& folder) const {
+    const SafetensorsImage image = make_safetensors(tensors);
+    image.write(folder / "m.safetensors");
+    write_file(folder / "m.json",
+               json_text({{"weights", {{"file", "m.safetensors"}, {"sha256", image.sha256()}}},
+                          {"nodes", nodes}}));
+    return image.content();
+  }
+};
+
 TEST(DecodeScript, ReadsEveryFormat) {
   if (shell("python3 --version").status != 0) GTEST_SKIP() << "python3 is not installed";
   const fs::path folder = fs::path(::testing::TempDir()) / cat("tessera_decode_", ::getpid());
@@ -90,66 +149,17 @@ TEST(DecodeScript, ReadsEveryFormat) {
       "f32[4,3,2,2]@cb4:bf16", "f32[6,10]@cb4:s8/srow", "f32[7,10]@cb5/g3",
       "f32[5,10]@cb6/g2s4v2",  "f32[9,12]@cb7/s5v4",    "f32[3,8]@cb2:s8/g1srowv8",
   };
-  Rng rng(5, 5);
-  TensorMap tensors = {{"bias", Tensor::from<float>({0.1f, -3.25e-20f, 7.0f}, {3})}};
-  std::map<std::string, std::vector<float>> expected = {
-      {"bias", tensors["bias"].to_vector<float>()}};
-  Json nodes = Json::array();
-  auto add = [&](const std::string& op, const std::string& name, const std::string& type,
-                 const Json& inputs) {
-    nodes.push_back({{"id", nodes.size()}, {"op", op}, {"type", type}, {"inputs", inputs}});
-    if (!name.empty()) nodes.back()["name"] = name;
-    return Json(nodes.size() - 1);
-  };
-  add("param", "bias", "f32[3]", Json::array());
-  for (std::size_t i = 0; i < types.size(); ++i) {
-    const std::string name = cat("layer", i, ".weight");
-    expected[name] = random_codebook(parse_type(types[i]), name, rng, tensors);
-    Json planes = Json::array();
-    for (const char* plane : {".indices", ".entries", ".scale"}) {
-      const auto it = tensors.find(name + plane);
-      if (it == tensors.end()) continue;
-      planes.push_back(add("param", it->first, it->second.text_type(), Json::array()));
-    }
-    add("codebook", "", types[i], planes);
-  }
-  // One more with a sparse correction: short and long gaps, the last element.
-  {
-    const std::string name = "fc.weight";
-    const TensorType type = parse_type("f32[9,4000]@cb2");
-    expected[name] = random_codebook(type, name, rng, tensors);
-    Json planes = Json::array();
-    for (const char* plane : {".indices", ".entries"})
-      planes.push_back(
-          add("param", name + plane, tensors[name + plane].text_type(), Json::array()));
-    const Json base = add("codebook", "", type.text(), planes);
-    const std::vector<std::int64_t> at = {0, 1, 255, 511, 512, 768, 1100, 21000, 35999};
-    const auto stream = encode_positions(at);
-    std::vector<float> values;
-    for (const std::int64_t i : at) {
-      values.push_back(rng.uniform(-3.0f, 3.0f));
-      expected[name][static_cast<std::size_t>(i)] += values.back();
-    }
-    tensors[name + ".sparse.positions"] =
-        Tensor::from(stream, Shape{static_cast<std::int64_t>(stream.size())});
-    tensors[name + ".sparse.values"] =
-        Tensor::from(values, Shape{static_cast<std::int64_t>(values.size())});
-    planes = Json::array();
-    for (const char* plane : {".sparse.positions", ".sparse.values"})
-      planes.push_back(
-          add("param", name + plane, tensors[name + plane].text_type(), Json::array()));
-    const Json sparse = add("sparse", "", type.dense().text(), planes);
-    add("add", "", type.dense().text(), Json::array({base, sparse}));
-  }
-  const SafetensorsImage image = make_safetensors(tensors);
-  image.write(folder / "m.safetensors");
-  const Json model = {{"weights", {{"file", "m.safetensors"}, {"sha256", image.sha256()}}},
-                      {"nodes", nodes}};
-  write_file(folder / "m.json", json_text(model));
+  WrittenModel model;
+  model.dense("bias", {0.1f, -3.25e-20f, 7.0f});
+  for (std::size_t i = 0; i < types.size(); ++i)
+    model.codebook(cat("layer", i, ".weight"), types[i]);
+  // Short and long gaps, the last element.
+  model.corrected("fc.weight", "f32[9,4000]@cb2", {0, 1, 255, 511, 512, 768, 1100, 21000, 35999});
+  std::string written = model.write(folder);
 
   const std::string command = cat("python3 '", testing::test_dir().string(),
                                   "/../scripts/decode.py' '", (folder / "m.json").string(), "' ");
-  for (const auto& [name, values] : expected) {
+  for (const auto& [name, values] : model.expected) {
     SCOPED_TRACE(name);
     const Output out = shell(command + name);
     ASSERT_EQ(out.status, 0) << out.text;
@@ -168,9 +178,8 @@ TEST(DecodeScript, ReadsEveryFormat) {
   EXPECT_EQ(help.status, 0);
   EXPECT_NE(help.text.find("lists the parameters with their types"), std::string::npos);
 
-  std::string damaged = image.content();
-  damaged.back() = static_cast<char>(damaged.back() ^ 1);
-  write_file(folder / "m.safetensors", damaged);
+  written.back() = static_cast<char>(written.back() ^ 1);
+  write_file(folder / "m.safetensors", written);
   const Output refused = shell(command + "bias");
   EXPECT_NE(refused.status, 0);
   EXPECT_NE(refused.text.find("sha256"), std::string::npos) << refused.text;
