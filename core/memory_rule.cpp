@@ -28,7 +28,7 @@ std::int64_t plus(std::int64_t a, std::int64_t b) {
 
 void require(std::int64_t bytes, std::int64_t limit, std::string_view what) {
   check(bytes <= limit, what, " ", bytes, " bytes of memory, more than the limit of ", limit,
-        "; --max-memory ", plus(bytes, kMiB - 1) / kMiB, " allows it");
+        "; --max-memory ", plus(bytes, kMiB - 1) / kMiB, " allows it (in C++ allow_memory())");
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ namespace tessera {
 using Json = nlohmann::json;  // objects are ordered by key, so the text of a value is canonical
 
 // A parsed document takes up to this many times its text: lists of empty objects do.
-inline constexpr std::int64_t kJsonMemory = 32;
+inline constexpr std::int64_t kJsonMemory = 50;
 // Throws Error when parsing `bytes` bytes of a file of `file_bytes` would take more memory than the
 // rule gives (core/memory_rule.h). For those who want to know before they read.
 void require_json_memory(std::int64_t bytes, std::int64_t file_bytes, const std::string& file);

@@ -43,7 +43,7 @@ TEST_F(MemoryRule, FourTimesAndASpare) {
   EXPECT_EQ(memory_limit(std::int64_t{1} << 62), std::numeric_limits<std::int64_t>::max());
   EXPECT_EQ(error_of([] { require_memory((256 << 20) + 4001, 1000, "m.json: this takes"); }),
             "m.json: this takes 268439457 bytes of memory, more than the limit of 268439456; "
-            "--max-memory 257 allows it");
+            "--max-memory 257 allows it (in C++ allow_memory())");
   EXPECT_NO_THROW(require_memory((256 << 20) + 4000, 1000, ""));
   allow_memory(std::int64_t{257} << 20);
   EXPECT_NO_THROW(require_memory((256 << 20) + 4001, 1000, ""));

@@ -150,7 +150,7 @@ inline void write_long(const std::filesystem::path& folder, std::vector<HostileF
   out.push_back({"steps.json"});
 
   std::string text = "[";
-  while (text.size() < (9 << 20)) text += "{},";
+  while (text.size() < (5 << 20)) text += "{},";
   write_file(folder / "objects.json", text + "{}]");
   out.push_back({"objects.json"});
   write_file(folder / "large.json", "{\"format\":\"" + std::string(70 << 20, 'x') + "\"}");
