@@ -2,10 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
-#include <set>
-
-#include "core/built_in.h"
 
 namespace tessera {
 
@@ -19,27 +15,15 @@ void InferArgs::require_dtype(int i, DType dtype) const {
           name(dtype), ", got ", in(i).text());
 }
 
-namespace {
-
-std::mutex built_in_mutex;
-
-std::set<const OpDef*>& built_in_ops() {
-  static std::set<const OpDef*> set;
-  return set;
-}
-
-}  // namespace
-
-bool is_built_in(const OpDef& op) {
-  const std::lock_guard lock(built_in_mutex);
-  return built_in_ops().contains(&op);
-}
-
 OpSet::OpSet(std::span<const OpDef* const> ops, const CoreOps& core) : core_(core) {
   for (const OpDef* op : {&kInput, &kParam, &kState, &kConstant}) add(*op);
   for (const OpDef* op : ops) add(*op);
-  const std::lock_guard lock(built_in_mutex);
-  built_in_ops().insert(ops_.begin(), ops_.end());
+  built_in_ = ops_.size();
+}
+
+bool OpSet::is_built_in(const OpDef& op) const {
+  const auto end = ops_.begin() + static_cast<std::ptrdiff_t>(built_in_);
+  return std::find(ops_.begin(), end, &op) != end;
 }
 
 const OpDef* OpSet::find(std::string_view name) const {

@@ -17,6 +17,8 @@
 
 namespace tessera {
 
+class Tensor;
+
 // Passes ask for these, never for op names.
 enum Trait : std::uint32_t {
   kLeaf = 1u << 0,         // input, param, state, constant
@@ -183,6 +185,10 @@ struct OpDef {
   // Operations of ref on a bound node, where they are more than a few for each element of operands
   // and results.
   double (*work)(const Node&) = nullptr;
+  // Storage ops that make a dense value of planes: throws Error when the planes, the node's inputs
+  // as a file holds them, mean nothing to it. Takes no memory to speak of, whatever the node's
+  // shape.
+  void (*check_planes)(const Node&, std::span<const Tensor* const>) = nullptr;
   std::optional<Sample> (*sample)(Rng&, int index) = nullptr;
   // kElementwise only: the scalar function, in f64.
   double (*scalar)(const double* args) = nullptr;
@@ -207,6 +213,8 @@ class OpSet {
   const OpDef* find(std::string_view name) const;  // nullptr when unknown
   // Adds a user's op; `op` must outlive the set. Throws Error when the name is taken.
   void add(const OpDef& op);
+  // Whether the set was made with the op, rather than given it by add().
+  bool is_built_in(const OpDef& op) const;
   const std::vector<const OpDef*>& all() const { return ops_; }
   const CoreOps& core() const { return core_; }
   RuleSet& rules() { return rules_; }
@@ -214,6 +222,7 @@ class OpSet {
 
  private:
   std::vector<const OpDef*> ops_;
+  std::size_t built_in_ = 0;  // of ops_, the first ones
   CoreOps core_;
   RuleSet rules_;
 };

@@ -1,6 +1,5 @@
 #include "ops/op_list.h"
 
-#include "core/files/plane_checks.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/nearest.h"
 #include "ops/codebook/soft_assign.h"
@@ -108,7 +107,6 @@ OpSet& standard_ops() {
     out.rules().add(movement_rules());
     out.rules().add(reduce_rules());
     out.rules().add(sparse_rules());
-    set_plane_check(kSparse, check_sparse_planes);
     return out;
   }();
   return set;

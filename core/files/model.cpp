@@ -6,13 +6,11 @@
 #include <memory>
 #include <tuple>
 
-#include "core/built_in.h"
 #include "core/files/atomic_file.h"
 #include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
 #include "core/files/index_planes.h"
 #include "core/files/json_io.h"
-#include "core/files/plane_checks.h"
 #include "core/files/safetensors.h"
 #include "core/memory_rule.h"
 #include "core/op_def.h"
@@ -103,7 +101,7 @@ void check_planes(const Node& node, const std::map<std::string, Tensor>& tensors
     planes.push_back(&tensors.at(leaf.name()));
   }
   try {
-    plane_check(node.op())(node, planes);
+    node.op().check_planes(node, planes);
   } catch (const Error& error) {
     fail(where, ": tensor ", quote(node.input(0).node->name()), ": ", error.what());
   }
@@ -214,7 +212,7 @@ void check_weights(const Graph& graph, const std::map<std::string, Tensor>& tens
   std::map<const Node*, int> checks;
   for (const Node& node : graph.nodes()) {
     if (binds_codebook(node)) check_codebook(node, tensors, highest, where);
-    if (plane_check(node.op()) == nullptr) continue;
+    if (node.op().check_planes == nullptr) continue;
     check(++checks[node.input(0).node] <= kMaxChecks, where, ": tensor ",
           quote(node.input(0).node->name()), " is read by more than ", kMaxChecks, " nodes");
     check_planes(node, tensors, where);
@@ -232,7 +230,7 @@ Graph in_built_in_ops(const Graph& graph, const std::string& where) {
     bool found = false;
     Graph next = transform(out, [&](Graph& to, const Node& node, std::vector<Value> inputs) {
       std::vector<Value> copy = copy_node(to, node, inputs);
-      if (is_built_in(node.op()) || node.op().decompose == nullptr) return copy;
+      if (graph.ops().is_built_in(node.op()) || node.op().decompose == nullptr) return copy;
       found = true;
       return node.op().decompose(*copy[0].node, inputs);
     });

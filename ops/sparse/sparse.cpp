@@ -141,6 +141,7 @@ const OpDef kSparse{.name = "sparse",
                     .infer = infer_sparse,
                     .grad = grad_sparse,
                     .ref = ref_sparse,
+                    .check_planes = check_sparse_planes,
                     .sample = sample_sparse,
                     .rows = sparse_rows()};
 

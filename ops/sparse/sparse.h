@@ -19,7 +19,7 @@ struct CorrectedWeight {
 };
 CorrectedWeight corrected_weight(const Node& node);
 
-// A PlaneCheck (core/files/plane_checks.h) of `sparse`.
+// OpDef::check_planes of `sparse`.
 void check_sparse_planes(const Node& node, std::span<const Tensor* const> planes);
 
 std::span<const KernelRow> sparse_rows();
