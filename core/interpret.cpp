@@ -8,17 +8,32 @@ RefTensor empty(const TensorType& type) {
   return {type, std::vector<double>(static_cast<std::size_t>(type.shape.numel()))};
 }
 
+std::string input_name(std::size_t i) {
+  return "in" + std::to_string(i);
+}
+
+// What an op without a reference of its own is made of: a graph on inputs "in0", "in1" ...;
+// `values` are the op's outputs in it.
+Graph decomposition(const Node& node, std::vector<Value>& values) {
+  check(node.op().decompose != nullptr, "[", node.op().name, "] has neither ref nor decompose");
+  Graph graph(node.graph().ops());
+  std::vector<Value> args;
+  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+    const Value v = node.inputs()[i];
+    args.push_back(v ? graph.input(input_name(i), v.type()) : Value());
+  }
+  values = node.op().decompose(node, args);
+  return graph;
+}
+
 // Operations and elements of the nodes that `needed` names.
 void check_limits(const Graph& graph, const std::vector<bool>& needed,
                   const InterpretLimits& limits) {
   double operations = 0, elements = 0;
   for (const Node& node : graph.nodes()) {
     if (!needed[static_cast<std::size_t>(node.id())]) continue;
-    double values = 0;
-    for (const TensorType& type : node.types()) values += static_cast<double>(type.shape.numel());
-    elements += values;
-    for (const Value v : node.inputs()) values += v ? static_cast<double>(v.shape().numel()) : 0;
-    operations += node.op().work ? node.op().work(node) : values;
+    for (const TensorType& type : node.types()) elements += static_cast<double>(type.shape.numel());
+    operations += reference_work(node);
     check(operations <= limits.operations && elements <= limits.elements,
           "the reference interpreter would need over ", operations, " operations and ",
           elements * sizeof(double), " bytes up to '", node.op().name, "'; the most is ",
@@ -28,6 +43,21 @@ void check_limits(const Graph& graph, const std::vector<bool>& needed,
 
 }  // namespace
 
+double reference_work(const Node& node) {
+  const OpDef& op = node.op();
+  if (op.work != nullptr) return op.work(node);
+  double sum = 0;
+  if (op.ref == nullptr && op.decompose != nullptr) {
+    std::vector<Value> values;
+    const Graph parts = decomposition(node, values);
+    for (const Node& part : parts.nodes()) sum += reference_work(part);
+    return sum;
+  }
+  for (const TensorType& type : node.types()) sum += static_cast<double>(type.shape.numel());
+  for (const Value v : node.inputs()) sum += v ? static_cast<double>(v.shape().numel()) : 0;
+  return sum;
+}
+
 std::vector<RefTensor> interpret_node(const Node& node, const std::vector<const RefTensor*>& inputs,
                                       const InterpretLimits& limits) {
   if (node.op().ref != nullptr) {
@@ -36,20 +66,13 @@ std::vector<RefTensor> interpret_node(const Node& node, const std::vector<const 
     node.op().ref({node, inputs, outputs});
     return outputs;
   }
-  check(node.op().decompose != nullptr, "[", node.op().name, "] has neither ref nor decompose");
-  Graph graph(node.graph().ops());
+  std::vector<Value> values;
+  const Graph graph = decomposition(node, values);
   RefMap leaves;
-  std::vector<Value> args;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i] == nullptr) {
-      args.emplace_back();
-      continue;
-    }
-    const std::string name = "in" + std::to_string(i);
-    args.push_back(graph.input(name, inputs[i]->type));
-    leaves.emplace(name, *inputs[i]);
+    if (inputs[i]) leaves.emplace(input_name(i), *inputs[i]);
   }
-  return interpret(graph, leaves, node.op().decompose(node, args), limits);
+  return interpret(graph, leaves, values, limits);
 }
 
 std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,

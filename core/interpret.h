@@ -28,6 +28,10 @@ std::vector<RefTensor> interpret(const Graph& graph, const RefMap& leaves,
                                  const std::vector<Value>& values,
                                  const InterpretLimits& limits = {});
 
+// Operations that evaluating a node takes, as its op says, else of what it is made of, else its
+// values.
+double reference_work(const Node& node);
+
 // Evaluates one node from its inputs: ref, or decompose followed by ref, within the limits.
 std::vector<RefTensor> interpret_node(const Node& node, const std::vector<const RefTensor*>& inputs,
                                       const InterpretLimits& limits = {});

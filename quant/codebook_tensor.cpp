@@ -313,4 +313,9 @@ double CodebookTensor::entropy_bits() const {
   return index_entropy(indices) / format.vector_len;
 }
 
+std::string CodebookTensor::weight_name(const std::string& indices) {
+  const std::string suffix = indices_name("");
+  return indices.ends_with(suffix) ? indices.substr(0, indices.size() - suffix.size()) : indices;
+}
+
 }  // namespace tessera::quant

@@ -42,6 +42,8 @@ struct CodebookTensor {
     return (shares.empty() ? name : shares) + ".entries";
   }
   static std::string indices_name(const std::string& name) { return name + ".indices"; }
+  // Of the weight whose indices have this name; the name itself where it is another one.
+  static std::string weight_name(const std::string& indices);
   static std::string scale_name(const std::string& name) { return name + ".scale"; }
   static std::string positions_name(const std::string& name) { return name + ".sparse.positions"; }
   static std::string values_name(const std::string& name) { return name + ".sparse.values"; }

@@ -3,6 +3,7 @@
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/sparse/sparse.h"
+#include "quant/codebook_tensor.h"
 
 namespace tessera::quant {
 
@@ -10,10 +11,10 @@ namespace {
 
 // "fc1.weight" of the codebook node that reads "fc1.weight.indices".
 std::string weight_name(const Node& codebook) {
-  const std::string& name = codebook.input(0).node->name();
-  constexpr std::string_view suffix = ".indices";
-  check(name.ends_with(suffix), "codebook indices are named '", name, "', expected NAME.indices");
-  return name.substr(0, name.size() - suffix.size());
+  const std::string& indices = codebook.input(0).node->name();
+  std::string name = CodebookTensor::weight_name(indices);
+  check(name != indices, "codebook indices are named '", name, "', expected NAME.indices");
+  return name;
 }
 
 }  // namespace

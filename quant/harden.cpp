@@ -62,13 +62,7 @@ double plane_entropy(const Tensor& packed, int bits, std::int64_t count) {
     unpack_indices(packed.span<std::uint8_t>().data(), at, n, bits, piece.data());
     for (std::int64_t i = 0; i < n; ++i) ++counts[piece[static_cast<std::size_t>(i)]];
   }
-  double entropy = 0;
-  for (const std::int64_t n : counts) {
-    const double share =
-        static_cast<double>(n) / static_cast<double>(std::max<std::int64_t>(count, 1));
-    if (n > 0) entropy -= share * std::log2(share);
-  }
-  return entropy;
+  return count_entropy(counts);
 }
 
 }  // namespace
@@ -88,9 +82,7 @@ SizeReport size_report(const Model& model, const CodedPlanes& coded) {
     const CodebookFormat& format = *type.encoding.codebook_format();
     TensorReport item;
     const std::string& indices = node.input(0).node->name();
-    const std::string suffix = ".indices";
-    item.name =
-        indices.ends_with(suffix) ? indices.substr(0, indices.size() - suffix.size()) : indices;
+    item.name = CodebookTensor::weight_name(indices);
     item.shape = type.shape;
     item.encoding = type.encoding.text();
     item.weights = type.shape.numel();

@@ -10,22 +10,11 @@
 #include "core/rng.h"
 #include "ops/codebook/codebook.h"
 #include "ops/sparse/sparse.h"
+#include "quant/codebook_tensor.h"
 
 namespace tessera::quant {
 
 namespace {
-
-// Enough for any network that is worth its file: a thousand uses of each weight, and the memory
-// that the rule gives. What a small file asks beyond is refused.
-InterpretLimits limits_for(const Model& model, std::int64_t batch) {
-  double stored = 0;
-  for (const Node* node : model.graph.states())
-    stored += static_cast<double>(model.state.get(node->name()).bytes());
-  const auto n = static_cast<double>(batch);
-  const std::int64_t memory = memory_limit(static_cast<std::int64_t>(stored), batch);
-  return {.operations = n * (1e9 + 1000 * stored),
-          .elements = static_cast<double>(memory) / sizeof(double)};
-}
 
 RefTensor reference(const Tensor& tensor) {
   RefTensor out{{tensor.dtype(), tensor.shape(), {}}, {}};
@@ -82,11 +71,7 @@ Graph decode_all(const Graph& graph, RefMap& leaves, GraphMap& map, const Interp
 std::string weight_name(Value weight) {
   if (const CorrectedWeight corrected = corrected_weight(*weight.node))
     weight = corrected.codebook->output();
-  std::string name = codebook_node(weight).input(0).node->name();
-  if (const std::string suffix = ".indices"; name.ends_with(suffix)) {
-    name.resize(name.size() - suffix.size());
-  }
-  return name;
+  return CodebookTensor::weight_name(codebook_node(weight).input(0).node->name());
 }
 
 struct Layer {
@@ -133,6 +118,24 @@ PackedDifference compare(const std::string& name, const Tensor& packed, const Re
 
 }  // namespace
 
+InterpretLimits reference_limits(const Model& model, const PackedCheckOptions& options) {
+  InterpretLimits out;
+  if (model.graph.source().empty()) return out;  // built here
+  double weights = 0;
+  std::int64_t stored = 0;
+  for (const Node& node : model.graph.nodes()) {
+    const bool leaf = node.op().has(kLeaf) && model.state.has(node.name());
+    if (leaf) stored += model.state.get(node.name()).bytes();
+    if (leaf || &node.op() == &kCodebook)
+      weights += static_cast<double>(node.types()[0].shape.numel());
+  }
+  constexpr double kUses = 1000, kSpare = 1e9;
+  out.operations = std::max(options.max_operations,
+                            static_cast<double>(options.batch) * (kSpare + kUses * weights));
+  out.elements = static_cast<double>(memory_limit(stored, options.batch)) / sizeof(double);
+  return out;
+}
+
 double PackedCheck::worst() const {
   double out = 0;
   for (const auto& list : {layers, outputs}) {
@@ -151,7 +154,7 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   const Plan plan = compile(model, compile_options);  // refuses what would take too much memory
   const auto inputs = inputs_of(graph, options);
 
-  const InterpretLimits limits = limits_for(model, options.batch);
+  const InterpretLimits limits = reference_limits(model, options);
   RefMap leaves;
   for (const auto& [name, tensor] : inputs) leaves[name] = reference(tensor);
   for (const Node* node : graph.states()) {

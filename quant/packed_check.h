@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/interpret.h"
 #include "core/model.h"
 
 namespace tessera::quant {
@@ -31,7 +32,13 @@ struct PackedCheckOptions {
   bool packed_only = false;
   std::map<std::string, Tensor> inputs = {};  // by name, at that batch; the others are random:
   std::uint64_t seed = 1;                     // f32 uniform in [-1, 1), integers 0
+  double max_operations = 0;                  // of the reference, where the limit below is less
 };
+
+// What the reference of a model that a file gave may take: a thousand operations for each weight
+// (of ResNet-50 at 224 x 224 it takes 330) and 10^9 more for every sample, and the memory that the
+// rule gives. No limits for a model that was built here (Graph::source).
+InterpretLimits reference_limits(const Model& model, const PackedCheckOptions& options = {});
 
 // The reference is the same graph with every codebook decoded to dense f32, run by the f64
 // interpreter. Outputs are those of the plan that serves; layers come from a plan that also gives

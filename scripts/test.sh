@@ -31,6 +31,7 @@ scripts/deps.sh
 cmake --preset "$preset" "${configure[@]}" --log-level=WARNING
 title="$preset ${TESSERA_ISA:+TESSERA_ISA=$TESSERA_ISA }"
 if [ ${#programs[@]} -gt 0 ]; then
+  [ ${#select[@]} -eq 0 ] || { echo "--programs takes no ctest arguments: ${select[*]}" >&2; exit 2; }
   cmake --build --preset "$preset" --target "${programs[@]/#/test_}"
   echo "== quick tests: $title${programs[*]}"
   export OMP_WAIT_POLICY=passive  # they run side by side

@@ -61,6 +61,8 @@ int verify_command(const std::vector<std::string>& args) {
   add("threads", flag(check_options.threads), "threads of the plan; 0: as the machine has");
   add("seed", flag(check_options.seed), "of the inputs, uniform in [-1, 1)");
   add("tolerance", flag(tolerance, "X"), "largest absolute difference allowed");
+  add("max-operations", flag(check_options.max_operations, "X"),
+      "of the reference; by default 10^9 and a thousand for each weight, for each sample");
   add("packed-only", po::bool_switch(&check_options.packed_only),
       "decoding a whole tensor is an error");
   add("json", text_flag(json, "FILE"), "write the same as JSON");

@@ -233,10 +233,15 @@ double quantization_error(std::span<const float> weights, std::int64_t rows,
 double index_entropy(std::span<const std::uint8_t> indices) {
   std::array<std::int64_t, 256> counts{};
   for (const std::uint8_t index : indices) ++counts[index];
-  double bits = 0;
+  return count_entropy(counts);
+}
+
+double count_entropy(std::span<const std::int64_t> counts) {
+  double total = 0, bits = 0;
+  for (const std::int64_t count : counts) total += static_cast<double>(count);
   for (const std::int64_t count : counts) {
     if (count == 0) continue;
-    const double share = static_cast<double>(count) / static_cast<double>(indices.size());
+    const double share = static_cast<double>(count) / total;
     bits -= share * std::log2(share);
   }
   return bits;

@@ -149,5 +149,7 @@ double quantization_error(std::span<const float> weights, std::int64_t rows,
 // Shannon entropy of the indices in bits per index, the bound of any lossless coder that treats
 // them as independent. 0 for none.
 double index_entropy(std::span<const std::uint8_t> indices);
+// The same by how often each index occurs.
+double count_entropy(std::span<const std::int64_t> counts);
 
 }  // namespace tessera::quant

@@ -64,7 +64,7 @@ bool has_odd_constants(const Graph& graph) {
 
 double work_of(const Graph& graph) {
   double out = 0;
-  for (const Node& node : graph.nodes()) out += node.op().work ? node.op().work(node) : 0;
+  for (const Node& node : graph.nodes()) out += reference_work(node);
   return out;
 }
 

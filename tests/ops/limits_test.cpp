@@ -13,8 +13,10 @@
 #include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
+#include "ops/op_common.h"
 #include "ops/op_list.h"
 #include "ops/pool/pool.h"
+#include "ops/sparse/sparse.h"
 #include "tests/error_of.h"
 #include "tests/ops/op_harness.h"
 
@@ -305,6 +307,15 @@ TEST(Limits, ReferenceKnowsItsWork) {
     return ops::conv2d(g.input("x", f32({1, 8, 20, 20})), g.input("w", f32({8, 8, 5, 5})), {});
   });
   EXPECT_NE(refused(conv, {.operations = 4e5}).find("operations"), std::string::npos);
+  // It has no reference of its own: what it is made of counts, a product of 100 x 1000 x 200.
+  const Graph sparse = with([](Graph& g) {
+    const Value positions = g.input("positions", {DType::u8, {2}, {}});
+    return make_node(kSparseMatmul,
+                     {g.input("x", f32({100, 1000})), positions, g.input("v", f32({2}))},
+                     {{"shape", Shape{200, 1000}}, {"transpose_b", true}});
+  });
+  EXPECT_EQ(refused(sparse, {.operations = 3e7}), "no error");
+  EXPECT_NE(refused(sparse, {.operations = 1e7}).find("operations"), std::string::npos);
 }
 
 // Only the part of a window that lies in the image costs anything.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "core/memory_rule.h"
 #include "nn/conv.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
@@ -146,6 +147,23 @@ TEST(Entries, AModelWithSmallEntriesRunsAndIsCounted) {
     EXPECT_NEAR(own.outputs[0].max_reference, most, 1e-4);
   }
   EXPECT_LT(bytes[DType::bf16], bytes[DType::f32]);
+}
+
+// A model of a file may take what its weights explain; one that was built here, anything.
+TEST(PackedCheck, WhatTheReferenceMayTake) {
+  Model model = nn::inference_model(reference());
+  EXPECT_EQ(reference_limits(model).operations, InterpretLimits{}.operations);
+  EXPECT_EQ(reference_limits(model).elements, InterpretLimits{}.elements);
+  model.graph.set_source("m.json");
+  double weights = 0;
+  for (const Node* node : model.graph.states())
+    weights += static_cast<double>(node->types()[0].shape.numel());
+  EXPECT_EQ(reference_limits(model).operations, 1e9 + 1000 * weights);
+  EXPECT_EQ(reference_limits(model, {.batch = 3}).operations, 3 * (1e9 + 1000 * weights));
+  EXPECT_EQ(reference_limits(model, {.max_operations = 1e12}).operations, 1e12);
+  EXPECT_EQ(reference_limits(model, {.max_operations = 1}).operations, 1e9 + 1000 * weights);
+  EXPECT_EQ(reference_limits(model).elements,
+            static_cast<double>(memory_limit(static_cast<std::int64_t>(4 * weights))) / 8);
 }
 
 TEST(PackedCheck, RefusesInputsThatAreNotTheModels) {
