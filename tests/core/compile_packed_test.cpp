@@ -9,17 +9,15 @@
 #include "core/interpret.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
+#include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
+#include "tests/core/tensors.h"
 
 namespace tessera {
 namespace {
 
-Tensor random_tensor(const Shape& shape, std::uint64_t stream) {
-  Tensor t(DType::f32, shape);
-  Rng rng(7, stream);
-  for (float& v : t.span<float>()) v = rng.uniform(-1, 1);
-  return t;
-}
+using testing::expect_near;
+using testing::random_tensor;
 
 struct Packed {
   Graph graph{ops::standard_ops()};

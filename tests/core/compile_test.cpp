@@ -17,9 +17,13 @@
 #include "ops/codebook/codebook.h"
 #include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
+#include "tests/core/tensors.h"
 
 namespace tessera {
 namespace {
+
+using testing::expect_near;
+using testing::random_tensor;
 
 class Env {
  public:
@@ -29,13 +33,6 @@ class Env {
  private:
   const char* name_;
 };
-
-Tensor random_tensor(const Shape& shape, std::uint64_t stream) {
-  Tensor t(DType::f32, shape);
-  Rng rng(7, stream);
-  for (float& v : t.span<float>()) v = rng.uniform(-1, 1);
-  return t;
-}
 
 // x W^T + b through tanh; loss = mean of squares; SGD with momentum on W and b.
 struct Net {
@@ -92,15 +89,6 @@ struct Net {
     return out;
   }
 };
-
-void expect_near(const Tensor& t, const std::vector<double>& wanted, double bound,
-                 const std::string& what) {
-  ASSERT_EQ(t.numel(), static_cast<std::int64_t>(wanted.size())) << what;
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    ASSERT_NEAR(element(t, i), wanted[static_cast<std::size_t>(i)], bound)
-        << what << " element " << i;
-  }
-}
 
 void expect_step_matches(const char* what) {
   Net net;

@@ -131,18 +131,17 @@ class Restless final : public BatchSource {
   std::string name() const override { return "restless"; }
   std::int64_t samples() const override { return samples_; }
   std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override {
-    return {
-      2 private : std::int64_t samples_;
-    };
-  }
+  Shape sample_shape() const override { return {2}; }
   void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
-    Spirals(64).fill(-1, first, x, y);
+    Spirals(samples_).fill(-1, first, x, y);
     for (std::int64_t i = 0; i < y.numel(); ++i) {
       y.span<std::int32_t>()[static_cast<std::size_t>(i)] =
           static_cast<std::int32_t>(Rng(5, static_cast<std::uint64_t>(first + i)).below(2));
     }
   }
+
+ private:
+  std::int64_t samples_;
 };
 
 TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
@@ -271,7 +270,13 @@ TEST(Fit, AnEvaluationThatWasInterruptedIsDoneAgain) {
       int runs = 0;
       do {
         ASSERT_LT(++runs, 20);
-        result = run(Interrupting(in_test ? 5 : -1), Interrupting(in_test ? -1 : 5), parts);
+        const int at = 3 * runs - 1;  // in the middle of an evaluation, each time of a later one
+        result = run(Interrupting(in_test ? at : -1), Interrupting(in_test ? -1 : at), parts);
+        if (runs == 1) {
+          const CheckpointInfo saved = load_checkpoint(file.path).info;
+          EXPECT_EQ(saved.epoch, 0);
+          EXPECT_EQ(saved.step, trainer().steps_per_epoch(data) - 1);
+        }
       } while (!result.first.finished);
       EXPECT_GE(runs, 3);
       EXPECT_EQ(parts.test, whole.test);

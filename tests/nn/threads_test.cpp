@@ -69,7 +69,7 @@ TEST_F(Threads, AScopeBindsTheCallingThreadAndOpenMp) {
   EXPECT_EQ(omp_get_max_threads(), 3);
 }
 
-// A thread that has run nothing before has no team of OpenMP's yet: one would have to be started.
+// A thread that has run nothing before has no team yet: one would have to be started.
 TEST_F(Threads, APlanForOneThreadStartsNoOther) {
   const Model model = network();
   run(model, {.batch = 8});  // our own team, and what oneDNN starts once
@@ -84,8 +84,8 @@ TEST_F(Threads, APlanForOneThreadStartsNoOther) {
   };
   EXPECT_EQ(started(1), 0);
   const auto several = started(3);
-  if (several == 0) GTEST_SKIP() << "nothing to see: no kernel of oneDNN on this instruction set";
-  EXPECT_EQ(several, 2);
+  // Two of the library's own, and two of OpenMP's where a kernel of oneDNN runs.
+  EXPECT_TRUE(several == 2 || several == 4) << several;
 }
 
 #endif

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
+#include <map>
 #include <thread>
 
 #include "core/files/checkpoint.h"
@@ -104,19 +106,41 @@ TEST_F(Interrupt, StopsAdaRoundWithinASecondAndCompressSaysSo) {
   EXPECT_LT(seconds.count(), 3);
 }
 
-// The C step is whole, so the run is saved as one that goes on behind it.
-TEST_F(Interrupt, AnEvaluationThatIsStoppedLosesNoStep) {
-  LcOptions options;
-  options.alternation = {.steps = 3, .epochs = 1, .first_epochs = 1, .lr = 0.05};
-  LearningCompression method(options);
-  const Interrupting tested(1);
-  CompressOptions how;
-  how.test = &tested;
-  const CompressResult result = compress(trainer_, Scores(), plan_, method, how);
-  EXPECT_FALSE(result.finished);
-  ASSERT_EQ(result.c_steps.size(), 1u);
+// What a run tells of its C steps, wherever its evaluations are stopped: nothing is missing.
+TEST_F(Interrupt, AnEvaluationThatIsStoppedIsDoneAgain) {
+  struct Told final : nn::Observer {
+    using Fields = std::vector<std::pair<std::string, std::string>>;
+    std::map<std::string, Fields> steps;
+    void on_event(const std::string& event, const Fields& fields) override {
+      if (event == "c_step") steps[fields[0].second] = fields;
+    }
+  };
+  const auto run = [&](int interrupted_at, const std::filesystem::path& checkpoint, Told& told) {
+    LcOptions options;
+    options.alternation = {.steps = 3, .epochs = 1, .first_epochs = 1, .lr = 0.05};
+    LearningCompression method(options);
+    const Interrupting tested(interrupted_at);
+    CompressOptions how;
+    how.test = &tested;
+    how.checkpoint = checkpoint;
+    how.resume = true;
+    how.observer = &told;
+    nn::Trainer trainer = test::reference();
+    const CompressResult result = compress(trainer, Scores(), plan_, method, how);
+    set_interrupted(false);
+    return result;
+  };
+  Told whole, parts;
+  ASSERT_TRUE(run(-1, {}, whole).finished);
+  ASSERT_EQ(whole.steps.size(), 4u);  // the first before training
+  const datasets::TempDir folder;
+  int runs = 0;
+  while (!run(2 + 3 * runs, folder.path() / "c", parts).finished) ASSERT_LT(++runs, 9);
+  EXPECT_GE(runs, 3);
+  EXPECT_EQ(parts.steps, whole.steps);
 }
 
+// What is saved goes on before the last step, so that the test is done again.
 TEST_F(Interrupt, AnEpochWhoseTestIsStoppedIsSaved) {
   const datasets::TempDir folder;
   const Interrupting tested(1);
@@ -128,8 +152,11 @@ TEST_F(Interrupt, AnEpochWhoseTestIsStoppedIsSaved) {
   options.checkpoint_seconds = 1e6;
   const nn::FitResult result = nn::fit(trainer_, Scores(), options);
   EXPECT_FALSE(result.finished);
-  EXPECT_EQ(result.position.epoch, 1);
-  EXPECT_EQ(load_checkpoint(options.checkpoint).info.epoch, 1);
+  const CheckpointInfo saved = load_checkpoint(options.checkpoint).info;
+  EXPECT_EQ(saved.epoch, 0);
+  EXPECT_EQ(saved.step, trainer_.steps_per_epoch(Scores()) - 1);
+  EXPECT_EQ(result.position.epoch, saved.epoch);
+  EXPECT_EQ(result.position.step, saved.step);
 }
 
 TEST_F(Interrupt, StopsTheMakingOfImages) {
