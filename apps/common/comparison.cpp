@@ -184,15 +184,15 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
              "least of several rounds' medians, over all seeds; seconds of the method.\n",
              terminal_columns(out));
   print_sizes(out, grid);
-  std::vector<Environment> environments;
+  std::vector<Machine> machines;
   bool unstable = false;
   for (const ComparedRun& run : runs) {
     if (!run.result) continue;
     unstable = unstable || run.result->dense_us.unstable() || run.result->packed_us.unstable();
-    if (run.result->environment) environments.push_back(*run.result->environment);
+    if (run.result->machine) machines.push_back(*run.result->machine);
   }
   if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
-  out << environments_text(environments, terminal_columns(out));
+  out << machines_text(machines, terminal_columns(out));
   for (const ComparedRun& run : runs) {
     if (!run.result) {
       out << "PROBLEM " << run.variant.text() << ", seed " << run.seed << ": " << run.problem

@@ -78,7 +78,7 @@ Json Compression::json() const {
   put_timing(out, "packed", packed_us);
   out["tensors"] = Json::array();
   for (const TensorSize& t : tensors) out["tensors"].push_back(tensor_json(t));
-  if (environment) out["environment"] = environment->json();
+  if (machine) out["environment"] = machine->json();
   return out;
 }
 
@@ -116,7 +116,7 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   if (const auto list = at.find("tensors")) {
     for (const JsonAt& tensor : list->items()) out.tensors.push_back(parse_tensor(tensor));
   }
-  if (const auto made = at.find("environment")) out.environment = Environment::parse(*made);
+  if (const auto made = at.find("environment")) out.machine = Machine::parse(*made);
   for (const JsonAt& line : at.at("decoded").items()) out.decoded.push_back(line.text());
   out.distance = at.at("distance").number();
   out.seconds = at.at("seconds").number();

@@ -117,14 +117,14 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   }
   out << wrapped(legend, terminal_columns(out));
   table.print(out);
-  std::vector<Environment> environments;
+  std::vector<Machine> machines;
   bool unstable = false;
   for (const Compression& row : rows) {
     unstable = unstable || row.dense_us.unstable() || row.packed_us.unstable();
-    if (row.environment) environments.push_back(*row.environment);
+    if (row.machine) machines.push_back(*row.machine);
   }
   if (unstable) out << wrapped(cat(kUnstableNote, ".\n"), terminal_columns(out));
-  out << environments_text(environments, terminal_columns(out));
+  out << machines_text(machines, terminal_columns(out));
   print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;

@@ -190,7 +190,7 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
   out.kernel = packed.kernels;
   out.decoded = packed.decoded;
   out.dense_us = measure_latency(reference.model, 1, false).us;
-  out.environment = this_environment();
+  out.machine = this_machine();
 }
 
 }  // namespace
@@ -310,7 +310,7 @@ Reference train_reference(Session& session, const Task& task, const TrainRecipe&
   result["weights_bytes"] = saved.weights_bytes;
   result["json_bytes"] = saved.json_bytes;
   result["file"] = saved.json.filename().string();
-  result["environment"] = this_environment().json();
+  result["environment"] = this_machine().json();
   results_of(session).store(name, config, result);
   session.log("reference", result);
   remove_checkpoint(checkpoint);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/common/environment.h"
+#include "apps/common/machine.h"
 #include "apps/common/measure.h"
 #include "apps/common/results.h"
 #include "apps/common/session.h"
@@ -114,7 +114,7 @@ struct Compression {
   double distance = 0;               // ||w - Delta||/||w|| of the last C step
   double seconds = 0;                // of the method
   std::vector<TensorSize> tensors;   // none in results of before they were kept
-  std::optional<Environment> environment;
+  std::optional<Machine> machine;
 
   bool entropy_coded() const { return file_index_bytes != index_bytes; }
 

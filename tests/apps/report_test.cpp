@@ -154,7 +154,7 @@ class ReportPage : public ::testing::Test {
     c.packed_us = {4.3, 22.7, 40};
     c.tensors = {{"fc1.weight", "[300,784]", "cb1", 235200, 29400, 8, 0, 0, 0},
                  {"fc1.bias", "[300]", "f32", 300, 0, 0, 0, 0, 1200}};
-    c.environment = Environment{"Abacus <9>", 8, 2, "avx2", "1.2.3", "mnist compare --out 'a b'"};
+    c.machine = Machine{"Abacus <9>", 8, 2, "avx2", "1.2.3", "mnist compare --out 'a b'"};
     const std::string name = cat("net-", c.variant.slug(), "-s", seed);
     Results(folder.path(), Results::Existing::reuse).store(name, config(c.variant, seed), c.json());
     names.push_back(name);

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "apps/common/comparison.h"
-#include "apps/common/environment.h"
+#include "apps/common/machine.h"
 #include "apps/common/latency.h"
 #include "core/parallel.h"
 #include "core/version.h"
@@ -49,7 +49,7 @@ Compression finished() {
   out.dense_us = {8, 9, 10};
   out.packed_us = {4.3, 22.7, 40};
   out.tensors = {{"fc1.weight", "[300,784]", "cb1", 235200, 29400, 8, 4, 2, 1}};
-  out.environment = Environment{"Abacus 9", 8, 2, "avx2", "1.2.3", "mnist compare"};
+  out.machine = Machine{"Abacus 9", 8, 2, "avx2", "1.2.3", "mnist compare"};
   return out;
 }
 
@@ -64,7 +64,7 @@ TEST(ResultFile, KeepsTimesSizesAndTheMachine) {
   EXPECT_EQ(out.json()["packed_us"], 4.3);
   EXPECT_EQ(out.json()["packed_unstable"], true);
   EXPECT_EQ(in.tensors.at(0).bytes(), 29415);
-  EXPECT_EQ(in.environment, out.environment);
+  EXPECT_EQ(in.machine, out.machine);
 }
 
 TEST(ResultFile, OfAnOlderVersionIsRead) {
@@ -76,7 +76,7 @@ TEST(ResultFile, OfAnOlderVersionIsRead) {
   const Compression in = Compression::parse(old, "x");
   EXPECT_EQ(in.packed_us.median, 4.3);
   EXPECT_FALSE(in.packed_us.unstable());
-  EXPECT_FALSE(in.environment);
+  EXPECT_FALSE(in.machine);
 }
 
 TEST(ComparisonTables, SayWhatTheyWereMeasuredOnAndMarkUnstableTimes) {
@@ -101,17 +101,17 @@ TEST(ComparisonTables, SayWhatTheyWereMeasuredOnAndMarkUnstableTimes) {
   EXPECT_EQ(text.find("Measured on", at + 1), text.npos);  // once
 }
 
-TEST(EnvironmentOfThisProcess, IsWhole) {
-  const Environment here = this_environment();
+TEST(MachineOfThisProcess, IsWhole) {
+  const Machine here = this_machine();
   EXPECT_FALSE(here.cpu.empty());
   EXPECT_GE(here.cores, 1);
   EXPECT_EQ(here.threads, num_threads());
   EXPECT_EQ(here.version, version());
   EXPECT_NE(here.command.find("test_apps"), here.command.npos);
-  EXPECT_EQ(Environment::parse(JsonAt(here.json(), "x")), here);
+  EXPECT_EQ(Machine::parse(JsonAt(here.json(), "x")), here);
 }
 
-TEST(EnvironmentOfThisProcess, CommandsCanBeGivenToAShell) {
+TEST(MachineOfThisProcess, CommandsCanBeGivenToAShell) {
   EXPECT_EQ(shell_line({"mnist", "--bits", "1,2", "--out", "a b", "--rule", "it's$x", ""}),
             "mnist --bits 1,2 --out 'a b' --rule 'it'\\''s$x' ''");
 }

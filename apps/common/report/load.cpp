@@ -104,7 +104,7 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
         .network.references.push_back(
             {stored.name, seed, result.at(measured_on(config) + "_error").number(),
              bytes ? bytes->integer(0) : 0, config,
-             made ? std::optional(Environment::parse(*made)) : std::nullopt,
+             made ? std::optional(Machine::parse(*made)) : std::nullopt,
              details_of(file.parent_path(), stored.name, report)});
     return;
   }

@@ -10,17 +10,17 @@ namespace tessera::apps {
 
 namespace {
 
-// Of every run and reference that says it, each once.
-std::vector<Environment> environments_of(const NetworkReport& network) {
-  std::vector<Environment> out;
-  const auto add = [&](const std::optional<Environment>& e) {
-    if (e && std::find(out.begin(), out.end(), *e) == out.end()) out.push_back(*e);
+// Of every run and reference that says it.
+std::vector<MachineCommands> machines_of(const NetworkReport& network) {
+  std::vector<Machine> all;
+  const auto add = [&](const std::optional<Machine>& m) {
+    if (m) all.push_back(*m);
   };
-  for (const ReferenceRun& reference : network.references) add(reference.environment);
+  for (const ReferenceRun& reference : network.references) add(reference.machine);
   for (const ComparedRun& run : network.runs) {
-    if (run.result) add(run.result->environment);
+    if (run.result) add(run.result->machine);
   }
-  return out;
+  return by_machine(all);
 }
 
 std::string number_text(double value) {
@@ -29,29 +29,22 @@ std::string number_text(double value) {
 
 }  // namespace
 
-std::string environment_line(const NetworkReport& network) {
-  const auto all = environments_of(network);
+std::string machine_line(const NetworkReport& network) {
+  const auto all = machines_of(network);
   if (all.empty()) return "";
-  const bool one = std::all_of(all.begin(), all.end(),
-                               [&](const auto& e) { return e.text() == all.front().text(); });
-  return cat("<p class=\"lead\">Measured on ",
-             one ? escaped(all.front().text()) : "several machines or settings, listed below",
-             ".</p>\n");
+  return cat(
+      "<p class=\"lead\">Measured on ",
+      all.size() == 1 ? escaped(all[0].machine) : "several machines or settings, listed below",
+      ".</p>\n");
 }
 
-std::string environment_list(const NetworkReport& network) {
-  std::vector<std::pair<std::string, std::string>> machines;  // with the commands on it
-  for (const Environment& e : environments_of(network)) {
-    const std::string text = e.text();
-    auto at = std::find_if(machines.begin(), machines.end(),
-                           [&](const auto& machine) { return machine.first == text; });
-    if (at == machines.end()) at = machines.insert(machines.end(), {text, ""});
-    const std::string line = cat("<li><code>", escaped(e.command), "</code></li>\n");
-    if (at->second.find(line) == std::string::npos) at->second += line;
-  }
+std::string machine_list(const NetworkReport& network) {
   std::string out;
-  for (const auto& [text, commands] : machines) {
-    out += cat("<p>", escaped(text), "</p>\n<ul>", commands, "</ul>\n");
+  for (const auto& [machine, commands] : machines_of(network)) {
+    out += cat("<p>", escaped(machine), "</p>\n<ul>");
+    for (const std::string& command : commands)
+      out += cat("<li><code>", escaped(command), "</code></li>\n");
+    out += "</ul>\n";
   }
   return out;
 }
@@ -127,7 +120,7 @@ std::string runs_csv(const NetworkReport& network) {
                                     std::to_string(run.seed)};
     if (run.result) {
       const Compression& r = *run.result;
-      const Environment made = r.environment.value_or(Environment{});
+      const Machine made = r.machine.value_or(Machine{});
       row.insert(row.end(), {std::to_string(r.epochs), r.after.on});
       for (const double v :
            {r.error_before, r.error_dc, r.after.all.error_percent(), r.after.all.loss})

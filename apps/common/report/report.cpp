@@ -70,7 +70,7 @@ std::string network_html(const NetworkReport& network) {
     out += section("Training", "Means over seeds.", training_curves(network));
   }
   out += section("Runs", "Open a run for its curves and its weights.", run_list(network));
-  out += section("Machine and commands", "", environment_list(network));
+  out += section("Machine and commands", "", machine_list(network));
   return out + section("Settings", "", settings_table(network));
 }
 
@@ -84,7 +84,7 @@ std::string report_html(const Report& report) {
                 network.prefix == network.title || network.prefix.empty()
                     ? ""
                     : " (" + escaped(network.prefix) + ")",
-                "</h1>\n", summary(network), environment_line(network), downloads(network),
+                "</h1>\n", summary(network), machine_line(network), downloads(network),
                 network_html(network), "</section>\n");
   }
   std::string problems;

@@ -27,7 +27,7 @@ struct ReferenceRun {
   double error = 0;  // percent
   std::int64_t bytes = 0;
   Config config;
-  std::optional<Environment> environment;
+  std::optional<Machine> machine;
   RunDetails details;
 };
 

@@ -16,9 +16,9 @@ std::string size_table(const NetworkReport& network);
 // Bytes of each tensor by what they hold, of the best run of each codebook.
 std::string tensor_tables(const NetworkReport& network);
 // Machines and commands that runs were made with.
-std::string environment_list(const NetworkReport& network);
+std::string machine_list(const NetworkReport& network);
 // The machine when there is one only.
-std::string environment_line(const NetworkReport& network);
+std::string machine_line(const NetworkReport& network);
 // A row for every run, for other programs.
 std::string runs_csv(const NetworkReport& network);
 // What all runs have in common of their configuration.

@@ -2,7 +2,7 @@
 #include "apps/common/verbs/bench.h"
 
 #include "apps/common/cli.h"
-#include "apps/common/environment.h"
+#include "apps/common/machine.h"
 #include "apps/common/random_images.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
@@ -79,12 +79,12 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (data.from == kRandomData) recipes.train.augment = "none";
   const Task task = make_task(loaded, network.build(loaded.classes));
   session.open_outputs();
-  const Environment environment = this_environment();
+  const Machine machine = this_machine();
   session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;
-  session.text() << "measured on " << environment.text() << "\nby " << environment.command
+  session.text() << "measured on " << machine.text() << "\nby " << machine.command
                  << std::endl;
   session.json() = {
-      {"verb", "bench"}, {"data", task.data.text}, {"environment", environment.json()}};
+      {"verb", "bench"}, {"data", task.data.text}, {"environment", machine.json()}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
   if (infer || !train) bench_inference(session, task, recipes, model, kinds, training.repeat);

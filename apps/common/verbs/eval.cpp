@@ -1,6 +1,6 @@
 // eval: what a model file is and does.
 #include "apps/common/cli.h"
-#include "apps/common/environment.h"
+#include "apps/common/machine.h"
 #include "apps/common/latency.h"
 #include "apps/common/measure.h"
 #include "apps/common/table.h"
@@ -103,7 +103,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
                  << "), kernels " << latency.kernels << ", weights in the plan "
                  << latency.weight_bytes << " bytes\n"
                  << (latency.us.unstable() ? cat(kUnstableNote, "\n") : "") << "measured on "
-                 << this_environment().text() << "\n";
+                 << this_machine().text() << "\n";
   for (const std::string& line : latency.decoded) session.text() << "DECODED " << line << "\n";
   Json& json = session.json() = test.json();
   json["verb"] = "eval";

@@ -1,4 +1,4 @@
-#include "apps/common/environment.h"
+#include "apps/common/machine.h"
 
 #include <sched.h>
 
@@ -66,42 +66,45 @@ std::string shell_line(const std::vector<std::string>& words) {
   return out;
 }
 
-std::string Environment::text() const {
+std::string Machine::text() const {
   return cat(cpu, ", ", threads, threads == 1 ? " thread" : " threads", " of ", cores,
              cores == 1 ? " core" : " cores", ", ", features, ", Tessera ", version);
 }
 
-Json Environment::json() const {
+Json Machine::json() const {
   return {{"cpu", cpu},           {"cores", cores},     {"threads", threads},
           {"features", features}, {"version", version}, {"command", command}};
 }
 
-Environment Environment::parse(const JsonAt& at) {
+Machine Machine::parse(const JsonAt& at) {
   return {at.at("cpu").text(),      at.at("cores").integer(0), at.at("threads").integer(1),
           at.at("features").text(), at.at("version").text(),   at.at("command").text()};
 }
 
-std::string environments_text(const std::vector<Environment>& all, int columns) {
-  std::vector<std::string> machines, commands;
-  for (const Environment& e : all) {
-    const auto at = std::find(machines.begin(), machines.end(), e.text());
-    const auto i = static_cast<std::size_t>(at - machines.begin());
-    if (at == machines.end()) {
-      machines.push_back(e.text());
-      commands.emplace_back();
-    }
-    const std::string line = "  by " + e.command + "\n";
-    if (commands[i].find(line) == std::string::npos) commands[i] += line;
-  }
-  std::string out;
-  for (std::size_t i = 0; i < machines.size(); ++i) {
-    const std::string machine = "Measured on " + machines[i] + "\n";
-    out += (columns > 0 ? wrapped(machine, columns) : machine) + commands[i];
+std::vector<MachineCommands> by_machine(const std::vector<Machine>& all) {
+  std::vector<MachineCommands> out;
+  for (const Machine& m : all) {
+    auto at =
+        std::find_if(out.begin(), out.end(), [&](const auto& o) { return o.machine == m.text(); });
+    if (at == out.end()) at = out.insert(out.end(), {m.text(), {}});
+    auto& commands = at->commands;
+    if (std::find(commands.begin(), commands.end(), m.command) == commands.end())
+      commands.push_back(m.command);
   }
   return out;
 }
 
-Environment this_environment() {
+std::string machines_text(const std::vector<Machine>& all, int columns) {
+  std::string out;
+  for (const auto& [machine, commands] : by_machine(all)) {
+    const std::string line = "Measured on " + machine + "\n";
+    out += columns > 0 ? wrapped(line, columns) : line;
+    for (const std::string& command : commands) out += "  by " + command + "\n";
+  }
+  return out;
+}
+
+Machine this_machine() {
   static const std::string cpu = cpu_model(), command = command_line();
   return {cpu,
           usable_cores(),
