@@ -134,6 +134,17 @@ Temporary create_temporary(const fs::path& target, const fs::path& path) {
   }
 }
 
+// stdout or stderr, where `status` is of what one of them leads to; else -1. Opened by a name, the
+// same file would be written over from its start, and a socket could not be.
+int standard_stream(const struct stat& status) {
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat own {};
+    if (::fstat(stream, &own) == 0 && own.st_ino == status.st_ino && own.st_dev == status.st_dev)
+      return stream;
+  }
+  return -1;
+}
+
 void sync_folder(const fs::path& path) {
   const fs::path folder = folder_of(path);
   const Descriptor handle = open_file(folder, O_RDONLY | O_DIRECTORY);
@@ -146,19 +157,21 @@ void sync_folder(const fs::path& path) {
 }  // namespace
 
 void write_file(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
-  const fs::path target = follow_links(path);
   struct stat old {};
-  const bool exists = ::stat(target.c_str(), &old) == 0;
+  // The name as given: links of /proc and /dev lead to pipes, which no path names.
+  const bool exists = ::stat(path.c_str(), &old) == 0;
   if (exists && S_ISDIR(old.st_mode)) {
     errno = EISDIR;
     fail_errno("cannot write", path);
   }
-  if (exists && !S_ISREG(old.st_mode)) {
-    const Descriptor device = open_file(target, O_WRONLY);
+  const int stream = exists ? standard_stream(old) : -1;
+  if (stream >= 0 || (exists && !S_ISREG(old.st_mode))) {
+    const Descriptor device = stream >= 0 ? Descriptor(::dup(stream)) : open_file(path, O_WRONLY);
     if (!device.ok()) fail_errno("cannot write", path);
     write_all(device, pieces, path);
     return;
   }
+  const fs::path target = follow_links(path);
   const auto [temporary, file] = create_temporary(target, path);
   const WriteInProgress writing;
   try {

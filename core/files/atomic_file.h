@@ -18,8 +18,9 @@ inline constexpr std::int64_t kMaxFileBytes = std::int64_t{1}
 // folder flushed. Whatever happens, PATH holds its old content or all of the new; the new file is
 // removed on failure, and one left by a killed process by the next write in that folder. Of
 // concurrent writers of one path the last wins. A symbolic link is followed, the mode of an
-// existing file is kept, a device or a pipe is written to directly. Throws Error with the path and
-// the system's message (disk full, no permission, no such folder).
+// existing file is kept; a device, a pipe and what stdout or stderr lead to are written to
+// directly, behind what is there. Throws Error with the path and the system's message (disk full,
+// no permission, no such folder).
 void write_file(const std::filesystem::path& path,
                 std::span<const std::span<const std::byte>> pieces);
 void write_file(const std::filesystem::path& path, std::string_view content);
