@@ -7,6 +7,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "core/text.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/decode.h"
@@ -191,7 +192,7 @@ double SizeReport::ratio() const {
 std::string SizeReport::text() const {
   int name_width = 16, shape_width = 14;
   for (const auto& t : tensors) {
-    name_width = std::max(name_width, static_cast<int>(t.name.size()) + 2);
+    name_width = std::max(name_width, static_cast<int>(printable(t.name).size()) + 2);
     shape_width = std::max(shape_width, static_cast<int>(t.shape.text().size()) + 2);
   }
   std::ostringstream out;
@@ -206,8 +207,8 @@ std::string SizeReport::text() const {
   row("tensor", "shape", "encoding", "indices", "codebook", "scale", "sparse", "dense", "entropy");
   out << std::fixed << std::setprecision(3);
   for (const auto& t : tensors) {
-    row(t.name, t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes, t.scale_bytes,
-        t.sparse_bytes, t.dense_bytes, t.entropy_bits);
+    row(printable(t.name), t.shape.text(), t.encoding, t.index_bytes, t.codebook_bytes,
+        t.scale_bytes, t.sparse_bytes, t.dense_bytes, t.entropy_bits);
   }
   out << (entropy_coded() ? "in memory " : "total ") << bytes() << " bytes, ";
   if (weights() > 0) {

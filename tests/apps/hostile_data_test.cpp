@@ -11,7 +11,9 @@ namespace fs = std::filesystem;
 TEST(HostileFiles, EndQuicklyAndSmall) {
   const auto folder = testing::data_dir("../repro");
   if (!folder) GTEST_SKIP() << "../shared/repro is not here";
-  if (!fs::exists(testing::program("tessera"))) GTEST_SKIP() << "tessera is not built";
+  for (const char* name : {"tessera", "mnist"}) {
+    if (!fs::exists(testing::program(name))) GTEST_SKIP() << name << " is not built";
+  }
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(*folder)) files.push_back(entry.path());
   std::sort(files.begin(), files.end());
@@ -25,6 +27,7 @@ TEST(HostileFiles, EndQuicklyAndSmall) {
     } else if (file.extension() == ".json") {
       testing::expect_harmless("tessera", {"inspect", path}, work.path());
       testing::expect_harmless("tessera", {"verify", path}, work.path());
+      testing::expect_harmless("mnist", {"eval", path, "--data", "synthetic:200:50"}, work.path());
       if (name == "sym.json") {
         for (const char* verb : {"inspect", "verify", "export"})
           testing::expect_refused("tessera", {verb, path, "--batch", "8589934592"}, work.path());

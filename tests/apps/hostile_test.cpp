@@ -21,9 +21,9 @@ class Hostile : public ::testing::Test {
   std::vector<const char*> programs_ = {"tessera"};
 };
 
-class HostileImport : public Hostile {
+class HostileMnist : public Hostile {
  protected:
-  HostileImport() { programs_ = {"mnist"}; }
+  HostileMnist() { programs_ = {"mnist"}; }
 };
 
 TEST_F(Hostile, Models) {
@@ -55,6 +55,31 @@ TEST_F(Hostile, WhatIsRefusedAndWhatIsNot) {
   EXPECT_NE(inspect.out.find("\\x1b[31mEVIL"), std::string::npos);
 }
 
+// The programs of a benchmark read the same files.
+TEST_F(HostileMnist, Models) {
+  for (const testing::HostileFile& file : testing::write_hostile_models(folder.path())) {
+    testing::expect_harmless("mnist", {"eval", path(file.name), "--data", "synthetic:200:50"},
+                             work.path());
+    testing::expect_harmless(
+        "mnist",
+        {"export", path(file.name), (work.path() / "to.json").string(), "--dense", "--overwrite"},
+        work.path());
+  }
+  for (const char* verb : {"train", "compress", "compare", "bench"}) {
+    std::vector<std::string> args = {verb, "--data", "synthetic:200:50"};
+    if (std::string(verb) == "bench") {
+      args.insert(args.end(), {path("digits.json"), "--infer", "--repeat", "1"});
+    } else {
+      args.insert(args.end(), {"--from", path("digits.json"), "--out", path("out")});
+    }
+    testing::expect_harmless("mnist", args, work.path());
+  }
+  const auto eval = testing::expect_harmless(
+      "mnist", {"eval", path("digits.json"), "--data", "synthetic:200:50"}, work.path());
+  EXPECT_EQ(eval.code, 0) << eval.error;
+  EXPECT_NE(eval.out.find("\\x1b[31mEVIL"), std::string::npos) << eval.out;
+}
+
 // What the rule refuses, the flag allows.
 TEST_F(Hostile, MoreMemoryOnDemand) {
   testing::HostileModel model;
@@ -70,7 +95,7 @@ TEST_F(Hostile, MoreMemoryOnDemand) {
   EXPECT_EQ(allowed.code, 0) << allowed.error;
 }
 
-TEST_F(HostileImport, Archives) {
+TEST_F(HostileMnist, Archives) {
   write_file(path("a.xz"), testing::xz_of_zeros(200 << 20));
   write_file(path("a.npz"), testing::npz_of_zeros(200 << 20));
   for (const char* name : {"a.xz", "a.npz"}) {
@@ -81,7 +106,7 @@ TEST_F(HostileImport, Archives) {
   }
 }
 
-TEST_F(HostileImport, NamesOfRuns) {
+TEST_F(HostileMnist, NamesOfRuns) {
   for (const char* name : {"..", ".", ".hidden", "../x", "a/b"}) {
     testing::expect_refused("mnist",
                             {"train", "--data", "synthetic:200:50", "--epochs", "1", "--name", name,

@@ -169,6 +169,14 @@ inline void write_names(const std::filesystem::path& folder, std::vector<Hostile
   escapes.set("settings", {{name, name}});
   escapes.write(folder, "escapes");
   out.push_back({"escapes.json", {"inspect", "verify", "export"}});
+  // The same as a classifier of digits.
+  HostileModel digits;
+  digits.node({{"op", "input"}, {"name", "x"}, {"type", "f32[batch,784]"}});
+  digits.param(name, "f32[784,10]");
+  digits.output("logits", digits.op("matmul", {0, 1}, Json::object(), "f32[batch,10]"));
+  digits.set("settings", {{name, name}});
+  digits.write(folder, "digits");
+  out.push_back({"digits.json"});
   // In an error: twice the same name.
   HostileModel twice;
   twice.param(name, "f32[2]");
