@@ -58,7 +58,7 @@ void print_decoded(std::ostream& out, const std::vector<Compression>& rows) {
   if (lines.empty()) return;
   out << "\nDecoded whole, for want of a kernel that reads codebook storage:\n";
   for (const auto& [line, models] : lines) {
-    out << "  " << line;
+    out << "  " << escaped(line);
     if (rows.size() > 1) out << " (" << models << " of " << rows.size() << " models)";
     out << "\n";
   }

@@ -6,7 +6,6 @@ namespace tessera::apps {
 CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t epochs) const {
   check_range("--epochs", static_cast<double>(epochs), 1, 1e6);
   CompressRecipe out = *this;
-  if (method(name)->epochs() == 0) return out;  // does not train
   quant::Alternation& steps = out.lc.alternation;
   const double share = static_cast<double>(epochs) / static_cast<double>(steps.total_epochs());
   steps.epochs *= share;
@@ -15,6 +14,7 @@ CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t
   out.lc.mu /= share;
   out.trained = trained.with_epochs(static_cast<int>(epochs));
   const std::int64_t got = out.method(name)->epochs();
+  if (got == 0) return *this;  // does not train
   check(got == epochs, "--epochs ", epochs, ": method ", name, " would train ", got,
         "; its schedule cannot be scaled");
   return out;

@@ -12,6 +12,7 @@
 #include "core/files/model.h"
 #include "core/files/safetensors.h"
 #include "core/interrupt.h"
+#include "core/words.h"
 #include "ops/op_list.h"
 #include "quant/activations.h"
 #include "quant/batch_norm.h"
@@ -234,7 +235,11 @@ Run reference_run(const Session& session, const Task& task, const TrainRecipe& r
   Config config = task.settings;
   config.merge(recipe.config());
   config["seed"] = std::to_string(seed);
-  if (from) config["reference.from_sha256"] = from->weights_sha256;
+  if (from) {
+    config["reference.from_sha256"] = from->weights_sha256;
+    const auto imported = from->model.settings.find(kImported);
+    if (imported != from->model.settings.end()) config.insert(*imported);
+  }
   return {with_prefix(session, cat("reference-s", seed)), config};
 }
 
@@ -359,9 +364,9 @@ std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Refe
 
 void require_data(const Task& task, const CompressRecipe& recipe,
                   const std::vector<Variant>& variants) {
-  std::string train, look;
-  const auto add = [](std::string& list, const std::string& word) {
-    if (list.find(word) == list.npos) list += (list.empty() ? "" : ", ") + word;
+  std::vector<std::string> train, look;
+  const auto add = [](std::vector<std::string>& list, const std::string& word) {
+    if (std::find(list.begin(), list.end(), word) == list.end()) list.push_back(word);
   };
   for (const Variant& variant : variants) {
     const auto method = recipe.method(variant.method);
@@ -374,10 +379,10 @@ void require_data(const Task& task, const CompressRecipe& recipe,
     add(look, "--activation-bits");
   if (recipe.bn_batches > 0) add(look, "--bn-reestimate");
   const bool trains = task.data.train != nullptr;
-  check(trains || train.empty(), task.data.text, ": there is nothing to train on, which ", train,
-        " would do");
+  check(trains || train.empty(), task.data.text, ": there is nothing to train on, which ",
+        listed(train), " would do");
   check(trains || task.calibration || look.empty(), task.data.text,
-        ": there are no training samples, which ", look,
+        ": there are no training samples, which ", listed(look),
         " would look at; --calibration DIR gives images of their own, without labels");
   if (!train.empty()) training_data(task, 0, recipe.augment);  // knows the augmentation, or Error
 }

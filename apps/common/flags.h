@@ -1,54 +1,17 @@
-// Command lines: flags of one verb or command, parsed with Boost.Program_options.
+// Command lines: the flags of one verb or command, and what they may hold.
 #pragma once
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "apps/common/flag_list.h"
 #include "core/error.h"
 
 namespace tessera::apps {
-
-namespace po = boost::program_options;
-
-// A flag with a value, whose default is what the variable holds.
-template <class T>
-po::typed_value<T>* flag(T& variable, const char* placeholder = "N") {
-  return po::value<T>(&variable)->default_value(variable, cat(variable))->value_name(placeholder);
-}
-// Text without a default worth showing when it is empty.
-po::typed_value<std::string>* text_flag(std::string& variable, const char* placeholder = "TEXT");
-// "on" or "off".
-po::typed_value<bool>* switch_flag(bool& variable);
-// Texts that may be given several times.
-po::typed_value<std::vector<std::string>>* repeated_flag(std::vector<std::string>& variable,
-                                                         const char* placeholder);
-
-struct Usage {
-  std::string line;   // "mnist eval MODEL.json [flags]"
-  std::string about;  // what it does
-  // Arguments without a flag.
-  int least = 0, most = 0;
-  std::string expected = {};               // "one model file"
-  std::vector<std::string> examples = {};  // whole command lines
-};
-
-// Parses the arguments of a verb into the variables its flags are bound to and returns those
-// without a flag; nothing when --help was given, after printing it. Flags are spelled out: an
-// abbreviation that is unique today may not be tomorrow; --seeds and --methods stand for --seed
-// and --method wherever there is one. What is unknown or bad throws (boost::program_options::error
-// or Error).
-std::optional<std::vector<std::string>> parse_flags(const std::vector<std::string>& args,
-                                                    const Usage& usage,
-                                                    po::options_description& options);
-
-// `args` with --seed and --method, where `options` have them, in place of their other names.
-std::vector<std::string> canonical_flags(std::vector<std::string> args,
-                                         const po::options_description& options);
 
 // The value that `args` give to --NAME, whatever else they hold; "" when they do not.
 std::string peek_flag(const std::vector<std::string>& args, const std::string& name);
@@ -80,6 +43,7 @@ auto naming(const std::string& flag, Body&& body) {
   try {
     return body();
   } catch (const Error& error) {
+    if (std::string_view(error.what()).starts_with(flag)) throw;  // it does already
     fail(flag, ": ", error.what());
   }
 }

@@ -4,13 +4,13 @@
 
 namespace tessera::apps {
 
-void LrSteps::add_flags(po::options_description& options, const std::string& prefix) {
+void LrSteps::add_flags(FlagList& options, const std::string& prefix) {
   auto add = options.add_options();
+  flag = "--" + prefix + "lr-steps";
   add((prefix + "lr-steps").c_str(), text_flag(list, "LIST"),
       "the rate falls in steps instead of by a cosine: behind these epochs (100,225,300), or "
-      "shares "
-      "of them all (0.3,0.6)");
-  add((prefix + "lr-step-factor").c_str(), flag(factor, "X"), "factor of a step");
+      "shares of them all (0.3,0.6)");
+  add((prefix + "lr-step-factor").c_str(), apps::flag(factor, "X"), "factor of a step");
 }
 
 void LrSteps::validate(const std::string& prefix) const {
@@ -20,17 +20,11 @@ void LrSteps::validate(const std::string& prefix) const {
 
 std::vector<double> LrSteps::shares(double epochs) const {
   if (!any()) return {};
-  std::vector<double> out = number_list(list, "lr-steps", 0, 1e6);
-  for (double& step : out) step = step < 1 ? step : step / epochs;
-  return out;
-}
-
-LrSteps LrSteps::scaled(double epochs, double others) const {
-  LrSteps out = *this;
-  if (epochs == others) return out;
-  out.list.clear();
-  for (const double share : shares(epochs)) {
-    if (share < 1) out.list += (out.list.empty() ? "" : ",") + exact(share);  // else behind the end
+  std::vector<double> out = number_list(list, flag, 0, 1e6);
+  for (double& step : out) {
+    check(step < 1 || step < epochs, flag, " ", list, ": training ends with epoch ", epochs,
+          ", the step behind epoch ", step, " never comes; shares such as 0.3,0.6 suit any number");
+    if (step >= 1) step /= epochs;
   }
   return out;
 }

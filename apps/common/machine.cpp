@@ -9,6 +9,7 @@
 #include "apps/common/terminal.h"
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "core/text.h"
 #include "core/version.h"
 
 namespace tessera::apps {
@@ -97,9 +98,9 @@ std::vector<MachineCommands> by_machine(const std::vector<Machine>& all) {
 std::string machines_text(const std::vector<Machine>& all, int columns) {
   std::string out;
   for (const auto& [machine, commands] : by_machine(all)) {
-    const std::string line = "Measured on " + machine + "\n";
+    const std::string line = "Measured on " + escaped(machine) + "\n";
     out += columns > 0 ? wrapped(line, columns) : line;
-    for (const std::string& command : commands) out += "  by " + command + "\n";
+    for (const std::string& command : commands) out += "  by " + escaped(command) + "\n";
   }
   return out;
 }

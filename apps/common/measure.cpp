@@ -1,5 +1,8 @@
 #include "apps/common/measure.h"
 
+#include <cmath>
+#include <limits>
+
 #include "apps/common/table.h"
 
 namespace tessera::apps {
@@ -20,7 +23,7 @@ bool several(const Measured& measured) {
 
 Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
   return {{on + "_error", e.error_percent()},
-          {on + "_loss", e.loss},
+          {on + "_loss", std::isfinite(e.loss) ? Json(e.loss) : Json()},  // JSON has no infinity
           {"correct", e.correct},
           {"correct5", e.correct5},
           {"samples", e.samples}};
@@ -28,7 +31,8 @@ Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
 
 nn::Evaluation parse_evaluation(const JsonAt& at, const std::string& on) {
   nn::Evaluation out;
-  out.loss = at.at(on + "_loss").number();
+  const JsonAt loss = at.at(on + "_loss");
+  out.loss = loss.value().is_null() ? std::numeric_limits<double>::infinity() : loss.number();
   out.samples = at.at("samples").integer(1);
   out.correct = at.at("correct").integer(0, out.samples);
   out.correct5 = at.at("correct5").integer(0, out.samples);

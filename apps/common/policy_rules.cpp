@@ -59,7 +59,7 @@ std::vector<CompressRecipe::FileRule> read_policy_file(const std::string& file) 
   return out;
 }
 
-void CompressRecipe::add_policy_flags(po::options_description& options) {
+void CompressRecipe::add_policy_flags(FlagList& options) {
   auto add = options.add_options();
   add("policy", text_flag(policies, "LIST"),
       "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
@@ -68,8 +68,7 @@ void CompressRecipe::add_policy_flags(po::options_description& options) {
       "'regex=adaptive:16', with /g10 for groups of rows and /s0.01 for a sparse share, or "
       "'regex=skip'; wins over --policy; may be repeated");
   add("policy-file",
-      po::value<std::string>()->value_name("FILE")->notifier(
-          [this](const std::string& file) { file_rules = read_policy_file(file); }),
+      text_flag([this](const std::string& file) { file_rules = read_policy_file(file); }, "FILE"),
       "more rules, one a line ('#' begins a comment); --rule wins over them");
   add("min-size", flag(min_size),
       "weights of a tensor below which it stays f32, unless a rule names it");

@@ -1,4 +1,4 @@
-#include "apps/common/progress.h"
+#include "apps/common/progress_line.h"
 
 #include <unistd.h>
 
@@ -70,14 +70,15 @@ std::string fitted_bar(std::vector<LinePart> parts, double share, int columns) {
   return joined(parts);
 }
 
-void Progress::print(std::vector<LinePart> parts) {
+void ProgressLine::print(std::vector<LinePart> parts) {
   erase();
   const int columns = terminal_columns(lines_);
   lines_ << "  " << fitted(std::move(parts), columns > 2 ? columns - 2 : columns) << std::endl;
   printed_at_ = Clock::now();
 }
 
-void Progress::on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) {
+void ProgressLine::on_begin(const std::string& phase, std::int64_t epochs,
+                            const nn::Position& from) {
   phase_ = phase;
   epochs_ = epochs;
   begun_at_ = static_cast<double>(from.epoch);
@@ -88,20 +89,20 @@ void Progress::on_begin(const std::string& phase, std::int64_t epochs, const nn:
   }
 }
 
-std::string Progress::eta(double epochs_done) const {
+std::string ProgressLine::eta(double epochs_done) const {
   const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
   const double done = epochs_done - begun_at_;
   if (done <= 0) return "?";
   return duration_text(seconds / done * (static_cast<double>(epochs_) - epochs_done));
 }
 
-void Progress::erase() {
+void ProgressLine::erase() {
   if (!drawn_) return;
   std::cerr << "\r\033[K" << std::flush;
   drawn_ = false;
 }
 
-void Progress::on_step(const nn::StepReport& step) {
+void ProgressLine::on_step(const nn::StepReport& step) {
   lr_ = step.lr;
   if (!terminal_) return;
   const auto now = Clock::now();
@@ -123,8 +124,8 @@ void Progress::on_step(const nn::StepReport& step) {
   drawn_ = true;
 }
 
-void Progress::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
-                        const nn::Evaluation* test) {
+void ProgressLine::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
+                            const nn::Evaluation* test) {
   const auto now = Clock::now();
   const bool last = epoch + 1 == epochs_;
   // A line at most every few seconds: an epoch may take a tenth of one.
@@ -143,8 +144,8 @@ void Progress::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
   print(std::move(parts));
 }
 
-void Progress::on_event(const std::string& event,
-                        const std::vector<std::pair<std::string, std::string>>& fields) {
+void ProgressLine::on_event(const std::string& event,
+                            const std::vector<std::pair<std::string, std::string>>& fields) {
   if (event != "c_step") return;
   const auto value = [&](const std::string& key) -> const std::string* {
     const auto found =

@@ -21,11 +21,11 @@ std::string fitted(std::vector<LinePart> parts, int columns);
 // The same with a bar of 8 to 24 places behind the first part, which shows `share` of it done.
 std::string fitted_bar(std::vector<LinePart> parts, double share, int columns);
 
-class Progress final : public nn::Observer {
+class ProgressLine final : public nn::Observer {
  public:
   // `terminal`: whether a line may be redrawn. Lines that stay go to `lines`, the changing one to
   // stderr.
-  Progress(std::ostream& lines, bool terminal) : lines_(lines), terminal_(terminal) {}
+  ProgressLine(std::ostream& lines, bool terminal) : lines_(lines), terminal_(terminal) {}
 
   // What evaluations are of: "test" or "validation".
   void set_measured_on(const std::string& name) { measured_on_ = name; }

@@ -60,7 +60,7 @@ std::string exact(double value) {
   return {buffer, result.ptr};
 }
 
-void TrainRecipe::add_flags(po::options_description& options, const std::string& prefix) {
+void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   const auto name = [&](const char* text) { return prefix + text; };
   auto add = options.add_options();
   add(name("epochs").c_str(), flag(epochs), "passes over the training set");
@@ -94,6 +94,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
   check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
   lr_steps.validate(prefix);
+  lr_steps.shares(static_cast<double>(epochs));
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
   check_range(p + "warmup", warmup, 0, 0.999);
   check_compute(p + "compute", compute);
@@ -155,7 +156,7 @@ nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
   return options;
 }
 
-void CompressRecipe::add_flags(po::options_description& options) {
+void CompressRecipe::add_flags(FlagList& options) {
   add_policy_flags(options);
   auto& steps = lc.alternation;
   auto add = options.add_options();
@@ -339,7 +340,7 @@ std::int64_t SizeTarget::budget(const std::vector<quant::CandidateTensor>& tenso
   return static_cast<std::int64_t>(*bits_per_weight * static_cast<double>(weights) / 8);
 }
 
-void CodebookFlags::add_flags(po::options_description& options) {
+void CodebookFlags::add_flags(FlagList& options) {
   auto add = options.add_options();
   add("codebook", text_flag(codebook, "KIND"),
       "adaptive[:K], binary, ternary, pow2:C, each also -scaled; multibit:B, nf4, uniform:B, "
@@ -348,13 +349,14 @@ void CodebookFlags::add_flags(po::options_description& options) {
       "weights or per row");
   add("bits", text_flag(bits, "LIST"),
       cat("adaptive codebooks of 2^bits entries: 1 to 8 (default ", usual_bits, ")").c_str());
-  add("k", po::value<std::int64_t>(&k)->value_name("K")->notifier([](std::int64_t entries) {
+  const auto take_entries = [this](std::int64_t entries) {
     check_range("--k", static_cast<double>(entries), 1, 256);
-  }),
-      "entries of an adaptive codebook");
+    k = entries;
+  };
+  add("k", number_flag(take_entries, "K"), "entries of an adaptive codebook");
 }
 
-void CodebookFlags::add_target_flags(po::options_description& options) {
+void CodebookFlags::add_target_flags(FlagList& options) {
   auto add = options.add_options();
   add("target-bpw", text_flag(target_bpw, "LIST"),
       "bits a coded weight on average, codebooks included; each tensor gets 1 to 8 bits by how "

@@ -43,7 +43,7 @@ struct TrainRecipe {
   double r2_weight = 0.01;       // of the paper
 
   // Flags --PREFIXepochs, --PREFIXlr, ...
-  void add_flags(po::options_description& options, const std::string& prefix);
+  void add_flags(FlagList& options, const std::string& prefix);
   void validate(const std::string& prefix) const;  // throws Error naming the flag
   Config config() const;                           // keys "reference.epochs", ...
   nn::Schedule schedule() const;
@@ -86,7 +86,7 @@ struct CompressRecipe {
   std::int64_t min_size = 0;        // weights with fewer elements stay dense
   std::vector<std::string> shared;  // regexes; what one matches has one codebook
 
-  void add_flags(po::options_description& options);
+  void add_flags(FlagList& options);
   void validate() const;
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
@@ -95,8 +95,9 @@ struct CompressRecipe {
   static std::vector<std::string> method_names();
   // With the schedule of a method scaled to this many epochs of training, all together: as many
   // steps with the same rates, each the same share of the whole, and LC's mu times the epochs of a
-  // step as it was. A method that does not train stays as it is. Throws Error for a method that
-  // cannot be scaled.
+  // step as it was; of methods with one schedule a rate that falls behind given epochs does so
+  // still. A method that does not train stays as it is. Throws Error for a method that cannot be
+  // scaled.
   CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
   std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
   quant::ActivationOptions activation_options() const;
@@ -107,7 +108,7 @@ struct CompressRecipe {
                        double sparse = 0) const;
 
  private:
-  void add_policy_flags(po::options_description& options);
+  void add_policy_flags(FlagList& options);
   Config policy_config() const;  // its rules and least size
 };
 
@@ -127,8 +128,8 @@ struct CodebookFlags {
   std::int64_t k = 0;            // entries instead of bits
   std::string target_bpw, target_size;
 
-  void add_flags(po::options_description& options);
-  void add_target_flags(po::options_description& options);  // where a BitAllocator meets them
+  void add_flags(FlagList& options);
+  void add_target_flags(FlagList& options);    // where a BitAllocator meets them
   std::vector<std::string> codebooks() const;  // "adaptive:2", "bpw:2.5", ...; throws Error
 };
 

@@ -85,6 +85,11 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                  {"epoch_seconds", report.seconds},
                  {"data_seconds", report.data_seconds}};
   if (test) {
+    // Behind a last update that was too large: before another step the trainer says so.
+    check(std::isfinite(test->loss), "the loss on the ", measured_on_, " samples became ",
+          std::isnan(test->loss) ? "no number" : "infinite", " in epoch ", epoch + 1, " of ",
+          epochs_, ", behind step ", report.steps, "; a smaller learning rate may help (it was ",
+          lr_, ")");
     fields[measured_on_ + "_error"] = test->error_percent();
     fields[measured_on_ + "_loss"] = test->loss;
   }

@@ -20,10 +20,24 @@ void require_writable(const fs::path& folder, const std::string& what) {
   try {
     write_file(probe, "");
   } catch (const Error& error) {
-    fail(what, ": ", error.what());
+    std::string why = error.what();  // of a file that nobody has heard of
+    if (const auto at = why.find(probe.string()); at != why.npos) {
+      why.replace(at, probe.string().size(), folder.string());
+    }
+    fail(what, ": ", why);
   }
   std::error_code ignored;
   fs::remove(probe, ignored);
+}
+
+// The same of a file: that it can be written when the work is done.
+void require_writable_file(const fs::path& file, const std::string& what) {
+  std::error_code none;
+  const fs::file_status there = fs::status(file, none);
+  check(!fs::is_directory(there), what, ": is a folder; expected the name of a file");
+  if (fs::exists(there) && !fs::is_regular_file(there)) return;  // a device or a pipe
+  const fs::path folder = follow_links(file).parent_path();
+  require_writable(folder.empty() ? "." : folder, what);
 }
 
 void create_folder(const fs::path& folder, const std::string& what) {
@@ -35,22 +49,26 @@ void create_folder(const fs::path& folder, const std::string& what) {
 
 }  // namespace
 
-void RunFlags::add_reading_flags(po::options_description& options) {
+void RunFlags::add_reading_flags(FlagList& options) {
   auto add = options.add_options();
-  add("threads", po::value<int>(&threads)->value_name("N"), "threads (default: all cores)");
+  const auto take_threads = [this](std::int64_t n) {
+    check_range("--threads", static_cast<double>(n), 0, 1 << 20);
+    threads = static_cast<int>(n);
+  };
+  add("threads", number_flag(take_threads), "threads (default: all cores)");
   add("json", text_flag(json, "FILE"), "write every result as JSON; - is stdout");
-  add("quiet", po::bool_switch(&quiet), "print results only");
+  add("quiet", on_flag(quiet), "print results only");
 }
 
-void RunFlags::add_writing_flags(po::options_description& options) {
+void RunFlags::add_writing_flags(FlagList& options) {
   add_reading_flags(options);
   auto add = options.add_options();
   add("out", text_flag(out, "DIR"), "folder of models, checkpoints and results");
   add("name", text_flag(name, "NAME"), "start of the files' names");
   add("log", text_flag(log, "FILE"), "write a line of JSON per epoch, C step and result");
-  add("resume", po::bool_switch(&resume),
+  add("resume", on_flag(resume),
       "go on where a run with the same flags stopped; finished parts are not repeated");
-  add("overwrite", po::bool_switch(&overwrite),
+  add("overwrite", on_flag(overwrite),
       "replace what other flags left under the same name; without it that is an error");
   add("checkpoint-seconds", flag(checkpoint_seconds, "S"), "at most this much work is lost");
 }
@@ -93,8 +111,7 @@ void Session::open_outputs() {
                            ". The same command with --resume goes on from there.\n"));
   }
   if (!flags_.json.empty() && flags_.json != "-") {
-    const fs::path folder = fs::path(flags_.json).parent_path();
-    require_writable(folder.empty() ? "." : folder, "--json " + flags_.json);
+    require_writable_file(flags_.json, "--json " + flags_.json);
   }
   if (!flags_.log.empty() && !log_) {
     log_.emplace(flags_.log, flags_.resume);
@@ -117,7 +134,7 @@ void Session::log(const std::string& event, const Json& fields) {
 }
 
 void Session::report_problems(const std::vector<std::string>& lines) {
-  for (const std::string& line : lines) text() << "PROBLEM " << line << "\n";
+  for (const std::string& line : lines) text() << "PROBLEM " << escaped(line) << "\n";
   if (!lines.empty()) json_["problems"] = lines;
 }
 
@@ -127,6 +144,7 @@ void Session::finish() {
   if (flags_.json == "-") {
     std::cout << content;
   } else {
+    std::cout.flush();  // it may be the same file
     write_file(flags_.json, content);
   }
 }

@@ -10,7 +10,7 @@
 
 #include "apps/common/flags.h"
 #include "apps/common/out_lock.h"
-#include "apps/common/progress.h"
+#include "apps/common/progress_line.h"
 #include "apps/common/run_log.h"
 #include "core/files/json_io.h"
 
@@ -25,9 +25,9 @@ struct RunFlags {
   bool resume = false, overwrite = false, quiet = false;
 
   // For verbs that only read.
-  void add_reading_flags(po::options_description& options);
+  void add_reading_flags(FlagList& options);
   // For verbs that train or write models.
-  void add_writing_flags(po::options_description& options);
+  void add_writing_flags(FlagList& options);
 };
 
 class Session {
@@ -71,7 +71,7 @@ class Session {
   std::optional<OutLock> lock_;
   Json json_ = Json::object();
   std::unique_ptr<std::ostream> nowhere_;
-  std::optional<Progress> progress_;
+  std::optional<ProgressLine> progress_;
   std::optional<RunLog> log_, run_log_;  // of everything (--log), of the run in progress
   nn::Observers observers_;
 };

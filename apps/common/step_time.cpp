@@ -16,8 +16,14 @@ constexpr std::int64_t kWarmUp = 2, kLeast = 4, kMost = 50;
 constexpr double kSeconds = 0.5;
 constexpr std::uint64_t kSeed = 1;
 
+// Of a batch that the data can fill.
+nn::Trainer trainer_of(const Task& task, const BatchSource& data, nn::TrainerOptions options) {
+  options.batch = std::min(options.batch, data.samples());
+  return nn::Trainer(task.network.module, task.network.sample, task.data.classes, options);
+}
+
 double median_step(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr) {
-  const std::int64_t batch = std::min(trainer.options().batch, data->samples());
+  const std::int64_t batch = trainer.options().batch;
   std::vector<double> seconds;
   const auto run = [&](std::int64_t steps) {
     auto last = Clock::now();
@@ -44,12 +50,11 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
                            std::int64_t group_rows) {
   const auto method = recipe.method(name);
   if (method->epochs() == 0) return 0;
-  nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
-                      recipe.trainer(kSeed));
+  const auto data = training_data(task, kSeed, recipe.augment);
+  nn::Trainer trainer = trainer_of(task, *data, recipe.trainer(kSeed));
   nn::set_weights(trainer, weights);
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                             recipe.policy(codebook, group_rows));
-  const auto data = training_data(task, kSeed, recipe.augment);
   method->set_data(*data);
   method->begin(trainer, plan, false);
   method->before_epoch(trainer, 0);
@@ -57,9 +62,9 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
 }
 
 double reference_step_seconds(const Task& task, const TrainRecipe& recipe) {
-  nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
-                      recipe.trainer(kSeed));
-  return median_step(trainer, training_data(task, kSeed, recipe.augment), recipe.schedule()(0));
+  const auto data = training_data(task, kSeed, recipe.augment);
+  nn::Trainer trainer = trainer_of(task, *data, recipe.trainer(kSeed));
+  return median_step(trainer, data, recipe.schedule()(0));
 }
 
 std::int64_t steps_per_epoch(const Task& task, std::int64_t batch) {

@@ -6,6 +6,7 @@
 
 #include "apps/common/statistics.h"
 #include "apps/common/terminal.h"
+#include "core/text.h"
 
 namespace tessera::apps {
 
@@ -74,6 +75,11 @@ void print_row(std::ostream& out, const std::vector<Column>& columns,
 }
 
 }  // namespace
+
+void Table::add(std::vector<std::string> row) {
+  for (std::string& cell : row) cell = escaped(cell);
+  rows_.push_back(std::move(row));
+}
 
 void Table::print(std::ostream& out) const {
   print(out, terminal_columns(out));

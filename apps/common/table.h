@@ -11,9 +11,10 @@ class Table {
  public:
   // `keys`: how many of the first columns say what a row is; blocks of a wide table repeat them.
   explicit Table(std::vector<std::string> header, std::size_t keys = 1) : keys_(keys) {
-    rows_.push_back(std::move(header));
+    add(std::move(header));
   }
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  // Cells may quote files of others: they are escaped.
+  void add(std::vector<std::string> row);
   // Columns as wide as their widest cell; those that hold numbers are aligned to the right. On a
   // terminal (terminal_columns) a wider table is cut into blocks of columns one under another, and
   // a cell that is wider than a block into lines.

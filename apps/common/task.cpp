@@ -24,8 +24,7 @@ bool among(const std::vector<std::string>& words, const std::string& word) {
 }
 
 // A choice that was not made stays empty, so that a model's settings may make it.
-void add_choices(po::options_description& options, const std::vector<Choice>& choices,
-                 Config& values) {
+void add_choices(FlagList& options, const std::vector<Choice>& choices, Config& values) {
   for (const Choice& choice : choices) {
     std::string about = choice.about;
     if (!choice.values.empty()) {
@@ -131,14 +130,13 @@ NetworkFlags::NetworkFlags(const Benchmark& benchmark, const std::string& name)
   for (const Choice& choice : benchmark.network_choices) choices_[choice.name] = "";
 }
 
-void NetworkFlags::add_flags(po::options_description& options) {
+void NetworkFlags::add_flags(FlagList& options) {
   const std::string about = cat(listed(benchmark_.networks), " (default ", name_, ")");
   options.add_options()("net", text_flag(asked_, "NAME"), about.c_str());
   add_choices(options, benchmark_.network_choices, choices_);
 }
 
-void NetworkFlags::add_activation_flags(po::options_description& options,
-                                        const std::string& prefix) {
+void NetworkFlags::add_activation_flags(FlagList& options, const std::string& prefix) {
   activation_prefix_ = prefix;
   activations_.add_flags(options, prefix);
 }
@@ -154,8 +152,8 @@ void NetworkFlags::validate() const {
   }
 }
 
-void NetworkFlags::take(const std::map<std::string, std::string>& settings,
-                        const std::string& file) {
+void NetworkFlags::take(const std::map<std::string, std::string>& settings, const std::string& file,
+                        bool trains) {
   name_ = network_of(benchmark_, settings, file);
   check(asked_.empty() || asked_ == name_, "--net ", asked_, ": ", file, " holds the network '",
         name_, "'");
@@ -166,8 +164,8 @@ void NetworkFlags::take(const std::map<std::string, std::string>& settings,
           " holds a network of ", name, " ", found->second);
     value = found->second;
   }
-  activations_.take(settings);
-  validate();
+  activations_.take(settings, file, activation_prefix_, trains);
+  naming(file, [&] { validate(); });
 }
 
 std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std::string>& args) {
@@ -194,12 +192,12 @@ DataFlags::DataFlags(const Benchmark& benchmark) : benchmark_(benchmark) {
   for (const Choice& choice : benchmark.data_choices) choices_[choice.name] = "";
 }
 
-void DataFlags::add_flags(po::options_description& options) {
+void DataFlags::add_flags(FlagList& options) {
   options.add_options()("data", text_flag(from, "DIR"), benchmark_.data_help.c_str());
   add_choices(options, benchmark_.data_choices, choices_);
 }
 
-void DataFlags::add_validation_flag(po::options_description& options) {
+void DataFlags::add_validation_flag(FlagList& options) {
   options.add_options()(
       kValidation, text_flag(validation_, "N|SHARE"),
       "hold out so many of the training samples, or this share of them, and measure on these; the "
@@ -228,10 +226,13 @@ void DataFlags::take_validation(const std::map<std::string, std::string>& settin
 }
 
 Data DataFlags::load(const Shape& sample, bool raw) const {
+  check(validation_.empty() || !raw, "--validation ", validation_,
+        ": a model that carries its preprocessing is measured on test images alone; the model it "
+        "was exported from can be measured on what it held out");
   const char* environment = std::getenv("TESSERA_DATA");
   const std::string folder = from.empty() && environment ? environment : from;
   Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_), raw});
-  if (!validation_.empty() && !raw) hold_out(out, validation_);
+  if (!validation_.empty()) hold_out(out, validation_);
   for (TestSet& test : out.tests) test.seen = imported_ && test.held_out;
   return out;
 }
@@ -303,8 +304,12 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
                            const Config& task) {
   for (const auto& [key, value] : task) {
     const auto found = model.find(key);
-    check(key != kValidation || found != model.end(), file,
-          " was made without --validation: the samples held out now may have trained it");
+    if (key == kValidation) {
+      check(!model.contains(kImported), "--validation ", value, ": ", file,
+            " has its weights from another program, which may have trained them on any samples");
+      check(found != model.end(), file,
+            " was made without --validation: the samples held out now may have trained it");
+    }
     if (found == model.end() || found->second == value) continue;
     const bool hash = key.ends_with("_sha256");
     fail(file, " was made with ", key, " ", found->second, ", this run has ", value,

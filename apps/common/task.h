@@ -15,13 +15,15 @@ class NetworkFlags {
   explicit NetworkFlags(const Benchmark& benchmark, const std::string& name = "");
   NetworkFlags(const NetworkFlags&) = delete;
 
-  void add_flags(po::options_description& options);
+  void add_flags(FlagList& options);
   // --PREFIXactivation-bits and -at: a network that is trained with quantized activations.
-  void add_activation_flags(po::options_description& options, const std::string& prefix);
+  void add_activation_flags(FlagList& options, const std::string& prefix);
   void validate() const;  // throws Error naming the flag
   // The network of a saved model instead, by its settings. Throws Error when it is not one of this
-  // benchmark, or not what the flags say.
-  void take(const std::map<std::string, std::string>& settings, const std::string& file);
+  // benchmark, or not what the flags say. `trains`: it is trained further, for which flags may
+  // quantize activations that were f32.
+  void take(const std::map<std::string, std::string>& settings, const std::string& file,
+            bool trains = false);
 
   // The network that `args` name by --net, or by the model file of --from: its recipes are the
   // defaults of other flags, so it must be known before those are read. Throws Error.
@@ -46,16 +48,17 @@ class DataFlags {
   explicit DataFlags(const Benchmark& benchmark);
   DataFlags(const DataFlags&) = delete;
 
-  void add_flags(po::options_description& options);
+  void add_flags(FlagList& options);
   // --validation, for verbs that train, or measure what was trained.
-  void add_validation_flag(po::options_description& options);
+  void add_validation_flag(FlagList& options);
   void validate() const;
   // Choices that a model's settings name count more than the flags' defaults. What a network from
   // elsewhere (kImported) may have been trained on is marked as seen.
   void take(const std::map<std::string, std::string>& settings);
   // Likewise the samples that were held out when the model was made.
   void take_validation(const std::map<std::string, std::string>& settings);
-  // Throws Error, naming the flag, when the data has not what they ask for.
+  // Throws Error, naming the flag, when the data has not what they ask for, and for samples to hold
+  // out of a raw model's data.
   // `raw`: for a model that carries its preprocessing (DataRequest::raw), on the test images.
   Data load(const Shape& sample, bool raw = false) const;
 
@@ -115,7 +118,8 @@ Shape sample_of(const Graph& graph, const std::string& file);
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts);
 
 // Throws Error when a model was made for other data: settings that both name must be equal. What is
-// held out of this run's training samples must have been held out of the model's, too.
+// held out of this run's training samples must have been held out of the model's, too, of which
+// nobody knows for weights from elsewhere (kImported).
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
                            const Config& task);
 

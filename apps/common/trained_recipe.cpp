@@ -23,7 +23,7 @@ bool TrainedRecipe::has(const std::string& method) {
   return std::find(all.begin(), all.end(), method) != all.end();
 }
 
-void TrainedRecipe::add_flags(po::options_description& options) {
+void TrainedRecipe::add_flags(FlagList& options) {
   auto add = options.add_options();
   add("train-epochs", flag(schedule.epochs), "epochs of methods that train with one schedule");
   add("train-lr", flag(schedule.lr, "X"),
@@ -116,7 +116,6 @@ Config TrainedRecipe::config(const std::string& method) const {
 
 TrainedRecipe TrainedRecipe::with_epochs(int epochs) const {
   TrainedRecipe out = *this;
-  out.lr_steps = lr_steps.scaled(schedule.epochs, epochs);
   out.schedule.epochs = epochs;
   return out;
 }

@@ -27,7 +27,7 @@ struct TrainedRecipe {
   static std::vector<std::string> names();  // "mocq", "mocq-authors", "qar", "ste", ...
   static bool has(const std::string& method);
 
-  void add_flags(po::options_description& options);
+  void add_flags(FlagList& options);
   void validate() const;  // throws Error naming the flag
   // With the schedule scaled to this many epochs.
   TrainedRecipe with_epochs(int epochs) const;

@@ -18,16 +18,15 @@ int export_command(const std::vector<std::string>& args) {
   bool text = false, json = false, overwrite = false;
   std::optional<std::int64_t> batch;
   std::string out;
-  po::options_description options("options");
+  FlagList options("options");
   auto add = options.add_options();
-  add("text", po::bool_switch(&text),
+  add("text", on_flag(text),
       "the text form, one node per line (the default, unless --out ends in .json)");
-  add("json", po::bool_switch(&json), "the JSON form, without weights and settings");
-  add("batch",
-      po::value<std::int64_t>()->value_name("N")->notifier([&](std::int64_t n) { batch = n; }),
+  add("json", on_flag(json), "the JSON form, without weights and settings");
+  add("batch", number_flag([&](std::int64_t n) { batch = n; }),
       "with this number in place of the symbol");
   add("out", text_flag(out, "FILE"), "write to this file: .txt, or .json for the JSON form");
-  add("overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
+  add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files = parse_flags(
       args,
       {"tessera export FILE.json [--text | --json] [options]",
@@ -62,7 +61,7 @@ int export_command(const std::vector<std::string>& args) {
 }
 
 int ops_command(const std::vector<std::string>& args) {
-  po::options_description options("options");
+  FlagList options("options");
   const Usage usage{.line = "tessera ops",
                     .about = "Every operator, its inputs, attributes and kernels.",
                     .examples = {"tessera ops"}};

@@ -145,14 +145,13 @@ int inspect_command(const std::vector<std::string>& args) {
   CompileOptions compile_options;
   std::string json;
   bool why = false, summary_only = false;
-  po::options_description options("options");
+  FlagList options("options");
   auto add = options.add_options();
   add("batch", flag(compile_options.batch), "samples at once in the plan");
   add("threads", flag(compile_options.threads), "threads of the plan; 0: as the machine has");
-  add("summary", po::bool_switch(&summary_only), "only the summary");
-  add("why", po::bool_switch(&why), "also why better kernels were refused");
-  add("packed-only", po::bool_switch(&compile_options.packed_only),
-      "decoding a whole tensor is an error");
+  add("summary", on_flag(summary_only), "only the summary");
+  add("why", on_flag(why), "also why better kernels were refused");
+  add("packed-only", on_flag(compile_options.packed_only), "decoding a whole tensor is an error");
   add("json", text_flag(json, "FILE"), "write the same as JSON");
   const auto files =
       parse_flags(args,

@@ -15,13 +15,12 @@ namespace tessera::apps {
 int recode_command(const std::vector<std::string>& args) {
   bool coded = false, plain = false, overwrite = false;
   std::string out;
-  po::options_description options("options");
+  FlagList options("options");
   auto add = options.add_options();
   add("out", text_flag(out, "OUT.json"), "the model to write; may be the one that is read");
-  add("entropy-coded", po::bool_switch(&coded),
-      "code the indices where that is smaller (the default)");
-  add("plain", po::bool_switch(&plain), "keep them packed");
-  add("overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
+  add("entropy-coded", on_flag(coded), "code the indices where that is smaller (the default)");
+  add("plain", on_flag(plain), "keep them packed");
+  add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files =
       parse_flags(args,
                   {"tessera recode IN.json --out OUT.json [--entropy-coded | --plain]",

@@ -5,12 +5,13 @@
 #include "apps/common/flags.h"
 #include "apps/common/report/report.h"
 #include "apps/tessera/commands.h"
+#include "core/text.h"
 
 namespace tessera::apps {
 
 int report_command(const std::vector<std::string>& args) {
   std::string out = "report.html";
-  po::options_description options("options");
+  FlagList options("options");
   options.add_options()("out", text_flag(out, "FILE"), "write to this file");
   const auto folders = parse_flags(
       args,
@@ -30,7 +31,9 @@ int report_command(const std::vector<std::string>& args) {
     runs += network.runs.size() + network.references.size();
   }
   std::cout << out << ": " << runs << " runs of " << report.networks.size() << " networks\n";
-  for (const std::string& problem : report.problems) std::cout << "PROBLEM " << problem << "\n";
+  for (const std::string& problem : report.problems) {
+    std::cout << "PROBLEM " << tessera::escaped(problem) << "\n";
+  }
   return kExitDone;
 }
 

@@ -55,7 +55,7 @@ int verify_command(const std::vector<std::string>& args) {
   quant::PackedCheckOptions check_options;
   double tolerance = 1e-4;
   std::string json;
-  po::options_description options("options");
+  FlagList options("options");
   auto add = options.add_options();
   add("batch", flag(check_options.batch), "samples at once");
   add("threads", flag(check_options.threads), "threads of the plan; 0: as the machine has");
@@ -63,8 +63,7 @@ int verify_command(const std::vector<std::string>& args) {
   add("tolerance", flag(tolerance, "X"), "largest absolute difference allowed");
   add("max-operations", flag(check_options.max_operations, "X"),
       "of the reference; by default 10^9 and a thousand for each weight, for each sample");
-  add("packed-only", po::bool_switch(&check_options.packed_only),
-      "decoding a whole tensor is an error");
+  add("packed-only", on_flag(check_options.packed_only), "decoding a whole tensor is an error");
   add("json", text_flag(json, "FILE"), "write the same as JSON");
   const auto files = parse_flags(
       args,

@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/datasets/temp_dir.h"
+
 namespace tessera::apps {
 namespace {
+
+using datasets::error_of;
 
 CompressRecipe sample() {
   CompressRecipe recipe;
@@ -63,16 +67,32 @@ void expect_steps(const nn::Schedule& rate, double epochs) {
     EXPECT_NEAR(rate(epoch * epochs / 350) / expected, 1, 1e-9) << epochs << " " << epoch;
 }
 
-TEST(LrSteps, OfMethodsKeepTheirSharesOfOtherEpochs) {
+TEST(LrSteps, OfMethodsAreSharesOrTheEpochsThatWereAsked) {
   CompressRecipe recipe;
   recipe.trained.schedule = {.epochs = 350, .lr = 0.1};
-  recipe.trained.lr_steps.list = "100,225,300";
+  recipe.trained.lr_steps.list = "0.2857142857142857,0.6428571428571429,0.8571428571428571";
   for (const std::string name : {"mocq-authors", "lsq", "dkm"}) {
     for (const std::int64_t epochs : {350, 35, 7}) {
       const auto method = recipe.with_epochs(name, epochs).method(name);
       expect_steps([&](double epoch) { return method->learning_rate(epoch); },
                    static_cast<double>(epochs));
     }
+  }
+  // However many epochs there are, a step behind epoch 100 is behind epoch 100.
+  recipe.trained.schedule.epochs = 30;
+  recipe.trained.lr_steps.list = "100,225,300";
+  for (const std::string name : {"mocq-authors", "lsq", "dkm"}) {
+    EXPECT_EQ(
+        error_of([&] { recipe.method(name); }),
+        "--lr-steps 100,225,300: training ends with epoch 30, the step behind epoch 100 never "
+        "comes; shares such as 0.3,0.6 suit any number");
+    for (const std::int64_t epochs : {350, 400}) {
+      const CompressRecipe scaled = recipe.with_epochs(name, epochs);
+      const auto method = scaled.method(name);
+      expect_steps([&](double epoch) { return method->learning_rate(epoch); }, 350);
+      EXPECT_EQ(scaled.config(name, "adaptive:2").at("train.lr_steps"), "x 0.1 at 100,225,300");
+    }
+    EXPECT_NE(error_of([&] { recipe.with_epochs(name, 300); }), "");
   }
   EXPECT_EQ(recipe.config("lsq", "adaptive:2").at("train.lr_steps"), "x 0.1 at 100,225,300");
   EXPECT_FALSE(recipe.config("lsq", "adaptive:2").contains("train.lr_final"));
@@ -91,6 +111,11 @@ TEST(LrSteps, OfTrainingStandInPlaceOfTheCosine) {
   EXPECT_DOUBLE_EQ(recipe.schedule()(25), 0.05);
   recipe.lr_steps.list = "20,x";
   EXPECT_THROW(recipe.validate("train-"), Error);
+  recipe.lr_steps.list = "20,69";
+  EXPECT_NO_THROW(recipe.validate(""));
+  recipe.lr_steps.list = "20,70";
+  EXPECT_NE(error_of([&] { recipe.validate(""); }).find("the step behind epoch 70 never comes"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <sstream>
 
-#include "apps/common/progress.h"
+#include "apps/common/progress_line.h"
 #include "apps/common/table.h"
 #include "tests/apps/app.h"
 
@@ -64,7 +64,7 @@ TEST(Table, IsCutIntoBlocksThatRepeatTheKeys) {
   for (const int columns : {1, 7, 12}) EXPECT_NE(printed(wide(), columns), "");  // too narrow: ends
 }
 
-TEST(Progress, LeavesOutWhatIsWorthLeast) {
+TEST(ProgressLine, LeavesOutWhatIsWorthLeast) {
   const std::vector<LinePart> parts = {
       {"lc"}, {"7/30"}, {"loss 0.1", 1}, {"mu 3", 3}, {"eta 1:00", 2}};
   EXPECT_EQ(fitted(parts, 0), "lc  7/30  loss 0.1  mu 3  eta 1:00");

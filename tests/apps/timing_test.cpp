@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 
 #include "apps/common/comparison.h"
-#include "apps/common/machine.h"
 #include "apps/common/latency.h"
+#include "apps/common/machine.h"
 #include "core/parallel.h"
 #include "core/version.h"
 

@@ -116,11 +116,50 @@ TEST_F(Validation, EvalReadsTheTestSetAtTheEnd) {
   const Json compressed = json(compress("c", {"--from", model}));
   EXPECT_EQ(compressed["rows"][0]["after"]["measured_on"], "validation");
   EXPECT_EQ(compressed["rows"][0]["samples"], 150);
+}
 
-  must({"export", model, path("w.safetensors")});
-  const Json imported = json({"import", path("w.safetensors"), "--data", kTiny, "--out",
-                              path("imported"), "--validation", "150"});
-  EXPECT_EQ(imported["validation_error"], held["validation_error"]);
+// What another program trained may know every sample; a raw model is measured on test images.
+TEST_F(Validation, OfWeightsFromElsewhereThereIsNone) {
+  must(train("out", {"--validation", "150", "--quiet"}));
+  must({"export", path("out/lenet300-reference-s1.json"), path("w.safetensors")});
+  const Args import = {"import", path("w.safetensors"), "--data", kTiny, "--out", path("in")};
+  EXPECT_TRUE(contains(refused(with(import, {"--validation", "150"})), "'--validation'"));
+  must(import);
+  const std::string imported = path("in/imported.json"),
+                    unknown =
+                        "--validation 150: " + imported + " has its weights from another program";
+  const Args held = {"--from", imported, "--validation", "150"};
+  EXPECT_TRUE(contains(refused(compress("c", held)), unknown));
+  EXPECT_TRUE(contains(refused(train("t", held)), unknown));
+  EXPECT_TRUE(contains(
+      refused(with({"compare", "--data", kTiny, "--out", path("c"), "--methods", "dc"}, held)),
+      unknown));
+  EXPECT_TRUE(
+      contains(refused({"eval", imported, "--data", kTiny, "--validation", "150"}), unknown));
+  // As an earlier version could import it.
+  std::string text = read_file(imported);
+  text.replace(text.find("\"imported\""), 0, "\"validation\": \"150\", ");
+  folder.write("in/imported.json", text);
+  EXPECT_TRUE(contains(refused(compress("c", {"--from", imported})), unknown));
+  // Trained further it is still from elsewhere.
+  must(with(import, {"--overwrite"}));
+  must(train("t", {"--from", imported, "--quiet"}));
+  const std::string further = path("t/lenet300-reference-s1.json");
+  const Json settings = parse_json(read_file(further), further)["settings"];
+  EXPECT_EQ(settings["imported"],
+            parse_json(read_file(imported), imported)["settings"]["imported"]);
+  EXPECT_TRUE(contains(refused(compress("c", {"--from", further, "--validation", "150"})),
+                       "--validation 150: " + further));
+}
+
+TEST_F(Validation, OfRawModelsThereIsNone) {
+  must(train("out", {"--validation", "150", "--quiet"}));
+  must({"export", path("out/lenet300-reference-s1.json"), path("raw.json"), "--raw", "--data",
+        kTiny});
+  EXPECT_TRUE(contains(
+      refused({"eval", path("raw.json"), "--data", kTiny, "--validation", "150"}),
+      "--validation 150: a model that carries its preprocessing is measured on test images"));
+  EXPECT_EQ(json({"eval", path("raw.json"), "--data", kTiny})["measured_on"], "test");
 }
 
 TEST_F(Validation, CompareAndItsPageSayValidation) {

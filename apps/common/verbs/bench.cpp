@@ -21,12 +21,12 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   TrainBench training;
   training.batch = recipes.train.batch;
   bool train = false, infer = false;
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
   network.add_flags(options);
   auto add = options.add_options();
-  add("train", po::bool_switch(&train), "training steps only");
-  add("infer", po::bool_switch(&infer), "inference only");
+  add("train", on_flag(train), "training steps only");
+  add("infer", on_flag(infer), "inference only");
   add("batch", flag(training.batch), "samples of a training step");
   add("repeat", flag(training.repeat), "rounds; figures are the least and the median of them");
   add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
@@ -35,7 +35,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   std::string methods = "lc";
   add("method", text_flag(methods, "LIST"),
       "also training steps of these methods; none: plain ones");
-  add("peak-memory", po::bool_switch(&training.peak_memory),
+  add("peak-memory", on_flag(training.peak_memory),
       "also the most memory this process held (VmHWM)");
   add("trace", text_flag(training.trace, "FILE"), "write one training step for chrome://tracing");
   codebooks.add_flags(options);
@@ -81,10 +81,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   session.open_outputs();
   const Machine machine = this_machine();
   session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;
-  session.text() << "measured on " << machine.text() << "\nby " << machine.command
-                 << std::endl;
-  session.json() = {
-      {"verb", "bench"}, {"data", task.data.text}, {"environment", machine.json()}};
+  session.text() << "measured on " << machine.text() << "\nby " << machine.command << std::endl;
+  session.json() = {{"verb", "bench"}, {"data", task.data.text}, {"environment", machine.json()}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
   if (infer || !train) bench_inference(session, task, recipes, model, kinds, training.repeat);

@@ -200,7 +200,7 @@ int compare_verb(const Benchmark& benchmark, const Args& args) {
   CompressionFlags flags(benchmark, args);
   flags.methods = "all";
   std::int64_t epochs = flags.recipes.compress.lc.alternation.total_epochs();
-  po::options_description general("Flags");
+  FlagList general("Flags");
   flags.add_first(general);
   flags.codebooks.add_target_flags(general);
   general.add_options()("epochs", flag(epochs), "epochs of training of every method that trains");

@@ -56,14 +56,14 @@ int compress_verb(const Benchmark& benchmark, const Args& args) {
   flags.methods = "lc";
   bool entropy_coded = false, from_scratch = false;
   std::string preset;  // CompressionFlags::parse has put its flags among the others
-  po::options_description general("Flags");
+  FlagList general("Flags");
   flags.add_first(general);
   flags.codebooks.add_target_flags(general);
   general.add_options()("preset", text_flag(preset, "NAME"), preset_help().c_str());
-  general.add_options()("from-scratch", po::bool_switch(&from_scratch),
+  general.add_options()("from-scratch", on_flag(from_scratch),
                         "start at an untrained network for each seed instead of a reference; for "
                         "methods that train");
-  general.add_options()("entropy-coded", po::bool_switch(&entropy_coded),
+  general.add_options()("entropy-coded", on_flag(entropy_coded),
                         "entropy-code the indices in the file; what is loaded stays the same");
   flags.add_last(general, "Compression");
   const std::string start = benchmark.name + " compress ";

@@ -32,7 +32,7 @@ CompressionFlags::CompressionFlags(const Benchmark& benchmark, const Args& args)
       recipes(benchmark.recipes(NetworkFlags::peek(benchmark, args))),
       calibration_help(benchmark.calibration_help) {}
 
-void CompressionFlags::add_first(po::options_description& general) {
+void CompressionFlags::add_first(FlagList& general) {
   data.add_flags(general);
   data.add_validation_flag(general);
   network.add_flags(general);
@@ -54,20 +54,21 @@ void CompressionFlags::add_first(po::options_description& general) {
       "one codebook per this many rows (output channels), or several: 0,8; 0: one per tensor");
   add("sparse", text_flag(sparse, "LIST"),
       "share of each weight tensor kept exactly by a sparse correction, or several: 0,0.01");
-  add("plan", po::bool_switch(&plan_only), "print what would be done, and stop");
+  add("plan", on_flag(plan_only), "print what would be done, and stop");
 }
 
-void CompressionFlags::add_last(po::options_description& general, const std::string& compression) {
+void CompressionFlags::add_last(FlagList& general, const std::string& compression) {
   run.add_writing_flags(general);
-  po::options_description own(compression), reference("Training of the reference");
+  FlagList own(compression), reference("Training of the reference");
   recipes.compress.add_flags(own);
   recipes.train.add_flags(reference, "ref-");
   network.add_activation_flags(reference, "ref-");
   general.add(own).add(reference);
 }
 
-std::optional<std::vector<std::string>> CompressionFlags::parse(
-    const Args& args, const Usage& usage, po::options_description& general) const {
+std::optional<std::vector<std::string>> CompressionFlags::parse(const Args& args,
+                                                                const Usage& usage,
+                                                                FlagList& general) const {
   const std::string preset = peek_flag(args, "preset");
   return parse_flags(
       preset.empty() ? args : with_preset(preset, canonical_flags(args, general), general), usage,

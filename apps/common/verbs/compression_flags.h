@@ -21,11 +21,11 @@ struct CompressionFlags {
   CompressionFlags(const Benchmark& benchmark, const Args& args);
 
   // What comes before and after the flags of the verb itself.
-  void add_first(po::options_description& general);
-  void add_last(po::options_description& general, const std::string& compression);
+  void add_first(FlagList& general);
+  void add_last(FlagList& general, const std::string& compression);
   // --preset stands for the flags it lists.
   std::optional<std::vector<std::string>> parse(const Args& args, const Usage& usage,
-                                                po::options_description& general) const;
+                                                FlagList& general) const;
   // Everything but the lists below. Throws Error.
   void validate() const;
 

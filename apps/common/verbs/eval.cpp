@@ -1,7 +1,7 @@
 // eval: what a model file is and does.
 #include "apps/common/cli.h"
-#include "apps/common/machine.h"
 #include "apps/common/latency.h"
+#include "apps/common/machine.h"
 #include "apps/common/measure.h"
 #include "apps/common/table.h"
 #include "apps/common/task.h"
@@ -56,12 +56,12 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   std::string logits;
   std::int64_t batch = 0;
   bool packed_only = false;
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
   data.add_validation_flag(options);
   auto add = options.add_options();
   add("batch", flag(batch), "images at once; 0: by their size");
-  add("packed-only", po::bool_switch(&packed_only),
+  add("packed-only", on_flag(packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
   add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all that is measured");
   run.add_reading_flags(options);

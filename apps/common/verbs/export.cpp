@@ -29,14 +29,14 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   RunFlags run;
   DataFlags data(benchmark);
   bool dense = false, overwrite = false, raw = false;
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
   options.add_options()(
-      "raw", po::bool_switch(&raw),
+      "raw", on_flag(raw),
       "put the preprocessing of --data into the model, which then takes images as "
       "they are stored and needs no training images")(
-      "dense", po::bool_switch(&dense), "decode codebooks (always so for .safetensors)")(
-      "overwrite", po::bool_switch(&overwrite), kOverwriteHelp);
+      "dense", on_flag(dense), "decode codebooks (always so for .safetensors)")(
+      "overwrite", on_flag(overwrite), kOverwriteHelp);
   run.add_reading_flags(options);
   const std::string start = benchmark.name + " export ";
   const Usage usage{

@@ -53,9 +53,8 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   run.name = "imported";
   ImportOptions import;
   import.strict = false;  // the report is worth more than the first problem
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
-  data.add_validation_flag(options);
   network.add_flags(options);
   options.add_options()(
       "map", repeated_flag(import.rules, "theirs=ours"),

@@ -52,7 +52,7 @@ bool given(const std::vector<std::string>& args, const std::string& name) {
 }  // namespace
 
 std::vector<std::string> with_preset(const std::string& name, std::vector<std::string> args,
-                                     const po::options_description& options) {
+                                     const FlagList& options) {
   const auto& all = presets();
   const auto found =
       std::find_if(all.begin(), all.end(), [&](const Preset& p) { return p.name == name; });
@@ -62,7 +62,7 @@ std::vector<std::string> with_preset(const std::string& name, std::vector<std::s
     fail_unknown("--preset", name, names);
   }
   for (const Flag& flag : found->flags) {
-    if (given(args, flag.name) || !options.find_nothrow(flag.name, /*approx=*/false)) continue;
+    if (given(args, flag.name) || !options.has(flag.name)) continue;
     args.push_back(std::string("--") + flag.name);
     if (flag.value != nullptr) args.emplace_back(flag.value);
   }

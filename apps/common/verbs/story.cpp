@@ -41,7 +41,7 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   CompressRecipe recipe = story.recipes.compress;
   auto& steps = recipe.lc.alternation;
   std::string seed_text = "1";
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
   network.add_flags(options);
   auto add = options.add_options();

@@ -16,7 +16,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   RunFlags run = default_run(benchmark, net);
   TrainRecipe recipe = benchmark.recipes(net).train;
   std::string seeds = "1", from;
-  po::options_description options("Flags");
+  FlagList options("Flags");
   data.add_flags(options);
   data.add_validation_flag(options);
   network.add_flags(options);
@@ -24,7 +24,8 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   options.add_options()("seed", text_flag(seeds, "N"),
                         "seed of initial weights and batch order, or several: 1,2,3")(
       "from", text_flag(from, "MODEL.json"),
-      "dense model whose weights training starts from, instead of new ones");
+      "dense model whose weights training starts from, instead of new ones; with --activation-bits "
+      "its activations become quantized");
   recipe.add_flags(options, "");
   run.add_writing_flags(options);
   const std::string verb = benchmark.name + " train ";
@@ -41,7 +42,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   Session session(run);
   if (!from.empty()) {
     const auto settings = load(from, ops::standard_ops()).settings;
-    network.take(settings, from);
+    network.take(settings, from, /*trains=*/true);
     data.take(settings);
     data.take_validation(settings);
   }
@@ -51,7 +52,9 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   std::optional<Reference> start;
   if (!from.empty()) start = load_reference(task, from);
   session.open_outputs();
-  if (start) session.detail() << from << ": " << start->test.text() << "\n";
+  if (start) {
+    session.detail() << from << " as " << text(task.network) << ": " << start->test.text() << "\n";
+  }
   session.detail() << "Data: " << task.data.text << std::endl;
 
   std::optional<Table> table;
