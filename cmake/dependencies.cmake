@@ -5,7 +5,7 @@ if(NOT TESSERA_STD_THREADS)
 endif()
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(OpenSSL 3 REQUIRED COMPONENTS Crypto)
-find_package(Boost 1.74 REQUIRED COMPONENTS iostreams)
+find_package(Boost 1.74 REQUIRED COMPONENTS program_options iostreams)
 find_package(JPEG REQUIRED)
 
 # Debian's dnnl-config.cmake asks for OpenCL, which nothing here uses: take the library itself.

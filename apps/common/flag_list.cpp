@@ -1,10 +1,11 @@
 #include "apps/common/flag_list.h"
 
-#include <algorithm>
+#include <boost/program_options.hpp>
 #include <charconv>
 #include <iostream>
 #include <limits>
 #include <set>
+#include <sstream>
 #include <type_traits>
 #include <utility>
 
@@ -15,9 +16,13 @@
 
 namespace tessera::apps {
 
+namespace po = boost::program_options;
+
 namespace {
 
-constexpr std::size_t kColumns = 80, kMostWidth = 32;  // of --help, and of its first column
+namespace style = po::command_line_style;
+constexpr int kStyle = style::default_style & ~style::allow_guessing;
+constexpr const char* kWord = "argument";  // what has no flag
 
 // Flags that take one or several of something, by the name that people also give them.
 struct Alias {
@@ -56,21 +61,6 @@ bool on_or_off(const std::string& text) {
   fail("expected on or off, got ", quote(text));
 }
 
-// `text` from `column` on, in lines of at most kColumns; the first line begins there already.
-std::string wrapped(const std::string& text, std::size_t column) {
-  const std::size_t room = kColumns - column;
-  std::string out;
-  std::size_t begin = 0;
-  while (text.size() - begin > room) {
-    std::size_t end = text.rfind(' ', begin + room);
-    if (end == text.npos || end <= begin) end = std::min(text.find(' ', begin), text.size());
-    out += text.substr(begin, end - begin);
-    begin = std::min(text.size(), end + 1);
-    if (begin < text.size()) out += "\n" + std::string(column, ' ');
-  }
-  return out + text.substr(begin) + "\n";
-}
-
 void print_help(const Usage& usage, const FlagList& flags) {
   std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << flags.help();
   std::string also;
@@ -91,55 +81,54 @@ void print_help(const Usage& usage, const FlagList& flags) {
        near.empty() ? "; usage: " + usage.line : "; did you mean '--" + near + "'?");
 }
 
-bool is_flag(const std::string& arg) {
-  return arg.size() > 1 && arg[0] == '-';
-}
-
-// "--name=value" -> "name".
-std::string name_of(const std::string& arg) {
-  return arg.starts_with("--") ? arg.substr(2, arg.find('=') - 2) : arg == "-h" ? "help" : "";
+// "X (=0.1)"
+std::string value_name(const FlagValue& value) {
+  return cat(value.placeholder, value.fallback.empty() ? "" : cat(" (=", value.fallback, ")"));
 }
 
 struct Given {
   std::string name, text;
-  const FlagValue* value;
 };
 
 struct Parsed {
-  std::vector<Given> flags;
+  std::vector<Given> flags;  // as they were given
   std::vector<std::string> words;
 };
 
 Parsed parsed(const std::vector<std::string>& args, const Usage& usage, const FlagList& flags) {
+  po::options_description all = flags.described();
+  all.add_options()(kWord, po::value<std::vector<std::string>>());
+  po::positional_options_description places;
+  places.add(kWord, -1);
   Parsed out;
   std::set<std::string> seen;
-  for (std::size_t i = 0; i < args.size(); ++i) {
-    const std::string& arg = args[i];
-    if (arg == "--") {
-      out.words.insert(out.words.end(), args.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                       args.end());
-      break;
+  try {
+    const auto found =
+        po::command_line_parser(args).options(all).positional(places).style(kStyle).run();
+    for (const po::option& option : found.options) {
+      const std::string text = option.value.empty() ? "" : option.value.front();
+      if (option.position_key >= 0) {
+        out.words.push_back(text);
+        continue;
+      }
+      const FlagValue& value = *flags.find(option.string_key);
+      check(seen.insert(option.string_key).second || value.repeats, "--", option.string_key,
+            " is given twice");
+      // The next flag is no value, unless '=' says so.
+      const bool next = option.original_tokens.size() > 1 && text.starts_with("--") &&
+                        flags.has(text.substr(2, text.find('=') - 2));
+      check(value.placeholder.empty() || !(text.empty() || next), "--", option.string_key,
+            ": a value is missing (", value.placeholder, ")");
+      out.flags.push_back({option.string_key, text});
     }
-    if (!is_flag(arg)) {
-      out.words.push_back(arg);
-      continue;
-    }
-    Given given{name_of(arg), "", nullptr};
-    given.value = flags.find(given.name);
-    const std::size_t equals = arg.find('=');
-    if (given.value == nullptr) fail_flag(arg.substr(0, equals), usage, flags);
-    const bool takes = !given.value->placeholder.empty();
-    check(takes || equals == arg.npos, "--", given.name, " takes no value, got ", quote(arg));
-    check(seen.insert(given.name).second || given.value->repeats, "--", given.name,
-          " is given twice");
-    if (equals != arg.npos) {
-      given.text = arg.substr(equals + 1);
-    } else if (takes && i + 1 < args.size() && !flags.has(name_of(args[i + 1]))) {
-      given.text = args[++i];
-    }
-    check(!takes || !given.text.empty(), "--", given.name, ": a value is missing (",
-          given.value->placeholder, ")");
-    out.flags.push_back(std::move(given));
+  } catch (const po::unknown_option& error) {
+    fail_flag(error.get_option_name(), usage, flags);
+  } catch (const po::error_with_option_name& error) {
+    const std::string name = error.get_option_name().substr(2);
+    const FlagValue* value = flags.find(name);
+    check(value == nullptr || value->placeholder.empty(), "--", name, ": a value is missing (",
+          value ? value->placeholder : "", ")");
+    fail("--", name, " takes no value");
   }
   return out;
 }
@@ -218,42 +207,25 @@ std::vector<std::string> FlagList::names() const {
   return out;
 }
 
-namespace {
-
-// "  --lr X (=0.1)"
-std::string syntax(const std::string& name, const FlagValue& value) {
-  return cat("  --", name, value.placeholder.empty() ? "" : " ", value.placeholder,
-             value.fallback.empty() ? "" : cat(" (=", value.fallback, ")"));
-}
-
-}  // namespace
-
-std::size_t FlagList::width() const {
-  std::size_t out = 0;
+po::options_description FlagList::described() const {
+  po::options_description out(title_);
   for (const Entry& entry : entries_) {
-    out = std::max(out, syntax(entry.name, entry.value).size());
+    const std::string name = entry.name == "help" ? "help,h" : entry.name;
+    if (entry.value.placeholder.empty()) {
+      out.add_options()(name.c_str(), entry.about.c_str());
+    } else {
+      out.add_options()(name.c_str(), po::value<std::string>()->value_name(value_name(entry.value)),
+                        entry.about.c_str());
+    }
   }
-  for (const FlagList& other : others_) out = std::max(out, other.width());
+  for (const FlagList& other : others_) out.add(other.described());
   return out;
 }
 
 std::string FlagList::help() const {
-  return help(std::min(width(), kMostWidth) + 2);
-}
-
-std::string FlagList::help(std::size_t column) const {
-  std::string out = title_ + ":\n";
-  for (const Entry& entry : entries_) {
-    std::string line = syntax(entry.name, entry.value);
-    if (line.size() + 2 > column) {
-      line += "\n" + std::string(column, ' ');
-    } else {
-      line.resize(column, ' ');
-    }
-    out += line + wrapped(entry.about, column);
-  }
-  for (const FlagList& other : others_) out += "\n" + other.help(column);
-  return out;
+  std::ostringstream out;
+  out << described();
+  return out.str();
 }
 
 std::vector<std::string> canonical_flags(std::vector<std::string> args, const FlagList& flags) {
@@ -287,7 +259,7 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
     return std::nullopt;
   }
   for (const Given& given : all.flags) {
-    naming("--" + given.name, [&] { given.value->set(given.text); });
+    naming("--" + given.name, [&] { flags.find(given.name)->set(given.text); });
   }
   const int count = static_cast<int>(all.words.size());
   check(usage.most > 0 || count == 0, "unexpected argument '", count == 0 ? "" : all.words[0],

@@ -1,4 +1,5 @@
-// The flags of a command line: what each does with its value, --help, and the parser.
+// The flags of a command line: what each does with its value, --help, and the parser
+// (Boost.Program_options, whose headers no other file reads).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,10 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+namespace boost::program_options {
+class options_description;
+}
 
 namespace tessera::apps {
 
@@ -59,14 +64,13 @@ class FlagList {
   const FlagValue* find(std::string_view name) const;  // nullptr: there is none
   // Every flag with its default and what it is, in lines of 80 columns.
   std::string help() const;
+  boost::program_options::options_description described() const;
 
  private:
   struct Entry {
     std::string name, about;
     FlagValue value;
   };
-  std::size_t width() const;  // of the longest entry
-  std::string help(std::size_t column) const;
 
   std::string title_;
   std::vector<Entry> entries_;

@@ -207,7 +207,7 @@ TEST(BatchesTest, FillsAnyRangeOfAnyEpoch) {
   EXPECT_THAT(error_of([&] { source.fill(0, -1, x, y); }), HasSubstr("samples -1"));
   EXPECT_THAT(error_of([&] { source.fill(-2, 0, x, y); }), HasSubstr("got epoch -2"));
   Tensor two(DType::s32, {2});
-  EXPECT_THAT(error_of([&] { source.fill(0, 0, x, two); }), HasSubstr("2 images of 784 values"));
+  EXPECT_THAT(error_of([&] { source.fill(0, 0, x, two); }), HasSubstr("2 samples [1,28,28]"));
 }
 
 TEST(BatchesTest, FillsFromSeveralThreads) {

@@ -300,7 +300,7 @@ TEST_F(ImageBatchesTest, Errors) {
   EXPECT_THAT(error_of([&] { fill(open(), 0, 8, 5); }), HasSubstr("samples 8 to 13"));
   EXPECT_THAT(error_of([&] { fill(open(), -2); }), HasSubstr("got epoch -2"));
   Tensor x(DType::f32, {2, 3, 24, 23}), y(DType::s32, {2});
-  EXPECT_THAT(error_of([&] { open().fill(0, 0, x, y); }), HasSubstr("2 samples of [3,24,24]"));
+  EXPECT_THAT(error_of([&] { open().fill(0, 0, x, y); }), HasSubstr("2 samples [3,24,24]"));
   // A picture smaller than the crop.
   EXPECT_THAT(error_of([&] { fill(open({.crop = 60, .resize = 0}), -1); }),
               AllOf(HasSubstr("smaller than the crop of 60"), HasSubstr(name(0))));
