@@ -158,7 +158,8 @@ TEST(SubsetTest, Errors) {
   const Subset some(all, {1, 2, 5});
   EXPECT_THAT(error_of([&] { fill(some, 0, 1, 3); }), HasSubstr("samples 1 to 4"));
   EXPECT_THAT(error_of([&] { fill(some, -2, 0, 3); }), HasSubstr("got epoch -2"));
-  EXPECT_THAT(error_of([&] { gather(some, 0, {3}); }), HasSubstr("rows within 3 samples, got epoch 0, row 3"));
+  EXPECT_THAT(error_of([&] { gather(some, 0, {3}); }),
+              HasSubstr("rows within 3 samples, got epoch 0, row 3"));
   EXPECT_THAT(error_of([&] { gather(*all, 0, {10}); }), HasSubstr("rows within 10"));
   EXPECT_THAT(error_of([&] { gather(*all, 0, {-1}); }), HasSubstr("rows within 10"));
 }
