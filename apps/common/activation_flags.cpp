@@ -30,8 +30,8 @@ void ActivationFlags::add_quantizer_flag(FlagList& options) {
 
 void ActivationFlags::validate(const std::string& prefix) const {
   check_range("--" + prefix + "activation-bits", static_cast<double>(bits), 0, 8);
-  quant::ActivationOptions::parse_place(at);
-  quant::ActivationOptions::parse(quantizer);
+  naming("--" + prefix + "activation-at", [&] { quant::ActivationOptions::parse_place(at); });
+  naming("--activation-quantizer", [&] { quant::ActivationOptions::parse(quantizer); });
 }
 
 quant::ActivationOptions ActivationFlags::options() const {

@@ -66,9 +66,22 @@ void require_new(const std::filesystem::path& file, bool overwrite) {
         " is there already; --overwrite replaces it");
 }
 
+namespace {
+
+// 1048576, where a stream would write 1.04858e+06.
+std::string plain(double value) {
+  constexpr double kExact = 1e15;
+  if (value == std::floor(value) && std::abs(value) < kExact) {
+    return std::to_string(static_cast<std::int64_t>(value));
+  }
+  return cat(value);
+}
+
+}  // namespace
+
 void check_range(const std::string& flag, double value, double min, double max) {
-  check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", min, " to ", max,
-        ", got ", value);
+  check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", plain(min), " to ",
+        plain(max), ", got ", plain(value));
 }
 
 }  // namespace tessera::apps

@@ -99,7 +99,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "warmup", warmup, 0, 0.999);
   check_compute(p + "compute", compute);
   check_augment(p + "augment", augment);
-  if (r2 != "none") quant::RangeRestriction::parse(r2);
+  if (r2 != "none") naming(p + "r2", [&] { quant::RangeRestriction::parse(r2); });
   check_range(p + "r2-weight", r2_weight, 0, kMost);
 }
 
@@ -205,7 +205,7 @@ void CompressRecipe::validate() const {
   check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);
   check_positive("--adaround-lr", adaround.lr);
   check_range("--adaround-lambda", adaround.regularization, 0, kMost);
-  quant::parse_entries(entries);
+  naming("--entries", [&] { quant::parse_entries(entries); });
   check(sensitivity == "loss" || sensitivity == "fisher",
         "--sensitivity must be loss or fisher, got '", sensitivity, "'");
   check_positive("--mu", lc.mu);

@@ -1,8 +1,10 @@
 #include "apps/common/run_log.h"
 
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <ctime>
+#include <system_error>
 
 namespace tessera::apps {
 
@@ -44,9 +46,10 @@ bool ends_inside_line(const std::filesystem::path& path) {
 }  // namespace
 
 RunLog::RunLog(const std::filesystem::path& path, bool append) : path_(path) {
+  errno = 0;
   const bool cut = append && ends_inside_line(path);
   file_.open(path, append ? std::ios::app : std::ios::trunc);
-  check(file_.is_open(), "--log ", path.string(), ": cannot be written");
+  if (!file_.is_open()) fail_to_write();
   if (cut) file_ << "\n";
 }
 
@@ -56,8 +59,16 @@ void RunLog::write(const std::string& event, Json fields) {
   fields["seconds"] =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - opened_).count();
   for (const auto& [key, value] : run_.items()) fields.emplace(key, value);
-  file_ << json_text(fields) << std::endl;
-  check(static_cast<bool>(file_), "--log ", path_.string(), ": cannot be written");
+  const std::string line = json_text(fields);
+  errno = 0;
+  file_ << line << std::endl;
+  if (!file_) fail_to_write();
+}
+
+void RunLog::fail_to_write() const {
+  const int code = errno;
+  fail("cannot write the log ", path_.string(), code ? ": " : "",
+       code ? std::generic_category().message(code) : "");
 }
 
 void RunLog::on_begin(const std::string& phase, std::int64_t epochs, const nn::Position& from) {

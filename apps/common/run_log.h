@@ -37,6 +37,8 @@ class RunLog final : public nn::Observer {
                 const std::vector<std::pair<std::string, std::string>>& fields) override;
 
  private:
+  [[noreturn]] void fail_to_write() const;  // saying why, as errno has it
+
   std::filesystem::path path_;
   std::ofstream file_;
   std::chrono::steady_clock::time_point opened_ = std::chrono::steady_clock::now();

@@ -52,7 +52,7 @@ void create_folder(const fs::path& folder, const std::string& what) {
 void RunFlags::add_reading_flags(FlagList& options) {
   auto add = options.add_options();
   const auto take_threads = [this](std::int64_t n) {
-    check_range("--threads", static_cast<double>(n), 0, 1 << 20);
+    check_range("--threads", static_cast<double>(n), 0, kMaxThreads);
     threads = static_cast<int>(n);
   };
   add("threads", number_flag(take_threads), "threads (default: all cores)");
@@ -80,6 +80,8 @@ Session::Session(RunFlags flags) : flags_(std::move(flags)) {
   check_range("--checkpoint-seconds", flags_.checkpoint_seconds, 0, 1e9);
   check(flags_.name.find('/') == std::string::npos, "--name '", flags_.name,
         "' may not contain '/'; the folder is --out");
+  check(escaped(flags_.name) == flags_.name, "--name '", flags_.name,
+        "' may not contain control characters");
   check(!flags_.name.starts_with('.'), "--name '", flags_.name,
         "' may not begin with '.': the files would be hidden, or a folder");
   nowhere_ = std::make_unique<std::ostream>(nullptr);
@@ -114,7 +116,7 @@ void Session::open_outputs() {
     require_writable_file(flags_.json, "--json " + flags_.json);
   }
   if (!flags_.log.empty() && !log_) {
-    log_.emplace(flags_.log, flags_.resume);
+    naming("--log", [&] { log_.emplace(flags_.log, flags_.resume); });
     observe();
   }
 }

@@ -30,35 +30,34 @@ double bits_of(const quant::TensorReport& t) {
   return t.weights ? 8.0 * static_cast<double>(bytes_of(t)) / static_cast<double>(t.weights) : 0;
 }
 
-void print_parameters(const quant::SizeReport& report) {
+void print_parameters(std::ostream& out, const quant::SizeReport& report) {
   std::size_t width = 9;
   for (const auto& t : report.tensors) width = std::max(width, printable(t.name).size());
   const bool coded = report.entropy_coded();
   const auto row = [&](const auto& name, const auto& shape, const auto& encoding,
                        const auto& elements, const auto& bytes, const auto& bits,
                        const auto& entropy, const auto& file) {
-    std::cout << "  " << std::left << std::setw(static_cast<int>(width) + 2) << name
-              << std::setw(16) << shape << std::setw(16) << encoding << std::right << std::setw(11)
-              << elements << std::setw(12) << bytes << std::setw(14) << bits << std::setw(9)
-              << entropy;
-    if (coded) std::cout << std::setw(15) << file;
-    std::cout << "\n";
+    out << "  " << std::left << std::setw(static_cast<int>(width) + 2) << name << std::setw(16)
+        << shape << std::setw(16) << encoding << std::right << std::setw(11) << elements
+        << std::setw(12) << bytes << std::setw(14) << bits << std::setw(9) << entropy;
+    if (coded) out << std::setw(15) << file;
+    out << "\n";
   };
-  std::cout << "parameters\n" << std::fixed << std::setprecision(4);
+  out << "parameters\n" << std::fixed << std::setprecision(4);
   row("name", "shape", "encoding", "elements", "bytes", "bits/element", "entropy", "bytes in file");
   for (const auto& t : report.tensors) {
     const auto entropy = t.coded() ? fixed(t.entropy_bits, 4) : std::string("-");
     row(printable(t.name), t.shape.text(), t.encoding, t.weights, bytes_of(t), bits_of(t), entropy,
         bytes_of(t) - t.index_bytes + t.file_index_bytes);
   }
-  std::cout << "  " << report.bytes() << " bytes in all, " << report.dense_bytes() << " as f32, "
-            << std::setprecision(2) << report.ratio() << " times smaller; " << std::setprecision(4)
-            << report.bits_per_weight() << " bits a coded weight, "
-            << report.entropy_bits_per_weight() << " by entropy\n";
+  out << "  " << report.bytes() << " bytes in all, " << report.dense_bytes() << " as f32, "
+      << std::setprecision(2) << report.ratio() << " times smaller; " << std::setprecision(4)
+      << report.bits_per_weight() << " bits a coded weight, " << report.entropy_bits_per_weight()
+      << " by entropy\n";
   if (coded) {
-    std::cout << "  in the file: indices " << report.file_index_bytes()
-              << " bytes, entropy-coded from " << report.index_bytes() << "; "
-              << report.file_bits_per_weight() << " bits a coded weight\n";
+    out << "  in the file: indices " << report.file_index_bytes() << " bytes, entropy-coded from "
+        << report.index_bytes() << "; " << report.file_bits_per_weight()
+        << " bits a coded weight\n";
   }
 }
 
@@ -90,27 +89,27 @@ Json parameters_json(const quant::SizeReport& report) {
           {"ratio", report.ratio()}};
 }
 
-void print_plan(const Plan& plan, const CompileOptions& options, bool why) {
-  std::cout << "plan: batch " << options.batch << ", " << text(active_features()) << ", "
-            << (options.threads > 0 ? options.threads : num_threads()) << " threads\n"
-            << plan.text();
+void print_plan(std::ostream& out, const Plan& plan, const CompileOptions& options, bool why) {
+  out << "plan: batch " << options.batch << ", " << text(active_features()) << ", "
+      << (options.threads > 0 ? options.threads : num_threads()) << " threads\n"
+      << plan.text();
   if (why) {
-    std::cout << "better kernels that were refused\n";
+    out << "better kernels that were refused\n";
     for (std::size_t s = 0; s < plan.steps().size(); ++s) {
       for (const std::string& refusal : plan.steps()[s].refusals) {
-        std::cout << "  " << s << " " << plan.steps()[s].op << ": " << refusal << "\n";
+        out << "  " << s << " " << plan.steps()[s].op << ": " << refusal << "\n";
       }
     }
   }
   const PlanMemory& memory = plan.memory();
-  std::cout << "memory of the plan, bytes: arena " << memory.arena << ", scratch " << memory.scratch
-            << ", packed weights " << memory.persistent << ", parameters as stored "
-            << memory.states << "\n";
+  out << "memory of the plan, bytes: arena " << memory.arena << ", scratch " << memory.scratch
+      << ", packed weights " << memory.persistent << ", parameters as stored " << memory.states
+      << "\n";
   if (plan.decoded().empty()) {
-    std::cout << "whole-tensor decodes: none\n";
+    out << "whole-tensor decodes: none\n";
   } else {
-    std::cout << "WHOLE-TENSOR DECODES: " << plan.decoded().size() << "\n";
-    for (const std::string& line : plan.decoded()) std::cout << "  DECODED " << line << "\n";
+    out << "WHOLE-TENSOR DECODES: " << plan.decoded().size() << "\n";
+    for (const std::string& line : plan.decoded()) out << "  DECODED " << line << "\n";
   }
 }
 
@@ -139,6 +138,16 @@ Json plan_json(const Plan& plan, const CompileOptions& options) {
           {"decoded", plan.decoded()}};
 }
 
+void write_json(const std::string& file, const Json& json) {
+  const std::string text = json_text(json, 1) + "\n";
+  if (file == "-") {
+    std::cout << text;
+  } else {
+    std::cout.flush();  // it may be the same file
+    write_file(file, text);
+  }
+}
+
 }  // namespace
 
 int inspect_command(const std::vector<std::string>& args) {
@@ -152,7 +161,7 @@ int inspect_command(const std::vector<std::string>& args) {
   add("summary", on_flag(summary_only), "only the summary");
   add("why", on_flag(why), "also why better kernels were refused");
   add("packed-only", on_flag(compile_options.packed_only), "decoding a whole tensor is an error");
-  add("json", text_flag(json, "FILE"), "write the same as JSON");
+  add("json", text_flag(json, "FILE"), "write the same as JSON; - is stdout");
   const auto files =
       parse_flags(args,
                   {"tessera inspect FILE.json [options]",
@@ -163,17 +172,18 @@ int inspect_command(const std::vector<std::string>& args) {
                    {"tessera inspect MODEL.json", "tessera inspect MODEL.json --batch 32 --why"}},
                   options);
   if (!files) return kExitDone;
+  check_range("--threads", compile_options.threads, 0, kMaxThreads);
+  std::ostream& out = json == "-" ? std::cerr : std::cout;
   const std::filesystem::path path = files->front();
   const GraphDocument document = read_graph_document(path, ops::standard_ops());
   if (!document.weights) {  // of export --json
     const Plan plan = compile(document.graph, compile_options);
-    std::cout << path.string() << ": a graph without weights\ngraph\n"
-              << graph_text(document.graph);
-    print_plan(plan, compile_options, why);
+    out << path.string() << ": a graph without weights\ngraph\n" << graph_text(document.graph);
+    print_plan(out, plan, compile_options, why);
     if (!json.empty()) {
       const Json all = {{"graph", graph_text(document.graph)},
                         {"plan", plan_json(plan, compile_options)}};
-      write_file(json, json_text(all, 1) + "\n");
+      write_json(json, all);
     }
     return kExitDone;
   }
@@ -185,21 +195,21 @@ int inspect_command(const std::vector<std::string>& args) {
 
   const auto weights = find_weights(path, document.weights->name);
   const auto json_bytes = InputFile(path).size(), weights_bytes = InputFile(weights).size();
-  std::cout << path.string() << ": " << json_bytes << " bytes\n"
-            << weights.string() << ": " << weights_bytes << " bytes\n";
+  out << path.string() << ": " << json_bytes << " bytes\n"
+      << weights.string() << ": " << weights_bytes << " bytes\n";
   const Summary summary = summarize(model.graph, report, plan, compile_options.batch);
-  std::cout << "summary\n" << summary.text(report);
+  out << "summary\n" << summary.text(report);
   if (summary_only) {
-    if (!json.empty()) write_file(json, json_text({{"summary", summary.json()}}, 1) + "\n");
+    if (!json.empty()) write_json(json, {{"summary", summary.json()}});
     return kExitDone;
   }
-  std::cout << "settings\n";
+  out << "settings\n";
   for (const auto& [name, value] : model.settings) {
-    std::cout << "  " << printable(name) << " = " << printable(value) << "\n";
+    out << "  " << printable(name) << " = " << printable(value) << "\n";
   }
-  std::cout << "graph\n" << graph_text(model.graph);
-  print_parameters(report);
-  print_plan(plan, compile_options, why);
+  out << "graph\n" << graph_text(model.graph);
+  print_parameters(out, report);
+  print_plan(out, plan, compile_options, why);
   if (!json.empty()) {
     const Json all = {{"file_bytes", json_bytes},
                       {"weights_bytes", weights_bytes},
@@ -208,7 +218,7 @@ int inspect_command(const std::vector<std::string>& args) {
                       {"graph", graph_text(model.graph)},
                       {"parameters", parameters_json(report)},
                       {"plan", plan_json(plan, compile_options)}};
-    write_file(json, json_text(all, 1) + "\n");
+    write_json(json, all);
   }
   return kExitDone;
 }

@@ -42,8 +42,10 @@ TEST_F(Output, JsonGoesToWhateverTheNameLeadsTo) {
   const Result file = must(train({"--json", "/dev/stdout"}));
   EXPECT_NE(file.out.find("Data: "), file.out.npos) << file.out;
   EXPECT_EQ(results(file.out)["verb"], "train");
-  const Result both = shell(train({"--json", path("both"), "--quiet"}), " > both && cat both");
+  const Result both =
+      shell(train({"--json", path("both"), "--quiet"}), " > '" + path("both") + "'");
   EXPECT_EQ(both.error, "");
+  EXPECT_EQ(results(read_file(path("both")))["verb"], "train");
   const Result other = shell(train({"--json", "/dev/fd/3", "--quiet"}), " 3>&1 >/dev/null | cat");
   EXPECT_EQ(other.error, "");
   EXPECT_EQ(parse_json(other.out, "descriptor 3")["verb"], "train");
@@ -57,11 +59,55 @@ TEST_F(Output, WhatCannotBeWrittenIsSaidBeforeAnyWork) {
            {path("none/r.json"), ": cannot write " + path("none") + ": No such file or directory"},
            {path("file/r.json"), ": cannot write " + path("file") + ": Not a directory"}}) {
     EXPECT_EQ(refused(train({"--json", json})), "--json " + json + message + "\n");
-    EXPECT_EQ(refused(train({"--log", json})).find("--log " + json), 0u);
+    EXPECT_EQ(refused(train({"--log", json})).find("--log: cannot write the log " + json + ": "),
+              0u);
     EXPECT_FALSE(std::filesystem::exists(path("out/lenet300-reference-s1.json")));
   }
+  EXPECT_EQ(refused(train({"--log", "/dev/full", "--quiet"})),
+            "cannot write the log /dev/full: No space left on device\n");
   EXPECT_EQ(refused({"train", "--data", kTiny, "--out", path("file")}),
             "--out " + path("file") + ": cannot be created: Not a directory\n");
+}
+
+// The message is about what was typed, and what would have been right.
+TEST_F(Output, RefusalsNameTheFlag) {
+  must(train({"--quiet"}));
+  const std::string model = path("out/lenet300-reference-s1.json");
+  const std::vector<std::pair<Args, std::string>> all = {
+      {train({"--batch", "0"}), "--batch must be 1 to 1048576, got 0\n"},
+      {train({"--batch", "99999999999"}), "--batch must be 1 to 1048576, got 99999999999\n"},
+      {{"train", "--threads", "99999999999"}, "--threads must be 0 to 256, got 99999999999\n"},
+      {train({"--name", "a\nb"}), "--name 'a\\x0ab' may not contain control characters\n"},
+      {train({"--r2", "l3"}), "--r2: "},
+      {{"compress", "--entries", "f16"}, "--entries: "},
+      {{"compress", "--activation-quantizer", "x"}, "--activation-quantizer: "},
+      {{"compress", "--activation-at", "x"}, "--activation-at: "},
+      {{"bench", "--data", "random", "--method", "x"}, "--method: 'x' is unknown"},
+      {{"import", model},
+       model + ": expected weights (.safetensors, .npz); a model's .json goes to"},
+      {{"import", "w.safetensors", "--validation", "5"},
+       "--validation: another program may have trained these weights on any samples"}};
+  for (const auto& [args, message] : all)
+    EXPECT_EQ(refused(args).find(message), 0u) << refused(args);
+  EXPECT_EQ(result_of({"bench", "--data", "random", "--method", "x"}).out, "");
+}
+
+TEST_F(Output, ToolsWriteJsonToStdoutToo) {
+  const auto tool = program("tessera");
+  if (!std::filesystem::exists(tool)) GTEST_SKIP() << tool << " is not built";
+  must(train({"--quiet"}));
+  const std::string model = path("out/lenet300-reference-s1.json");
+  for (const Args& more : {Args{}, Args{"--summary"}}) {
+    Args args = {"inspect", model, "--json", "-"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Result result = run(tool, args, folder.path());
+    EXPECT_EQ(result.code, 0);
+    EXPECT_EQ(parse_json(result.out, "stdout")["summary"]["parameters"], 266610);
+    EXPECT_NE(result.error.find("multiply-accumulates"), result.error.npos) << result.error;
+  }
+  EXPECT_FALSE(std::filesystem::exists("-"));
+  EXPECT_EQ(run(tool, {"inspect", model, "--threads", "-1"}, folder.path()).error,
+            "tessera: error: --threads must be 0 to 256, got -1\n");
 }
 
 TEST_F(Output, PlansOfBatchesThatTheDataCannotFill) {

@@ -58,6 +58,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   training.bf16 = compute == "bf16";
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
+  for (const auto& method : training.methods) recipes.compress.method(method);  // known, or Error
   const auto kinds = codebooks.codebooks();
   network.validate();
   data.validate();

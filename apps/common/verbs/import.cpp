@@ -64,6 +64,9 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
       "optional", repeated_flag(import.optional, "REGEX"),
       "tensors of the network that the file may lack, such as running statistics");
   run.add_writing_flags(options);
+  check(peek_flag(args, kValidation).empty(), "--", kValidation,
+        ": another program may have trained these weights on any samples; import measures on the "
+        "test set");
   const auto files =
       parse_flags(args,
                   {benchmark.name + " import FILE [flags]",
@@ -80,6 +83,10 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
                   options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
+  check(
+      std::filesystem::path(file).extension() != ".json", file,
+      ": expected weights (.safetensors, .npz); a model's .json goes to --from of train, compress "
+      "and compare");
   naming("--map", [&] { ImportOptions{.rules = import.rules}.validate(); });
   naming("--ignore", [&] { ImportOptions{.ignored = import.ignored}.validate(); });
   naming("--optional", [&] { ImportOptions{.optional = import.optional}.validate(); });
