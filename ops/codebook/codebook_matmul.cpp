@@ -27,13 +27,6 @@ constexpr size_t align64(size_t bytes) {
   return (bytes + 63) / 64 * 64;
 }
 
-// Where things are in the packed form.
-struct PackedLayout {
-  int64_t panels, blocks;
-  int64_t panel_stride;
-  size_t table_stride, scales, indices, bytes;
-};
-
 // Indices of a row.
 int64_t indices_of(const CodebookView& v) {
   return v.cols / v.vector_len;
@@ -140,6 +133,7 @@ struct PackedSource {
   PackedLayout layout;
   const PackedKernels* kernels;
   const char* packed;
+  const int32_t* order = nullptr;  // of the elements of a panel; null: as they come
 };
 
 void fill_packed(const void* context, const GemmPanel& p, void*) {
@@ -150,8 +144,10 @@ void fill_packed(const void* context, const GemmPanel& p, void*) {
     for (int64_t k = 0; k < p.k;) {
       const int64_t block = v.block ? (p.k0 + k) / v.block : 0;
       const int64_t count = v.block ? std::min(p.k - k, (block + 1) * v.block - p.k0 - k) : p.k;
-      s.kernels->fill[v.bits - 1]({panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
-                                   p.dst + k * p.ks + c / kLanes * p.vs, p.ks, v.bits});
+      s.kernels->fill[v.bits - 1](
+          {panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
+           p.dst + (s.order ? c / kLanes * p.vs : k * p.ks + c / kLanes * p.vs), p.ks, v.bits,
+           s.order ? s.order + k : nullptr});
       k += count;
     }
   }
@@ -406,7 +402,7 @@ std::size_t WeightPanels::table_bytes() const {
 std::size_t WeightPanels::thread_bytes() const {
   if (packed_) return 0;
   const size_t table = fills_all_tables(view_) ? 0 : align64(decoder_table_bytes(view_));
-  return sizeof(float) * kRowFloats + table;
+  return sizeof(float) * 2 * kRowFloats + table;
 }
 
 WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* packed,
@@ -415,28 +411,46 @@ WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* pac
   out.panels = this;
   out.view = packed_ ? view_ : view;
   out.packed = packed;
+  if (packed_) out.layout = layout_of(view_);
   if (table_bytes() > 0) out.decoder = make_decoder(view, features_, tables);
   return out;
 }
 
 void WeightPanels::Bound::fill(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
-                               int64_t ks, int64_t vs, void* thread_scratch) const {
-  const GemmPanel part{k0, k, row0, rows, dst, ks, vs};
-  if (panels->packed_) {
-    const PackedSource source{view, layout_of(view), &packed_kernels(panels->features_),
-                              static_cast<const char*>(packed)};
-    fill_packed(&source, part, nullptr);
-    // Rows that fill up the last panel have indices too.
-    if (rows % kLanes == 0) return;
-    float* last = dst + rows / kLanes * vs;
-    for (int64_t i = 0; i < k; ++i)
-      std::fill(last + i * ks + rows % kLanes, last + i * ks + kLanes, 0.0f);
-    return;
+                               int64_t ks, int64_t vs, void* thread_scratch,
+                               const int32_t* order) const {
+  if (!panels->packed_) return fill_logical(row0, rows, k0, k, dst, ks, vs, thread_scratch, order);
+  const PackedSource source{view, layout, &packed_kernels(panels->features_),
+                            static_cast<const char*>(packed), order};
+  fill_packed(&source, {k0, k, row0, rows, dst, ks, vs}, nullptr);
+  // Rows that fill up the last panel have indices too.
+  if (rows % kLanes == 0) return;
+  float* last = dst + rows / kLanes * vs;
+  for (int64_t i = 0; i < k; ++i) {
+    float* at = last + (order ? order[i] : i) * ks;
+    std::fill(at + rows % kLanes, at + kLanes, 0.0f);
   }
+}
+
+void WeightPanels::Bound::fill_logical(int64_t row0, int64_t rows, int64_t k0, int64_t k,
+                                       float* dst, int64_t ks, int64_t vs, void* thread_scratch,
+                                       const int32_t* order) const {
+  auto* scratch = static_cast<float*>(thread_scratch);
   const LogicalSource source{view, panels->features_,
                              panels->table_bytes() > 0 ? &decoder : nullptr,
                              &gemm_kernels(panels->features_)};
-  fill_columns(&source, part, thread_scratch);
+  if (!order) return fill_columns(&source, {k0, k, row0, rows, dst, ks, vs}, scratch + kRowFloats);
+  for (int64_t r = 0; r < rows; r += kLanes) {
+    for (int64_t i = 0; i < k; i += kDecodeStep) {
+      const int64_t count = std::min(kDecodeStep, k - i);
+      fill_columns(&source,
+                   {k0 + i, count, row0 + r, std::min(kLanes, rows - r), scratch, kLanes, kLanes},
+                   scratch + kRowFloats);
+      for (int64_t j = 0; j < count; ++j)
+        std::memcpy(dst + order[i + j] * ks + r / kLanes * vs, scratch + j * kLanes,
+                    sizeof(float) * kLanes);
+    }
+  }
 }
 
 }  // namespace tessera

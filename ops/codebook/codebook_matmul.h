@@ -25,6 +25,13 @@ inline int64_t packed_rows(const CodebookView& view) {
   return view.vector_len > 1 ? 32 : view.bits <= 4 ? 64 : 16;
 }
 
+// Where things are in the packed form.
+struct PackedLayout {
+  int64_t panels, blocks;
+  int64_t panel_stride;
+  size_t table_stride, scales, indices, bytes;
+};
+
 // Bytes of the packed form: f32 tables, scales with rows padded to 16, and the indices with rows
 // padded to 16 and columns to 8.
 size_t packed_bytes(const CodebookView& view);

@@ -157,20 +157,49 @@ GroupDecoder::GroupDecoder(const CodebookView& view, CpuFeatures features, void*
   assert_view(view);
 }
 
+void GroupDecoder::use_group(int64_t row) {
+  const int64_t group = codebook_group(decoder_.view, row);
+  if (group == group_) return;
+  group_ = group;
+  fill_table(decoder_.view, group, static_cast<char*>(table_));
+}
+
 void GroupDecoder::span(int64_t row, int64_t col0, int64_t cols, float* out, bool scaled) {
-  if (const int64_t group = codebook_group(decoder_.view, row); group != group_) {
-    group_ = group;
-    fill_table(decoder_.view, group, static_cast<char*>(table_));
-  }
+  use_group(row);
   decode_span(decoder_, row, col0, cols, out, scaled);
+}
+
+// Indices of successive rows follow each other.
+void GroupDecoder::rows(int64_t row0, int64_t row1, float* out) {
+  const CodebookView& v = decoder_.view;
+  CodebookDecoder line = decoder_;
+  line.view.rows = 1;
+  line.view.cols = v.rows * v.cols;
+  line.view.group_rows = line.view.block = 0;
+  for (int64_t row = row0; row < row1;) {
+    const int64_t end =
+        v.group_rows ? std::min(row1, (row / v.group_rows + 1) * v.group_rows) : row1;
+    use_group(row);
+    float* first = out + (row - row0) * v.cols;
+    decode_span(line, 0, row * v.cols, (end - row) * v.cols, first);
+    if (v.block > 0) {
+      const float* scale = v.scale + row * codebook_blocks(v);
+      for (int64_t r = row; r < end; ++r, first += v.cols) {
+        for (int64_t c = 0; c < v.cols; c += v.block, ++scale)
+          decoder_.kernels->multiply(first + c, std::min(v.block, v.cols - c), *scale);
+      }
+    }
+    row = end;
+  }
 }
 
 void decode_rows(const CodebookView& view, int64_t row0, int64_t row1, float* out, int64_t ld,
                  CpuFeatures features) {
-  const int64_t grain = 1 + 65536 / std::max<int64_t>(view.cols, 1);
+  const int64_t grain = 1 + 32768 / std::max<int64_t>(view.cols, 1);
   parallel_for(row1 - row0, grain, [&](int64_t begin, int64_t end) {
     alignas(64) char table[kMaxDecoderTable];
     GroupDecoder decoder(view, features, table);
+    if (ld == view.cols) return decoder.rows(row0 + begin, row0 + end, out + begin * ld);
     for (int64_t r = row0 + begin; r < row0 + end; ++r)
       decoder.span(r, 0, view.cols, out + (r - row0) * ld);
   });

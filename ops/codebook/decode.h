@@ -56,8 +56,12 @@ class GroupDecoder {
   // `table` has decoder_table_bytes(view) bytes, 64-byte aligned.
   GroupDecoder(const CodebookView& view, CpuFeatures features, void* table);
   void span(int64_t row, int64_t col0, int64_t cols, float* out, bool scaled = true);
+  // Whole rows [row0, row1), one after the other: short ones cost no more than long ones.
+  void rows(int64_t row0, int64_t row1, float* out);
 
  private:
+  void use_group(int64_t row);
+
   CodebookDecoder decoder_;
   void* table_;
   int64_t group_ = -1;

@@ -52,13 +52,15 @@ struct PackedVectorTile {
   int32_t bits, d, vectors, tail;
 };
 
-// dst[i * ks + lane] = scale * W[lane, k0 + i] for i < k, of one panel; k0 is a multiple of 8.
+// dst[order[i] * ks + lane] = scale * W[lane, k0 + i] for i < k, of one panel; k0 is a multiple of
+// 8. Without an order i itself.
 struct PackedFill {
   PackedPanels w;
   int64_t k0, k;
   float* dst;
   int64_t ks;
   int32_t bits;
+  const int32_t* order;
 };
 
 struct PackedKernels {

@@ -44,7 +44,7 @@ void fill(const PackedFill& f) {
   for (int64_t k = 0; k < f.k; ++k)
     for (int n = 0; n < 16; ++n) {
       const float entry = value(f.w, 0, n, f.k0 + k, f.bits);
-      f.dst[k * f.ks + n] = f.w.scale ? entry * f.w.scale[n] : entry;
+      f.dst[(f.order ? f.order[k] : k) * f.ks + n] = f.w.scale ? entry * f.w.scale[n] : entry;
     }
 }
 

@@ -189,19 +189,22 @@ void vector_tile(const PackedVectorTile& t) {
                           acc[v]);
 }
 
-template <int kBits>
-void fill(const PackedFill& f) {
+template <int kBits, bool kScaled, bool kOrdered>
+inline void fill_any(const PackedFill& f) {
   __m512 table[registers_of(kBits)];
   load_table<kBits>(f.w.table, table);
-  const __m512 scale = f.w.scale ? _mm512_loadu_ps(f.w.scale) : _mm512_set1_ps(1.0f);
+  const __m512 scale = kScaled ? _mm512_loadu_ps(f.w.scale) : _mm512_setzero_ps();
   float* dst = f.dst;
   for (int64_t k = 0; k < f.k; k += 8) {
     Eight<kBits> eight;
     eight.load(f.w, 0, (f.k0 + k) / 8);
     const int64_t count = f.k - k < 8 ? f.k - k : 8;
     const auto element = [&](int64_t i) __attribute__((always_inline)) {
-      _mm512_storeu_ps(dst, _mm512_mul_ps(look_up<registers_of(kBits)>(table, eight.low()), scale));
-      eight.next(i);
+      __m512 value = look_up<registers_of(kBits)>(table, eight.low());
+      if constexpr (kScaled) value = _mm512_mul_ps(value, scale);
+      if constexpr (kOrdered) dst = f.dst + f.order[k + i] * f.ks;
+      _mm512_storeu_ps(dst, value);
+      eight.next(static_cast<int>(i));
       dst += f.ks;
     };
     if (count == 8) {
@@ -211,6 +214,15 @@ void fill(const PackedFill& f) {
 #pragma GCC unroll 1
       for (int64_t i = 0; i < count; ++i) element(i);
     }
+  }
+}
+
+template <int kBits>
+void fill(const PackedFill& f) {
+  if (f.order) {
+    f.w.scale ? fill_any<kBits, true, true>(f) : fill_any<kBits, false, true>(f);
+  } else {
+    f.w.scale ? fill_any<kBits, true, false>(f) : fill_any<kBits, false, false>(f);
   }
 }
 

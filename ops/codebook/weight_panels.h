@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/cpu.h"
+#include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/view.h"
 
@@ -25,16 +26,23 @@ class WeightPanels {
   // Of one run.
   class Bound {
    public:
-    // dst[i * ks + r / 16 * vs + r % 16] = W[row0 + r, k0 + i] for r < rows, i < k, zero for rows
-    // of the last sixteen that there are not. row0 is a multiple of 16 and k0 of 8.
+    // dst[order[i] * ks + r / 16 * vs + r % 16] = W[row0 + r, k0 + i] for r < rows, i < k, zero for
+    // rows of the last sixteen that there are not; without an order i itself. row0 is a multiple of
+    // 16 and k0 of 8.
     void fill(std::int64_t row0, std::int64_t rows, std::int64_t k0, std::int64_t k, float* dst,
-              std::int64_t ks, std::int64_t vs, void* thread_scratch) const;
+              std::int64_t ks, std::int64_t vs, void* thread_scratch,
+              const std::int32_t* order = nullptr) const;
 
    private:
+    void fill_logical(std::int64_t row0, std::int64_t rows, std::int64_t k0, std::int64_t k,
+                      float* dst, std::int64_t ks, std::int64_t vs, void* thread_scratch,
+                      const std::int32_t* order) const;
+
     friend class WeightPanels;
     const WeightPanels* panels;
     CodebookView view;
     const void* packed;
+    PackedLayout layout;
     CodebookDecoder decoder;
   };
   // The planes of `view` (unless packed) or the packed form.

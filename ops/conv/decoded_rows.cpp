@@ -13,11 +13,15 @@
 #include "ops/codebook/node_view.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/rows.h"
+#include "ops/layout/layout.h"
 
 namespace tessera {
 
 namespace {
 
+// Decoding and arranging costs a weight as much as some pixels; rows that decode into registers'
+// reach pay less.
+constexpr std::int64_t kFewPixels = 2048;
 constexpr std::int64_t kMostBytes = 4 << 20;  // of the weight, as decoded and as arranged
 
 constexpr std::int64_t up64(std::int64_t bytes) {
@@ -78,6 +82,11 @@ std::string refuses(const KernelQuery& query) {
   const DenseConv dense(query);
   const KernelRow* row = dense.row();
   if (row == nullptr) return "no dense row reads all of a weight";
+  const ConvGeometry g = conv_geometry(query.node);
+  if (query.features.includes(kAvx2 | kAvx512) && g.groups == 1 && g.c >= kLayoutBlock &&
+      g.out >= kLayoutBlock && g.n * g.oh * g.ow < kFewPixels &&
+      row->name.find("_lanes_") == row->name.npos)
+    return "few pixels share what is decoded";
   const KernelPlan plan = row->prepare(dense.query());
   const std::int64_t packed =
       plan.packs.size() > 1 ? bytes_of(plan.packs[1], dense.query().node.input(1).type()) : 0;

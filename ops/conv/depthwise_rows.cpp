@@ -12,6 +12,7 @@
 #include "ops/conv/lane_code.h"
 #include "ops/jit/available.h"
 #include "ops/layout/layout.h"
+#include "ops/matmul/gemm.h"
 
 namespace tessera {
 
@@ -78,14 +79,7 @@ std::int64_t grain(std::int64_t plane) {
 
 // w [c, taps] as [blocks, taps, 16], zeros behind the last channel.
 void spread_weights(const float* w, std::int64_t c, std::int64_t taps, float* to) {
-  for (std::int64_t b = 0; b * kLanes < c; ++b) {
-    for (std::int64_t t = 0; t < taps; ++t) {
-      for (std::int64_t l = 0; l < kLanes; ++l) {
-        const std::int64_t channel = b * kLanes + l;
-        *to++ = channel < c ? w[channel * taps + t] : 0.0f;
-      }
-    }
-  }
+  gemm_kernels(kFeatures).pack_transpose({w, taps, c, taps, to, kLanes, taps * kLanes});
 }
 
 // The convolution itself, and its gradient by x: one of dy, its rows and columns `spread` apart,

@@ -26,7 +26,7 @@ constexpr std::int64_t kLanes = kLayoutBlock, kPoints = kWinogradPoints, kTaps =
 constexpr std::int64_t kWholeBytes = 640 << 10;    // of transformed weights that are made at once
 constexpr std::int64_t kDepth = 64, kVectors = 2;  // channels of a block, in and out (of 16)
 constexpr std::int64_t kMostTiles = 112;           // that are multiplied with a block
-constexpr std::int64_t kLeastTiles = 4;
+constexpr std::int64_t kLeastTiles = 9;            // fewer are direct convolution's
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
