@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "ops/codebook/byte_panels.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/packed_kernels.h"
 #include "ops/codebook/weight_panels.h"
@@ -141,13 +142,15 @@ void fill_packed(const void* context, const GemmPanel& p, void*) {
   const CodebookView& v = s.view;
   for (int64_t c = 0; c < p.cols; c += kLanes) {
     const int64_t panel = (p.col0 + c) / kLanes;
+    auto* const fill =
+        v.vector_len > 1 ? s.kernels->vector_fill[v.bits - 1] : s.kernels->fill[v.bits - 1];
     for (int64_t k = 0; k < p.k;) {
       const int64_t block = v.block ? (p.k0 + k) / v.block : 0;
       const int64_t count = v.block ? std::min(p.k - k, (block + 1) * v.block - p.k0 - k) : p.k;
-      s.kernels->fill[v.bits - 1](
+      fill(
           {panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
            p.dst + (s.order ? c / kLanes * p.vs : k * p.ks + c / kLanes * p.vs), p.ks, v.bits,
-           s.order ? s.order + k : nullptr});
+           s.order ? s.order + k : nullptr, v.vector_len});
       k += count;
     }
   }
@@ -387,31 +390,45 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
 
 // ---- panels for other kernels ----
 
-WeightPanels::WeightPanels(const CodebookView& view, bool packed, CpuFeatures features)
-    : view_(view), packed_(packed), features_(features) {
-  TESSERA_ASSERT(!packed || packs(view));
+WeightPanels::WeightPanels(const CodebookView& view, bool fixed, CpuFeatures features)
+    : view_(view), form_(Form::planes), features_(features) {
+  if (!fixed) return;
+  if (packable(view)) {
+    form_ = Form::panels;
+  } else if (byte_panels_fit(view, features)) {
+    form_ = Form::bytes;
+  }
+}
+WeightPanels::WeightPanels(int64_t rows, int64_t cols, CpuFeatures features)
+    : form_(Form::dense), features_(features) {
+  view_.rows = rows;
+  view_.cols = cols;
 }
 
-bool WeightPanels::packs(const CodebookView& view) {
-  return view.vector_len == 1 && packable(view);
+std::size_t WeightPanels::packed_bytes() const {
+  return form_ == Form::bytes ? byte_panels_bytes(view_) : tessera::packed_bytes(view_);
+}
+void WeightPanels::pack(const CodebookView& view, void* packed) const {
+  form_ == Form::bytes ? pack_byte_panels(view, packed) : repack_codebook(view, features_, packed);
 }
 
 std::size_t WeightPanels::table_bytes() const {
-  return !packed_ && fills_all_tables(view_) ? align64(decoder_bytes(view_)) : 0;
+  return form_ == Form::planes && fills_all_tables(view_) ? align64(decoder_bytes(view_)) : 0;
 }
 std::size_t WeightPanels::thread_bytes() const {
-  if (packed_) return 0;
-  const size_t table = fills_all_tables(view_) ? 0 : align64(decoder_table_bytes(view_));
+  if (packed()) return 0;
+  const size_t table =
+      form_ == Form::dense || table_bytes() > 0 ? 0 : align64(decoder_table_bytes(view_));
   return sizeof(float) * 2 * kRowFloats + table;
 }
 
-WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* packed,
+WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* matrix,
                                        void* tables) const {
-  Bound out;
+  Bound out{};
   out.panels = this;
-  out.view = packed_ ? view_ : view;
-  out.packed = packed;
-  if (packed_) out.layout = layout_of(view_);
+  out.view = form_ == Form::planes ? view : view_;
+  out.matrix = matrix;
+  if (form_ == Form::panels) out.layout = layout_of(view_);
   if (table_bytes() > 0) out.decoder = make_decoder(view, features_, tables);
   return out;
 }
@@ -419,10 +436,14 @@ WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* pac
 void WeightPanels::Bound::fill(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
                                int64_t ks, int64_t vs, void* thread_scratch,
                                const int32_t* order) const {
-  if (!panels->packed_) return fill_logical(row0, rows, k0, k, dst, ks, vs, thread_scratch, order);
-  const PackedSource source{view, layout, &packed_kernels(panels->features_),
-                            static_cast<const char*>(packed), order};
-  fill_packed(&source, {k0, k, row0, rows, dst, ks, vs}, nullptr);
+  if (!panels->packed()) return fill_rows(row0, rows, k0, k, dst, ks, vs, thread_scratch, order);
+  if (panels->form_ == Form::bytes) {
+    fill_byte_panels(view, matrix, {row0, rows, k0, k, dst, ks, vs, order});
+  } else {
+    const PackedSource source{view, layout, &packed_kernels(panels->features_),
+                              static_cast<const char*>(matrix), order};
+    fill_packed(&source, {k0, k, row0, rows, dst, ks, vs}, nullptr);
+  }
   // Rows that fill up the last panel have indices too.
   if (rows % kLanes == 0) return;
   float* last = dst + rows / kLanes * vs;
@@ -432,20 +453,25 @@ void WeightPanels::Bound::fill(int64_t row0, int64_t rows, int64_t k0, int64_t k
   }
 }
 
-void WeightPanels::Bound::fill_logical(int64_t row0, int64_t rows, int64_t k0, int64_t k,
-                                       float* dst, int64_t ks, int64_t vs, void* thread_scratch,
-                                       const int32_t* order) const {
+// Rows that are decoded, or lie, one after the other.
+void WeightPanels::Bound::fill_rows(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
+                                    int64_t ks, int64_t vs, void* thread_scratch,
+                                    const int32_t* order) const {
   auto* scratch = static_cast<float*>(thread_scratch);
   const LogicalSource source{view, panels->features_,
                              panels->table_bytes() > 0 ? &decoder : nullptr,
                              &gemm_kernels(panels->features_)};
-  if (!order) return fill_columns(&source, {k0, k, row0, rows, dst, ks, vs}, scratch + kRowFloats);
+  const auto fill = [&](const GemmPanel& part) {
+    if (panels->form_ == Form::planes) return fill_columns(&source, part, scratch + kRowFloats);
+    const float* from = static_cast<const float*>(matrix) + part.col0 * view.cols + part.k0;
+    source.kernels->pack_transpose(
+        {from, view.cols, part.cols, part.k, part.dst, part.ks, part.vs});
+  };
+  if (!order) return fill({k0, k, row0, rows, dst, ks, vs});
   for (int64_t r = 0; r < rows; r += kLanes) {
     for (int64_t i = 0; i < k; i += kDecodeStep) {
       const int64_t count = std::min(kDecodeStep, k - i);
-      fill_columns(&source,
-                   {k0 + i, count, row0 + r, std::min(kLanes, rows - r), scratch, kLanes, kLanes},
-                   scratch + kRowFloats);
+      fill({k0 + i, count, row0 + r, std::min(kLanes, rows - r), scratch, kLanes, kLanes});
       for (int64_t j = 0; j < count; ++j)
         std::memcpy(dst + order[i + j] * ks + r / kLanes * vs, scratch + j * kLanes,
                     sizeof(float) * kLanes);

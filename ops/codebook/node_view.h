@@ -3,6 +3,7 @@
 
 #include "core/op_def.h"
 #include "ops/codebook/view.h"
+#include "ops/codebook/weight_panels.h"
 
 namespace tessera {
 
@@ -14,5 +15,7 @@ CodebookView make_view(const CodebookFormat& format, const Shape& shape, std::in
 CodebookView bind_view(CodebookView view, const BufferRef& planes);
 // The repack of a packable T@cb value for kernels that read its indices in panels.
 OperandPack pack_codebook(Value weight, CpuFeatures features);
+// The same in the form that the panels ask for, or nothing where they read the planes.
+std::optional<OperandPack> pack_panels(Value weight, const WeightPanels& panels);
 
 }  // namespace tessera

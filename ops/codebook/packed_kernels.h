@@ -53,7 +53,7 @@ struct PackedVectorTile {
 };
 
 // dst[order[i] * ks + lane] = scale * W[lane, k0 + i] for i < k, of one panel; k0 is a multiple of
-// 8. Without an order i itself.
+// 8. Without an order i itself. A vector_fill decodes entries of d weights, from any k0 on.
 struct PackedFill {
   PackedPanels w;
   int64_t k0, k;
@@ -61,6 +61,7 @@ struct PackedFill {
   int64_t ks;
   int32_t bits;
   const int32_t* order;
+  int32_t d;
 };
 
 struct PackedKernels {
@@ -68,6 +69,7 @@ struct PackedKernels {
   // tile[bits - 1][rows - 1][log2(vectors)]; null where it would not fit the registers.
   void (*tile[kPackedMaxBits][kPackedMaxRows][4])(const PackedTile&);
   void (*fill[kPackedMaxBits])(const PackedFill&);
+  void (*vector_fill[kPackedMaxVectorBits])(const PackedFill&);
   void (*vector_tile[kPackedMaxVectorBits][4])(const PackedVectorTile&);  // by log2(vectors)
 };
 

@@ -48,6 +48,16 @@ void fill(const PackedFill& f) {
     }
 }
 
+void vector_fill(const PackedFill& f) {
+  const int64_t entries = f.bits > 4 ? int64_t{1} << f.bits : 16;
+  for (int64_t k = 0; k < f.k; ++k)
+    for (int n = 0; n < 16; ++n) {
+      const int64_t at = f.k0 + k;
+      f.dst[(f.order ? f.order[k] : k) * f.ks + n] =
+          f.w.table[at % f.d * entries + index(f.w, 0, n, at / f.d, f.bits)];
+    }
+}
+
 void vector_tile(const PackedVectorTile& t) {
   const int64_t entries = t.bits > 4 ? int64_t{1} << t.bits : 16;
   for (int v = 0; v < t.vectors; ++v)
@@ -76,6 +86,7 @@ extern "C" const PackedKernels tessera_packed_ref = {
      {TESSERA_ROWS},
      {TESSERA_ROWS}},
     {fill, fill, fill, fill, fill, fill},
+    {vector_fill, vector_fill, vector_fill, vector_fill, vector_fill},
     {{vector_tile}, {vector_tile}, {vector_tile}, {vector_tile}, {vector_tile}}};
 #undef TESSERA_ROWS
 

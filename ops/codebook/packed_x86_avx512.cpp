@@ -226,6 +226,29 @@ void fill(const PackedFill& f) {
   }
 }
 
+template <int kBits>
+void vector_fill(const PackedFill& f) {
+  constexpr int kRegisters = registers_of(kBits);
+  for (int64_t s = f.k0 / f.d / 8; 8 * s * f.d < f.k0 + f.k; ++s) {
+    Eight<kBits> eight;
+    eight.load(f.w, 0, s);
+    for (int i = 0; i < 8; ++i) {
+      const int64_t first = (8 * s + i) * f.d - f.k0;
+      for (int64_t e = 0; e < f.d; ++e) {
+        const int64_t k = first + e;
+        if (k < 0 || k >= f.k) continue;
+        __m512 table[kRegisters];
+#pragma GCC unroll 2
+        for (int r = 0; r < kRegisters; ++r)
+          table[r] = _mm512_loadu_ps(f.w.table + (e * kRegisters + r) * 16);
+        _mm512_storeu_ps(f.dst + (f.order ? f.order[k] : k) * f.ks,
+                         look_up<kRegisters>(table, eight.low()));
+      }
+      eight.next(i);
+    }
+  }
+}
+
 // Accumulators, decoded vectors and index planes of a tile, with the table, must fit.
 template <int kBits, int kRows, int kVectors>
 constexpr auto pick() -> void (*)(const PackedTile&) {
@@ -256,6 +279,7 @@ extern "C" const PackedKernels tessera_packed_avx512 = {
     {TESSERA_ROWS(1), TESSERA_ROWS(2), TESSERA_ROWS(3), TESSERA_ROWS(4), TESSERA_ROWS(5),
      TESSERA_ROWS(6)},
     {fill<1>, fill<2>, fill<3>, fill<4>, fill<5>, fill<6>},
+    {vector_fill<1>, vector_fill<2>, vector_fill<3>, vector_fill<4>, vector_fill<5>},
     {TESSERA_VECTOR_TILES(1), TESSERA_VECTOR_TILES(2), TESSERA_VECTOR_TILES(3),
      TESSERA_VECTOR_TILES(4), TESSERA_VECTOR_TILES(5)}};
 

@@ -48,6 +48,17 @@ OperandPack pack_codebook(Value weight, CpuFeatures features) {
           }};
 }
 
+std::optional<OperandPack> pack_panels(Value weight, const WeightPanels& panels) {
+  if (!panels.packed()) return std::nullopt;
+  const CodebookView view = view_of(weight);
+  return OperandPack{
+      Encoding::packed(std::string(panels.layout()),
+                       static_cast<std::int64_t>(panels.packed_bytes()), weight.type().encoding),
+      [view, panels](const KernelArgs& args) {
+        panels.pack(bind_view(view, args.in(0)), args.out().plane[0]);
+      }};
+}
+
 namespace {
 
 std::string refuses_decode(const KernelQuery& query) {

@@ -1,9 +1,10 @@
-// A codebook weight as floats, sixteen rows at a time with the rows in the lanes of vectors: where
-// kernels that decode a block of a weight get it from, however its indices lie.
+// A weight as floats, sixteen rows at a time with the rows in the lanes of vectors: where kernels
+// that read a block of a weight get it from, dense or codebook, however its indices lie.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "core/cpu.h"
 #include "ops/codebook/codebook_matmul.h"
@@ -14,11 +15,20 @@ namespace tessera {
 
 class WeightPanels {
  public:
-  // `packed`: the indices lie as repack_codebook leaves them, which packs() allows.
-  WeightPanels(const CodebookView& view, bool packed, CpuFeatures features);
-  static bool packs(const CodebookView& view);
+  // How the weight lies: as floats, as its planes, or repacked, once for all runs, with the bits of
+  // its indices together or a byte each.
+  enum class Form { dense, planes, panels, bytes };
 
-  bool packed() const { return packed_; }
+  // The form in which a codebook weight is decoded fastest; `fixed`: it may be repacked.
+  WeightPanels(const CodebookView& view, bool fixed, CpuFeatures features);
+  // Of a dense matrix.
+  WeightPanels(std::int64_t rows, std::int64_t cols, CpuFeatures features);
+
+  bool packed() const { return form_ == Form::panels || form_ == Form::bytes; }
+  std::string_view layout() const { return form_ == Form::bytes ? "cbbytes" : "cbpanel"; }
+  std::size_t packed_bytes() const;
+  void pack(const CodebookView& view, void* packed) const;
+
   // Bytes that a run wants for its tables, and for each thread; both 64-byte aligned.
   std::size_t table_bytes() const;
   std::size_t thread_bytes() const;
@@ -34,23 +44,23 @@ class WeightPanels {
               const std::int32_t* order = nullptr) const;
 
    private:
-    void fill_logical(std::int64_t row0, std::int64_t rows, std::int64_t k0, std::int64_t k,
-                      float* dst, std::int64_t ks, std::int64_t vs, void* thread_scratch,
-                      const std::int32_t* order) const;
+    void fill_rows(std::int64_t row0, std::int64_t rows, std::int64_t k0, std::int64_t k,
+                   float* dst, std::int64_t ks, std::int64_t vs, void* thread_scratch,
+                   const std::int32_t* order) const;
 
     friend class WeightPanels;
     const WeightPanels* panels;
     CodebookView view;
-    const void* packed;
+    const void* matrix;
     PackedLayout layout;
     CodebookDecoder decoder;
   };
-  // The planes of `view` (unless packed) or the packed form.
-  Bound bind(const CodebookView& view, const void* packed, void* tables) const;
+  // The planes of `view`, or else the matrix or what pack() wrote.
+  Bound bind(const CodebookView& view, const void* matrix, void* tables) const;
 
  private:
   CodebookView view_;
-  bool packed_;
+  Form form_;
   CpuFeatures features_;
 };
 

@@ -16,10 +16,6 @@ namespace {
 
 constexpr std::int64_t kLanes = kLayoutBlock;
 
-bool packs(const KernelQuery& query) {
-  return query.is_fixed(1) && WeightPanels::packs(view_of(query.node.input(1)));
-}
-
 std::string refuses(const KernelQuery& query) {
   const Node& node = query.node;
   const TensorType& weight = node.input(1).type();
@@ -46,13 +42,12 @@ KernelPlan prepare(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
   const Value x = query.node.input(0);
   const CodebookView view = view_of(query.node.input(1));
-  const bool packed = packs(query);
-  auto state = std::make_shared<State>(State{
-      BlockConv(g, WeightPanels(view, packed, query.features), query.threads), view, nullptr});
+  auto state = std::make_shared<State>(
+      State{BlockConv(g, WeightPanels(view, query.is_fixed(1), query.features), query.threads),
+            view, nullptr});
   KernelPlan plan;
-  plan.packs = {
-      is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
-      packed ? std::optional(pack_codebook(query.node.input(1), query.features)) : std::nullopt};
+  plan.packs = {is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
+                pack_panels(query.node.input(1), state->conv.panels())};
   plan.scratch_bytes = state->conv.scratch_bytes();
   plan.flops = g.flops();
   plan.note = cat("decodes ", state->conv.decoded_rows(), " rows at a time");

@@ -34,6 +34,9 @@ constexpr CodebookFormat kFormats[] = {
     {.bits = 4, .scale_block = 5},
     {.bits = 3, .vector_len = 2},
     {.bits = 8, .vector_len = 4},
+    {.bits = 7, .scale_block = 12},
+    {.bits = 6, .scale_block = CodebookFormat::kScalePerRow, .vector_len = 3},
+    {.bits = 2, .vector_len = 6},
 };
 
 bool fits(const CodebookFormat& format, const Shape& w) {
