@@ -139,10 +139,10 @@ void sample(benchmark::State& state, const Pictures& pictures, const ImageOption
   for (const Picture& picture : pictures) files.files.push_back(picture.path);
   files.labels.assign(pictures.size(), 0);
   const ImageBatches batches(files, options);
-  Tensor x(DType::f32, {1, 3, options.crop, options.crop}), y(DType::s32, {1});
+  TensorMap one = batch_of(batches.own_fields(), 1);
   std::int64_t at = 0;
   each(state, pictures, [&](const Picture&) {
-    batches.fill(epoch, at, x, y);
+    batches.fill(epoch, at, one);
     at = (at + 1) % batches.samples();
   });
 }

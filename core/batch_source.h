@@ -4,27 +4,35 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
-#include "core/tensor.h"
+#include "core/fields.h"
 
 namespace tessera {
+
+// The field of sources that say where in the stored order their samples are: s32, in [0,
+// samples()).
+inline constexpr const char* kIndexField = "index";
 
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
   virtual std::string name() const = 0;
   virtual std::int64_t samples() const = 0;
-  virtual std::int64_t classes() const = 0;
-  // Shape of one sample as the network sees it, without the batch axis.
-  virtual Shape sample_shape() const = 0;
-  // Fills x f32 [n, sample...] and y s32 [n] with samples [first, first + n) of an epoch's order.
-  // The order is a pure function of the source's seed and the epoch; epoch -1 is the stored order.
-  virtual void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const = 0;
-  // Where in the stored order the samples of fill() are: index s32 [n], in [0, samples()). Throws
-  // Error where a source does not tell.
-  virtual void positions(std::int64_t /*epoch*/, std::int64_t /*first*/, Tensor& /*index*/) const {
-    fail(name(), " does not tell the positions of its samples");
+  // What a sample consists of.
+  virtual std::vector<Field> fields() const = 0;
+  // Fills the tensors of `batch`, n samples of some of the fields (batch_of), with samples [first,
+  // first + n) of an epoch's order. The order is a pure function of the source's seed and the
+  // epoch; epoch -1 is the stored order. Throws Error for a batch of other fields or sizes.
+  virtual void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const = 0;
+
+  // Throws Error, naming the fields that there are, for another name.
+  Field field(std::string_view field_name) const {
+    const std::vector<Field> all = fields();
+    const Field* found = find_field(all, field_name);
+    check(found != nullptr, name(), ": has no field '", field_name, "', but ", listed(all));
+    return *found;
   }
 };
 

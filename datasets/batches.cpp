@@ -50,13 +50,13 @@ Batches::Batches(Dataset data, Preprocess preprocess, BatchOptions options)
                             full_.indices.slice(0, rest)};
 }
 
-void Batches::write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-                    std::span<std::int32_t> y) const {
-  preprocess_.gather(data_.images, rows, x);
-  if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, x);
-  const auto stored = data_.labels.span<std::int32_t>();
-  std::transform(rows.begin(), rows.end(), y.begin(),
-                 [&](std::int32_t row) { return stored[static_cast<std::size_t>(row)]; });
+void Batches::write(std::int64_t epoch, std::span<const std::int32_t> rows,
+                    TensorMap& batch) const {
+  write_labels(data_.labels, rows, batch);
+  const auto x = batch.find("x");
+  if (x == batch.end()) return;
+  preprocess_.gather(data_.images, rows, x->second.span<float>());
+  if (epoch >= 0 && options_.augment.any()) augmenter_(epoch, rows, x->second.span<float>());
 }
 
 void Batches::seek(std::int64_t epoch, std::int64_t step) {
@@ -70,8 +70,8 @@ void Batches::seek(std::int64_t epoch, std::int64_t step) {
 const Batch& Batches::next() {
   const std::int64_t first = step_ * options_.batch;
   Batch& out = data_.size() - first >= full_.size() ? full_ : last_;
-  fill(epoch_, first, out.images, out.labels);
-  positions(epoch_, first, out.indices);
+  TensorMap batch = {{"x", out.images}, {"y", out.labels}, {kIndexField, out.indices}};
+  fill(epoch_, first, batch);
   seek(epoch_, step_ + 1);
   return out;
 }

@@ -48,10 +48,11 @@ class Batches final : public IndexedSource {
 
   std::string name() const override { return data_.name; }
   std::int64_t samples() const override { return data_.size(); }
-  std::int64_t classes() const override { return data_.classes; }
-  Shape sample_shape() const override { return options_.sample; }
-  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-             std::span<std::int32_t> y) const override;
+  std::vector<Field> own_fields() const override {
+    return {{"x", DType::f32, options_.sample}, {"y", DType::s32, {}, data_.classes}};
+  }
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows,
+             TensorMap& batch) const override;
 
   const Dataset& data() const { return data_; }
   const Preprocess& preprocess() const { return preprocess_; }

@@ -76,15 +76,21 @@ ImageBatches::ImageBatches(ImageFiles files, ImageOptions options)
   if (options_.threads == 0) options_.threads = num_threads();
 }
 
-void ImageBatches::write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-                         std::span<std::int32_t> y) const {
-  const std::int64_t n = std::ssize(rows), size = sample_shape().numel();
+void ImageBatches::write(std::int64_t epoch, std::span<const std::int32_t> rows,
+                         TensorMap& batch) const {
+  const std::int64_t n = std::ssize(rows);
+  // Which label a row has is known once its picture is: a bad one takes another's.
+  Tensor x = batch.contains("x") ? batch.at("x") : field("x").tensor(n);
+  const std::span<float> values = x.span<float>();
+  const std::size_t size = values.size() / static_cast<std::size_t>(std::max<std::int64_t>(n, 1));
+  const auto y = batch.find("y");
   std::vector<Scratch> scratch(static_cast<std::size_t>(
       std::min<std::int64_t>(options_.threads, std::max<std::int64_t>(n, 1))));
   run_on_threads(n, options_.threads, [&](std::int64_t thread, std::int64_t i) {
-    y[static_cast<std::size_t>(i)] =
-        sample(epoch, rows[static_cast<std::size_t>(i)], scratch[static_cast<std::size_t>(thread)],
-               x.subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size)));
+    const auto at = static_cast<std::size_t>(i);
+    const std::int32_t label = sample(epoch, rows[at], scratch[static_cast<std::size_t>(thread)],
+                                      values.subspan(at * size, size));
+    if (y != batch.end()) y->second.span<std::int32_t>()[at] = label;
   });
 }
 

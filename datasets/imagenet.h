@@ -55,12 +55,14 @@ class ImageBatches final : public IndexedSource {
 
   std::string name() const override { return files_.name; }
   std::int64_t samples() const override { return files_.size(); }
-  std::int64_t classes() const override { return files_.classes(); }
-  Shape sample_shape() const override { return {3, options_.crop, options_.crop}; }
+  std::vector<Field> own_fields() const override {
+    return {{"x", DType::f32, {3, options_.crop, options_.crop}},
+            {"y", DType::s32, {}, files_.classes()}};
+  }
   // Throws Error when a file cannot be opened or read; when a picture is bad with `stop` (the first
   // of the batch); and when 100 pictures in a row are bad with `skip`.
-  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-             std::span<std::int32_t> y) const override;
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows,
+             TensorMap& batch) const override;
 
   const ImageFiles& files() const { return files_; }
   const ImageOptions& options() const { return options_; }

@@ -54,25 +54,22 @@ InMemory::InMemory(Tensor x, Tensor y, InMemoryOptions options)
   sample_ = Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
 }
 
-void InMemory::write(std::int64_t, std::span<const std::int32_t> rows, std::span<float> x,
-                     std::span<std::int32_t> y) const {
+void InMemory::write(std::int64_t, std::span<const std::int32_t> rows, TensorMap& batch) const {
+  write_labels(y_, rows, batch);
+  const auto at = batch.find("x");
+  if (at == batch.end()) return;
+  const std::span<float> x = at->second.span<float>();
   const std::int64_t width = sample_.numel();
   switch (x_.dtype()) {
     case DType::f32:
-      copy_rows<float>(x_, rows, width, x);
-      break;
+      return copy_rows<float>(x_, rows, width, x);
     case DType::s8:
-      copy_rows<std::int8_t>(x_, rows, width, x);
-      break;
+      return copy_rows<std::int8_t>(x_, rows, width, x);
     case DType::u8:
-      copy_rows<std::uint8_t>(x_, rows, width, x);
-      break;
+      return copy_rows<std::uint8_t>(x_, rows, width, x);
     default:
-      copy_rows<std::int32_t>(x_, rows, width, x);
+      return copy_rows<std::int32_t>(x_, rows, width, x);
   }
-  const auto labels = y_.span<std::int32_t>();
-  std::transform(rows.begin(), rows.end(), y.begin(),
-                 [&](std::int32_t row) { return labels[static_cast<std::size_t>(row)]; });
 }
 
 }  // namespace tessera::datasets

@@ -25,10 +25,11 @@ class InMemory final : public IndexedSource {
 
   std::string name() const override { return options_.name; }
   std::int64_t samples() const override { return y_.numel(); }
-  std::int64_t classes() const override { return options_.classes; }
-  Shape sample_shape() const override { return sample_; }
-  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-             std::span<std::int32_t> y) const override;
+  std::vector<Field> own_fields() const override {
+    return {{"x", DType::f32, sample_}, {"y", DType::s32, {}, options_.classes}};
+  }
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows,
+             TensorMap& batch) const override;
 
  private:
   Tensor x_, y_;

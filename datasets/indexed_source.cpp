@@ -46,31 +46,43 @@ IndexedSource::Order IndexedSource::order(std::int64_t epoch, std::int64_t first
   return shuffled_;
 }
 
-void IndexedSource::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
-  const Order all = order(epoch, first, y.numel());
-  gather(
-      epoch,
-      std::span(*all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(y.numel())),
-      x, y);
+std::vector<Field> IndexedSource::fields() const {
+  std::vector<Field> out = own_fields();
+  out.push_back({kIndexField, DType::s32, {}, samples()});
+  return out;
 }
 
-void IndexedSource::positions(std::int64_t epoch, std::int64_t first, Tensor& index) const {
-  const Order all = order(epoch, first, index.numel());
-  std::copy_n(all->begin() + first, index.numel(), index.span<std::int32_t>().begin());
+void IndexedSource::fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const {
+  const std::int64_t n = batch_size(batch, fields(), name());
+  const Order all = order(epoch, first, n);
+  const auto rows =
+      std::span(*all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
+  const auto index = batch.find(kIndexField);
+  if (index == batch.end()) return write(epoch, rows, batch);
+  std::copy(rows.begin(), rows.end(), index->second.span<std::int32_t>().begin());
+  TensorMap others = batch;
+  others.erase(kIndexField);
+  if (!others.empty()) write(epoch, rows, others);
 }
 
-void IndexedSource::gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x,
-                           Tensor& y) const {
-  const std::int64_t n = std::ssize(rows), size = sample_shape().numel();
-  check(
-      x.dtype() == DType::f32 && x.numel() == n * size && y.dtype() == DType::s32 && y.numel() == n,
-      name(), ": expected x f32 of ", n, " samples ", sample_shape().text(),
-      " and as many labels s32, got ", x.text_type(), " and ", y.text_type());
+void IndexedSource::gather(std::int64_t epoch, std::span<const std::int32_t> rows,
+                           TensorMap& batch) const {
+  const std::int64_t n = batch_size(batch, own_fields(), name());
+  check(n == std::ssize(rows), name(), ": expected a batch of ", rows.size(), " samples, got ", n);
   const auto outside = std::find_if(rows.begin(), rows.end(),
                                     [&](std::int32_t row) { return row < 0 || row >= samples(); });
   check(epoch >= -1 && outside == rows.end(), name(), ": expected an epoch >= -1 and rows within ",
         samples(), " samples, got epoch ", epoch, ", row ", outside == rows.end() ? 0 : *outside);
-  write(epoch, rows, x.span<float>(), y.span<std::int32_t>());
+  write(epoch, rows, batch);
+}
+
+// Labels of samples, where the batch has room for them.
+void write_labels(const Tensor& labels, std::span<const std::int32_t> rows, TensorMap& batch) {
+  const auto y = batch.find("y");
+  if (y == batch.end()) return;
+  const auto from = labels.span<std::int32_t>();
+  std::transform(rows.begin(), rows.end(), y->second.span<std::int32_t>().begin(),
+                 [&](std::int32_t row) { return from[static_cast<std::size_t>(row)]; });
 }
 
 }  // namespace tessera::datasets

@@ -19,17 +19,20 @@ std::vector<std::int32_t> epoch_order(std::int64_t n, std::uint64_t seed, std::i
 // order. A set says how it makes samples by their places: write().
 class IndexedSource : public BatchSource {
  public:
-  // Safe to call from several threads where write() is; allocates only when the epoch changes.
-  // Throw Error when the range leaves the set, and what write() throws.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const final;
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const final;
+  // Safe to call from several threads where write() is; allocates little but when the epoch
+  // changes. Throw Error when the range leaves the set, and what write() throws.
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const final;
+  std::vector<Field> fields() const final;  // those of the set, and the index
   // Samples by their places in the stored order, as an epoch shows them: with its augmentation, or
-  // without (-1). x f32 [n, sample...] and y s32 [n] for n rows in [0, samples()), in the order of
-  // the rows. Throws Error when they do not fit.
-  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, Tensor& x, Tensor& y) const;
-  // The same, once sizes and rows are known to fit: how a set makes its samples.
-  virtual void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-                     std::span<std::int32_t> y) const = 0;
+  // without (-1). `batch` has as many samples as there are rows in [0, samples()), in the order of
+  // the rows, without an index. Throws Error when they do not fit.
+  void gather(std::int64_t epoch, std::span<const std::int32_t> rows, TensorMap& batch) const;
+
+  // What a set consists of, and how it makes samples of some of these fields once sizes and rows
+  // are known to fit.
+  virtual std::vector<Field> own_fields() const = 0;
+  virtual void write(std::int64_t epoch, std::span<const std::int32_t> rows,
+                     TensorMap& batch) const = 0;
 
  protected:
   IndexedSource(bool shuffle, std::uint64_t seed) : shuffle_(shuffle), seed_(seed) {}
@@ -45,5 +48,8 @@ class IndexedSource : public BatchSource {
   mutable Order stored_, shuffled_;
   mutable std::int64_t shuffled_epoch_ = -1;
 };
+
+// Labels s32 [samples] of these rows as the field "y", where the batch has it.
+void write_labels(const Tensor& labels, std::span<const std::int32_t> rows, TensorMap& batch);
 
 }  // namespace tessera::datasets

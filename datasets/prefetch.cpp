@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <utility>
 
 #include "core/parallel.h"
@@ -16,8 +15,10 @@ std::int64_t microseconds_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
 }
 
-void copy_rows(const Tensor& from, Tensor& to) {
-  std::memcpy(to.data(), from.data(), static_cast<std::size_t>(to.bytes()));
+bool has_fields(const TensorMap& batch, const std::vector<Field>& fields) {
+  return batch.size() == fields.size() &&
+         std::all_of(fields.begin(), fields.end(),
+                     [&](const Field& field) { return batch.contains(field.name); });
 }
 
 }  // namespace
@@ -73,15 +74,11 @@ void Prefetch::work() {
 void Prefetch::make(Slot& slot) const {
   try {
     const std::int64_t n = slot.range.n;
-    if (!slot.y.defined() || slot.y.numel() < n) {
-      const Shape sample = source_->sample_shape();
-      Shape shape{n};
-      for (const Dim dim : sample.dims()) shape.push_back(dim);
-      slot.x = Tensor(DType::f32, shape);
-      slot.y = Tensor(DType::s32, {n});
+    if (!has_fields(slot.batch, slot.fields) || slot.batch.begin()->second.shape()[0].value() < n) {
+      slot.batch = batch_of(slot.fields, n);
     }
-    Tensor x = slot.x.slice(0, n), y = slot.y.slice(0, n);
-    source_->fill(slot.range.epoch, slot.range.first, x, y);
+    TensorMap rows = slice(slot.batch, 0, n);
+    source_->fill(slot.range.epoch, slot.range.first, rows);
   } catch (...) {
     slot.error = std::current_exception();
   }
@@ -102,6 +99,7 @@ void Prefetch::foresee(Range last) const {
     const std::shared_ptr<Slot> slot = std::move(spare_.back());
     spare_.pop_back();
     slot->range = last;
+    slot->fields = fields_;
     slot->stage = Stage::waiting;
     slot->error = nullptr;
     slots_.push_back(slot);
@@ -109,7 +107,7 @@ void Prefetch::foresee(Range last) const {
   work_.notify_all();
 }
 
-void Prefetch::take(Lock& lock, Tensor& x, Tensor& y) const {
+void Prefetch::take(Lock& lock, TensorMap& batch) const {
   const std::shared_ptr<Slot> slot = slots_.front();
   if (slot->stage != Stage::ready) {
     const auto start = Clock::now();
@@ -123,39 +121,37 @@ void Prefetch::take(Lock& lock, Tensor& x, Tensor& y) const {
     std::rethrow_exception(slot->error);
   }
   lock.unlock();
-  copy_rows(slot->x, x);
-  copy_rows(slot->y, y);
+  copy_rows(slot->batch, 0, batch);
   lock.lock();
   spare_.push_back(slot);
   foresee(slot->range);
 }
 
-void Prefetch::fill_directly(Lock& lock, const Range& range, Tensor& x, Tensor& y) const {
+void Prefetch::fill_directly(Lock& lock, const Range& range, TensorMap& batch) const {
   const auto start = Clock::now();
   slots_.clear();
   done_.wait(lock, [&] { return making_ == 0; });
   lock.unlock();
-  source_->fill(range.epoch, range.first, x, y);
+  source_->fill(range.epoch, range.first, batch);
   lock.lock();
   ++counts_.direct;
   counts_.direct_us += microseconds_since(start);
   if (range.n < 1) return;
   batch_ = range.n;
+  fields_ = source_->fields();
+  std::erase_if(fields_, [&](const Field& field) { return !batch.contains(field.name); });
   foresee(range);
 }
 
-void Prefetch::fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const {
+void Prefetch::fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const {
   const std::lock_guard turn(caller_);
-  const bool usual = x.defined() && y.defined() && x.dtype() == DType::f32 &&
-                     y.dtype() == DType::s32 &&
-                     x.numel() == y.numel() * source_->sample_shape().numel();
-  const Range range{epoch, first, y.defined() ? y.numel() : 0};
+  const Range range{epoch, first, batch_size(batch, source_->fields(), name())};
   Lock lock(mutex_);
   ++counts_.fills;
-  if (usual && !slots_.empty() && slots_.front()->range == range) {
-    take(lock, x, y);
+  if (!slots_.empty() && slots_.front()->range == range && has_fields(batch, fields_)) {
+    take(lock, batch);
   } else {
-    fill_directly(lock, range, x, y);
+    fill_directly(lock, range, batch);
   }
 }
 

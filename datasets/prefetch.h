@@ -31,9 +31,9 @@ struct PrefetchCounts {
 };
 
 // Gives what `source` gives, to the bit. It foresees that a caller goes on where its last fill()
-// ended, with batches of the same size, and into the next epoch at the end of one (epoch -1 has no
-// next). Any other call is passed on to the source, and the foresight starts anew from there. An
-// exception of the source is thrown by the fill() that would have met it.
+// ended, with batches of the same size and fields, and into the next epoch at the end of one (epoch
+// -1 has no next). Any other call is passed on to the source, and the foresight starts anew from
+// there. An exception of the source is thrown by the fill() that would have met it.
 class Prefetch final : public BatchSource {
  public:
   // Throws Error when an option is below 1 or there is no source.
@@ -43,13 +43,9 @@ class Prefetch final : public BatchSource {
 
   std::string name() const override { return source_->name(); }
   std::int64_t samples() const override { return source_->samples(); }
-  std::int64_t classes() const override { return source_->classes(); }
-  Shape sample_shape() const override { return source_->sample_shape(); }
+  std::vector<Field> fields() const override { return source_->fields(); }
   // Safe to call from several threads, which take turns.
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override {
-    source_->positions(epoch, first, index);
-  }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override;
 
   PrefetchCounts counts() const;
 
@@ -61,8 +57,9 @@ class Prefetch final : public BatchSource {
   enum class Stage { waiting, making, ready };
   struct Slot {
     Range range;
+    std::vector<Field> fields = {};
     Stage stage = Stage::waiting;
-    Tensor x, y;  // of at least range.n samples
+    TensorMap batch;  // of at least range.n samples
     std::exception_ptr error;
   };
   using Lock = std::unique_lock<std::mutex>;
@@ -72,8 +69,8 @@ class Prefetch final : public BatchSource {
   std::shared_ptr<Slot> waiting() const;
   // Adds slots up to `ahead`, going on from `last`.
   void foresee(Range last) const;
-  void take(Lock& lock, Tensor& x, Tensor& y) const;
-  void fill_directly(Lock& lock, const Range& range, Tensor& x, Tensor& y) const;
+  void take(Lock& lock, TensorMap& batch) const;
+  void fill_directly(Lock& lock, const Range& range, TensorMap& batch) const;
 
   std::shared_ptr<const BatchSource> source_;
   PrefetchOptions options_;
@@ -83,7 +80,8 @@ class Prefetch final : public BatchSource {
   mutable std::condition_variable work_, done_;
   mutable std::deque<std::shared_ptr<Slot>> slots_;   // in the order they will be asked for
   mutable std::vector<std::shared_ptr<Slot>> spare_;  // whose buffers can be used again
-  mutable std::int64_t batch_ = 0;
+  mutable std::int64_t batch_ = 0;                    // samples of a batch
+  mutable std::vector<Field> fields_;                 // and what is asked of them
   mutable int making_ = 0;
   mutable PrefetchCounts counts_;
   bool stop_ = false;

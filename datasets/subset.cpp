@@ -39,12 +39,11 @@ Subset::Subset(std::shared_ptr<const IndexedSource> source, std::vector<std::int
     fail("[subset] ", name_, ": row ", *twice, " is there twice");
 }
 
-void Subset::write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-                   std::span<std::int32_t> y) const {
+void Subset::write(std::int64_t epoch, std::span<const std::int32_t> rows, TensorMap& batch) const {
   std::vector<std::int32_t> theirs;
   theirs.reserve(rows.size());
   for (const std::int32_t row : rows) theirs.push_back(rows_[static_cast<std::size_t>(row)]);
-  source_->write(epoch, theirs, x, y);
+  source_->write(epoch, theirs, batch);
 }
 
 }  // namespace tessera::datasets

@@ -39,10 +39,9 @@ class Subset final : public IndexedSource {
 
   std::string name() const override { return name_; }  // by default that of the source
   std::int64_t samples() const override { return static_cast<std::int64_t>(rows_.size()); }
-  std::int64_t classes() const override { return source_->classes(); }
-  Shape sample_shape() const override { return source_->sample_shape(); }
-  void write(std::int64_t epoch, std::span<const std::int32_t> rows, std::span<float> x,
-             std::span<std::int32_t> y) const override;
+  std::vector<Field> own_fields() const override { return source_->own_fields(); }
+  void write(std::int64_t epoch, std::span<const std::int32_t> rows,
+             TensorMap& batch) const override;
 
  private:
   std::shared_ptr<const IndexedSource> source_;

@@ -1,50 +1,48 @@
-// A network in inference form, and its loss and accuracy on a data set.
+// A network in inference form, and its metrics on a data set.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
+#include <memory>
 
 #include "core/batch_source.h"
 #include "core/compile.h"
 #include "core/model.h"
-#include "nn/module.h"
+#include "nn/task.h"
 
 namespace tessera::nn {
 
-// [batch, sample...], the batch symbolic.
-Shape batched(const Shape& sample);
-
-// x [batch, sample...] -> logits, with the modules in inference form.
+// The network in inference form on what the task gives it, with all its outputs.
+Graph inference_graph(const Network& network, const Task& task);
+// Of a module: x [batch, sample...] -> logits.
 Graph inference_graph(const Module& model, const Shape& sample);
 
 // The untrained network.
 Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed = 1);
 
-struct Evaluation {
-  double loss = 0;      // mean cross-entropy
-  double accuracy = 0;  // share of samples
-  std::int64_t correct = 0, samples = 0;
-  std::int64_t correct5 = 0;  // the label is among the five largest logits
-  double error_percent() const { return 100.0 * (1.0 - accuracy); }
-};
-
 // Samples at once where nobody says: 1000, fewer for large ones, so that activations stay in
 // bounds.
-std::int64_t evaluation_batch(const Shape& sample);
+std::int64_t evaluation_batch(std::span<const Field> inputs);
 
-// Runs an inference graph (input "x" or "raw" [batch, ...], output "logits" [batch, classes]) over
-// a data set. Plans are compiled once per batch size; a change of the state's values needs no new
-// plan.
+// Runs an inference graph over a data set. Its inputs are fields of the task; one named "raw" is
+// its "x" as stored (nn/raw_input.h). Plans are compiled once per batch size; a change of the
+// state's values needs no new plan.
 class Evaluator {
  public:
-  explicit Evaluator(Graph graph, CompileOptions options = {})
-      : graph_(std::move(graph)), options_(options) {}
-  // batch 0: evaluation_batch().
+  Evaluator(Graph graph, std::shared_ptr<const Task> task, CompileOptions options = {})
+      : graph_(std::move(graph)), task_(std::move(task)), options_(options) {}
+  // batch 0: evaluation_batch(). Throws Error where the data has no samples or not the fields.
   Evaluation operator()(State& state, const BatchSource& data, std::int64_t batch = 0);
+  // The same into meters of the task, which may have seen other data before.
+  void operator()(State& state, const BatchSource& data, std::initializer_list<Meter*> meters,
+                  std::int64_t batch = 0);
   const Graph& graph() const { return graph_; }
+  const Task& task() const { return *task_; }
 
  private:
   Graph graph_;
+  std::shared_ptr<const Task> task_;
   CompileOptions options_;
   std::map<std::int64_t, Plan> plans_;
 };

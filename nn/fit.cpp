@@ -40,7 +40,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   config["momentum"] = exact_text(t.optimizer.momentum);
   config["nesterov"] = t.optimizer.nesterov ? "yes" : "no";
   config["weight_decay"] = exact_text(t.optimizer.weight_decay);
-  config["label_smoothing"] = exact_text(t.label_smoothing);
+  for (const auto& [name, value] : trainer.task()->settings()) config[name] = exact_text(value);
   if (t.optimizer.kind == OptimizerOptions::Kind::adam) {
     const ops::AdamOptions& adam = t.optimizer.adam;
     config["adam_betas"] = exact_text(adam.beta1) + " " + exact_text(adam.beta2);
@@ -50,8 +50,8 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   if (t.bf16) config["compute"] = "bf16";
   if (const EarlyStopping& e = options.early_stopping; e.validation != nullptr) {
     config["early_stopping"] =
-        cat(e.metric == EarlyStopping::Metric::loss ? "loss" : "error", " on ",
-            e.validation->name(), ", patience ", e.patience, ", every ", e.every);
+        cat(e.metric.empty() ? "main metric" : e.metric, " on ", e.validation->name(),
+            ", patience ", e.patience, ", every ", e.every);
   }
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {
@@ -127,23 +127,25 @@ class BestEpoch {
   }
   // Whether to stop.
   bool judge(std::int64_t epoch, const Evaluation& now, Observer& observer) {
-    const bool by_loss = options_.metric == EarlyStopping::Metric::loss;
-    // Rounded as it is stored, so that a resumed run decides alike.
-    const auto value = static_cast<float>(by_loss ? now.loss : 1 - now.accuracy);
-    check(std::isfinite(value), options_.validation->name(), ": the ", by_loss ? "loss" : "error",
-          " of epoch ", epoch + 1, " is ", value, "; early stopping needs numbers");
+    const Metric& metric = now.metric(options_.metric);
+    check(std::isfinite(metric.value), options_.validation->name(), ": the ", metric.name,
+          " of epoch ", epoch + 1, " is ", metric.value, "; early stopping needs numbers");
     State& state = trainer_.state();
-    const bool better = !state.has(kValue) || value < state.get(kValue).item();
-    if (better) {
+    // Rounded as it is stored, so that a resumed run decides alike.
+    const auto value = static_cast<float>(metric.value);
+    const auto better_than = [&](float best) {
+      return metric.lower_is_better ? value < best : value > best;
+    };
+    if (!state.has(kValue) || better_than(state.get(kValue).item())) {
       state.set(kValue, Tensor::scalar(value));
       state.set(kEpoch, Tensor::from(std::vector<std::int64_t>{epoch}, Shape{1}));
       for_each(
           [&](const std::string& name) { state.set(kWeights + name, state.get(name).clone()); });
     }
-    observer.on_event("validation", {{"epoch", std::to_string(epoch)},
-                                     {"error", number(now.error_percent())},
-                                     {"loss", number(now.loss)},
-                                     {"best_epoch", std::to_string(best_epoch())}});
+    std::vector<std::pair<std::string, std::string>> fields = {{"epoch", std::to_string(epoch)}};
+    for (const Metric& m : now.metrics) fields.emplace_back(m.name, number(m.value));
+    fields.emplace_back("best_epoch", std::to_string(best_epoch()));
+    observer.on_event("validation", fields);
     return (epoch - best_epoch()) / options_.every >= options_.patience;
   }
   void restore(FitResult& result) {

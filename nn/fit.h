@@ -56,9 +56,8 @@ class Observers final : public Observer {
 // Training ends when a metric on samples that it does not see has not become better for a while,
 // and the weights are then those of the best epoch, as they are when all epochs were run.
 struct EarlyStopping {
-  enum class Metric { error, loss };
   const BatchSource* validation = nullptr;  // null: no early stopping
-  Metric metric = Metric::error;            // share of wrong labels, or the mean cross-entropy
+  std::string metric = {};                  // of the task, by name ("loss"); empty: its main one
   std::int64_t patience = 5;                // evaluations without a better one; at least 1
   std::int64_t every = 1;                   // epochs between evaluations
 };

@@ -124,10 +124,6 @@ class Combiner {
 
 }  // namespace
 
-Value StepBuilder::index() const {
-  return graph.input("index", {DType::s32, Shape{kBatch}, {}});
-}
-
 std::string coefficient_input(const std::string& objective) {
   return objective + ".coefficient";
 }

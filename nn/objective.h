@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "nn/module.h"
+#include "nn/task.h"
 
 namespace tessera::nn {
 
@@ -23,16 +23,15 @@ struct ParameterGroup {
 struct StepBuilder {
   Graph& graph;
   Scope& scope;  // training form
-  const Module& model;
-  Value x, y;    // the batch: f32 [batch, ...], s32 [batch]
-  Value logits;  // f32 [batch, classes]
-  double label_smoothing = 0;
-
-  // Position of each sample in the data set, s32 [batch] (BatchSource::positions).
-  Value index() const;
+  const Network& network;
+  const Task& task;
+  // The batch, by field: those of the task, and "index" (kIndexField), the position of each sample
+  // in the data set, s32 [batch].
+  FieldInputs field;
+  Values inputs, outputs;  // of the network
 };
 
-// The loss on the data. Default: the mean cross-entropy.
+// The loss on the data in place of the task's own.
 class TaskLoss {
  public:
   virtual ~TaskLoss() = default;

@@ -44,8 +44,12 @@ ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& pa
   return group;
 }
 
+Graph inference_graph(const Trainer& trainer) {
+  return inference_graph(trainer.network(), *trainer.task());
+}
+
 Model inference_model(const Trainer& trainer) {
-  Model model{inference_graph(trainer.model(), trainer.sample()), {}, {}};
+  Model model{inference_graph(trainer), {}, {}};
   for (const Node* node : model.graph.states()) {
     model.state.set(node->name(), trainer.state().get(node->name()).clone());
   }
@@ -66,7 +70,7 @@ void set_weights(Trainer& trainer, const State& weights) {
   }
 }
 
-struct Trainer::Values {
+struct Trainer::TermValues {
   Plan plan;
   RunContext context;
 };
@@ -74,34 +78,40 @@ struct Trainer::Values {
 struct Trainer::Compiled {
   Plan plan;
   RunContext context;
-  Tensor x, y, step{DType::s64, {}};  // step: what random ops are keyed by
-  Tensor index;                       // positions of the samples, where the step asks for them
-  Compiled(Plan p, State& state, const Shape& sample, std::int64_t n)
-      : plan(std::move(p)),
-        context(plan.context(state)),
-        x(DType::f32, batched(sample).bind(n)),
-        y(DType::s32, Shape{n}) {
-    context.bind("x", x);
-    context.bind("y", y);
-    if (plan.has_input("index")) {
-      index = Tensor(DType::s32, Shape{n});
-      context.bind("index", index);
+  TensorMap batch;              // the fields that the step asks for
+  Tensor step{DType::s64, {}};  // what random ops are keyed by
+  Compiled(Plan p, State& state, std::span<const Field> fields, std::int64_t n)
+      : plan(std::move(p)), context(plan.context(state)) {
+    for (const Field& field : fields) {
+      if (!plan.has_input(field.name)) continue;
+      const auto at = batch.emplace(field.name, field.tensor(n)).first;
+      context.bind(field.name, at->second);
     }
   }
 };
 
-Trainer::Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t classes,
+namespace {
+
+// What a step may ask of a batch.
+std::vector<Field> step_fields(const Task& task) {
+  std::vector<Field> out = task.fields();
+  out.push_back({kIndexField, DType::s32});
+  return out;
+}
+
+}  // namespace
+
+Trainer::Trainer(std::shared_ptr<const Network> network, std::shared_ptr<const Task> task,
                  TrainerOptions options)
-    : model_(std::move(model)),
-      sample_(std::move(sample)),
-      classes_(classes),
-      options_(std::move(options)) {
+    : network_(std::move(network)), task_(std::move(task)), options_(std::move(options)) {
+  check(network_ != nullptr && task_ != nullptr, "a trainer needs a network and a task");
   check(options_.batch >= 1, "batch must be at least 1, got ", options_.batch);
   Graph graph(ops::standard_ops());
   Scope scope(graph);
-  const Value logits = model_->forward(scope, graph.input("x", {DType::f32, batched(sample_), {}}));
-  check(logits.shape() == Shape({kBatch, classes_}), "the model gives ", logits.type().text(),
-        ", expected logits f32[batch,", classes_, "]");
+  Values inputs;
+  for (const Field& field : task_->inputs())
+    inputs.emplace(field.name, graph.input(field.name, field.type()));
+  task_->require_outputs(network_->forward(scope, inputs));
   parameters_ = scope.parameters();
   for (ParameterSpec& p : parameters_) p.frozen = is_frozen(p.name);
   states_ = scope.states();
@@ -236,19 +246,15 @@ void Trainer::build() {
     }
     return weight;
   });
-  StepBuilder step{graph,
-                   scope,
-                   *model_,
-                   graph.input("x", {DType::f32, batched(sample_), {}}),
-                   graph.input("y", {DType::s32, Shape{kBatch}, {}}),
-                   {},
-                   options_.label_smoothing};
-  step.logits = model_->forward(scope, step.x);
+  StepBuilder step{graph, scope, *network_, *task_, {graph, step_fields(*task_)}, {}, {}};
+  for (const Field& field : task_->fields()) {  // all are inputs, in the task's order
+    const Value value = step.field(field.name);
+    if (find_field(task_->inputs(), field.name)) step.inputs.emplace(field.name, value);
+  }
+  step.outputs = network_->forward(scope, step.inputs);
   scope.set_weight_hook(nullptr);
-  const Value loss =
-      terms_set_.task_loss
-          ? terms_set_.task_loss->loss(step)
-          : ops::mean(ops::cross_entropy(step.logits, step.y, options_.label_smoothing));
+  const Value loss = terms_set_.task_loss ? terms_set_.task_loss->loss(step)
+                                          : task_->training_loss(step.field, step.outputs);
   graph.set_output("loss", loss);
 
   // The model's own parameters in its order, then what the transform added.
@@ -352,7 +358,7 @@ std::vector<TermReport> Trainer::terms() {
     }
     Plan plan = compile(graph);
     RunContext context = plan.context(*state_);
-    values_ = std::make_shared<Values>(Values{std::move(plan), std::move(context)});
+    values_ = std::make_shared<TermValues>(TermValues{std::move(plan), std::move(context)});
   }
   set_scalars(values_->plan, values_->context);
   values_->context.run();
@@ -380,8 +386,9 @@ const Graph& Trainer::train_graph() {
 Trainer::Compiled& Trainer::compiled(std::int64_t batch) {
   auto& slot = compiled_[batch];
   if (!slot) {
-    slot = std::make_shared<Compiled>(
-        compile(train_graph(), {.batch = batch, .bf16 = options_.bf16}), *state_, sample_, batch);
+    slot =
+        std::make_shared<Compiled>(compile(train_graph(), {.batch = batch, .bf16 = options_.bf16}),
+                                   *state_, step_fields(*task_), batch);
     if (slot->plan.has_input("seed")) {
       Tensor seed(DType::s64, {});
       seed.span<std::int64_t>()[0] = static_cast<std::int64_t>(options_.seed);
@@ -414,9 +421,8 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     const std::int64_t n = std::min(options_.batch, data.samples() - first);
     Compiled& step = compiled(n);
     const auto asked = Clock::now();
-    data.fill(position.epoch, first, step.x, step.y);
+    data.fill(position.epoch, first, step.batch);
     report.data_seconds += std::chrono::duration<double>(Clock::now() - asked).count();
-    if (step.index.defined()) data.positions(position.epoch, first, step.index);
     const double progress = static_cast<double>(position.epoch) +
                             static_cast<double>(position.step) / static_cast<double>(report.steps);
     const double rate = lr(progress);
@@ -445,7 +451,7 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
 }
 
 Evaluation Trainer::evaluate(const BatchSource& data) {
-  if (!evaluator_) evaluator_.emplace(inference_graph(*model_, sample_));
+  if (!evaluator_) evaluator_.emplace(inference_graph(*this), task_);
   return (*evaluator_)(*state_, data);
 }
 

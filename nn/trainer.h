@@ -39,7 +39,6 @@ ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& pa
 struct TrainerOptions {
   std::int64_t batch = 256;
   OptimizerOptions optimizer = {};
-  double label_smoothing = 0;
   std::uint64_t seed = 1;
   bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan
@@ -48,6 +47,8 @@ struct TrainerOptions {
 };
 
 class Trainer;
+// The trainer's network in inference form, and with what is trained.
+Graph inference_graph(const Trainer& trainer);
 // The trained network: its inference graph and a copy of the parameters and states that it reads.
 Model inference_model(const Trainer& trainer);
 // Takes over the parameters and states of a dense model of the same network. Throws Error naming
@@ -78,7 +79,7 @@ struct EpochReport {
 // What a training step is made of besides the network.
 struct StepTerms {
   std::vector<std::shared_ptr<const Objective>> objectives = {};
-  std::shared_ptr<const TaskLoss> task_loss = nullptr;  // null: the mean cross-entropy
+  std::shared_ptr<const TaskLoss> task_loss = nullptr;  // null: the task's own
   std::vector<std::shared_ptr<const WeightTransform>> transforms = {};
   bool empty() const { return objectives.empty() && !task_loss && transforms.empty(); }
 };
@@ -91,8 +92,9 @@ struct TermReport {
 
 class Trainer {
  public:
-  // Builds the model on samples of this shape and initialises its parameters and states.
-  Trainer(std::shared_ptr<const Module> model, Shape sample, std::int64_t classes,
+  // Builds the network on the task's inputs and initialises its parameters and states. Throws Error
+  // where the network does not give what the task compares. Of a classifier: nn/classification.h.
+  Trainer(std::shared_ptr<const Network> network, std::shared_ptr<const Task> task,
           TrainerOptions options = {});
 
   State& state() { return *state_; }
@@ -102,9 +104,8 @@ class Trainer {
   // What the model keeps besides, such as running statistics; training updates them.
   const std::vector<ParameterSpec>& states() const { return states_; }
   const TrainerOptions& options() const { return options_; }
-  const Module& model() const { return *model_; }
-  const Shape& sample() const { return sample_; }
-  std::int64_t classes() const { return classes_; }
+  const Network& network() const { return *network_; }
+  const std::shared_ptr<const Task>& task() const { return task_; }
 
   // What is minimised besides the task's loss, instead of it, and with what in place of the
   // weights. The next step compiles anew; parameters and states that these add start at their
@@ -146,23 +147,22 @@ class Trainer {
 
  private:
   struct Compiled;
-  struct Values;
+  struct TermValues;
   void build();
   void set_scalars(const Plan& plan, RunContext& context) const;
   void drop_plans();
   bool is_frozen(const std::string& name) const { return options_.frozen && options_.frozen(name); }
   Compiled& compiled(std::int64_t batch);
 
-  std::shared_ptr<const Module> model_;
-  Shape sample_;
-  std::int64_t classes_;
+  std::shared_ptr<const Network> network_;
+  std::shared_ptr<const Task> task_;
   TrainerOptions options_;
   std::unique_ptr<State> state_ = std::make_unique<State>();  // contexts point to it
   std::vector<ParameterSpec> parameters_, states_;
   StepTerms terms_set_;
   std::vector<ParameterSpec> own_, own_states_;             // of these, once built
   std::vector<std::pair<std::string, std::string>> terms_;  // (objective, weight), once built
-  std::shared_ptr<Values> values_;                          // plan of the terms' values
+  std::shared_ptr<TermValues> values_;                      // plan of the terms' values
   Compiled* last_ = nullptr;                                // that ran last
   std::map<std::string, double> scalars_;
   std::optional<Graph> train_graph_;

@@ -96,7 +96,7 @@ void walk(const nn::Module& network, const Shape& sample, const State& weights,
     }
     return x;
   });
-  network.forward(scope, graph.input("x", {DType::f32, nn::batched(sample), {}}));
+  network.forward(scope, graph.input("x", Field{"x", DType::f32, sample}.type()));
   require_any(!layers.empty(), place);
   std::optional<Plan> plan;
   std::int64_t rows = 0;
@@ -105,7 +105,7 @@ void walk(const nn::Module& network, const Shape& sample, const State& weights,
     const std::int64_t n = std::min(kBatchSize, samples.samples() - first);
     if (n != rows) plan.emplace(compile(graph, weights, {.batch = n}));
     rows = n;
-    const auto outputs = plan->run({{"x", samples.x().slice(first, first + n)}});
+    const auto outputs = plan->run(samples.inputs(*plan, first, n));
     for (const auto& layer : layers) see(layer, outputs.at(layer).template span<float>());
   }
 }

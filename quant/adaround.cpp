@@ -273,7 +273,7 @@ CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, b
   plan_ = plan;
   if (resuming) return {};
   check(data_ != nullptr, "adaround needs calibration data: set_data() comes before begin()");
-  const Graph graph = nn::inference_graph(trainer.model(), trainer.sample());
+  const Graph graph = nn::inference_graph(trainer);
   const std::vector<Layer> layers = layers_of(graph, plan.compressed());
   const CalibrationSet samples(*data_, options_.samples);
   Codebooks fitted;

@@ -116,16 +116,18 @@ std::int64_t reestimate_batch_norm(Model& model, const BatchSource& data, std::i
   const std::vector<Norm> norms = find_norms(model.graph);
   batch = std::min(batch, data.samples());
   const Plan plan = compile(estimation_graph(model.graph, norms), {.batch = batch});
-  const Node* input = model.graph.find_leaf("x");
-  check(input != nullptr, "the network has no input 'x'");
   // On a copy, which takes the model's place when all has gone well.
   State state = model.state.clone();
   RunContext context = plan.context(state);
-  Tensor x(DType::f32, input->types()[0].bind(batch).shape), y(DType::s32, Shape{batch});
-  context.bind("x", x);
+  std::vector<Field> read;
+  for (const Node* input : model.graph.inputs()) {
+    if (plan.has_input(input->name())) read.push_back(data.field(input->name()));
+  }
+  TensorMap samples = batch_of(read, batch);
+  for (const auto& [name, tensor] : samples) context.bind(name, tensor);
   for (std::int64_t i = 0; i < data.samples() / batch; ++i) {
     stop_if_interrupted();
-    data.fill(-1, i * batch, x, y);
+    data.fill(-1, i * batch, samples);
     context.set("share", 1.0f / static_cast<float>(i + 1));
     context.run();
   }

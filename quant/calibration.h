@@ -5,8 +5,10 @@
 #include <string>
 
 #include "core/batch_source.h"
+#include "core/compile.h"
 #include "core/graph.h"
 #include "core/state.h"
+#include "nn/task.h"
 
 namespace tessera::quant {
 
@@ -18,25 +20,27 @@ class CalibrationSet final : public BatchSource {
   CalibrationSet(const BatchSource& data, std::int64_t samples);
 
   std::string name() const override { return name_; }
-  std::int64_t samples() const override { return y_.numel(); }
-  std::int64_t classes() const override { return classes_; }
-  Shape sample_shape() const override { return sample_; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override;
+  std::int64_t samples() const override { return samples_; }
+  std::vector<Field> fields() const override { return fields_; }  // of the set, but for its index
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override;
 
-  // Replaces every label by one drawn from what the network says of the sample, the softmax of its
-  // "logits": squared gradients of such labels are the true Fisher information, where those of the
-  // set's own are the empirical one, and a set without labels has no others. The same network, set
-  // and seed give the same labels. Throws Error for logits that are not finite.
-  void draw_labels(const Graph& inference, const State& state, std::uint64_t seed);
+  // Replaces the targets of every sample by some drawn from what the network predicts of it
+  // (Task::draw_targets): squared gradients of such labels are the true Fisher information, where
+  // those of the set's own are the empirical one, and a set without labels has no others. The same
+  // network, set and seed give the same. Throws Error for predictions that are not finite.
+  void draw_targets(const nn::Task& task, const Graph& inference, const State& state,
+                    std::uint64_t seed);
 
-  const Tensor& x() const { return x_; }  // f32 [samples, sample...]
-  const Tensor& y() const { return y_; }  // s32 [samples]
+  // [samples, sample...], by field.
+  const TensorMap& tensors() const { return tensors_; }
+  // What a plan reads of samples [first, first + n), to run it on.
+  TensorMap inputs(const Plan& plan, std::int64_t first, std::int64_t n) const;
 
  private:
   std::string name_;
-  std::int64_t classes_;
-  Shape sample_;
-  Tensor x_, y_;
+  std::int64_t samples_;
+  std::vector<Field> fields_;
+  TensorMap tensors_;
 };
 
 }  // namespace tessera::quant

@@ -35,7 +35,7 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
                         Method& method, const CompressOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CompressResult result;
-  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
   nn::Observer none;
   nn::Observer& observer = options.observer ? *options.observer : none;
 
@@ -51,8 +51,10 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
     if (options.test && step.step % options.test_every == 0) {
       State decoded = decoded_state(trainer.state(), method.codebooks(trainer));
       const auto test = evaluate(decoded, *options.test);
-      fields.emplace_back(options.test_name + "_error", number(test.error_percent()));
-      fields.emplace_back(options.test_name + "_loss", number(test.loss));
+      const nn::Metric& main = test.metric();
+      fields.emplace_back(cat(options.test_name, "_", main.name), number(main.value));
+      if (main.name != "loss")
+        fields.emplace_back(options.test_name + "_loss", number(test.loss()));
     }
     observer.on_event("c_step", fields);
     result.c_steps.push_back(step);
@@ -91,7 +93,7 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
 }
 
 Model harden(const nn::Trainer& trainer, const Codebooks& codebooks) {
-  return harden(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(), codebooks);
+  return harden(nn::inference_graph(trainer), trainer.state(), codebooks);
 }
 
 }  // namespace tessera::quant

@@ -13,15 +13,22 @@ constexpr const char* kMemory = "distill.memory";
 constexpr const char* kAlpha = "distill.alpha";
 constexpr const char* kTeacher = "teacher";
 
-TensorType memory_type(std::int64_t samples, std::int64_t classes) {
-  return {DType::bf16, Shape{samples, classes}, {}};
+// A row for every sample: what is predicted of it, [batch, k].
+TensorType memory_type(Value prediction, std::int64_t samples) {
+  check(prediction.shape().rank() == 2,
+        "a memory of predictions needs one for each sample, [batch, k],"
+        " got ",
+        prediction.type().text(), "; a teacher needs none");
+  return {DType::bf16, Shape{samples, prediction.shape()[1]}, {}};
 }
 
 // The predictions of the epoch before: rows of the memory, which this step's replace.
-Value remembered(nn::StepBuilder& step, Value labels, std::int64_t samples, std::int64_t classes) {
-  const Value memory = step.graph.state(kMemory, memory_type(samples, classes));
-  const Value index = step.index(), rows = ops::embedding(memory, index);
-  step.graph.set_update(memory, ops::scatter_rows(memory, index, ops::softmax(step.logits)));
+Value remembered(nn::StepBuilder& step, std::int64_t samples) {
+  const Value now = step.task.prediction(step.outputs),
+              labels = step.task.target(step.field, /*training=*/false);
+  const Value memory = step.graph.state(kMemory, memory_type(now, samples));
+  const Value index = step.field(kIndexField), rows = ops::embedding(memory, index);
+  step.graph.set_update(memory, ops::scatter_rows(memory, index, now));
   // What a row lacks to 1 goes to the label: all of it before the first visit, then the rounding
   // to bf16.
   return rows + labels * (1.0 - ops::sum(rows, {1}, true));
@@ -29,7 +36,8 @@ Value remembered(nn::StepBuilder& step, Value labels, std::int64_t samples, std:
 
 Value teacher_prediction(nn::StepBuilder& step) {
   nn::Scope scope(step.graph);
-  return scope.in(kTeacher, [&] { return ops::softmax(step.model.forward(scope, step.x)); });
+  return scope.in(kTeacher,
+                  [&] { return step.task.prediction(step.network.forward(scope, step.inputs)); });
 }
 
 }  // namespace
@@ -42,33 +50,33 @@ DistillOptions::Kind DistillOptions::parse(const std::string& text) {
 }
 
 Value SelfDistillation::loss(nn::StepBuilder& step) const {
-  const Value labels = ops::one_hot(step.y, classes_);
-  const Value predicted = kind_ == DistillOptions::Kind::memory
-                              ? remembered(step, labels, samples_, classes_)
-                              : teacher_prediction(step);
+  const Value predicted =
+      kind_ == DistillOptions::Kind::memory ? remembered(step, samples_) : teacher_prediction(step);
   const Value alpha = step.graph.input(kAlpha, f32({}));
   if (task_) {
-    const Value known = ops::soft_cross_entropy(step.logits, ops::detach(predicted));
-    return (1.0 - alpha) * task_->loss(step) + alpha * ops::mean(known);
+    const Value known = step.task.loss_to(step.outputs, ops::detach(predicted));
+    return (1.0 - alpha) * task_->loss(step) + alpha * known;
   }
-  const double smoothing = step.label_smoothing;
-  const Value hard =
-      smoothing > 0 ? labels * (1 - smoothing) + smoothing / static_cast<double>(classes_) : labels;
-  return ops::mean(
-      ops::soft_cross_entropy(step.logits, ops::detach((1.0 - alpha) * hard + alpha * predicted)));
+  const Value hard = step.task.target(step.field, /*training=*/true);
+  return step.task.loss_to(step.outputs, ops::detach((1.0 - alpha) * hard + alpha * predicted));
 }
 
 void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {
   if (options_.kind == DistillOptions::Kind::memory) {
-    trainer.state().set(kMemory, Tensor(DType::bf16, {samples, trainer.classes()}));
+    const nn::Task& task = *trainer.task();
+    const Graph graph = nn::inference_graph(trainer);
+    nn::Values outputs;
+    for (const auto& [name, value] : graph.outputs()) outputs.emplace(name, value);
+    trainer.state().set(kMemory,
+                        Tensor(DType::bf16, memory_type(task.prediction(outputs), samples).shape));
   }
   finish_epoch(trainer);
 }
 
 void Distiller::attach(nn::Trainer& trainer, std::int64_t samples) const {
   if (active()) {
-    trainer.set_task_loss(std::make_shared<SelfDistillation>(
-        options_.kind, samples, trainer.classes(), trainer.terms_set().task_loss));
+    trainer.set_task_loss(
+        std::make_shared<SelfDistillation>(options_.kind, samples, trainer.terms_set().task_loss));
   }
 }
 

@@ -15,7 +15,7 @@ namespace tessera::quant {
 struct DistillOptions {
   enum class Kind {
     none,
-    memory,   // one row of class probabilities a sample, bf16: 2 samples x classes bytes
+    memory,   // the prediction of every sample, bf16: 2 samples x classes bytes
     teacher,  // the network as it was after the epoch before: one more forward pass, any classes
   };
   Kind kind = Kind::memory;
@@ -25,8 +25,9 @@ struct DistillOptions {
   static Kind parse(const std::string& text);  // "none", "memory", "teacher"; throws Error
 };
 
-// target = (1 - alpha) one_hot(y) + alpha p;  loss = mean of -sum target log softmax(logits).
-// alpha is the scalar input "distill.alpha". p is, by kind,
+// target = (1 - alpha) one_hot(y) + alpha p;  loss = mean of -sum target log softmax(logits), or
+// what a task has in place of labels, softmax and cross-entropy (nn::Task::target). alpha is the
+// scalar input "distill.alpha". p is, by kind,
 //   memory: row `position of the sample` of the state distill.memory, softmax(logits) of the last
 //     time it was seen, written after every step; one_hot(y) where it was not seen yet.
 //   teacher: softmax of the same network with the states teacher.NAME as parameters, in inference
@@ -35,14 +36,14 @@ class SelfDistillation final : public nn::TaskLoss {
  public:
   // With a `task` loss, that stands in place of the labels' part:
   //   loss = (1 - alpha) task + alpha mean of -sum p log softmax(logits)
-  SelfDistillation(DistillOptions::Kind kind, std::int64_t samples, std::int64_t classes,
+  SelfDistillation(DistillOptions::Kind kind, std::int64_t samples,
                    std::shared_ptr<const nn::TaskLoss> task = nullptr)
-      : kind_(kind), samples_(samples), classes_(classes), task_(std::move(task)) {}
+      : kind_(kind), samples_(samples), task_(std::move(task)) {}
   Value loss(nn::StepBuilder& step) const override;
 
  private:
   DistillOptions::Kind kind_;
-  std::int64_t samples_, classes_;
+  std::int64_t samples_;
   std::shared_ptr<const nn::TaskLoss> task_;
 };
 

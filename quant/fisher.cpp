@@ -15,7 +15,8 @@ std::string sum_of(const std::string& name) {
 }
 
 // One sample's squared gradients, added to the states NAME.fisher.
-Graph accumulation_graph(const Graph& inference, const std::vector<std::string>& names) {
+Graph accumulation_graph(const Graph& inference, const nn::Task& task,
+                         const std::vector<std::string>& names) {
   Graph graph = clone(inference);
   std::vector<Value> weights;
   for (const std::string& name : names) {
@@ -23,8 +24,9 @@ Graph accumulation_graph(const Graph& inference, const std::vector<std::string>&
     check(leaf != nullptr, "Fisher information: the network does not use '", name, "'");
     weights.push_back(leaf->output());
   }
-  const Value labels = graph.input("y", {DType::s32, Shape{kBatch}, {}});
-  const Value loss = ops::mean(ops::cross_entropy(graph.output("logits"), labels));
+  nn::Values outputs;
+  for (const auto& [name, value] : graph.outputs()) outputs.emplace(name, value);
+  const Value loss = task.loss({graph, task.fields()}, outputs);
   const std::vector<Value> gradients = grad(loss, weights);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const Value sum = graph.state(sum_of(names[i]), weights[i].type());
@@ -35,10 +37,10 @@ Graph accumulation_graph(const Graph& inference, const std::vector<std::string>&
 
 }  // namespace
 
-Importance fisher_information(const Graph& inference, const State& state,
+Importance fisher_information(const Graph& inference, const nn::Task& task, const State& state,
                               const std::vector<std::string>& names, const BatchSource& samples) {
   check(samples.samples() >= 1, samples.name(), " has no samples");
-  const Graph graph = accumulation_graph(inference, names);
+  const Graph graph = accumulation_graph(inference, task, names);
   State work;
   for (const auto& [name, entry] : state.entries()) work.set(name, entry.tensor);
   for (const std::string& name : names) {
@@ -46,12 +48,13 @@ Importance fisher_information(const Graph& inference, const State& state,
   }
   const Plan plan = compile(graph, {.batch = 1});
   RunContext context = plan.context(work);
-  Tensor x(DType::f32, graph.find_leaf("x")->types()[0].bind(1).shape), y(DType::s32, Shape{1});
-  context.bind("x", x);
-  context.bind("y", y);
+  TensorMap sample = batch_of(task.fields(), 1);
+  for (const auto& [name, tensor] : sample) {
+    if (plan.has_input(name)) context.bind(name, tensor);
+  }
   for (std::int64_t i = 0; i < samples.samples(); ++i) {
     stop_if_interrupted();
-    samples.fill(-1, i, x, y);
+    samples.fill(-1, i, sample);
     context.run();
   }
   Importance out;
@@ -75,9 +78,8 @@ CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan
   if (resuming) return {};
   check(data_ != nullptr, "fisher needs calibration data: set_data() comes before begin()");
   const CalibrationSet samples(*data_, samples_);
-  const Importance importance =
-      fisher_information(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(),
-                         plan.compressed(), samples);
+  const Importance importance = fisher_information(nn::inference_graph(trainer), *trainer.task(),
+                                                   trainer.state(), plan.compressed(), samples);
   Codebooks fitted;
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;

@@ -58,17 +58,16 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
   State shared;
   for (const Node* node : graph.states()) shared.set(node->name(), state.get(node->name()));
   const std::int64_t n = samples.samples(),
-                     batch = std::min(n, nn::evaluation_batch(samples.sample_shape()));
+                     batch = std::min(n, nn::evaluation_batch(samples.fields()));
   Tensor out(DType::f32, value.type().bind(n).shape);
-  const Node* input = graph.find_leaf("x");
-  check(input != nullptr, "the network has no input 'x'");
   for (std::int64_t first = 0; first < n;) {
     const std::int64_t rows = std::min(batch, n - first);
     const Plan plan = compile(graph, {.batch = rows});
     RunContext context = plan.context(shared);
     for (; first + rows <= n; first += rows) {
       stop_if_interrupted();
-      context.bind("x", samples.x().slice(first, first + rows));
+      for (const auto& [name, tensor] : samples.inputs(plan, first, rows))
+        context.bind(name, tensor);
       context.run();
       out.slice(first, first + rows).copy_from<float>(context.output("value").span<float>());
     }

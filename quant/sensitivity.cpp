@@ -51,17 +51,17 @@ void measure_losses(std::vector<CandidateTensor>& tensors, nn::Evaluator& evalua
       Tensor quantized(DType::f32, weights.shape());
       direct(tensor, c, weights).decode(quantized.span<float>());
       work.set(tensor.name, quantized);
-      c.cost = evaluate(work, samples).loss - dense;
+      c.cost = evaluate(work, samples).loss() - dense;
     }
     work.set(tensor.name, weights);
   }
 }
 
 void measure_fisher(std::vector<CandidateTensor>& tensors, const Graph& inference,
-                    const State& state, const CalibrationSet& samples) {
+                    const nn::Task& task, const State& state, const CalibrationSet& samples) {
   std::vector<std::string> names;
   for (const CandidateTensor& tensor : tensors) names.push_back(tensor.name);
-  const Importance importance = fisher_information(inference, state, names, samples);
+  const Importance importance = fisher_information(inference, task, state, names, samples);
   for (CandidateTensor& tensor : tensors) {
     const Tensor weights = state.get(tensor.name);
     const auto w = weights.span<float>();
@@ -101,15 +101,16 @@ std::vector<CandidateTensor> candidates(const std::vector<nn::ParameterSpec>& pa
 }
 
 double measure_costs(std::vector<CandidateTensor>& tensors, const Graph& inference,
-                     const State& state, const CalibrationSet& samples, Sensitivity kind) {
+                     std::shared_ptr<const nn::Task> task, const State& state,
+                     const CalibrationSet& samples, Sensitivity kind) {
   State work;
   for (const auto& [name, entry] : state.entries()) work.set(name, entry.tensor);
-  nn::Evaluator evaluate(clone(inference));
-  const double dense = evaluate(work, samples).loss;
+  nn::Evaluator evaluate(clone(inference), task);
+  const double dense = evaluate(work, samples).loss();
   if (kind == Sensitivity::loss) {
     measure_losses(tensors, evaluate, work, samples, dense);
   } else {
-    measure_fisher(tensors, inference, state, samples);
+    measure_fisher(tensors, inference, *task, state, samples);
   }
   return dense;
 }

@@ -17,13 +17,14 @@ std::vector<CandidateTensor> candidates(const std::vector<nn::ParameterSpec>& pa
                                         const State& state, const Policy& policy);
 
 // Fills in costs by direct compression of one tensor at a time:
-//   loss:   the rise of the mean cross-entropy on `samples` (one forward pass of all samples for
+//   loss:   the rise of the mean loss on `samples` (one forward pass of all samples for
 //           each candidate)
 //   fisher: 1/2 sum h (w - q)^2, h the Fisher information on `samples` (one forward and backward
 //           pass for all candidates together)
 // Returns the loss of the dense network on the samples.
 enum class Sensitivity { loss, fisher };
 double measure_costs(std::vector<CandidateTensor>& tensors, const Graph& inference,
-                     const State& state, const CalibrationSet& samples, Sensitivity kind);
+                     std::shared_ptr<const nn::Task> task, const State& state,
+                     const CalibrationSet& samples, Sensitivity kind);
 
 }  // namespace tessera::quant

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/tensor.h"
+#include "core/fields.h"
 
 namespace tessera {
 
@@ -24,7 +24,6 @@ class InputFile;
 inline constexpr std::int64_t kMaxSafetensorsHeader =
     100'000'000;  // bytes, as the reference reader
 
-using TensorMap = std::map<std::string, Tensor>;
 using TextMap = std::map<std::string, std::string>;
 
 struct SafetensorsEntry {

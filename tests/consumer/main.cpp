@@ -14,7 +14,7 @@ int main() {
 
   const auto net =
       std::make_shared<nn::Sequential>(nn::Linear(784, 64), nn::Tanh(), nn::Linear(64, 10));
-  nn::Trainer trainer(net, {784}, 10, {.batch = 100});
+  nn::Trainer trainer = nn::classifier(net, {784}, 10, {.batch = 100});
   nn::fit(trainer, train, {.epochs = 5, .lr = nn::cosine(0.1, 0.001, 5)});
 
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),

@@ -11,10 +11,13 @@
 #include "core/parallel.h"
 #include "datasets/batches.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using ::testing::HasSubstr;
 
 constexpr std::int64_t kH = 5, kW = 7, kC = 2, kValues = kC * kH * kW;
@@ -135,29 +138,29 @@ TEST(AugmentTest, BatchesAugmentForAnyThreadCountAndRange) {
   const Augment options{.pad = 4, .flip = 0.5, .cutout = 8};
   const Batches plain_batches(data, normalize, {.seed = 3});
   const Batches batches(data, normalize, {.seed = 3, .augment = options});
-  EXPECT_EQ(batches.sample_shape(), Shape({3, 32, 32}));
+  EXPECT_EQ(sample_of(batches), Shape({3, 32, 32}));
   const Augmenter augmenter(options, {3, 32, 32}, 3);
   const int threads = num_threads();
   for (const std::int64_t epoch : {0, 5}) {
     const auto order = epoch_order(70, 3, epoch);
     Tensor x(DType::f32, {70, 3, 32, 32}), y(DType::s32, {70}), expected = x.clone();
-    plain_batches.fill(epoch, 0, x, y);
+    fill_xy(plain_batches, epoch, 0, x, y);
     for (std::int64_t i = 0; i < 70; ++i) {
       augmenter.apply(augmenter.draw(epoch, order[static_cast<std::size_t>(i)]),
                       x.span<float>().data() + i * 3072, expected.span<float>().data() + i * 3072);
     }
     for (const int n : {1, 2, 5}) {
       set_num_threads(n);
-      batches.fill(epoch, 0, x, y);
+      fill_xy(batches, epoch, 0, x, y);
       EXPECT_TRUE(equal_bits(x, expected));
       Tensor some = x.slice(0, 9), some_y = y.slice(0, 9);
-      batches.fill(epoch, 31, some, some_y);
+      fill_xy(batches, epoch, 31, some, some_y);
       EXPECT_TRUE(equal_bits(some, expected.slice(31, 40)));
     }
     set_num_threads(threads);
   }
   Tensor x(DType::f32, {70, 3, 32, 32}), y(DType::s32, {70});
-  batches.fill(-1, 0, x, y);
+  fill_xy(batches, -1, 0, x, y);
   EXPECT_TRUE(equal_bits(x.reshape({70, 3072}), normalize.apply(data.images)));
 }
 

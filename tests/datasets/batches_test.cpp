@@ -14,10 +14,14 @@
 #include "core/parallel.h"
 #include "datasets/synthetic_digits.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::classes_of;
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using ::testing::HasSubstr;
 
 Dataset digits(std::int64_t n) {
@@ -187,15 +191,15 @@ TEST(BatchesTest, FillsAnyRangeOfAnyEpoch) {
   const BatchSource& source = batches;
   EXPECT_EQ(source.name(), "synthetic_digits/train");
   EXPECT_EQ(source.samples(), 10);
-  EXPECT_EQ(source.classes(), 10);
-  EXPECT_EQ(source.sample_shape(), Shape({1, 28, 28}));
+  EXPECT_EQ(classes_of(source), 10);
+  EXPECT_EQ(sample_of(source), Shape({1, 28, 28}));
   EXPECT_EQ(batches.next().images.text_type(), "f32[4,1,28,28]");
   Tensor x(DType::f32, {3, 1, 28, 28}), y(DType::s32, {3});
   const Tensor all = Preprocess::unit(784).apply(data.images);
   for (const std::int64_t epoch : {5, -1, 0}) {
     std::vector<std::int32_t> order = epoch_order(10, 1, epoch);
     if (epoch < 0) std::iota(order.begin(), order.end(), 0);
-    source.fill(epoch, 7, x, y);
+    fill_xy(source, epoch, 7, x, y);
     for (std::size_t i = 0; i < 3; ++i) {
       const std::int32_t row = order[7 + i];
       const auto at = static_cast<std::int64_t>(i);
@@ -203,11 +207,12 @@ TEST(BatchesTest, FillsAnyRangeOfAnyEpoch) {
       EXPECT_TRUE(equal_bits(x.slice(at, at + 1).reshape({1, 784}), all.slice(row, row + 1)));
     }
   }
-  EXPECT_THAT(error_of([&] { source.fill(0, 8, x, y); }), HasSubstr("samples 8 to 11"));
-  EXPECT_THAT(error_of([&] { source.fill(0, -1, x, y); }), HasSubstr("samples -1"));
-  EXPECT_THAT(error_of([&] { source.fill(-2, 0, x, y); }), HasSubstr("got epoch -2"));
+  EXPECT_THAT(error_of([&] { fill_xy(source, 0, 8, x, y); }), HasSubstr("samples 8 to 11"));
+  EXPECT_THAT(error_of([&] { fill_xy(source, 0, -1, x, y); }), HasSubstr("samples -1"));
+  EXPECT_THAT(error_of([&] { fill_xy(source, -2, 0, x, y); }), HasSubstr("got epoch -2"));
   Tensor two(DType::s32, {2});
-  EXPECT_THAT(error_of([&] { source.fill(0, 0, x, two); }), HasSubstr("2 samples [1,28,28]"));
+  EXPECT_THAT(error_of([&] { fill_xy(source, 0, 0, x, two); }),
+              HasSubstr("'y' has 2 samples, another field 3"));
 }
 
 TEST(BatchesTest, FillsFromSeveralThreads) {
@@ -219,7 +224,7 @@ TEST(BatchesTest, FillsFromSeveralThreads) {
     threads.emplace_back([&, t] {
       Tensor x(DType::f32, {8, 784}), y(DType::s32, {8});
       for (std::int64_t epoch = 0; epoch < 20; ++epoch) {
-        batches.fill(epoch, 8, x, y);
+        fill_xy(batches, epoch, 8, x, y);
         const auto order = epoch_order(64, 1, epoch);
         for (std::size_t i = 0; i < 8; ++i)
           wrong[t] += y.span<std::int32_t>()[i] != order[8 + i] % 10;

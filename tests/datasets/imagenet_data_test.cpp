@@ -10,9 +10,12 @@
 #include "datasets/imagenet.h"
 #include "datasets/prefetch.h"
 #include "tests/data_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
+
+using tessera::testing::fill_xy;
 
 struct Original {
   const char* file;
@@ -96,7 +99,7 @@ TEST_F(ImagenetData, CentralCropsOfBothNetworks) {
     Tensor x(DType::f32, {50, 3, crop, crop}), y(DType::s32, {50});
     double got = 0;
     for (std::int64_t first = 0; first < 250; first += 50) {
-      batches.fill(-1, first, x, y);
+      fill_xy(batches, -1, first, x, y);
       for (const float v : x.span<float>()) got += static_cast<double>(v);
     }
     EXPECT_EQ(got, sum);
@@ -110,7 +113,7 @@ TEST_F(ImagenetData, OriginalsAreResized) {
   const ImageBatches batches(files, plain(224));
   const auto n = static_cast<std::int64_t>(kOriginals.size());
   Tensor x(DType::f32, {n, 3, 224, 224}), y(DType::s32, {n});
-  batches.fill(-1, 0, x, y);
+  fill_xy(batches, -1, 0, x, y);
   for (std::int64_t i = 0; i < n; ++i) {
     double sum = 0;
     const Tensor sample = x.slice(i, i + 1);
@@ -125,8 +128,8 @@ TEST_F(ImagenetData, PrefetchedTrainingGivesTheSameBits) {
   const Prefetch ahead(source);
   Tensor x(DType::f32, {25, 3, 224, 224}), y(DType::s32, {25}), x2 = x.clone(), y2 = y.clone();
   for (std::int64_t first = 0; first < 100; first += 25) {
-    ahead.fill(0, first, x, y);
-    source->fill(0, first, x2, y2);
+    fill_xy(ahead, 0, first, x, y);
+    fill_xy(*source, 0, first, x2, y2);
     EXPECT_TRUE(equal_bits(x, x2) && equal_bits(y, y2));
   }
 }

@@ -11,10 +11,14 @@
 #include "datasets/batches.h"
 #include "tests/datasets/pictures.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::classes_of;
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -144,7 +148,7 @@ class ImageBatchesTest : public ::testing::Test {
                       std::int64_t n = 12) {
     const std::int64_t crop = batches.options().crop;
     Samples out{Tensor(DType::f32, {n, 3, crop, crop}), Tensor(DType::s32, {n})};
-    batches.fill(epoch, first, out.x, out.y);
+    fill_xy(batches, epoch, first, out.x, out.y);
     return out;
   }
   TempDir dir_;
@@ -155,8 +159,8 @@ const PhotoAugment kStrong{.brightness = 0.4f, .contrast = 0.4f, .saturation = 0
 TEST_F(ImageBatchesTest, EvaluationIsTheResizedCentre) {
   const ImageBatches batches = open();
   EXPECT_EQ(batches.samples(), 12);
-  EXPECT_EQ(batches.classes(), 3);
-  EXPECT_EQ(batches.sample_shape(), Shape({3, 24, 24}));
+  EXPECT_EQ(classes_of(batches), 3);
+  EXPECT_EQ(sample_of(batches), Shape({3, 24, 24}));
   const Samples all = fill(batches, -1);
   Resizer resizer;
   std::vector<float> expected(3 * 24 * 24);
@@ -300,7 +304,8 @@ TEST_F(ImageBatchesTest, Errors) {
   EXPECT_THAT(error_of([&] { fill(open(), 0, 8, 5); }), HasSubstr("samples 8 to 13"));
   EXPECT_THAT(error_of([&] { fill(open(), -2); }), HasSubstr("got epoch -2"));
   Tensor x(DType::f32, {2, 3, 24, 23}), y(DType::s32, {2});
-  EXPECT_THAT(error_of([&] { open().fill(0, 0, x, y); }), HasSubstr("2 samples [3,24,24]"));
+  EXPECT_THAT(error_of([&] { fill_xy(open(), 0, 0, x, y); }),
+              HasSubstr("'x' of n samples x f32[3,24,24]"));
   // A picture smaller than the crop.
   EXPECT_THAT(error_of([&] { fill(open({.crop = 60, .resize = 0}), -1); }),
               AllOf(HasSubstr("smaller than the crop of 60"), HasSubstr(name(0))));

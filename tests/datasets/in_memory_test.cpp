@@ -5,13 +5,20 @@
 #include <functional>
 #include <set>
 
+#include "nn/classification.h"
 #include "nn/fit.h"
 #include "nn/schedule.h"
+#include "tests/accuracy.h"
 #include "tests/error_of.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::classes_of;
+using tessera::testing::fill_index;
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using testing::error_of;
 
 template <class T>
@@ -29,17 +36,17 @@ Tensor labels(std::vector<std::int32_t> values) {
 template <class T>
 void expect_values(bool wraps) {
   const InMemory data(counting<T>({4, 2, 3}), labels({0, 2, 1, 2}));
-  EXPECT_EQ(data.sample_shape(), Shape({2, 3}));
+  EXPECT_EQ(sample_of(data), Shape({2, 3}));
   EXPECT_EQ(data.samples(), 4);
-  EXPECT_EQ(data.classes(), 3);
+  EXPECT_EQ(classes_of(data), 3);
   Tensor x(DType::f32, {2, 2, 3}), y(DType::s32, {2});
-  data.fill(-1, 1, x, y);
+  fill_xy(data, -1, 1, x, y);
   EXPECT_EQ(y.to_vector<std::int32_t>(), (std::vector<std::int32_t>{2, 1}));
   for (std::int64_t i = 0; i < 12; ++i) {
     const auto value = static_cast<float>(i + 6 - 3);
     EXPECT_EQ(x.span<float>()[static_cast<std::size_t>(i)], value) << i;
   }
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   EXPECT_EQ(x.span<float>()[0], wraps ? 253.0f : -3.0f);
 }
 
@@ -50,7 +57,7 @@ TEST(InMemory, GivesValuesOfEveryDtypeAsF32) {
   expect_values<std::int32_t>(false);
   const InMemory data(counting<float>({4, 2}).to(DType::bf16), labels({0, 0, 0, 1}));
   Tensor x(DType::f32, {1, 2}), y(DType::s32, {1});
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   EXPECT_EQ(x.span<float>()[0], -3);
 }
 
@@ -62,8 +69,8 @@ TEST(InMemory, EpochsAreOrdersOfTheirOwnThatPositionsTell) {
       again(counting<std::int32_t>({n, 1}), labels(y));
   const auto epoch = [&](const InMemory& source, std::int64_t e) {
     Tensor values(DType::f32, {n, 1}), out(DType::s32, {n}), index(DType::s32, {n});
-    source.fill(e, 0, values, out);
-    source.positions(e, 0, index);
+    fill_xy(source, e, 0, values, out);
+    fill_index(source, e, 0, index);
     EXPECT_TRUE(equal_bits(out, index));  // the label of a sample is its place
     for (std::size_t i = 0; i < y.size(); ++i)
       EXPECT_EQ(values.span<float>()[i], static_cast<float>(out.span<std::int32_t>()[i] - 3));
@@ -100,7 +107,8 @@ TEST(InMemory, RefusesWhatDoesNotFit) {
             std::string::npos);
   const InMemory data(x, labels({0, 1, 1}));
   Tensor out(DType::f32, {2, 2}), y(DType::s32, {2});
-  EXPECT_NE(error_of([&] { data.fill(0, 2, out, y); }).find("samples 2 to 4"), std::string::npos);
+  EXPECT_NE(error_of([&] { fill_xy(data, 0, 2, out, y); }).find("samples 2 to 4"),
+            std::string::npos);
 }
 
 // From plain tensors to a trained network: the sign of the first value.
@@ -116,9 +124,9 @@ TEST(InMemory, Trains) {
         x.span<std::int8_t>()[static_cast<std::size_t>(4 * i)] > 0;
   }
   const InMemory data(x, y);
-  nn::Trainer trainer(std::make_shared<nn::Sequential>(nn::Linear(4, 2)), {4}, 2);
+  nn::Trainer trainer = nn::classifier(std::make_shared<nn::Sequential>(nn::Linear(4, 2)), {4}, 2);
   nn::fit(trainer, data, {.epochs = 30, .lr = nn::constant(0.05)});
-  EXPECT_GT(trainer.evaluate(data).accuracy, 0.95);
+  EXPECT_GT(tessera::testing::accuracy(trainer.evaluate(data)), 0.95);
 }
 
 }  // namespace

@@ -10,10 +10,14 @@
 #include "datasets/batches.h"
 #include "datasets/synthetic_digits.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::classes_of;
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using ::testing::HasSubstr;
 
 // Sample i of epoch e is {e, i}; takes its time, and fails where it is told to.
@@ -22,20 +26,27 @@ class SlowSource final : public BatchSource {
   explicit SlowSource(int milliseconds = 0) : milliseconds_(milliseconds) {}
   std::string name() const override { return "slow"; }
   std::int64_t samples() const override { return 10; }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {2}; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+  std::vector<Field> fields() const override {
+    return {{"x", DType::f32, {2}}, {"y", DType::s32, {}, 10}};
+  }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
     most_at_once = std::max(most_at_once.load(), ++at_once_);
     ++fills;
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds_));
-    const std::int64_t n = y.numel();
+    const std::int64_t n = batch_size(batch, fields(), name());
     --at_once_;
     check(first >= 0 && first + n <= samples(), "[slow] range ", first, " to ", first + n);
     check(!(epoch == fail_epoch && first == fail_first), "[slow] fails at ", first);
     for (std::int64_t i = 0; i < n; ++i) {
-      x.span<float>()[static_cast<std::size_t>(2 * i)] = static_cast<float>(epoch);
-      x.span<float>()[static_cast<std::size_t>(2 * i + 1)] = static_cast<float>(first + i);
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(first + i);
+      if (batch.contains("x")) {
+        const auto x = batch.at("x").span<float>();
+        x[static_cast<std::size_t>(2 * i)] = static_cast<float>(epoch);
+        x[static_cast<std::size_t>(2 * i + 1)] = static_cast<float>(first + i);
+      }
+      if (batch.contains("y")) {
+        batch.at("y").span<std::int32_t>()[static_cast<std::size_t>(i)] =
+            static_cast<std::int32_t>(first + i);
+      }
     }
   }
   mutable std::atomic<int> fills = 0, most_at_once = 0;
@@ -50,7 +61,7 @@ class SlowSource final : public BatchSource {
 void expect_range(const BatchSource& source, std::int64_t epoch, std::int64_t first,
                   std::int64_t n) {
   Tensor x = Tensor::full({n, 2}, -5.0f), y(DType::s32, {n});
-  source.fill(epoch, first, x, y);
+  fill_xy(source, epoch, first, x, y);
   for (std::int64_t i = 0; i < n; ++i) {
     ASSERT_EQ(x.span<float>()[static_cast<std::size_t>(2 * i)], static_cast<float>(epoch));
     ASSERT_EQ(x.span<float>()[static_cast<std::size_t>(2 * i + 1)], static_cast<float>(first + i));
@@ -72,14 +83,14 @@ TEST(PrefetchTest, GivesTheBytesOfItsSourceAheadOfTime) {
     const Prefetch ahead(source, options);
     EXPECT_EQ(ahead.name(), source->name());
     EXPECT_EQ(ahead.samples(), 70);
-    EXPECT_EQ(ahead.classes(), 10);
-    EXPECT_EQ(ahead.sample_shape(), Shape({1, 28, 28}));
+    EXPECT_EQ(classes_of(ahead), 10);
+    EXPECT_EQ(sample_of(ahead), Shape({1, 28, 28}));
     for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
       for (std::int64_t first = 0; first < 70; first += 16) {
         const std::int64_t n = std::min<std::int64_t>(16, 70 - first);
         Tensor x(DType::f32, {n, 1, 28, 28}), y(DType::s32, {n}), x2 = x.clone(), y2 = y.clone();
-        ahead.fill(epoch, first, x, y);
-        source->fill(epoch, first, x2, y2);
+        fill_xy(ahead, epoch, first, x, y);
+        fill_xy(*source, epoch, first, x2, y2);
         ASSERT_TRUE(equal_bits(x, x2));
         ASSERT_TRUE(equal_bits(y, y2));
       }
@@ -175,6 +186,22 @@ TEST(PrefetchTest, CallersTakeTurns) {
   EXPECT_EQ(ahead.counts().fills, 270);
 }
 
+// Other fields of the range that is ready: made anew, and foreseen from then on.
+TEST(PrefetchTest, OtherFieldsAreAnotherRequest) {
+  const Prefetch ahead(std::make_shared<SlowSource>());
+  expect_range(ahead, 0, 0, 2);
+  TensorMap labels = {{"y", Tensor(DType::s32, {2})}};
+  for (const std::int64_t first : {2, 4, 6}) {
+    ahead.fill(0, first, labels);
+    EXPECT_EQ(labels.at("y").to_vector<std::int32_t>(),
+              (std::vector<std::int32_t>{static_cast<std::int32_t>(first),
+                                         static_cast<std::int32_t>(first + 1)}));
+  }
+  EXPECT_EQ(ahead.counts().direct, 2);
+  expect_range(ahead, 0, 8, 2);
+  EXPECT_EQ(ahead.counts().direct, 3);
+}
+
 TEST(PrefetchTest, WrongTensorsAndOptions) {
   const auto source = std::make_shared<SlowSource>();
   EXPECT_THAT(error_of([&] { Prefetch(source, {0, 1}); }), HasSubstr("got 0 and 1"));
@@ -182,7 +209,7 @@ TEST(PrefetchTest, WrongTensorsAndOptions) {
   EXPECT_THAT(error_of([&] { Prefetch(nullptr); }), HasSubstr("expected a source"));
   const Prefetch ahead(source);
   Tensor x(DType::u8, {2, 2}), y(DType::s32, {2});
-  EXPECT_THAT(error_of([&] { ahead.fill(0, 0, x, y); }), HasSubstr("f32"));
+  EXPECT_THAT(error_of([&] { fill_xy(ahead, 0, 0, x, y); }), HasSubstr("f32"));
 }
 
 }  // namespace

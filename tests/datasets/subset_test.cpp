@@ -12,10 +12,15 @@
 #include "datasets/synthetic_digits.h"
 #include "tests/datasets/pictures.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 
 namespace tessera::datasets {
 namespace {
 
+using tessera::testing::classes_of;
+using tessera::testing::fill_index;
+using tessera::testing::fill_xy;
+using tessera::testing::sample_of;
 using ::testing::HasSubstr;
 
 struct Filled {
@@ -35,10 +40,10 @@ Filled fill(const BatchSource& source, std::int64_t epoch, std::int64_t first, s
   Filled out;
   for (std::int64_t at = first; at < first + n; at += 7) {
     const std::int64_t count = std::min<std::int64_t>(7, first + n - at);
-    Tensor x(DType::f32, with_batch(count, source.sample_shape())), y(DType::s32, {count}),
+    Tensor x(DType::f32, with_batch(count, sample_of(source))), y(DType::s32, {count}),
         index(DType::s32, {count});
-    source.fill(epoch, at, x, y);
-    source.positions(epoch, at, index);
+    fill_xy(source, epoch, at, x, y);
+    fill_index(source, epoch, at, index);
     const auto xs = x.span<float>();
     const auto ys = y.span<std::int32_t>(), is = index.span<std::int32_t>();
     out.x.insert(out.x.end(), xs.begin(), xs.end());
@@ -50,8 +55,9 @@ Filled fill(const BatchSource& source, std::int64_t epoch, std::int64_t first, s
 
 Filled gather(const IndexedSource& source, std::int64_t epoch, std::vector<std::int32_t> rows) {
   const auto n = static_cast<std::int64_t>(rows.size());
-  Tensor x(DType::f32, with_batch(n, source.sample_shape())), y(DType::s32, {n});
-  source.gather(epoch, rows, x, y);
+  Tensor x(DType::f32, with_batch(n, sample_of(source))), y(DType::s32, {n});
+  TensorMap batch = {{"x", x}, {"y", y}};
+  source.gather(epoch, rows, batch);
   return {x.to_vector<float>(), y.to_vector<std::int32_t>(), std::move(rows)};
 }
 
@@ -92,8 +98,8 @@ TEST(SubsetTest, IsTheSamplesOfItsRows) {
   const std::vector<std::int32_t> rows = {3, 4, 17, 5, 39, 0, 8, 21, 30};
   const Subset some(all, rows, {.seed = 5});
   EXPECT_EQ(some.samples(), 9);
-  EXPECT_EQ(some.classes(), 10);
-  EXPECT_EQ(some.sample_shape(), all->sample_shape());
+  EXPECT_EQ(classes_of(some), 10);
+  EXPECT_EQ(sample_of(some), sample_of(*all));
   EXPECT_EQ(some.name(), all->name());
   const Filled stored = fill(some, -1, 0, 9), theirs = gather(*all, -1, rows);
   EXPECT_EQ(stored.x, theirs.x);

@@ -11,7 +11,9 @@
 #include "core/parallel.h"
 #include "datasets/batches.h"
 #include "datasets/motifs.h"
+#include "nn/classification.h"
 #include "nn/trainer.h"
+#include "tests/accuracy.h"
 #include "tests/datasets/temp_dir.h"
 
 namespace tessera::datasets {
@@ -76,11 +78,11 @@ double linear_accuracy(const SyntheticImages& options, int epochs) {
   const Batches train(split.train, normalize, flat), test(split.test, normalize, flat);
   const auto model = std::make_shared<nn::Sequential>();
   model->add("fc", nn::Linear(3072, options.classes));
-  nn::Trainer trainer(model, {3072}, options.classes, {.batch = 100});
+  nn::Trainer trainer = nn::classifier(model, {3072}, options.classes, {.batch = 100});
   nn::Position position;
   for (int epoch = 0; epoch < epochs; ++epoch)
     trainer.train_epoch(train, position, [&](double at) { return 0.002 * (1 - at / epochs); });
-  return trainer.evaluate(test).accuracy;
+  return tessera::testing::accuracy(trainer.evaluate(test));
 }
 
 TEST(SyntheticImages, ALinearClassifierLearnsNothing) {

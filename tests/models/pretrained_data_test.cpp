@@ -13,10 +13,13 @@
 #include "models/zoo.h"
 #include "nn/trainer.h"
 #include "tests/data_dir.h"
+#include "tests/fill_xy.h"
 #include "tests/golden/golden.h"
 
 namespace tessera::models {
 namespace {
+
+using tessera::testing::fill_xy;
 
 constexpr float kMean[] = {0.485f, 0.456f, 0.406f}, kStd[] = {0.229f, 0.224f, 0.225f};
 
@@ -106,7 +109,7 @@ void expect_pictures(const char* expected_name, const Model& model, std::int64_t
 
   constexpr std::int64_t kSome = 10;
   Tensor x(DType::f32, {kSome, 3, crop, crop}), y(DType::s32, {kSome});
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   const Tensor logits = compile(model, {.batch = kSome}).run({{"x", x}}).at("logits");
   for (std::int64_t i = 0; i < kSome; ++i) {
     const Json& picture = expected["images"][static_cast<std::size_t>(i)];

@@ -115,15 +115,16 @@ INSTANTIATE_TEST_SUITE_P(Zoo, EveryNetwork, ::testing::ValuesIn(names()),
                          [](const auto& info) { return info.param; });
 
 // Four images of noise, one of each class.
-class Noise final : public BatchSource {
+class Noise final : public testing::Labelled {
  public:
-  std::string name() const override { return "noise"; }
-  std::int64_t samples() const override { return 4; }
-  std::int64_t classes() const override { return 5; }
-  Shape sample_shape() const override { return {3, 16, 16}; }
-  void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
-    x.copy_from<float>(noise("x", {4, 3, 16, 16}).span<float>());
-    y.copy_from<std::int32_t>(std::vector<std::int32_t>{0, 1, 2, 3});
+  Noise() : Labelled("noise", 4, {3, 16, 16}, 5) {}
+
+ protected:
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    const Tensor all = noise("x", {4, 3, 16, 16});
+    const auto from = all.span<float>().subspan(static_cast<std::size_t>(at) * x.size(), x.size());
+    std::copy(from.begin(), from.end(), x.begin());
+    return static_cast<std::int32_t>(at);
   }
 };
 

@@ -1,6 +1,7 @@
 // Modules of images against PyTorch's results, and what batch-norm does in training, in evaluation
 // and in files.
 #include "nn/conv.h"
+#include "nn/classification.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -15,7 +16,9 @@
 #include "nn/schedule.h"
 #include "ops/op_list.h"
 #include "quant/harden.h"
+#include "tests/accuracy.h"
 #include "tests/golden/golden.h"
+#include "tests/labelled.h"
 
 namespace tessera::nn {
 namespace {
@@ -118,25 +121,24 @@ TEST(Images, MistakesNameTheLayer) {
 }
 
 // 6x6 images with a horizontal or a vertical bar, bright or dark, in noise.
-class Bars final : public BatchSource {
+class Bars final : public tessera::testing::Labelled {
  public:
-  std::string name() const override { return "bars"; }
-  std::int64_t samples() const override { return 240; }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {1, 6, 6}; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      const std::int64_t at = epoch < 0 ? first + i : (first + i) * (7 + 6 * epoch) % samples();
-      Rng rng(11, static_cast<std::uint64_t>(at));
-      const int label = static_cast<int>(rng.below(2)), where = static_cast<int>(rng.below(6));
-      const float colour = rng.below(2) ? 4.0f : -4.0f;
-      for (int p = 0; p < 36; ++p) {
-        const bool bar = (label ? p % 6 : p / 6) == where;
-        x.span<float>()[static_cast<std::size_t>(36 * i + p)] =
-            2 + rng.normal() + (bar ? colour : 0.0f);
-      }
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = label;
+  Bars() : Labelled("bars", 240, {1, 6, 6}, 2) {}
+
+ protected:
+  std::int64_t place(std::int64_t epoch, std::int64_t i) const override {
+    return epoch < 0 ? i : i * (7 + 6 * epoch) % samples();
+  }
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    Rng rng(11, static_cast<std::uint64_t>(at));
+    const auto label = static_cast<std::int32_t>(rng.below(2));
+    const auto where = static_cast<std::size_t>(rng.below(6));
+    const float colour = rng.below(2) ? 4.0f : -4.0f;
+    for (std::size_t p = 0; p < 36; ++p) {
+      const bool bar = (label ? p % 6 : p / 6) == where;
+      x[p] = 2 + rng.normal() + (bar ? colour : 0.0f);
     }
+    return label;
   }
 };
 
@@ -149,7 +151,7 @@ Trainer trainer() {
   TrainerOptions options;
   options.batch = 32;  // 240 is no multiple of it
   options.optimizer.weight_decay = 1e-3;
-  return Trainer(share(std::move(net)), {1, 6, 6}, 2, options);
+  return classifier(share(std::move(net)), {1, 6, 6}, 2, options);
 }
 
 TEST(BatchNorm2d, EvaluationUsesTheRunningStatistics) {
@@ -159,15 +161,15 @@ TEST(BatchNorm2d, EvaluationUsesTheRunningStatistics) {
   Position position;
   for (int epoch = 0; epoch < 12; ++epoch) t.train_epoch(data, position, constant(0.05));
   const Evaluation good = t.evaluate(data);
-  EXPECT_GT(good.accuracy, 0.95);
+  EXPECT_GT(tessera::testing::accuracy(good), 0.95);
   EXPECT_GT(t.state().get("bn1.running_mean").span<float>()[0], -1e3f);
   // Inputs have mean 2: statistics that stayed at 0 and 1 would normalize by nothing.
   State other = t.state().clone();
   other.set("bn1.running_mean", Tensor(DType::f32, {6}));
   other.set("bn1.running_var", Tensor::full({6}, 1));
-  Evaluator evaluator(inference_graph(t.model(), t.sample()));
-  EXPECT_GT(evaluator(other, data).loss, 2 * good.loss);
-  EXPECT_EQ(evaluator(t.state(), data).loss, good.loss);
+  Evaluator evaluator(inference_graph(t), t.task());
+  EXPECT_GT(evaluator(other, data).loss(), 2 * good.loss());
+  EXPECT_EQ(evaluator(t.state(), data).loss(), good.loss());
 }
 
 struct TempFolder {
@@ -188,7 +190,8 @@ TEST(BatchNorm2d, RunningStatisticsAreInTheModelFile) {
   save(dense, folder.path / "dense");
   Model back = load(folder.path / "dense.json", ops::standard_ops());
   EXPECT_TRUE(equal_bits(back.state, dense.state));
-  EXPECT_EQ(Evaluator(clone(back.graph))(back.state, data).loss, t.evaluate(data).loss);
+  EXPECT_EQ(Evaluator(clone(back.graph), t.task())(back.state, data).loss(),
+            t.evaluate(data).loss());
 
   const Tensor& weight = t.state().get("conv2.weight");
   const auto codebook = quant::fit_tensor("conv2.weight", quant::CodebookSpec::adaptive(16),
@@ -200,7 +203,8 @@ TEST(BatchNorm2d, RunningStatisticsAreInTheModelFile) {
   EXPECT_FALSE(hard.state.has("conv2.weight"));
   save(hard, folder.path / "hard");
   Model packed = load(folder.path / "hard.json", ops::standard_ops());
-  EXPECT_NEAR(Evaluator(clone(packed.graph))(packed.state, data).loss, t.evaluate(data).loss, 0.05);
+  EXPECT_NEAR(Evaluator(clone(packed.graph), t.task())(packed.state, data).loss(),
+              t.evaluate(data).loss(), 0.05);
 }
 
 TEST(BatchNorm2d, ResumeGivesTheSameBits) {

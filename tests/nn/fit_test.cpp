@@ -1,5 +1,6 @@
 // The loop around a trainer: resume, interruption, early stopping.
 #include "nn/fit.h"
+#include "nn/classification.h"
 
 #include <gtest/gtest.h>
 
@@ -27,7 +28,7 @@ using testing::Spirals;
 Trainer trainer(double dropout = 0) {
   TrainerOptions options;
   options.batch = 32;
-  return Trainer(network(dropout), {2}, 2, options);
+  return classifier(network(dropout), {2}, 2, options);
 }
 
 struct TempFile {
@@ -125,30 +126,23 @@ TEST(Fit, ResumeNamesTheFileThatDoesNotFit) {
 }
 
 // As many samples as spirals has, with random labels: what is learned elsewhere does not help.
-class Restless final : public BatchSource {
+class Restless final : public tessera::testing::Labelled {
  public:
-  explicit Restless(std::int64_t samples = 64) : samples_(samples) {}
-  std::string name() const override { return "restless"; }
-  std::int64_t samples() const override { return samples_; }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {2}; }
-  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
-    Spirals(samples_).fill(-1, first, x, y);
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] =
-          static_cast<std::int32_t>(Rng(5, static_cast<std::uint64_t>(first + i)).below(2));
-    }
-  }
+  explicit Restless(std::int64_t samples = 64) : Labelled("restless", samples, {2}, 2) {}
 
- private:
-  std::int64_t samples_;
+ protected:
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    TensorMap one = {{"x", Tensor(DType::f32, {1, 2})}};
+    Spirals(samples()).fill(-1, at, one);
+    std::copy_n(one.at("x").span<float>().begin(), 2, x.begin());
+    return static_cast<std::int32_t>(Rng(5, static_cast<std::uint64_t>(at)).below(2));
+  }
 };
 
 TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
   const Restless validation;
   FitOptions options{.epochs = 60, .lr = constant(0.1)};
-  options.early_stopping = {
-      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
+  options.early_stopping = {.validation = &validation, .metric = "loss", .patience = 3};
   struct Seen final : Observer {
     std::vector<double> losses;
     void on_event(const std::string& event,
@@ -165,7 +159,7 @@ TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
   EXPECT_EQ(result.best_epoch, best - seen.losses.begin());
   EXPECT_EQ(std::ssize(seen.losses), result.best_epoch + 1 + 3);
   EXPECT_NEAR(result.best, *best, 1e-4);
-  EXPECT_NEAR(t.evaluate(validation).loss, result.best, 1e-6);
+  EXPECT_NEAR(t.evaluate(validation).loss(), result.best, 1e-6);
   for (const std::string& name : t.state().names())
     EXPECT_FALSE(name.starts_with("early_stopping"));
   // The same weights as a training that ends there.
@@ -182,8 +176,7 @@ TEST(EarlyStopping, AResumedRunRemembersItsBestEpoch) {
   const Restless validation;
   const TempFile file;
   FitOptions options{.epochs = 60, .lr = constant(0.1)};
-  options.early_stopping = {
-      .validation = &validation, .metric = EarlyStopping::Metric::loss, .patience = 3};
+  options.early_stopping = {.validation = &validation, .metric = "loss", .patience = 3};
   Trainer whole = trainer();
   const FitResult expected = fit(whole, Spirals(200), options);
   options.checkpoint = file.path;
@@ -214,11 +207,10 @@ class Interrupting final : public BatchSource {
   explicit Interrupting(int n) : left_(n) {}
   std::string name() const override { return "interrupting"; }
   std::int64_t samples() const override { return validation_.samples(); }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {2}; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+  std::vector<Field> fields() const override { return validation_.fields(); }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
     if (--left_ == 0) set_interrupted(true);
-    validation_.fill(epoch, first, x, y);
+    validation_.fill(epoch, first, batch);
   }
 
  private:
@@ -231,7 +223,7 @@ struct Measured final : Observer {
   std::map<std::int64_t, double> test, validation;
   std::map<double, int> updates;
   void on_epoch(std::int64_t epoch, const EpochReport&, const Evaluation* e) override {
-    test[epoch] = e ? e->loss : -1;
+    test[epoch] = e ? e->loss() : -1;
   }
   void on_event(const std::string& event,
                 const std::vector<std::pair<std::string, std::string>>& fields) override {
@@ -289,19 +281,18 @@ TEST(Fit, AnEvaluationThatWasInterruptedIsDoneAgain) {
 }
 
 TEST(EarlyStopping, RefusesAMetricThatIsNoNumber) {
-  class Broken final : public BatchSource {
+  class Broken final : public tessera::testing::Labelled {
    public:
-    std::string name() const override { return "broken"; }
-    std::int64_t samples() const override { return 3; }
-    std::int64_t classes() const override { return 2; }
-    Shape sample_shape() const override { return {2}; }
-    void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
-      for (float& v : x.span<float>()) v = std::numeric_limits<float>::quiet_NaN();
-      for (std::int32_t& v : y.span<std::int32_t>()) v = 0;
+    Broken() : Labelled("broken", 3, {2}, 2) {}
+
+   protected:
+    std::int32_t make(std::int64_t, std::span<float> x) const override {
+      std::fill(x.begin(), x.end(), std::numeric_limits<float>::quiet_NaN());
+      return 0;
     }
   } broken;
   FitOptions options{.epochs = 2, .lr = constant(0.1)};
-  options.early_stopping = {.validation = &broken, .metric = EarlyStopping::Metric::loss};
+  options.early_stopping = {.validation = &broken, .metric = "loss"};
   Trainer t = trainer();
   EXPECT_EQ(error_of([&] { fit(t, Spirals(50), options); }),
             "broken: the loss of epoch 1 is nan; early stopping needs numbers");

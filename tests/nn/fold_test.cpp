@@ -1,5 +1,6 @@
 // Batch-norm folded into convolutions: the same function with fewer parameters.
 #include "nn/fold.h"
+#include "nn/classification.h"
 
 #include <gtest/gtest.h>
 
@@ -72,7 +73,7 @@ TEST(Fold, LeavesOtherBatchNormsAlone) {
   EXPECT_FALSE(folded.state.has("bn2.weight"));
   expect_same_function(model, folded, {1, 2, 4, 4});
 
-  Trainer trainer(std::make_shared<Folded>(network), {2, 4, 4}, 2);
+  Trainer trainer = classifier(std::make_shared<Folded>(network), {2, 4, 4}, 2);
   EXPECT_EQ(trainer.states().size(), 4u);
   set_weights(trainer, folded.state);
   EXPECT_TRUE(equal_bits(inference_model(trainer).state, folded.state));

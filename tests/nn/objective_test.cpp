@@ -1,5 +1,6 @@
 // The multi-objective pass: coefficients and combined gradients against the formulas by hand.
 #include "nn/objective.h"
+#include "nn/classification.h"
 
 #include <gtest/gtest.h>
 
@@ -237,7 +238,7 @@ TEST(Objective, TheTrainerReportsItsTerms) {
   auto net = std::make_shared<Sequential>(Linear(2, 8), Tanh(), Linear(8, 2));
   TrainerOptions options;
   options.batch = 50;
-  Trainer trainer(net, {2}, 2, options);
+  Trainer trainer = classifier(net, {2}, 2, options);
   EXPECT_TRUE(trainer.terms().empty());
   Coefficient how;
   how.kind = Coefficient::Kind::dynamic;

@@ -4,21 +4,24 @@
 
 #include <cmath>
 
+#include "nn/classification.h"
 #include "nn/fit.h"
 #include "nn/schedule.h"
 #include "ops/op_list.h"
+#include "tests/fill_xy.h"
 #include "tests/nn/spirals.h"
 
 namespace tessera::nn {
 namespace {
 
+using tessera::testing::fill_xy;
 using Kind = OptimizerOptions::Kind;
 
 Trainer trainer(const OptimizerOptions& optimizer) {
   TrainerOptions options;
   options.batch = 32;
   options.optimizer = optimizer;
-  return Trainer(testing::network(), {2}, 2, options);
+  return classifier(testing::network(), {2}, 2, options);
 }
 
 void one_step(Trainer& t, double lr) {
@@ -91,15 +94,14 @@ TEST(LabelSmoothing, IsPartOfTheLoss) {
   const auto loss = [&](double smoothing) {
     TrainerOptions options;
     options.batch = 32;
-    options.label_smoothing = smoothing;
-    Trainer smoothed(testing::network(), {2}, 2, options);
+    Trainer smoothed = classifier(testing::network(), {2}, 2, options, smoothing);
     set_weights(smoothed, t.state());
     Position position;
     return smoothed.train_epoch(data, position, constant(0)).loss;
   };
-  const Plan plan = compile(inference_graph(t.model(), t.sample()), t.state(), {.batch = 32});
+  const Plan plan = compile(inference_graph(t), t.state(), {.batch = 32});
   Tensor x(DType::f32, {32, 2}), y(DType::s32, {32});
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   const Tensor logits = plan.run({{"x", x}}).at("logits");
   double all = 0;
   for (std::int64_t i = 0; i < 32; ++i) {
@@ -235,14 +237,14 @@ class Watch final : public Module {
 TEST(States, StartAsTheirInitSaysAndAreUpdatedByTheStep) {
   auto net = std::make_shared<Sequential>();
   net->add("watch", Watch()).add("fc", Linear(2, 2));
-  Trainer t(net, {2}, 2, {.batch = 32});
+  Trainer t = classifier(net, {2}, 2, {.batch = 32});
   ASSERT_EQ(t.states().size(), 1u);
   EXPECT_EQ(t.states()[0].name, "watch.seen");
   EXPECT_EQ(t.parameters().size(), 2u);
   EXPECT_EQ(t.state().get("watch.seen").item(), 4);
   const testing::Spirals data(32);
   Tensor x(DType::f32, {32, 2}), y(DType::s32, {32});
-  data.fill(0, 0, x, y);
+  fill_xy(data, 0, 0, x, y);
   double mean = 0;
   for (const float v : x.span<float>()) mean += v / 64;
   one_step(t, 0.1);
@@ -251,7 +253,7 @@ TEST(States, StartAsTheirInitSaysAndAreUpdatedByTheStep) {
   const Model model = inference_model(t);
   EXPECT_TRUE(equal_bits(model.state.get("watch.seen"), t.state().get("watch.seen")));
   EXPECT_EQ(model.state.size(), 3u);
-  Trainer other(net, {2}, 2, {.batch = 32, .seed = 2});
+  Trainer other = classifier(net, {2}, 2, {.batch = 32, .seed = 2});
   set_weights(other, model.state);
   EXPECT_TRUE(equal_bits(other.state().get("watch.seen"), t.state().get("watch.seen")));
   State lacking = model.state.clone();

@@ -4,37 +4,30 @@
 #include <cmath>
 #include <memory>
 
-#include "core/batch_source.h"
 #include "core/rng.h"
 #include "nn/module.h"
+#include "tests/labelled.h"
 
 namespace tessera::nn::testing {
 
 // Two noisy spirals in the plane: no linear model can tell them apart.
-class Spirals final : public BatchSource {
+class Spirals final : public tessera::testing::Labelled {
  public:
-  explicit Spirals(std::int64_t n) : n_(n) {}
-  std::string name() const override { return "spirals"; }
-  std::int64_t samples() const override { return n_; }
-  std::int64_t classes() const override { return 2; }
-  Shape sample_shape() const override { return {2}; }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      // A stride coprime to n permutes the samples, another one every epoch.
-      const std::int64_t at = epoch < 0 ? first + i : (first + i) * (7 + 2 * epoch) % n_;
-      Rng rng(9, static_cast<std::uint64_t>(at));
-      const int label = static_cast<int>(at % 2);
-      const float t = rng.uniform(0.3f, 4.0f), angle = t + 3.14159f * static_cast<float>(label);
-      x.span<float>()[static_cast<std::size_t>(2 * i)] =
-          t * std::cos(angle) / 4 + 0.01f * rng.normal();
-      x.span<float>()[static_cast<std::size_t>(2 * i + 1)] =
-          t * std::sin(angle) / 4 + 0.01f * rng.normal();
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = label;
-    }
-  }
+  explicit Spirals(std::int64_t n) : Labelled("spirals", n, {2}, 2) {}
 
- private:
-  std::int64_t n_;
+ protected:
+  // A stride coprime to n permutes the samples, another one every epoch.
+  std::int64_t place(std::int64_t epoch, std::int64_t i) const override {
+    return epoch < 0 ? i : i * (7 + 2 * epoch) % samples();
+  }
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    Rng rng(9, static_cast<std::uint64_t>(at));
+    const auto label = static_cast<std::int32_t>(at % 2);
+    const float t = rng.uniform(0.3f, 4.0f), angle = t + 3.14159f * static_cast<float>(label);
+    x[0] = t * std::cos(angle) / 4 + 0.01f * rng.normal();
+    x[1] = t * std::sin(angle) / 4 + 0.01f * rng.normal();
+    return label;
+  }
 };
 
 inline std::shared_ptr<const Module> network(double dropout = 0) {

@@ -1,5 +1,6 @@
 // Modules, the trainer and the loop around it, on a small problem that is made here.
 #include "nn/trainer.h"
+#include "nn/classification.h"
 
 #include <gtest/gtest.h>
 
@@ -16,6 +17,7 @@
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
+#include "tests/accuracy.h"
 #include "tests/error_of.h"
 #include "tests/nn/spirals.h"
 
@@ -31,7 +33,7 @@ Trainer trainer(double dropout = 0, OptimizerOptions::Kind kind = OptimizerOptio
   TrainerOptions options;
   options.batch = 32;
   options.optimizer.kind = kind;
-  return Trainer(network(dropout), {2}, 2, options);
+  return classifier(network(dropout), {2}, 2, options);
 }
 
 // Cross-entropy at a learnable temperature: a loss with a parameter of its own.
@@ -39,7 +41,7 @@ class Tempered final : public TaskLoss {
  public:
   Value loss(StepBuilder& step) const override {
     const Value scale = step.scope.global_param("temperature.scale", {}, Init::constant(1));
-    return ops::mean(ops::cross_entropy(step.logits * scale, step.y));
+    return ops::mean(ops::cross_entropy(step.outputs.at("logits") * scale, step.field("y")));
   }
 };
 
@@ -85,10 +87,10 @@ TEST(Modules, LayersOfOneNameAreAnErrorUnlessTied) {
     out->add("out", Linear(8, 2));
     return out;
   };
-  EXPECT_EQ(error_of([&] { Trainer(net(false), {2}, 2); }),
+  EXPECT_EQ(error_of([&] { classifier(net(false), {2}, 2); }),
             "layers 2 and 5 (counted as they are called) are both named 'fc' and would share "
             "'fc.weight'; give one another name, or tie them on purpose with nn::Tied");
-  Trainer t(net(true), {2}, 2);
+  Trainer t = classifier(net(true), {2}, 2);
   EXPECT_EQ(t.parameters().size(), 6u);  // of three layers
   Position position;
   EXPECT_TRUE(std::isfinite(t.train_epoch(Spirals(50), position, constant(0.1)).loss));
@@ -97,7 +99,7 @@ TEST(Modules, LayersOfOneNameAreAnErrorUnlessTied) {
   norms->add("in", Linear(2, 8));
   norms->add("a", Sequential().add("n", BatchNorm2d(8)));
   norms->add("a", Sequential().add("n", BatchNorm2d(8))).add("out", Linear(8, 2));
-  EXPECT_NE(error_of([&] { Trainer(norms, {2}, 2); }).find("'a.n' and would share 'a.n.weight'"),
+  EXPECT_NE(error_of([&] { classifier(norms, {2}, 2); }).find("'a.n' and would share 'a.n.weight'"),
             std::string::npos);
 }
 
@@ -111,7 +113,7 @@ TEST(Trainer, SaysWhatIsMissingToTrain) {
   EXPECT_EQ(error_of([&] { t.train_epoch(Spirals(50), position, nullptr); }), missing);
   TrainerOptions options;
   options.frozen = [](const std::string&) { return true; };
-  Trainer frozen(network(), {2}, 2, options);
+  Trainer frozen = classifier(network(), {2}, 2, options);
   EXPECT_EQ(error_of([&] { fit(frozen, Spirals(50), {.epochs = 1, .lr = constant(0.1)}); }),
             "nothing to train: TrainerOptions::frozen holds for every parameter");
 }
@@ -154,7 +156,8 @@ class Times final : public WeightTransform {
 
 TEST(Trainer, TheTransformAddedLastIsNextToTheWeight) {
   const auto graph_of = [](bool plus_first) {
-    Trainer t(std::make_shared<Sequential>(Sequential().add("fc", Linear(2, 2))), {2}, 2);
+    Trainer t =
+        classifier(std::make_shared<Sequential>(Sequential().add("fc", Linear(2, 2))), {2}, 2);
     const auto plus = std::make_shared<PlusOne>();
     const auto times = std::make_shared<Times>();
     if (plus_first) t.add_weight_transform(plus);
@@ -187,29 +190,24 @@ TEST(Trainer, TheTransformAddedLastIsNextToTheWeight) {
 
 TEST(Modules, MistakesNameTheLayer) {
   try {
-    Trainer(network(), {3}, 2);
+    classifier(network(), {3}, 2);
     FAIL();
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "[Linear fc1] expected x f32[n,2], got f32[batch,3]");
   }
-  EXPECT_THROW(Trainer(network(), {2}, 10), Error);
+  EXPECT_THROW(classifier(network(), {2}, 10), Error);
   EXPECT_THROW(Dropout(1.0), Error);
 }
 
 // Eight logits that count down from the class in front, so the label's rank is known.
-class Ranked final : public BatchSource {
+class Ranked final : public tessera::testing::Labelled {
  public:
-  std::string name() const override { return "ranked"; }
-  std::int64_t samples() const override { return 8; }
-  std::int64_t classes() const override { return 8; }
-  Shape sample_shape() const override { return {8}; }
-  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(first + i);
-      for (std::int64_t c = 0; c < 8; ++c) {
-        x.span<float>()[static_cast<std::size_t>(8 * i + c)] = static_cast<float>(-c);
-      }
-    }
+  Ranked() : Labelled("ranked", 8, {8}, 8) {}
+
+ protected:
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    for (std::size_t c = 0; c < 8; ++c) x[c] = -static_cast<float>(c);
+    return static_cast<std::int32_t>(at);
   }
 };
 
@@ -217,18 +215,24 @@ TEST(Evaluator, CountsTheFirstAndTheFirstFive) {
   Graph graph(ops::standard_ops());
   graph.set_output("logits", ops::mul(graph.input("x", {DType::f32, {kBatch, 8}, {}}), 2.0));
   State state;
+  const auto task = std::make_shared<Classification>(Shape{8}, 8);
   for (const std::int64_t batch : {0, 1, 3}) {
-    const Evaluation result = Evaluator(clone(graph))(state, Ranked(), batch);
+    const Evaluation result = Evaluator(clone(graph), task)(state, Ranked(), batch);
     EXPECT_EQ(result.samples, 8);
-    EXPECT_EQ(result.correct, 1);
-    EXPECT_EQ(result.correct5, 5);
+    EXPECT_EQ(result.value("correct"), 1);
+    EXPECT_EQ(result.value("correct5"), 5);
+    EXPECT_EQ(result.metric().name, "error");
+    EXPECT_EQ(result.value(), 87.5);
   }
   // A network that gives nothing but NaN is right about nothing.
   Graph broken(ops::standard_ops());
   broken.set_output("logits", ops::sqrt(broken.input("x", {DType::f32, {kBatch, 8}, {}}) - 1.0));
-  EXPECT_EQ(Evaluator(std::move(broken))(state, Ranked()).correct, 0);
-  EXPECT_EQ(evaluation_batch({784}), 1000);
-  EXPECT_EQ(evaluation_batch({3, 224, 224}), 16);
+  EXPECT_EQ(Evaluator(std::move(broken), task)(state, Ranked()).value("correct"), 0);
+  const auto at_once = [](const Shape& sample) {
+    return evaluation_batch(std::vector<Field>{{"x", DType::f32, sample}, {"y", DType::s32}});
+  };
+  EXPECT_EQ(at_once({784}), 1000);
+  EXPECT_EQ(at_once({3, 224, 224}), 16);
 }
 
 TEST(Trainer, LearnsWhatALinearModelCannot) {
@@ -244,7 +248,7 @@ TEST(Trainer, LearnsWhatALinearModelCannot) {
       (epoch == 0 ? first : last) = report.loss;
     }
     EXPECT_LT(last, 0.2 * first);
-    EXPECT_GT(t.evaluate(test).accuracy, 0.95);
+    EXPECT_GT(tessera::testing::accuracy(t.evaluate(test)), 0.95);
   }
 }
 
@@ -256,14 +260,14 @@ TEST(Trainer, DropoutIsReproducibleAndOffInEvaluation) {
   EXPECT_EQ(la, b.train_epoch(data, pb, constant(0.05)).loss);
   EXPECT_TRUE(equal_bits(a.state(), b.state()));
   EXPECT_NE(la, trainer().train_epoch(data, *std::make_unique<Position>(), constant(0.05)).loss);
-  EXPECT_EQ(a.evaluate(data).loss, a.evaluate(data).loss);
+  EXPECT_EQ(a.evaluate(data).loss(), a.evaluate(data).loss());
 }
 
 TEST(Trainer, FrozenParametersStayAsTheyAre) {
   TrainerOptions options;
   options.batch = 32;
   options.frozen = [](const std::string& name) { return name.starts_with("fc1"); };
-  Trainer t(network(), {2}, 2, options);
+  Trainer t = classifier(network(), {2}, 2, options);
   const Tensor before = t.state().get("fc1.weight").clone(),
                moving = t.state().get("fc2.weight").clone();
   Position position;

@@ -8,15 +8,19 @@
 #include <set>
 
 #include "core/compile.h"
+#include "nn/classification.h"
 #include "nn/conv.h"
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
+#include "tests/accuracy.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using Kind = ActivationOptions::Kind;
 
 ActivationOptions options(Kind kind, int bits) {
@@ -76,7 +80,7 @@ std::set<float> seen(const nn::Module& module, const State& state, const std::st
     }
   }
   Tensor data(DType::f32, {64, 20}), labels(DType::s32, {64});
-  test::Scores().fill(-1, 0, data, labels);
+  fill_xy(test::Scores(), -1, 0, data, labels);
   const Tensor out = compile(graph, state, {.batch = 64}).run({{"x", data}}).at("seen");
   const auto values = out.span<float>();
   return {values.begin(), values.end()};
@@ -84,12 +88,12 @@ std::set<float> seen(const nn::Module& module, const State& state, const std::st
 
 TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
   const auto net = network();
-  nn::Trainer trainer(net, {20}, 4);
+  nn::Trainer trainer = nn::classifier(net, {20}, 4);
   for (const Kind kind : {Kind::dorefa, Kind::minmax, Kind::mse, Kind::learned}) {
     for (const int bits : {1, 2, 4}) {
       const auto quantized =
           quantize_activations(net, {20}, trainer.state(), test::Scores(), options(kind, bits));
-      nn::Trainer with(quantized, {20}, 4);
+      nn::Trainer with = nn::classifier(quantized, {20}, 4);
       const auto values = seen(*quantized, with.state(), "fc3.weight");
       EXPECT_LE(values.size(), std::size_t{1} << bits) << static_cast<int>(kind) << " " << bits;
       EXPECT_GE(values.size(), 2u);
@@ -100,24 +104,20 @@ TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
 }
 
 // Sorted by class, as folders of pictures are: the second half is ten times as large.
-class Sorted final : public BatchSource {
+class Sorted final : public tessera::testing::Labelled {
  public:
-  std::string name() const override { return "sorted"; }
-  std::int64_t samples() const override { return 100; }
-  std::int64_t classes() const override { return 4; }
-  Shape sample_shape() const override { return {20}; }
-  void fill(std::int64_t, std::int64_t first, Tensor& x, Tensor& y) const override {
-    for (std::int64_t i = 0; i < y.numel(); ++i) {
-      const float value = first + i < 50 ? 1.0f : 10.0f;
-      for (int j = 0; j < 20; ++j) x.span<float>()[static_cast<std::size_t>(i * 20 + j)] = value;
-      y.span<std::int32_t>()[static_cast<std::size_t>(i)] = 0;
-    }
+  Sorted() : Labelled("sorted", 100, {20}, 4) {}
+
+ protected:
+  std::int32_t make(std::int64_t at, std::span<float> x) const override {
+    std::fill(x.begin(), x.end(), at < 50 ? 1.0f : 10.0f);
+    return 0;
   }
 };
 
 TEST(QuantizedActivations, CalibrationSeesTheWholeSetAndEverySample) {
   const auto net = network();
-  nn::Trainer trainer(net, {20}, 4);
+  nn::Trainer trainer = nn::classifier(net, {20}, 4);
   const auto high = [&](std::int64_t samples) {
     ActivationOptions all = options(Kind::minmax, 4);
     all.samples = samples;
@@ -132,17 +132,17 @@ TEST(QuantizedActivations, TrainWithTheirRanges) {
   const auto net = network();
   nn::TrainerOptions training;
   training.batch = 50;
-  nn::Trainer plain(net, {20}, 4, training);
+  nn::Trainer plain = nn::classifier(net, {20}, 4, training);
   const auto quantized =
       quantize_activations(net, {20}, plain.state(), test::Scores(), options(Kind::learned, 2));
-  nn::Trainer trainer(quantized, {20}, 4, training);
+  nn::Trainer trainer = nn::classifier(quantized, {20}, 4, training);
   ASSERT_TRUE(trainer.state().has("fc2.weight.input_high"));
   const float before = trainer.state().get("fc2.weight.input_high").item();
   nn::Position position;
   for (int epoch = 0; epoch < 25; ++epoch)
     trainer.train_epoch(test::Scores(), position, nn::constant(0.03));
   EXPECT_NE(trainer.state().get("fc2.weight.input_high").item(), before);
-  EXPECT_GT(trainer.evaluate(test::Scores()).accuracy, 0.85);
+  EXPECT_GT(tessera::testing::accuracy(trainer.evaluate(test::Scores())), 0.85);
 }
 
 // act2(act1(fc1 x) + fc2 act1(fc1 x)), as far as its last layers are wanted.
@@ -168,7 +168,7 @@ std::set<float> values(const nn::Module& module, bool body) {
     state.set("fc2.bias", Tensor(DType::f32, {24}));
   }
   Tensor data(DType::f32, {64, 20}), labels(DType::s32, {64});
-  test::Scores().fill(-1, 0, data, labels);
+  fill_xy(test::Scores(), -1, 0, data, labels);
   const Tensor out = compile(graph, state, {.batch = 64}).run({{"x", data}}).at("y");
   const auto all = out.span<float>();
   return {all.begin(), all.end()};
@@ -195,15 +195,15 @@ TEST(QuantizedActivations, BehindActivationFunctionsTheStreamIsQuantized) {
 
 TEST(QuantizedActivations, RangesBehindActivationFunctions) {
   const auto net = network();
-  nn::Trainer plain(net, {20}, 4);
+  nn::Trainer plain = nn::classifier(net, {20}, 4);
   ActivationOptions learned = options(Kind::learned, 2);
   learned.place = ActivationOptions::Place::activations;
   const auto ranges = calibrate_activations(*net, {20}, plain.state(), test::Scores(), learned);
   ASSERT_EQ(ranges.size(), 2u);
   EXPECT_TRUE(ranges.contains("act1"));
   EXPECT_TRUE(ranges.contains("act2"));
-  nn::Trainer trainer(quantize_activations(net, {20}, plain.state(), test::Scores(), learned), {20},
-                      4);
+  nn::Trainer trainer = nn::classifier(
+      quantize_activations(net, {20}, plain.state(), test::Scores(), learned), {20}, 4);
   ASSERT_TRUE(trainer.state().has("act2.output_high"));
   EXPECT_FLOAT_EQ(trainer.state().get("act2.output_high").item(),
                   static_cast<float>(ranges.at("act2").high));

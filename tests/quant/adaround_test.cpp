@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "models/zoo.h"
+#include "nn/classification.h"
 #include "nn/conv.h"
 #include "nn/norm.h"
 #include "ops/build.h"
@@ -201,14 +202,14 @@ std::shared_ptr<nn::Sequential> network() {
 // The last layer's rounding is that of its inputs in the network whose other layers are rounded,
 // and of its outputs in the original.
 TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
-  nn::Trainer t(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
   const AdaRoundOptions options{.samples = 96, .iterations = 60};
   AdaRound adaround(options);
   Codebooks rounded = compress(t, data, plan, adaround).codebooks;
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Graph graph = nn::inference_graph(t);
   const Layer layer = layers_of(graph, plan.compressed()).back();
   ASSERT_EQ(layer.name, "fc.weight");
   const CodebookTensor got = rounded.at(layer.name);
@@ -227,7 +228,7 @@ TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
 }
 
 TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
-  nn::Trainer t(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
@@ -240,7 +241,7 @@ TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
     EXPECT_LE(layer.error, layer.error_nearest) << layer.name;
   }
   EXPECT_LT(adaround.layers().back().error, 0.8 * adaround.layers().back().error_nearest);
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Graph graph = nn::inference_graph(t);
   const CalibrationSet samples(data, 96);
   const Tensor target = activations(graph.output("logits"), t.state(), samples);
   const auto distance = [&](const Codebooks& codebooks) {
@@ -259,7 +260,7 @@ TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
 
 TEST(AdaRound, SameSeedSameCodebooks) {
   const auto run = [](std::uint64_t seed) {
-    nn::Trainer t(network(), {3, 9, 8}, 3);
+    nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
     const auto plan =
         plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(4), 0}, {}});
     AdaRound adaround({.samples = 40, .iterations = 60, .seed = seed});

@@ -227,10 +227,10 @@ TEST_P(Additive, FromMethodToFileAndBack) {
                     cat("tessera_additive_", name, sparse, shared, ".json");
   const SavedModel saved = save(model, path);
   Model back = load(path);
-  nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())),
-      packed(clone(back.graph), {.packed_only = true});
+  nn::Evaluator dense(nn::inference_graph(t), t.task()),
+      packed(clone(back.graph), t.task(), {.packed_only = true});
   State decoded = decoded_state(t.state(), result.codebooks);
-  EXPECT_NEAR(dense(decoded, data).loss, packed(back.state, data).loss, 1e-6);
+  EXPECT_NEAR(dense(decoded, data).loss(), packed(back.state, data).loss(), 1e-6);
 
   // fc1: 200 weights at 1 bit; fc2: 40; two entries of 4 bytes for each codebook; 14 biases.
   const SizeReport report = size_report(back);

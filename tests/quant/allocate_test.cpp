@@ -8,6 +8,7 @@
 #include <regex>
 
 #include "core/rng.h"
+#include "nn/classification.h"
 #include "nn/schedule.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
@@ -142,7 +143,7 @@ TEST(Allocate, RefusesWhatCannotWork) {
 nn::Trainer trained() {
   auto net = std::make_shared<nn::Sequential>();
   net->add("fc1", nn::Linear(20, 12)).add("act", nn::Tanh()).add("fc2", nn::Linear(12, 4));
-  nn::Trainer trainer(net, {20}, 4, {.batch = 50});
+  nn::Trainer trainer = nn::classifier(net, {20}, 4, {.batch = 50});
   nn::Position position;
   for (int epoch = 0; epoch < 20; ++epoch)
     trainer.train_epoch(Scores(), position, nn::constant(0.05));
@@ -177,17 +178,17 @@ TEST(Sensitivity, DepthwiseGroupsGrowWithTheCodebook) {
 TEST(Sensitivity, IsTheRiseOfTheLossAndFisherPredictsIt) {
   const nn::Trainer t = trained();
   const CalibrationSet samples(Scores(), 600);
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Graph graph = nn::inference_graph(t);
   auto loss = candidates(t.parameters(), t.state(), {}), fisher = loss;
-  const double dense = measure_costs(loss, graph, t.state(), samples, Sensitivity::loss);
-  EXPECT_EQ(measure_costs(fisher, graph, t.state(), samples, Sensitivity::fisher), dense);
+  const double dense = measure_costs(loss, graph, t.task(), t.state(), samples, Sensitivity::loss);
+  EXPECT_EQ(measure_costs(fisher, graph, t.task(), t.state(), samples, Sensitivity::fisher), dense);
   // One of them by hand: fc2 at 2 bits, everything else as it is.
   const Candidate& c = loss[1].candidates[1];
   State state = decoded_state(
       t.state(), {{"fc2.weight", fit_tensor("fc2.weight", c.choice.spec, {4, 12}, 0,
                                             t.state().get("fc2.weight").span<float>())}});
-  nn::Evaluator evaluate(clone(graph));
-  EXPECT_NEAR(c.cost, evaluate(state, Scores()).loss - dense, 1e-9);
+  nn::Evaluator evaluate(clone(graph), t.task());
+  EXPECT_NEAR(c.cost, evaluate(state, Scores()).loss() - dense, 1e-9);
   EXPECT_GT(c.cost, 0);
   for (std::size_t i = 0; i < loss.size(); ++i) {
     const auto &a = loss[i].candidates, &b = fisher[i].candidates;
@@ -202,9 +203,9 @@ TEST(Sensitivity, IsTheRiseOfTheLossAndFisherPredictsIt) {
 TEST(Sensitivity, AllocationBeatsTheSameBitsForAll) {
   nn::Trainer t = trained();
   const Scores data;
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Graph graph = nn::inference_graph(t);
   auto tensors = candidates(t.parameters(), t.state(), {});
-  measure_costs(tensors, graph, t.state(), CalibrationSet(data, 600), Sensitivity::loss);
+  measure_costs(tensors, graph, t.task(), t.state(), CalibrationSet(data, 600), Sensitivity::loss);
   const std::int64_t uniform = tensors[0].candidates[2].bytes + tensors[1].candidates[2].bytes;
   const Allocation a = allocate(tensors, uniform);
   Policy policy;
@@ -223,8 +224,8 @@ TEST(Sensitivity, AllocationBeatsTheSameBitsForAll) {
       EXPECT_EQ(coded, a.bytes);
       EXPECT_NEAR(size.bits_per_weight(), a.bits_per_weight(tensors), 1e-9);
     }
-    nn::Evaluator evaluate(clone(model.graph));
-    return evaluate(model.state, data).loss;
+    nn::Evaluator evaluate(clone(model.graph), t.task());
+    return evaluate(model.state, data).loss();
   };
   EXPECT_LE(loss(policy), loss({{CodebookSpec::adaptive(8), 0}, {}}));
   EXPECT_NE(text(tensors, a).find("fc2.weight"), std::string::npos);

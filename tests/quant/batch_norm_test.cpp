@@ -5,17 +5,20 @@
 
 #include <cmath>
 
+#include "nn/classification.h"
 #include "nn/conv.h"
 #include "nn/norm.h"
 #include "ops/op_list.h"
 #include "quant/calibration.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using test::error_of;
 using test::Noise;
 using test::Scores;
@@ -46,7 +49,7 @@ Codebooks quantized(nn::Trainer& trainer) {
 }
 
 TEST(BatchNormEstimate, IsTheAverageOfWhatTrainingSees) {
-  nn::Trainer trainer(network(0.5), {3, 9, 8}, 3);
+  nn::Trainer trainer = nn::classifier(network(0.5), {3, 9, 8}, 3);
   const Codebooks codebooks = quantized(trainer);
   Model model = harden(trainer, codebooks);
   const Model before{clone(model.graph), model.state.clone(), {}};
@@ -63,7 +66,7 @@ TEST(BatchNormEstimate, IsTheAverageOfWhatTrainingSees) {
       const Plan plan = compile(graph, {.batch = kBatchSize});
       RunContext context = plan.context(state);
       Tensor x(DType::f32, {kBatchSize, 3, 9, 8}), y(DType::s32, {kBatchSize});
-      data.fill(-1, first, x, y);
+      fill_xy(data, -1, first, x, y);
       context.bind("x", x);
       context.run();
       for (std::size_t c = 0; c < 4; ++c) expected[c] += state.get(p.name).span<float>()[c] / 2;
@@ -82,7 +85,7 @@ TEST(BatchNormEstimate, IsTheAverageOfWhatTrainingSees) {
 }
 
 TEST(BatchNormEstimate, FewerSamplesThanABatchAreOneBatch) {
-  nn::Trainer trainer(network(0), {3, 9, 8}, 3);
+  nn::Trainer trainer = nn::classifier(network(0), {3, 9, 8}, 3);
   Model a = harden(trainer, quantized(trainer)), b{clone(a.graph), a.state.clone(), {}};
   reestimate_batch_norm(a, Noise(10), 100);
   reestimate_batch_norm(b, Noise(10), 10);
@@ -92,10 +95,10 @@ TEST(BatchNormEstimate, FewerSamplesThanABatchAreOneBatch) {
 TEST(BatchNormEstimate, RefusesWhatHasNoneOrIsBroken) {
   auto plain = std::make_shared<nn::Sequential>();
   plain->add("fc", nn::Linear(20, 4));
-  Model dense = nn::inference_model(nn::Trainer(plain, {20}, 4));
+  Model dense = nn::inference_model(nn::classifier(plain, {20}, 4));
   EXPECT_EQ(error_of([&] { reestimate_batch_norm(dense, Scores(), 10); }),
             "the network has no batch norm to re-estimate");
-  nn::Trainer trainer(network(0), {3, 9, 8}, 3);
+  nn::Trainer trainer = nn::classifier(network(0), {3, 9, 8}, 3);
   Model model = harden(trainer, quantized(trainer));
   EXPECT_THROW(reestimate_batch_norm(model, Noise(), 0), Error);
   Tensor entries = model.state.get("conv1.weight.entries");

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "nn/classification.h"
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "quant/distill.h"
@@ -24,9 +25,9 @@ class Focal final : public nn::TaskLoss {
  public:
   Value loss(nn::StepBuilder& step) const override {
     ++built;
-    const Value label = ops::one_hot(step.y, 4);
-    const Value p = ops::sum(ops::softmax(step.logits) * label, {1});
-    return ops::mean(ops::square(1.0 - p) * ops::cross_entropy(step.logits, step.y));
+    const Value logits = step.outputs.at("logits"), y = step.field("y");
+    const Value p = ops::sum(ops::softmax(logits) * ops::one_hot(y, 4), {1});
+    return ops::mean(ops::square(1.0 - p) * ops::cross_entropy(logits, y));
   }
   mutable int built = 0;
 };
@@ -161,7 +162,7 @@ TEST(Plan, FrozenWeightsStayDenseUnlessAskedFor) {
   nn::TrainerOptions options;
   options.batch = 50;
   options.frozen = [](const std::string& name) { return name.starts_with("fc1."); };
-  nn::Trainer t(net, {20}, 4, options);
+  nn::Trainer t = nn::classifier(net, {20}, 4, options);
   Policy policy{.weights = {CodebookSpec::adaptive(2)}};
   const auto plan = [&] { return plan_compression(t.parameters(), t.state(), policy); };
   EXPECT_EQ(plan().compressed(), (std::vector<std::string>{"fc2.weight"}));
@@ -180,7 +181,7 @@ TEST(Plan, FrozenWeightsStayDenseUnlessAskedFor) {
   EXPECT_EQ(plan().compressed().size(), 2u);
 
   options.frozen = [](const std::string&) { return true; };
-  nn::Trainer all(net, {20}, 4, options);
+  nn::Trainer all = nn::classifier(net, {20}, 4, options);
   EXPECT_EQ(error_of([&] { plan_compression(all.parameters(), all.state(), {}); }),
             "nothing to compress: every parameter is skipped or frozen (Policy::frozen)");
 }

@@ -16,11 +16,13 @@
 #include "quant/decoded.h"
 #include "quant/lc.h"
 #include "quant/packed_check.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using test::error_of;
 using test::reference;
 
@@ -138,7 +140,7 @@ TEST(Entries, AModelWithSmallEntriesRunsAndIsCounted) {
     }
     // On inputs of one's own: the packed run gives what the decoded network gives.
     Tensor x(DType::f32, {5, 20}), y(DType::s32, {5});
-    data.fill(-1, 10, x, y);
+    fill_xy(data, -1, 10, x, y);
     const PackedCheck own = verify(model, {.batch = 5, .inputs = {{"x", x}}});
     const auto logits = compile(decoded(model), {.batch = 5}).run({{"x", x}}).at("logits");
     float most = 0;

@@ -7,16 +7,20 @@
 #include <cmath>
 
 #include "core/compile.h"
+#include "datasets/in_memory.h"
+#include "nn/classification.h"
 #include "nn/conv.h"
 #include "nn/norm.h"
 #include "nn/schedule.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using test::error_of;
 using test::Noise;
 using test::Scores;
@@ -24,7 +28,7 @@ using test::Scores;
 nn::Trainer trained() {
   auto net = std::make_shared<nn::Sequential>();
   net->add("fc1", nn::Linear(20, 12)).add("act", nn::Tanh()).add("fc2", nn::Linear(12, 4));
-  nn::Trainer trainer(net, {20}, 4, {.batch = 50});
+  nn::Trainer trainer = nn::classifier(net, {20}, 4, {.batch = 50});
   nn::Position position;
   for (int epoch = 0; epoch < 20; ++epoch)
     trainer.train_epoch(Scores(), position, nn::constant(0.05));
@@ -40,14 +44,14 @@ TEST(Calibration, SamplesAreSpreadOverTheSetAndMixed) {
   const CalibrationSet set(data, 10), again(data, 10), all(data, 1000);
   EXPECT_EQ(set.samples(), 10);
   EXPECT_EQ(all.samples(), 100);
-  EXPECT_TRUE(equal_bits(set.x(), again.x()));
+  EXPECT_TRUE(equal_bits(set.tensors().at("x"), again.tensors().at("x")));
   std::vector<std::int64_t> order;
   for (std::int64_t i = 0; i < 10; ++i) {
     Tensor x(DType::f32, {1, 20}), y(DType::s32, {1});
-    data.fill(-1, 10 * i, x, y);
+    fill_xy(data, -1, 10 * i, x, y);
     for (std::int64_t j = 0; j < 10; ++j) {
       Tensor own_x(DType::f32, {1, 20}), own_y(DType::s32, {1});
-      set.fill(3, j, own_x, own_y);
+      fill_xy(set, 3, j, own_x, own_y);
       if (!equal_bits(x, own_x)) continue;
       EXPECT_TRUE(equal_bits(y, own_y));
       order.push_back(j);
@@ -57,41 +61,41 @@ TEST(Calibration, SamplesAreSpreadOverTheSetAndMixed) {
   EXPECT_FALSE(std::is_sorted(order.begin(), order.end()));
   EXPECT_THROW(CalibrationSet(data, 0), Error);
   Tensor x(DType::f32, {1, 20}), y(DType::s32, {1});
-  EXPECT_THROW(set.fill(0, 10, x, y), Error);
+  EXPECT_THROW(fill_xy(set, 0, 10, x, y), Error);
 }
 
 // A convolution with batch norm: gradients of single samples by central differences of the loss.
 // 4000 times the same sample: labels come as often as the network says they do.
 TEST(Calibration, LabelsAreDrawnFromTheNetwork) {
-  class Same final : public BatchSource {
+  class Same final : public tessera::testing::Labelled {
    public:
-    std::string name() const override { return "same"; }
-    std::int64_t samples() const override { return 4000; }
-    std::int64_t classes() const override { return 1; }
-    Shape sample_shape() const override { return {20}; }
-    void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
-      for (float& v : x.span<float>()) v = 0.05f;
-      for (auto& label : y.span<std::int32_t>()) label = 0;
+    Same() : Labelled("same", 4000, {20}, 1) {}
+
+   protected:
+    std::int32_t make(std::int64_t, std::span<float> x) const override {
+      std::fill(x.begin(), x.end(), 0.05f);
+      return 0;
     }
   };
   nn::Trainer trainer = trained();
-  const Graph graph = nn::inference_graph(trainer.model(), trainer.sample());
+  const Graph graph = nn::inference_graph(trainer);
   CalibrationSet set(Same(), 4000), again(Same(), 4000), other(Same(), 4000);
-  set.draw_labels(graph, trainer.state(), 1);
-  again.draw_labels(graph, trainer.state(), 1);
-  other.draw_labels(graph, trainer.state(), 2);
-  EXPECT_EQ(set.classes(), 4);
-  EXPECT_TRUE(equal_bits(set.y(), again.y()));
-  EXPECT_FALSE(equal_bits(set.y(), other.y()));
-  const Tensor logits =
-      compile(graph, trainer.state(), {.batch = 1}).run({{"x", set.x().slice(0, 1)}}).at("logits");
+  set.draw_targets(*trainer.task(), graph, trainer.state(), 1);
+  again.draw_targets(*trainer.task(), graph, trainer.state(), 1);
+  other.draw_targets(*trainer.task(), graph, trainer.state(), 2);
+  EXPECT_EQ(set.field("y").below, 4);
+  EXPECT_TRUE(equal_bits(set.tensors().at("y"), again.tensors().at("y")));
+  EXPECT_FALSE(equal_bits(set.tensors().at("y"), other.tensors().at("y")));
+  const Tensor logits = compile(graph, trainer.state(), {.batch = 1})
+                            .run({{"x", set.tensors().at("x").slice(0, 1)}})
+                            .at("logits");
   double sum = 0;
   for (const float v : logits.span<float>()) sum += std::exp(static_cast<double>(v));
   double entropy = 0;
   for (std::int32_t c = 0; c < 4; ++c) {
     const double p =
         std::exp(static_cast<double>(logits.span<float>()[static_cast<std::size_t>(c)])) / sum;
-    const auto labels = set.y().span<std::int32_t>();
+    const auto labels = set.tensors().at("y").span<std::int32_t>();
     const double share = static_cast<double>(std::count(labels.begin(), labels.end(), c)) / 4000;
     EXPECT_NEAR(share, p, 4 * std::sqrt(p * (1 - p) / 4000) + 1e-9) << c;
     entropy -= p * std::log(p);
@@ -105,45 +109,32 @@ TEST(Fisher, IsTheMeanSquaredGradientOfSingleSamples) {
   conv.stride = {2, 2};
   net->add("conv", nn::Conv2d(3, 4, {3, 3}, conv)).add("bn", nn::BatchNorm2d(4));
   net->add("act", nn::Tanh()).add("flat", nn::Flatten()).add("fc", nn::Linear(4 * 4 * 3, 3));
-  nn::Trainer trainer(net, {3, 9, 8}, 3);
+  nn::Trainer trainer = nn::classifier(net, {3, 9, 8}, 3);
   State& state = trainer.state();
   Tensor variance = state.get("bn.running_var");
   for (float& v : variance.span<float>()) v = 1.7f;  // statistics that no batch of one has
   state.mark_updated("bn.running_var");
   const CalibrationSet samples(Noise(), 6);
-  const Graph graph = nn::inference_graph(trainer.model(), trainer.sample());
-  const Importance h = fisher_information(graph, state, {"conv.weight", "fc.weight"}, samples);
+  const Graph graph = nn::inference_graph(trainer);
+  const Importance h =
+      fisher_information(graph, *trainer.task(), state, {"conv.weight", "fc.weight"}, samples);
   ASSERT_EQ(h.at("conv.weight").size(), 4u * 3 * 9);
 
-  nn::Evaluator evaluate(clone(graph));
+  nn::Evaluator evaluate(clone(graph), trainer.task());
   for (const std::string name : {"conv.weight", "fc.weight"}) {
     Tensor w = state.get(name);
     for (const std::size_t i : {std::size_t{0}, std::size_t{17}, std::size_t{101}}) {
       double expected = 0;
       for (std::int64_t s = 0; s < samples.samples(); ++s) {
         Tensor x(DType::f32, {1, 3, 9, 8}), y(DType::s32, {1});
-        samples.fill(-1, s, x, y);
-        class One final : public BatchSource {
-         public:
-          One(const Tensor& x, const Tensor& y) : x_(x), y_(y) {}
-          std::string name() const override { return "one"; }
-          std::int64_t samples() const override { return 1; }
-          std::int64_t classes() const override { return 3; }
-          Shape sample_shape() const override { return {3, 9, 8}; }
-          void fill(std::int64_t, std::int64_t, Tensor& x, Tensor& y) const override {
-            x.copy_from<float>(x_.span<float>());
-            y.copy_from<std::int32_t>(y_.span<std::int32_t>());
-          }
-
-         private:
-          const Tensor &x_, &y_;
-        } one(x, y);
+        fill_xy(samples, -1, s, x, y);
+        const datasets::InMemory one(x, y, {.classes = 3});
         const float before = w.span<float>()[i], step = 1e-2f;
         double loss[2];
         for (const int side : {0, 1}) {
           w.span<float>()[i] = before + (side ? step : -step);
           state.mark_updated(name);
-          loss[side] = evaluate(state, one).loss;
+          loss[side] = evaluate(state, one).loss();
         }
         w.span<float>()[i] = before;
         state.mark_updated(name);
@@ -167,14 +158,14 @@ TEST(Fisher, EntriesGoWhereTheLossFeelsThem) {
   t.state().mark_updated("fc1.weight");
   t.state().mark_updated("fc2.weight");
   const Scores data;
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
+  const Graph graph = nn::inference_graph(t);
   const auto plan = plan_compression(t.parameters(), t.state(), policy(3));
   DirectCompression dc;
   FisherCompression fisher(600);
   const auto plain = compress(t, data, plan, dc), weighted = compress(t, data, plan, fisher);
   ASSERT_TRUE(weighted.finished);
-  const Importance h =
-      fisher_information(graph, t.state(), {"fc1.weight", "fc2.weight"}, CalibrationSet(data, 600));
+  const Importance h = fisher_information(graph, *t.task(), t.state(), {"fc1.weight", "fc2.weight"},
+                                          CalibrationSet(data, 600));
   for (const auto& [name, importance] : h) {
     const auto error = [&](const Codebooks& codebooks) {
       const auto w = t.state().get(name).span<float>();
@@ -188,10 +179,10 @@ TEST(Fisher, EntriesGoWhereTheLossFeelsThem) {
   }
   for (std::size_t i = 0; i < 120; ++i) EXPECT_EQ(h.at("fc1.weight")[i], 0);
   EXPECT_GE(weighted.c_steps[0].distance, plain.c_steps[0].distance);  // nothing beats plain there
-  nn::Evaluator evaluate(nn::inference_graph(t.model(), t.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(t), t.task());
   State a = decoded_state(t.state(), plain.codebooks),
         b = decoded_state(t.state(), weighted.codebooks);
-  EXPECT_LT(evaluate(b, data).loss, 0.8 * evaluate(a, data).loss);
+  EXPECT_LT(evaluate(b, data).loss(), 0.8 * evaluate(a, data).loss());
 }
 
 TEST(Fisher, ConstantsTiesNegativesAndFewValues) {
@@ -217,9 +208,10 @@ TEST(Fisher, ConstantsTiesNegativesAndFewValues) {
 TEST(Fisher, RefusesWhatCannotWork) {
   nn::Trainer t = trained();
   const Scores data;
-  const Graph graph = nn::inference_graph(t.model(), t.sample());
-  EXPECT_EQ(error_of([&] { fisher_information(graph, t.state(), {"fc9.weight"}, data); }),
-            "Fisher information: the network does not use 'fc9.weight'");
+  const Graph graph = nn::inference_graph(t);
+  EXPECT_EQ(
+      error_of([&] { fisher_information(graph, *t.task(), t.state(), {"fc9.weight"}, data); }),
+      "Fisher information: the network does not use 'fc9.weight'");
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
   FisherCompression uncalibrated(8);
   EXPECT_THROW(uncalibrated.begin(t, plan, false), Error);

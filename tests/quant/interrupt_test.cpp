@@ -11,6 +11,7 @@
 #include "core/files/checkpoint.h"
 #include "datasets/synthetic_digits.h"
 #include "datasets/synthetic_images.h"
+#include "nn/classification.h"
 #include "nn/conv.h"
 #include "nn/norm.h"
 #include "quant/activations.h"
@@ -20,11 +21,13 @@
 #include "quant/lc.h"
 #include "quant/sensitivity.h"
 #include "tests/datasets/temp_dir.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::sample_of;
 using test::Scores;
 
 // Interrupts when its n-th batch is asked for.
@@ -33,11 +36,10 @@ class Interrupting final : public BatchSource {
   explicit Interrupting(int n) : left_(n), scores_(3000) {}  // of more than one evaluation batch
   std::string name() const override { return scores_.name(); }
   std::int64_t samples() const override { return scores_.samples(); }
-  std::int64_t classes() const override { return scores_.classes(); }
-  Shape sample_shape() const override { return scores_.sample_shape(); }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+  std::vector<Field> fields() const override { return scores_.fields(); }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
     if (--left_ == 0) set_interrupted(true);
-    scores_.fill(epoch, first, x, y);
+    scores_.fill(epoch, first, batch);
   }
   // Batches asked for after that.
   int late() const { return std::max(0, -left_); }
@@ -52,22 +54,23 @@ class Interrupt : public ::testing::Test {
   void TearDown() override { set_interrupted(false); }
 
   nn::Trainer trainer_ = test::reference();
-  Graph graph_ = nn::inference_graph(trainer_.model(), trainer_.sample());
+  Graph graph_ = nn::inference_graph(trainer_);
   CompressionPlan plan_ = plan_compression(trainer_.parameters(), trainer_.state(),
                                            {{CodebookSpec::adaptive(4), 0}, {}});
 };
 
 TEST_F(Interrupt, StopsBetweenBatches) {
   const Interrupting evaluated(3), walked(3), counted(3);
-  nn::Evaluator evaluate(clone(graph_));
+  nn::Evaluator evaluate(clone(graph_), trainer_.task());
   EXPECT_THROW(evaluate(trainer_.state(), evaluated, 10), Interrupted);
   EXPECT_EQ(evaluated.late(), 0);
   set_interrupted(false);
   EXPECT_THROW(CalibrationSet(walked, 50), Interrupted);
   EXPECT_EQ(walked.late(), 0);
   set_interrupted(false);
-  EXPECT_THROW(fisher_information(graph_, trainer_.state(), plan_.compressed(), counted),
-               Interrupted);
+  EXPECT_THROW(
+      fisher_information(graph_, *trainer_.task(), trainer_.state(), plan_.compressed(), counted),
+      Interrupted);
   EXPECT_EQ(counted.late(), 0);
 }
 
@@ -77,16 +80,17 @@ TEST_F(Interrupt, StopsEveryWalkOverCalibrationSamples) {
   const auto layers = layers_of(graph_, plan_.compressed());
   set_interrupted(true);
   for (const auto kind : {Sensitivity::loss, Sensitivity::fisher}) {
-    EXPECT_THROW(measure_costs(tensors, graph_, trainer_.state(), samples, kind), Interrupted);
+    EXPECT_THROW(measure_costs(tensors, graph_, trainer_.task(), trainer_.state(), samples, kind),
+                 Interrupted);
   }
   EXPECT_THROW(activations(layers[1].input(), trainer_.state(), samples), Interrupted);
-  EXPECT_THROW(fit_range(samples.x().span<float>(), {.bits = 4}), Interrupted);
+  EXPECT_THROW(fit_range(samples.tensors().at("x").span<float>(), {.bits = 4}), Interrupted);
 
   auto net = std::make_shared<nn::Sequential>();
   net->add("conv", nn::Conv2d(3, 4, {3, 3})).add("bn", nn::BatchNorm2d(4));
   net->add("pool", nn::GlobalAvgPool2d()).add("fc", nn::Linear(4, 3));
   const test::Noise noise;
-  nn::Trainer images(net, noise.sample_shape(), 3);
+  nn::Trainer images = nn::classifier(net, sample_of(noise), 3);
   Model model = nn::inference_model(images);
   EXPECT_THROW(reestimate_batch_norm(model, noise, 10), Interrupted);
 }

@@ -6,6 +6,7 @@
 #include "nn/schedule.h"
 #include "quant/compress.h"
 #include "quant/lc.h"
+#include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -92,14 +93,14 @@ LcOptions lc_options(bool augmented = true) {
 TEST(Lc, EndsOnItsCodebookAndBeatsDirectCompression) {
   nn::Trainer t = reference(10);  // so few that one bit hurts
   const Scores data;
-  const double before = t.evaluate(data).accuracy;
+  const double before = tessera::testing::accuracy(t.evaluate(data));
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
-  nn::Evaluator evaluate(nn::inference_graph(t.model(), t.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(t), t.task());
 
   DirectCompression dc;
   const auto direct = compress(t, data, plan, dc);
   State decoded = decoded_state(t.state(), direct.codebooks);
-  const double after_dc = evaluate(decoded, data).accuracy;
+  const double after_dc = tessera::testing::accuracy(evaluate(decoded, data));
 
   LearningCompression lc(lc_options());
   const auto learned = compress(t, data, plan, lc);
@@ -110,7 +111,7 @@ TEST(Lc, EndsOnItsCodebookAndBeatsDirectCompression) {
   EXPECT_EQ(learned.c_steps.back().changed, 0);
   EXPECT_NEAR(learned.c_steps[2].mu, 1e-2 * 1.5, 1e-9);
   State final_state = decoded_state(t.state(), learned.codebooks);
-  const double after_lc = evaluate(final_state, data).accuracy;
+  const double after_lc = tessera::testing::accuracy(evaluate(final_state, data));
   EXPECT_GT(after_lc, after_dc + 0.05) << "reference " << before;
 }
 
@@ -173,10 +174,10 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   const auto result = compress(t, data, plan, dc);
   Model model = harden(t, result.codebooks);
   State decoded = decoded_state(t.state(), result.codebooks);
-  nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())),
-      packed(clone(model.graph), {.packed_only = true});
+  nn::Evaluator dense(nn::inference_graph(t), t.task()),
+      packed(clone(model.graph), t.task(), {.packed_only = true});
   const auto a = dense(decoded, data), b = packed(model.state, data);
-  EXPECT_NEAR(a.loss, b.loss, 1e-6);
+  EXPECT_NEAR(a.loss(), b.loss(), 1e-6);
   EXPECT_FALSE(model.state.has("fc1.weight"));  // no dense copy beside the codebook
 
   const SizeReport report = size_report(model);

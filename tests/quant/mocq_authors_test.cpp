@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "nn/classification.h"
 #include "nn/norm.h"
 #include "quant/compress.h"
+#include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -30,7 +32,7 @@ nn::Trainer untrained() {
   training.batch = 50;
   training.optimizer.nesterov = false;
   training.optimizer.weight_decay = 5e-4;
-  return {net, {20}, 4, training};
+  return nn::classifier(net, {20}, 4, training);
 }
 
 TEST(MocqAuthors, RateFallsInStepsWithTheEpochs) {
@@ -71,9 +73,9 @@ TEST(MocqAuthors, FromScratchTheErrorMovesWeightsToTheGridThatTheyEndOn) {
       EXPECT_NEAR(decoded[i], k * s, 1e-6) << name << " " << w[i];
     }
   }
-  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
   State decoded = decoded_state(trainer.state(), result.codebooks);
-  EXPECT_GT(evaluate(decoded, data).accuracy, 0.7);
+  EXPECT_GT(tessera::testing::accuracy(evaluate(decoded, data)), 0.7);
 }
 
 TEST(MocqAuthors, TakesUniformGridsAndFreeOnes) {

@@ -212,9 +212,9 @@ TEST(Dkm, CoolsDownWhileItTrains) {
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(2), 0}});
   dkm.set_data(data);
   dkm.begin(trainer, plan, false);
-  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
   State decoded = decoded_state(trainer.state(), dkm.codebooks(trainer));
-  const double saved = evaluate(decoded, data).loss;
+  const double saved = evaluate(decoded, data).loss();
   const State start = trainer.state().clone();
   const auto loss_at = [&](double epoch) {
     for (const auto& [name, entry] : start.entries())

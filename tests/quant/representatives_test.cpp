@@ -9,6 +9,7 @@
 #include "quant/lc.h"
 #include "quant/mocq.h"
 #include "quant/qar.h"
+#include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -27,7 +28,7 @@ TEST(Representatives, OnAUniformGridTrainItsScale) {
   const test::Scores data;
   for (const auto& method : methods) {
     nn::Trainer trainer = test::reference(10);
-    nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+    nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
     const auto plan =
         plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::uniform(2), 0}});
     DirectCompression dc;
@@ -35,7 +36,9 @@ TEST(Representatives, OnAUniformGridTrainItsScale) {
     State direct = decoded_state(trainer.state(), start);
     const auto result = compress(trainer, data, plan, *method);
     State after = decoded_state(trainer.state(), result.codebooks);
-    EXPECT_GT(evaluate(after, data).accuracy, evaluate(direct, data).accuracy) << method->name();
+    EXPECT_GT(tessera::testing::accuracy(evaluate(after, data)),
+              tessera::testing::accuracy(evaluate(direct, data)))
+        << method->name();
     for (const auto& [name, c] : result.codebooks) {
       ASSERT_EQ(c.entries.size(), 4u);
       const float step = c.entries[3];

@@ -7,6 +7,7 @@
 
 #include "core/autodiff.h"
 #include "core/interpret.h"
+#include "nn/classification.h"
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
@@ -17,11 +18,13 @@
 #include "quant/mocq_authors.h"
 #include "quant/qar.h"
 #include "quant/representatives.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using test::reference;
 using test::Scores;
 using Doubles = std::vector<double>;
@@ -39,7 +42,7 @@ nn::Trainer held_reference() {
   nn::TrainerOptions options;
   options.batch = 50;
   options.optimizer.group = [](const std::string&) { return nn::ParameterGroup{.lr_scale = 0}; };
-  nn::Trainer out(net, {20}, 4, options);
+  nn::Trainer out = nn::classifier(net, {20}, 4, options);
   nn::set_weights(out, from.state());
   return out;
 }
@@ -317,10 +320,10 @@ TEST(Lc, CStepByHand) {
 
 // Predicted classes of every sample, for soft labels by hand.
 std::vector<Doubles> log_softmax(const nn::Trainer& trainer, const Scores& data) {
-  const Plan plan = compile(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(),
-                            {.batch = data.samples()});
+  const Plan plan =
+      compile(nn::inference_graph(trainer), trainer.state(), {.batch = data.samples()});
   Tensor x(DType::f32, {data.samples(), 20}), y(DType::s32, {data.samples()});
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   const Tensor logits = plan.run({{"x", x}}).at("logits");
   std::vector<Doubles> out;
   for (std::int64_t i = 0; i < data.samples(); ++i) {
@@ -358,7 +361,7 @@ TEST(SelfDistillation, LossByHand) {
       trainer.state().set("teacher.fc2.bias", Tensor(DType::f32, {4}));
     }
     Tensor x(DType::f32, {data.samples(), 20}), y(DType::s32, {data.samples()});
-    data.fill(-1, 0, x, y);
+    fill_xy(data, -1, 0, x, y);
     const auto predicted = log_softmax(trainer, data);
     const double alpha = 0.48;
     double want = 0;

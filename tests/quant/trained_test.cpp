@@ -18,11 +18,14 @@
 #include "quant/qat.h"
 #include "quant/qat/rule.h"
 #include "quant/spectral.h"
+#include "tests/accuracy.h"
+#include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
 namespace {
 
+using tessera::testing::fill_xy;
 using test::reference;
 using test::Scores;
 
@@ -58,16 +61,16 @@ struct Outcome {
 Outcome run(Method& method, int k) {
   nn::Trainer trainer = reference(10);
   const Scores data;
-  nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
-  Outcome out{trainer.evaluate(data).accuracy, 0, 0, {}, {}};
+  nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
+  Outcome out{tessera::testing::accuracy(trainer.evaluate(data)), 0, 0, {}, {}};
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
   DirectCompression dc;
   State direct = decoded_state(trainer.state(), compress(trainer, data, plan, dc).codebooks);
-  out.direct = evaluate(direct, data).accuracy;
+  out.direct = tessera::testing::accuracy(evaluate(direct, data));
   out.result = compress(trainer, data, plan, method);
   State decoded = decoded_state(trainer.state(), out.result.codebooks);
-  out.after = evaluate(decoded, data).accuracy;
+  out.after = tessera::testing::accuracy(evaluate(decoded, data));
   out.state = trainer.state().clone();
   return out;
 }
@@ -131,10 +134,10 @@ TEST(SelfDistillation, RemembersThePredictionsOfEverySample) {
   nn::Position position;
   trainer.train_epoch(data, position, nn::constant(0));  // the network stays as it is
   // Row i holds softmax of sample i, whatever the order it was seen in.
-  const Plan plan = compile(nn::inference_graph(trainer.model(), trainer.sample()), trainer.state(),
-                            {.batch = data.samples()});
+  const Plan plan =
+      compile(nn::inference_graph(trainer), trainer.state(), {.batch = data.samples()});
   Tensor x(DType::f32, {data.samples(), 20}), y(DType::s32, {data.samples()});
-  data.fill(-1, 0, x, y);
+  fill_xy(data, -1, 0, x, y);
   const Tensor logits = plan.run({{"x", x}}).at("logits");
   const Tensor& memory = trainer.state().get("distill.memory");
   ASSERT_EQ(memory.dtype(), DType::bf16);
@@ -181,11 +184,11 @@ TEST_P(QatForward, IsTheCodebook) {
         plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
     const auto result = compress(trainer, data, plan, qat);
     State decoded = decoded_state(trainer.state(), result.codebooks);
-    nn::Evaluator evaluate(nn::inference_graph(trainer.model(), trainer.sample()));
+    nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
     qat.begin(trainer, plan, true);
     nn::Position position;
     EXPECT_NEAR(trainer.train_epoch(data, position, nn::constant(0)).loss,
-                evaluate(decoded, data).loss, 1e-5)
+                evaluate(decoded, data).loss(), 1e-5)
         << k;
   }
 }

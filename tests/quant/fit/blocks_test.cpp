@@ -9,6 +9,7 @@
 #include "quant/compress.h"
 #include "quant/fisher.h"
 #include "quant/lc.h"
+#include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -109,8 +110,8 @@ TEST(Harden, ScalesPerBlockRunAsTheyDecode) {
     for (const auto& tensor : sizes.tensors) scales += tensor.scale_bytes;
     EXPECT_GT(scales, 0) << text;
     State decoded = decoded_state(t.state(), result.codebooks);
-    nn::Evaluator dense(nn::inference_graph(t.model(), t.sample())), packed(clone(model.graph));
-    EXPECT_NEAR(dense(decoded, data).loss, packed(model.state, data).loss, 1e-5) << text;
+    nn::Evaluator dense(nn::inference_graph(t), t.task()), packed(clone(model.graph), t.task());
+    EXPECT_NEAR(dense(decoded, data).loss(), packed(model.state, data).loss(), 1e-5) << text;
   }
 }
 
@@ -119,7 +120,7 @@ TEST(Lc, LearnsWithAScalePerRow) {
   const Scores data;
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::parse("binary-scaled@row"), 0}});
-  nn::Evaluator evaluate(nn::inference_graph(t.model(), t.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(t), t.task());
   DirectCompression dc;
   State direct = decoded_state(t.state(), compress(t, data, plan, dc).codebooks);
   LearningCompression lc({.alternation = {.steps = 14, .epochs = 3, .first_epochs = 6, .lr = 0.05},
@@ -128,7 +129,8 @@ TEST(Lc, LearnsWithAScalePerRow) {
   const auto learned = compress(t, data, plan, lc);
   EXPECT_LT(learned.c_steps.back().distance, 0.02);
   State after = decoded_state(t.state(), learned.codebooks);
-  EXPECT_GT(evaluate(after, data).accuracy, evaluate(direct, data).accuracy + 0.03);
+  EXPECT_GT(tessera::testing::accuracy(evaluate(after, data)),
+            tessera::testing::accuracy(evaluate(direct, data)) + 0.03);
 }
 
 TEST(Plan, ScalesPerBlockWhereTheyCannotBe) {

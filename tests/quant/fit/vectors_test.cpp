@@ -15,6 +15,7 @@
 #include "quant/lc.h"
 #include "quant/mocq.h"
 #include "quant/qat.h"
+#include "tests/accuracy.h"
 #include "tests/quant/fit/problems.h"
 #include "tests/quant/scores.h"
 
@@ -180,7 +181,7 @@ TEST(Plan, VectorsWhereTheyFit) {
 TEST(VectorMethods, TrainStoreAndRun) {
   nn::Trainer probe = reference(20);
   const Scores data;
-  nn::Evaluator evaluate(nn::inference_graph(probe.model(), probe.sample()));
+  nn::Evaluator evaluate(nn::inference_graph(probe), probe.task());
   const auto plan = planned(probe, {{CodebookSpec::vectors(4, 4), 0}});
   std::map<std::string, double> accuracy;
   QatOptions soft;
@@ -198,10 +199,10 @@ TEST(VectorMethods, TrainStoreAndRun) {
     const auto result = compress(t, data, plan, *method);
     State decoded = decoded_state(t.state(), result.codebooks);
     const auto dense = evaluate(decoded, data);
-    accuracy[method->name()] = dense.accuracy;
+    accuracy[method->name()] = tessera::testing::accuracy(dense);
     Model model = harden(t, result.codebooks);
-    nn::Evaluator packed(clone(model.graph));
-    EXPECT_NEAR(dense.loss, packed(model.state, data).loss, 1e-5) << method->name();
+    nn::Evaluator packed(clone(model.graph), probe.task());
+    EXPECT_NEAR(dense.loss(), packed(model.state, data).loss(), 1e-5) << method->name();
     for (const auto& tensor : size_report(model).tensors) {
       if (!tensor.coded()) continue;
       EXPECT_EQ(tensor.index_bytes, tensor.weights / 16) << tensor.name;  // 2 bits for 4 weights

@@ -1,0 +1,48 @@
+#include "nn/task.h"
+
+#include <cstdio>
+
+namespace tessera::nn {
+
+std::string Metric::text() const {
+  char number[64];
+  std::snprintf(number, sizeof(number), "%.*f", digits, value);
+  return cat(name, " ", number, unit.empty() ? "" : " ", unit);
+}
+
+const Metric& Evaluation::metric(std::string_view name) const {
+  std::string names;
+  for (const Metric& m : metrics) {
+    if (name.empty() || m.name == name) return m;
+    names += (names.empty() ? "" : ", ") + m.name;
+  }
+  fail("there is no metric '", name, "', but ", names.empty() ? "none" : names);
+}
+
+Value FieldInputs::operator()(const std::string& name) const {
+  const Field* field = find_field(fields_, name);
+  check(field != nullptr, "the task has no field '", name, "', but ", listed(fields_));
+  return graph_.input(name, field->type());
+}
+
+std::vector<Field> Task::fields() const {
+  std::vector<Field> out = inputs();
+  for (const Field& field : targets()) out.push_back(field);
+  return out;
+}
+
+Value Task::target(const FieldInputs&, bool) const {
+  fail(name(), " predicts no distribution that could be distilled");
+}
+Value Task::prediction(const Values&) const {
+  fail(name(), " predicts no distribution that could be distilled");
+}
+Value Task::loss_to(const Values&, Value) const {
+  fail(name(), " predicts no distribution that could be distilled");
+}
+void Task::draw_targets(const TensorMap&, std::uint64_t, std::int64_t, TensorMap&,
+                        const std::string&) const {
+  fail(name(), " predicts no distribution that targets could be drawn from");
+}
+
+}  // namespace tessera::nn

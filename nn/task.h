@@ -1,0 +1,99 @@
+// What is learned: which fields of a sample a network reads and is judged by, the loss, and the
+// metrics. Training, evaluation and compression know a task by this alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/fields.h"
+#include "nn/network.h"
+
+namespace tessera::nn {
+
+struct Metric {
+  std::string name;  // "error"; also the key in logs and JSON
+  double value = 0;
+  std::string unit = "";  // "%"
+  bool lower_is_better = true;
+  int digits = 2;  // behind the point, for people
+
+  std::string text() const;  // "error 2.13 %"
+};
+
+// What an evaluation found.
+struct Evaluation {
+  std::int64_t samples = 0;
+  std::vector<Metric> metrics = {};  // the first is the main one
+
+  // By name; "": the main one. Throws Error, naming what there is, for another name.
+  const Metric& metric(std::string_view name = "") const;
+  double value(std::string_view name = "") const { return metric(name).value; }
+  double loss() const { return value("loss"); }
+};
+
+// Sees all predictions of an evaluation.
+class Meter {
+ public:
+  virtual ~Meter() = default;
+  // A batch: all fields of the task, and all outputs of the network. Throws Error, naming `where`
+  // (the data set) and the sample, where they do not fit.
+  virtual void add(const TensorMap& fields, const TensorMap& outputs, const std::string& where) = 0;
+  // Over all batches until now. The first is the main one; one is "loss", the mean of the task's
+  // loss over samples.
+  virtual std::vector<Metric> metrics() const = 0;
+};
+
+// The fields of a batch as inputs of the graph that is being built: f32 x [batch, ...]. An input
+// exists once somebody asks for it.
+class FieldInputs {
+ public:
+  FieldInputs(Graph& graph, std::vector<Field> fields)
+      : graph_(graph), fields_(std::move(fields)) {}
+  // Throws Error, naming the fields, for another name.
+  Value operator()(const std::string& name) const;
+
+ private:
+  Graph& graph_;
+  std::vector<Field> fields_;
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual std::string name() const = 0;  // "classification"
+  // What the network reads, and what its outputs are compared with.
+  virtual std::vector<Field> inputs() const = 0;
+  virtual std::vector<Field> targets() const = 0;
+  std::vector<Field> fields() const;  // both
+
+  // Throws Error when a network's outputs [batch, ...] are not what the task compares.
+  virtual void require_outputs(const Values& outputs) const = 0;
+  // The mean over the batch, a scalar, of what is measured; and of what training minimizes, which
+  // may be smoothed.
+  virtual Value loss(const FieldInputs& fields, const Values& outputs) const = 0;
+  virtual Value training_loss(const FieldInputs& fields, const Values& outputs) const {
+    return loss(fields, outputs);
+  }
+  virtual std::unique_ptr<Meter> meter() const = 0;
+  // What shapes training besides the network: a resumed run must agree.
+  virtual std::map<std::string, double> settings() const { return {}; }
+
+  // Where the network predicts a distribution, what distillation needs: the target as one (f32
+  // [batch, ..., k], rows of sum 1; training: as training_loss smooths it), the prediction
+  // likewise, and the mean loss of a prediction against any such target. By default an Error: the
+  // task predicts none.
+  virtual Value target(const FieldInputs& fields, bool training) const;
+  virtual Value prediction(const Values& outputs) const;
+  virtual Value loss_to(const Values& outputs, Value target) const;
+  // Labels drawn from the network's prediction in place of a batch's targets: squared gradients of
+  // the loss with them are the true Fisher information. `first` is the place of the batch's first
+  // sample; the same seed, place and outputs give the same targets. By default an Error.
+  virtual void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,
+                            TensorMap& fields, const std::string& where) const;
+};
+
+}  // namespace tessera::nn
