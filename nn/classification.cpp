@@ -13,6 +13,7 @@ namespace tessera::nn {
 namespace {
 
 constexpr const char* kLogits = "logits";
+constexpr std::int64_t kManyClasses = 100;  // from here on the first five guesses mean something
 
 // Logits before this one by size; of equal ones the first comes first, NaN counts as the largest.
 std::int64_t rank_of(std::span<const float> row, std::size_t label) {
@@ -24,6 +25,7 @@ std::int64_t rank_of(std::span<const float> row, std::size_t label) {
 
 class ClassificationMeter final : public Meter {
  public:
+  explicit ClassificationMeter(std::int64_t classes) : classes_(classes) {}
   void add(const TensorMap& fields, const TensorMap& outputs, const std::string& where) override {
     const Tensor& logits = outputs.at(kLogits);
     const auto values = logits.span<float>();
@@ -50,24 +52,30 @@ class ClassificationMeter final : public Meter {
     const auto count = [](const char* name, std::int64_t value) {
       return Metric{name, static_cast<double>(value), "", false, 0};
     };
-    return {{"error", 100 * (1 - static_cast<double>(correct_) / n), "%"},
-            {"loss", loss_ / n, "", true, 4},
-            count("correct", correct_),
-            count("correct5", correct5_)};
+    const auto wrong = [&](std::int64_t right) {
+      return 100 * (1 - static_cast<double>(right) / n);
+    };
+    std::vector<Metric> out = {
+        {"error", wrong(correct_), "%", true, 2, cat(correct_, " of ", samples_, " correct")},
+        {"loss", loss_ / n, "", true, 4},
+        count("correct", correct_),
+        count("correct5", correct5_)};
+    if (classes_ >= kManyClasses)
+      out.push_back({"top5_error", wrong(correct5_), "%", true, 2, cat(correct5_), "top-5 error"});
+    return out;
   }
 
  private:
+  std::int64_t classes_;
   double loss_ = 0;
   std::int64_t correct_ = 0, correct5_ = 0, samples_ = 0;
 };
 
 }  // namespace
 
-Classification::Classification(Shape sample, std::int64_t classes, double label_smoothing)
-    : sample_(std::move(sample)), classes_(classes), label_smoothing_(label_smoothing) {
-  check(classes >= 2, "[classification] expected at least 2 classes, got ", classes);
-  check(label_smoothing >= 0 && label_smoothing < 1,
-        "[classification] expected a label smoothing in [0, 1), got ", label_smoothing);
+Classification::Classification(Shape sample, std::int64_t classes)
+    : sample_(std::move(sample)), classes_(classes) {
+  check(classes >= 1, "[classification] expected at least one class, got ", classes);
 }
 
 std::vector<Field> Classification::inputs() const {
@@ -84,26 +92,19 @@ void Classification::require_outputs(const Values& outputs) const {
         "the model gives ", logits.type().text(), ", expected logits f32[batch,", classes_, "]");
 }
 
-Value Classification::loss(const FieldInputs& fields, const Values& outputs) const {
-  return ops::mean(ops::cross_entropy(outputs.at(kLogits), fields("y")));
-}
-
-Value Classification::training_loss(const FieldInputs& fields, const Values& outputs) const {
-  return ops::mean(ops::cross_entropy(outputs.at(kLogits), fields("y"), label_smoothing_));
+Value Classification::loss(const FieldInputs& fields, const Values& outputs,
+                           double label_smoothing) const {
+  return ops::mean(ops::cross_entropy(outputs.at(kLogits), fields("y"), label_smoothing));
 }
 
 std::unique_ptr<Meter> Classification::meter() const {
-  return std::make_unique<ClassificationMeter>();
+  return std::make_unique<ClassificationMeter>(classes_);
 }
 
-std::map<std::string, double> Classification::settings() const {
-  return {{"label_smoothing", label_smoothing_}};
-}
-
-Value Classification::target(const FieldInputs& fields, bool training) const {
+Value Classification::target(const FieldInputs& fields, double label_smoothing) const {
   const Value labels = ops::one_hot(fields("y"), classes_);
-  if (!training || label_smoothing_ == 0) return labels;
-  return labels * (1 - label_smoothing_) + label_smoothing_ / static_cast<double>(classes_);
+  if (label_smoothing == 0) return labels;
+  return labels * (1 - label_smoothing) + label_smoothing / static_cast<double>(classes_);
 }
 
 Value Classification::prediction(const Values& outputs) const {
@@ -137,11 +138,15 @@ void Classification::draw_targets(const TensorMap& outputs, std::uint64_t seed, 
   }
 }
 
-Trainer classifier(std::shared_ptr<const Module> module, Shape sample, std::int64_t classes,
-                   TrainerOptions options, double label_smoothing) {
-  return Trainer(std::make_shared<ModuleNetwork>(std::move(module)),
-                 std::make_shared<Classification>(std::move(sample), classes, label_smoothing),
+Trainer classifier(std::shared_ptr<const Network> network, Shape sample, std::int64_t classes,
+                   TrainerOptions options) {
+  return Trainer(std::move(network), std::make_shared<Classification>(std::move(sample), classes),
                  std::move(options));
+}
+
+Trainer classifier(std::shared_ptr<const Module> module, Shape sample, std::int64_t classes,
+                   TrainerOptions options) {
+  return classifier(as_network(std::move(module)), std::move(sample), classes, std::move(options));
 }
 
 }  // namespace tessera::nn

@@ -10,13 +10,7 @@
 namespace tessera::nn {
 
 Graph inference_graph(const Network& network, const Task& task) {
-  Graph graph(ops::standard_ops());
-  Scope scope(graph);
-  Values inputs;
-  for (const Field& field : task.inputs())
-    inputs.emplace(field.name, graph.input(field.name, field.type()));
-  for (const auto& [name, value] : network.forward(scope, inputs)) graph.set_output(name, value);
-  return graph;
+  return initial_model(network, task).graph;
 }
 
 Graph inference_graph(const Module& model, const Shape& sample) {
@@ -28,6 +22,19 @@ std::int64_t evaluation_batch(std::span<const Field> inputs) {
   std::int64_t values = 1;
   for (const Field& field : inputs) values = std::max(values, field.sample.numel());
   return std::clamp<std::int64_t>(kValues / values, 16, 1000);
+}
+
+Model initial_model(const Network& network, const Task& task, std::uint64_t seed) {
+  Model out{Graph(ops::standard_ops()), {}, {}};
+  Scope scope(out.graph);
+  Values inputs;
+  for (const Field& field : task.inputs())
+    inputs.emplace(field.name, out.graph.input(field.name, field.type()));
+  for (const auto& [name, value] : network.forward(scope, inputs))
+    out.graph.set_output(name, value);
+  initialize(out.state, scope.parameters(), seed);
+  initialize(out.state, scope.states(), seed);
+  return out;
 }
 
 Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed) {

@@ -19,6 +19,7 @@ Graph inference_graph(const Network& network, const Task& task);
 Graph inference_graph(const Module& model, const Shape& sample);
 
 // The untrained network.
+Model initial_model(const Network& network, const Task& task, std::uint64_t seed = 1);
 Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed = 1);
 
 // Samples at once where nobody says: 1000, fewer for large ones, so that activations stay in

@@ -40,7 +40,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   config["momentum"] = exact_text(t.optimizer.momentum);
   config["nesterov"] = t.optimizer.nesterov ? "yes" : "no";
   config["weight_decay"] = exact_text(t.optimizer.weight_decay);
-  for (const auto& [name, value] : trainer.task()->settings()) config[name] = exact_text(value);
+  config["label_smoothing"] = exact_text(t.label_smoothing);
   if (t.optimizer.kind == OptimizerOptions::Kind::adam) {
     const ops::AdamOptions& adam = t.optimizer.adam;
     config["adam_betas"] = exact_text(adam.beta1) + " " + exact_text(adam.beta2);

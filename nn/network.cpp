@@ -14,6 +14,10 @@ Values ModuleNetwork::forward(Scope& scope, const Values& inputs) const {
   return {{output_, module_->forward(scope, require(inputs, input_, "the network"))}};
 }
 
+std::shared_ptr<const Network> as_network(std::shared_ptr<const Module> module) {
+  return std::make_shared<ModuleNetwork>(std::move(module));
+}
+
 Value require(const Values& values, const std::string& name, const std::string& who) {
   const auto found = values.find(name);
   if (found != values.end()) return found->second;

@@ -31,6 +31,9 @@ class ModuleNetwork final : public Network {
   std::string input_, output_;
 };
 
+// The same, shared: "x" -> "logits".
+std::shared_ptr<const Network> as_network(std::shared_ptr<const Module> module);
+
 // The value of that name. Throws Error, saying who asks and what there is.
 Value require(const Values& values, const std::string& name, const std::string& who);
 

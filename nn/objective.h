@@ -29,6 +29,7 @@ struct StepBuilder {
   // in the data set, s32 [batch].
   FieldInputs field;
   Values inputs, outputs;  // of the network
+  double label_smoothing = 0;
 };
 
 // The loss on the data in place of the task's own.

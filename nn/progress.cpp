@@ -30,7 +30,7 @@ void Progress::on_epoch(std::int64_t epoch, const EpochReport& report, const Eva
   printed_at_ = now;
   out_ << phase_ << ": epoch " << epoch + 1 << "/" << epochs_ << ", loss "
        << number("%.4g", report.loss) << ", " << number("%.3g", report.seconds) << " s";
-  if (test) out_ << ", test " << test->metric().text();
+  if (test) out_ << ", test " << test->metric().name << " " << test->metric().text();
   out_ << std::endl;
 }
 

@@ -4,10 +4,10 @@
 
 namespace tessera::nn {
 
-std::string Metric::text() const {
+std::string Metric::text(double other) const {
   char number[64];
-  std::snprintf(number, sizeof(number), "%.*f", digits, value);
-  return cat(name, " ", number, unit.empty() ? "" : " ", unit);
+  std::snprintf(number, sizeof(number), "%.*f", digits, other);
+  return cat(number, unit.empty() ? "" : " ", unit);
 }
 
 const Metric& Evaluation::metric(std::string_view name) const {
@@ -31,7 +31,12 @@ std::vector<Field> Task::fields() const {
   return out;
 }
 
-Value Task::target(const FieldInputs&, bool) const {
+void Task::plain_labels(double label_smoothing) const {
+  check(label_smoothing == 0, name(), " has no labels to smooth, got a label smoothing of ",
+        label_smoothing);
+}
+
+Value Task::target(const FieldInputs&, double) const {
   fail(name(), " predicts no distribution that could be distilled");
 }
 Value Task::prediction(const Values&) const {

@@ -19,9 +19,13 @@ struct Metric {
   double value = 0;
   std::string unit = "";  // "%"
   bool lower_is_better = true;
-  int digits = 2;  // behind the point, for people
+  int digits = 2;           // behind the point, for people
+  std::string detail = {};  // "9787 of 10000 correct"; those with one are shown
+  std::string label = {};   // for people; empty: the name
 
-  std::string text() const;  // "error 2.13 %"
+  std::string title() const { return label.empty() ? name : label; }
+  std::string text() const { return text(value); }  // "2.13 %"
+  std::string text(double other) const;             // another value of this metric
 };
 
 // What an evaluation found.
@@ -72,21 +76,17 @@ class Task {
 
   // Throws Error when a network's outputs [batch, ...] are not what the task compares.
   virtual void require_outputs(const Values& outputs) const = 0;
-  // The mean over the batch, a scalar, of what is measured; and of what training minimizes, which
-  // may be smoothed.
-  virtual Value loss(const FieldInputs& fields, const Values& outputs) const = 0;
-  virtual Value training_loss(const FieldInputs& fields, const Values& outputs) const {
-    return loss(fields, outputs);
-  }
+  // The mean over the batch, a scalar. `label_smoothing`: the share of the target that goes to all
+  // classes alike (Szegedy et al. 2016); measured is with 0. Throws Error for another one where the
+  // task has no labels to smooth (plain_labels).
+  virtual Value loss(const FieldInputs& fields, const Values& outputs,
+                     double label_smoothing) const = 0;
   virtual std::unique_ptr<Meter> meter() const = 0;
-  // What shapes training besides the network: a resumed run must agree.
-  virtual std::map<std::string, double> settings() const { return {}; }
 
   // Where the network predicts a distribution, what distillation needs: the target as one (f32
-  // [batch, ..., k], rows of sum 1; training: as training_loss smooths it), the prediction
-  // likewise, and the mean loss of a prediction against any such target. By default an Error: the
-  // task predicts none.
-  virtual Value target(const FieldInputs& fields, bool training) const;
+  // [batch, ..., k], rows of sum 1), the prediction likewise, and the mean loss of a prediction
+  // against any such target. By default an Error: the task predicts none.
+  virtual Value target(const FieldInputs& fields, double label_smoothing) const;
   virtual Value prediction(const Values& outputs) const;
   virtual Value loss_to(const Values& outputs, Value target) const;
   // Labels drawn from the network's prediction in place of a batch's targets: squared gradients of
@@ -94,6 +94,9 @@ class Task {
   // sample; the same seed, place and outputs give the same targets. By default an Error.
   virtual void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,
                             TensorMap& fields, const std::string& where) const;
+
+ protected:
+  void plain_labels(double label_smoothing) const;  // throws Error unless it is 0
 };
 
 }  // namespace tessera::nn

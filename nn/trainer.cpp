@@ -246,15 +246,23 @@ void Trainer::build() {
     }
     return weight;
   });
-  StepBuilder step{graph, scope, *network_, *task_, {graph, step_fields(*task_)}, {}, {}};
+  StepBuilder step{graph,
+                   scope,
+                   *network_,
+                   *task_,
+                   {graph, step_fields(*task_)},
+                   {},
+                   {},
+                   options_.label_smoothing};
   for (const Field& field : task_->fields()) {  // all are inputs, in the task's order
     const Value value = step.field(field.name);
     if (find_field(task_->inputs(), field.name)) step.inputs.emplace(field.name, value);
   }
   step.outputs = network_->forward(scope, step.inputs);
   scope.set_weight_hook(nullptr);
-  const Value loss = terms_set_.task_loss ? terms_set_.task_loss->loss(step)
-                                          : task_->training_loss(step.field, step.outputs);
+  const Value loss = terms_set_.task_loss
+                         ? terms_set_.task_loss->loss(step)
+                         : task_->loss(step.field, step.outputs, step.label_smoothing);
   graph.set_output("loss", loss);
 
   // The model's own parameters in its order, then what the transform added.

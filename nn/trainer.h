@@ -39,6 +39,7 @@ ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& pa
 struct TrainerOptions {
   std::int64_t batch = 256;
   OptimizerOptions optimizer = {};
+  double label_smoothing = 0;  // Task::loss
   std::uint64_t seed = 1;
   bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan

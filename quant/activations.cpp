@@ -84,7 +84,7 @@ void require_any(bool any, Place place) {
 
 // Runs `network` on the data and hands all that stands at such places to `see`, batch by batch.
 template <class See>
-void walk(const nn::Module& network, const Shape& sample, const State& weights,
+void walk(const nn::Network& network, const nn::Task& task, const State& weights,
           const CalibrationSet& samples, Place place, See&& see) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
@@ -96,7 +96,10 @@ void walk(const nn::Module& network, const Shape& sample, const State& weights,
     }
     return x;
   });
-  network.forward(scope, graph.input("x", Field{"x", DType::f32, sample}.type()));
+  const nn::FieldInputs field(graph, task.inputs());
+  nn::Values inputs;
+  for (const Field& f : task.inputs()) inputs.emplace(f.name, field(f.name));
+  network.forward(scope, inputs);
   require_any(!layers.empty(), place);
   std::optional<Plan> plan;
   std::int64_t rows = 0;
@@ -160,17 +163,19 @@ ActivationRange fit_range(std::span<const float> values, const ActivationOptions
   return best;
 }
 
-QuantizedActivations::QuantizedActivations(std::shared_ptr<const nn::Module> network,
+QuantizedActivations::QuantizedActivations(std::shared_ptr<const nn::Network> network,
                                            ActivationOptions options, ActivationRanges ranges)
     : network_(std::move(network)), options_(options), ranges_(std::move(ranges)) {
   check(options.bits >= 1 && options.bits <= 8, "activations take 1 to 8 bits, got ", options.bits);
 }
 
-Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& place, Value x) const {
+Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& path,
+                                     const std::string& place, Value x) const {
   const double n = levels(options_.bits);
   if (options_.kind == ActivationOptions::Kind::dorefa) return rounded(ops::clamp(x, 0.0, 1.0), n);
   const Names& own = names(options_.place);
-  const auto range = ranges_.find(place);
+  // A network that is part of another has its names behind the path of that (a teacher).
+  const auto range = ranges_.find(path.empty() ? place : place.substr(path.size() + 1));
   check(range != ranges_.end(), "'", place, "': its ", own.what, " has no calibrated range");
   const auto [low, high] = range->second;
   if (options_.kind != ActivationOptions::Kind::learned)
@@ -182,27 +187,28 @@ Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& place,
   return bottom + width * rounded(ops::clamp((x - bottom) / width, 0.0, 1.0), n);
 }
 
-Value QuantizedActivations::forward(nn::Scope& scope, Value x) const {
+nn::Values QuantizedActivations::forward(nn::Scope& scope, const nn::Values& inputs) const {
   const nn::Scope::Hook outer = hook(scope, options_.place);
   const bool skips = options_.skip_first && options_.place == Place::inputs;
   std::optional<std::string> first;
+  const std::string path = scope.path();
   set_hook(scope, options_.place, [&](nn::Scope& s, const std::string& place, Value value) {
     if (outer) value = outer(s, place, value);
     if (!first) first = place;
-    return skips && place == *first ? value : quantize(s, place, value);
+    return skips && place == *first ? value : quantize(s, path, place, value);
   });
-  const Value y = network_->forward(scope, x);
+  nn::Values outputs = network_->forward(scope, inputs);
   set_hook(scope, options_.place, outer);
   require_any(first.has_value(), options_.place);
-  return y;
+  return outputs;
 }
 
-ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
+ActivationRanges calibrate_activations(const nn::Network& network, const nn::Task& task,
                                        const State& weights, const BatchSource& data,
                                        const ActivationOptions& options) {
   const CalibrationSet samples(data, options.samples);
   std::map<std::string, std::vector<float>> seen;
-  walk(network, sample, weights, samples, options.place,
+  walk(network, task, weights, samples, options.place,
        [&](const std::string& layer, std::span<const float> values) {
          auto& kept = seen[layer];
          // Evenly over all batches.
@@ -222,13 +228,13 @@ ActivationRanges calibrate_activations(const nn::Module& network, const Shape& s
   return out;
 }
 
-std::shared_ptr<const nn::Module> quantize_activations(std::shared_ptr<const nn::Module> network,
-                                                       const Shape& sample, const State& weights,
-                                                       const BatchSource& data,
-                                                       const ActivationOptions& options) {
+std::shared_ptr<const nn::Network> quantize_activations(std::shared_ptr<const nn::Network> network,
+                                                        const nn::Task& task, const State& weights,
+                                                        const BatchSource& data,
+                                                        const ActivationOptions& options) {
   ActivationRanges ranges;
   if (options.kind != ActivationOptions::Kind::dorefa)
-    ranges = calibrate_activations(*network, sample, weights, data, options);
+    ranges = calibrate_activations(*network, task, weights, data, options);
   return std::make_shared<QuantizedActivations>(std::move(network), options, std::move(ranges));
 }
 

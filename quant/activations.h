@@ -9,7 +9,7 @@
 
 #include "core/batch_source.h"
 #include "core/state.h"
-#include "nn/module.h"
+#include "nn/task.h"
 
 namespace tessera::quant {
 
@@ -52,32 +52,33 @@ ActivationRange fit_range(std::span<const float> values, const ActivationOptions
 // lies inside the range) and in inference: the levels are part of the graph, so a saved model has
 // them. `learned` adds the parameters LAYER.weight.input_low and .input_high, or PATH.output_low
 // and .output_high behind activation functions.
-class QuantizedActivations final : public nn::Module {
+class QuantizedActivations final : public nn::Network {
  public:
   // Throws Error for bits out of range. ranges: of every place, except with dorefa.
-  QuantizedActivations(std::shared_ptr<const nn::Module> network, ActivationOptions options,
+  QuantizedActivations(std::shared_ptr<const nn::Network> network, ActivationOptions options,
                        ActivationRanges ranges = {});
-  Value forward(nn::Scope& scope, Value x) const override;
+  nn::Values forward(nn::Scope& scope, const nn::Values& inputs) const override;
 
  private:
-  Value quantize(nn::Scope& scope, const std::string& place, Value x) const;
+  Value quantize(nn::Scope& scope, const std::string& path, const std::string& place,
+                 Value x) const;
 
-  std::shared_ptr<const nn::Module> network_;
+  std::shared_ptr<const nn::Network> network_;
   ActivationOptions options_;
   ActivationRanges ranges_;
 };
 
 // Ranges of all that is to be quantized in a network with these weights, on a CalibrationSet of
 // `options.samples`. Throws Error naming the place where a value is not finite.
-ActivationRanges calibrate_activations(const nn::Module& network, const Shape& sample,
+ActivationRanges calibrate_activations(const nn::Network& network, const nn::Task& task,
                                        const State& weights, const BatchSource& data,
                                        const ActivationOptions& options);
 
 // The network with quantized activations, calibrated where its kind needs that.
-std::shared_ptr<const nn::Module> quantize_activations(std::shared_ptr<const nn::Module> network,
-                                                       const Shape& sample, const State& weights,
-                                                       const BatchSource& data,
-                                                       const ActivationOptions& options);
+std::shared_ptr<const nn::Network> quantize_activations(std::shared_ptr<const nn::Network> network,
+                                                        const nn::Task& task, const State& weights,
+                                                        const BatchSource& data,
+                                                        const ActivationOptions& options);
 
 // Whether a parameter is an end of a learned range.
 bool is_activation_range(const std::string& parameter);

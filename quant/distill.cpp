@@ -15,17 +15,15 @@ constexpr const char* kTeacher = "teacher";
 
 // A row for every sample: what is predicted of it, [batch, k].
 TensorType memory_type(Value prediction, std::int64_t samples) {
-  check(prediction.shape().rank() == 2,
-        "a memory of predictions needs one for each sample, [batch, k],"
-        " got ",
-        prediction.type().text(), "; a teacher needs none");
+  check(prediction.shape().rank() == 2 && prediction.shape()[0] == kBatch,
+        "a memory of predictions needs one for each sample, [batch, k], got ",
+        prediction.type().text(), "; a teacher takes any");
   return {DType::bf16, Shape{samples, prediction.shape()[1]}, {}};
 }
 
 // The predictions of the epoch before: rows of the memory, which this step's replace.
 Value remembered(nn::StepBuilder& step, std::int64_t samples) {
-  const Value now = step.task.prediction(step.outputs),
-              labels = step.task.target(step.field, /*training=*/false);
+  const Value now = step.task.prediction(step.outputs), labels = step.task.target(step.field, 0);
   const Value memory = step.graph.state(kMemory, memory_type(now, samples));
   const Value index = step.field(kIndexField), rows = ops::embedding(memory, index);
   step.graph.set_update(memory, ops::scatter_rows(memory, index, now));
@@ -57,7 +55,7 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
     const Value known = step.task.loss_to(step.outputs, ops::detach(predicted));
     return (1.0 - alpha) * task_->loss(step) + alpha * known;
   }
-  const Value hard = step.task.target(step.field, /*training=*/true);
+  const Value hard = step.task.target(step.field, step.label_smoothing);
   return step.task.loss_to(step.outputs, ops::detach((1.0 - alpha) * hard + alpha * predicted));
 }
 

@@ -26,7 +26,7 @@ Graph accumulation_graph(const Graph& inference, const nn::Task& task,
   }
   nn::Values outputs;
   for (const auto& [name, value] : graph.outputs()) outputs.emplace(name, value);
-  const Value loss = task.loss({graph, task.fields()}, outputs);
+  const Value loss = task.loss({graph, task.fields()}, outputs, 0);
   const std::vector<Value> gradients = grad(loss, weights);
   for (std::size_t i = 0; i < names.size(); ++i) {
     const Value sum = graph.state(sum_of(names[i]), weights[i].type());

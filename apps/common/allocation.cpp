@@ -46,7 +46,7 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
   const auto [at, fresh] = measured_.try_emplace({seed, group_rows});
   Measurement& out = at->second;
   if (!fresh) return out;
-  const nn::Trainer trainer(task_.network.module, task_.network.sample, task_.data.classes);
+  const nn::Trainer trainer(task_.network.network, task_.data.task);
   const State& weights = reference.model.state;
   // The codebook of a policy is not looked at.
   out.tensors =
@@ -77,8 +77,8 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
   const quant::CalibrationSet samples(*data, recipe.adaround.samples);
   session_.detail() << "sensitivities (" << recipe.sensitivity << ") of " << out.tensors.size()
                     << " tensors on " << samples.samples() << " samples" << std::endl;
-  out.dense_loss = quant::measure_costs(out.tensors, reference.model.graph, weights, samples,
-                                        recipe.sensitivity_kind());
+  out.dense_loss = quant::measure_costs(out.tensors, reference.model.graph, task_.data.task,
+                                        weights, samples, recipe.sensitivity_kind());
   if (keep_) results.store(name, config, costs_json(out.tensors, out.dense_loss));
   return out;
 }
@@ -87,7 +87,7 @@ std::string BitAllocator::require(const CompressRecipe& recipe, const Variant& v
                                   const State* weights) const {
   const auto target = SizeTarget::parse(variant.codebook);
   if (!target) return "";
-  const nn::Trainer trainer(task_.network.module, task_.network.sample, task_.data.classes);
+  const nn::Trainer trainer(task_.network.network, task_.data.task);
   const auto tensors = quant::candidates(trainer.parameters(), weights ? *weights : trainer.state(),
                                          recipe.policy("adaptive:2", variant.group_rows));
   const auto least = quant::pareto(tensors).front();

@@ -12,7 +12,7 @@
 #include "apps/common/recipe.h"
 #include "datasets/indexed_source.h"
 #include "datasets/preprocess.h"
-#include "nn/module.h"
+#include "nn/task.h"
 
 namespace tessera::apps {
 
@@ -25,8 +25,7 @@ struct Choice {
 };
 
 struct Network {
-  std::shared_ptr<const nn::Module> module;
-  Shape sample;     // what it takes
+  std::shared_ptr<const nn::Network> network;
   Config settings;  // what it is; goes into model files
 };
 
@@ -42,9 +41,9 @@ struct TestSet {
 };
 
 struct DataRequest {
-  std::string from;  // a folder, or "synthetic...": the built-in set
-  Shape sample;      // as the network takes it
-  Config choices;    // value of each of Benchmark::data_choices
+  std::string from;           // a folder, or "synthetic...": the built-in set
+  std::vector<Field> inputs;  // what the network reads
+  Config choices;             // value of each of Benchmark::data_choices
   // For models that carry their preprocessing: the test images alone, as they are stored. Sets that
   // cannot do without their training images may read them.
   bool raw = false;
@@ -52,7 +51,7 @@ struct DataRequest {
 
 struct Data {
   std::string text;  // for people: "MNIST from data/mnist (60000 training and 10000 test images)"
-  std::int64_t classes = 0;
+  std::shared_ptr<const nn::Task> task;  // what is learned from it
   // What data and preprocessing are; goes into model files, and must be the same where a model is
   // measured.
   Config settings;
@@ -94,11 +93,12 @@ struct Benchmark {
   std::string calibration_help;       // what --calibration takes: "a folder of pictures"
   std::vector<std::string> networks;  // offered by --net; the first is the default
   std::vector<Choice> network_choices, data_choices;
-  std::int64_t classes = 0;  // where no data says
 
-  std::function<Network(const std::string& name, std::int64_t classes, const Config& choices)>
+  // The task of a network where no data says more.
+  std::function<std::shared_ptr<const nn::Task>(const std::string& network)> task;
+  // A network for a task.
+  std::function<Network(const std::string& name, const nn::Task& task, const Config& choices)>
       network;
-  std::function<Shape(const std::string& network)> sample;
   std::function<Data(const DataRequest& request)> data;
   std::function<Recipes(const std::string& network)> recipes;
   // Names of others for the tensors of a network, as rules of core/files/import.h; by network.

@@ -64,7 +64,7 @@ Data images(std::int64_t classes, const DataRequest& request) {
                            return datasets::cifar_images(folder, {labels});
                          },
                      .augment = {.pad = 4, .flip = 0.5, .cutout = classes == 100 ? 8 : 16}},
-                    request.sample);
+                    request);
 }
 
 // One cycle of 30 epochs: the rate rises for some of them and falls by half a cosine. Networks
@@ -130,9 +130,8 @@ Benchmark cifar(std::int64_t classes) {
          "5 with 1000 test images",
          {"auto", "holdout"}});
   }
-  out.classes = classes;
+  out.task = [classes](const std::string& name) { return zoo_task(name, classes); };
   out.network = zoo_network;
-  out.sample = zoo_sample;
   out.data = [classes](const DataRequest& request) { return images(classes, request); };
   out.recipes = recipes;
   return out;

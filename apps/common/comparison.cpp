@@ -29,15 +29,15 @@ std::string points(double value) {
   return (value < 0 ? "" : "+") + fixed(value, 2);
 }
 
-std::string error_text(const ComparisonCell& cell, bool best) {
+std::string result_text(const ComparisonCell& cell, int digits, bool best) {
   if (cell.done.empty()) return cell.failed.empty() ? "-" : "problem";
-  std::string out = cat(mean_text(cell.errors(), 2), " (", points(mean(cell.rises())), ")");
+  std::string out = cat(mean_text(cell.results(), digits), " (", points(mean(cell.rises())), ")");
   if (best) out += " *";
   if (!cell.failed.empty()) out += cat(", ", cell.failed.size(), " failed");
   return out;
 }
 
-void print_errors(std::ostream& out, const ComparisonGrid& grid) {
+void print_results(std::ostream& out, const ComparisonGrid& grid) {
   std::vector<std::string> header = {"method", "epochs"};
   for (const Variant& column : grid.columns()) header.push_back(column_title(column));
   Table table(std::move(header));
@@ -47,7 +47,7 @@ void print_errors(std::ostream& out, const ComparisonGrid& grid) {
                                                        : *epochs ? std::to_string(*epochs)
                                                                  : "no training"};
     for (std::size_t c = 0; c < grid.columns().size(); ++c) {
-      row.push_back(error_text(grid.cell(m, c), grid.best(c) == m));
+      row.push_back(result_text(grid.cell(m, c), grid.metric().digits, grid.best(c) == m));
     }
     table.add(std::move(row));
   }
@@ -87,11 +87,11 @@ std::vector<double> ComparisonCell::values(
   for (const ComparedRun* run : done) out.push_back(of(*run->result));
   return out;
 }
-std::vector<double> ComparisonCell::errors() const {
-  return values([](const Compression& r) { return r.after.all.error_percent(); });
+std::vector<double> ComparisonCell::results() const {
+  return values([](const Compression& r) { return r.after.value(); });
 }
 std::vector<double> ComparisonCell::rises() const {
-  return values([](const Compression& r) { return r.after.all.error_percent() - r.error_before; });
+  return values([](const Compression& r) { return r.after.value() - r.before; });
 }
 
 Timing ComparisonCell::timing(Timing Compression::*of) const {
@@ -122,7 +122,12 @@ std::optional<std::size_t> ComparisonGrid::best(std::size_t column) const {
   for (std::size_t m = 0; m < methods_.size(); ++m) {
     const ComparisonCell& candidate = cell(m, column);
     if (candidate.done.empty() || !candidate.failed.empty()) continue;
-    if (!out || mean(candidate.errors()) < mean(cell(*out, column).errors())) out = m;
+    if (!out) {
+      out = m;
+      continue;
+    }
+    const double value = mean(candidate.results()), other = mean(cell(*out, column).results());
+    if (metric().lower_is_better ? value < other : value > other) out = m;
   }
   return out;
 }
@@ -138,11 +143,18 @@ std::optional<std::int64_t> ComparisonGrid::epochs(std::size_t method) const {
 std::vector<double> ComparisonGrid::references() const {
   std::map<std::int64_t, double> by_seed;
   for (const ComparedRun& run : runs_) {
-    if (run.result) by_seed[run.seed] = run.result->error_before;
+    if (run.result) by_seed[run.seed] = run.result->before;
   }
   std::vector<double> out;
-  for (const auto& [seed, error] : by_seed) out.push_back(error);
+  for (const auto& [seed, value] : by_seed) out.push_back(value);
   return out;
+}
+
+nn::Metric ComparisonGrid::metric() const {
+  for (const ComparedRun& run : runs_) {
+    if (run.result) return run.result->after.metric();
+  }
+  return unknown_metric();
 }
 
 std::string ComparisonGrid::measured_on() const {
@@ -169,14 +181,14 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
   const auto references = grid.references();
   if (!references.empty()) {
     out << wrapped(
-        cat(capitalized(grid.measured_on()), " error in percent, mean over ", references.size(),
-            references.size() == 1 ? " seed" : " seeds +- standard error",
+        cat(capitalized(grid.measured_on()), " ", in_units(grid.metric()), ", mean over ",
+            references.size(), references.size() == 1 ? " seed" : " seeds +- standard error",
             " (difference to the reference in points); * the best method of the "
             "column. Reference: ",
-            mean_text(references, 2), " %.\n"),
+            with_unit(mean_text(references, grid.metric().digits), grid.metric()), ".\n"),
         terminal_columns(out));
   }
-  print_errors(out, grid);
+  print_results(out, grid);
   out << "\n"
       << wrapped(
              "Sizes and times, means over seeds: bits a coded weight as stored and by entropy; "

@@ -23,8 +23,8 @@ struct ComparisonCell {
   std::vector<const ComparedRun*> done, failed;
 
   std::vector<double> values(const std::function<double(const Compression&)>& of) const;
-  std::vector<double> errors() const;            // after compression, percent
-  std::vector<double> rises() const;             // of the error over the reference's, in points
+  std::vector<double> results() const;           // the main metric after compression
+  std::vector<double> rises() const;             // of it over the reference's
   Timing timing(Timing Compression::*of) const;  // of all runs, as rounds of one measurement
 };
 
@@ -37,13 +37,15 @@ class ComparisonGrid {
   // Codebook and scope of each column; the method of these is empty.
   const std::vector<Variant>& columns() const { return columns_; }
   const ComparisonCell& cell(std::size_t method, std::size_t column) const;
-  // The method with the smallest mean error of the column, among those of which no seed failed.
+  // The method with the best mean of the column, among those of which no seed failed.
   std::optional<std::size_t> best(std::size_t column) const;
   // Epochs of training of a method, 0 where it does not train; none where no run finished.
   std::optional<std::int64_t> epochs(std::size_t method) const;
-  // Errors of the references in percent, one per seed.
+  // The main metric of the references, one per seed.
   std::vector<double> references() const;
-  // "test" or "validation": what the errors are of.
+  // What the results are; unknown_metric() where there is none.
+  nn::Metric metric() const;
+  // "test" or "validation": what they are measured on.
   std::string measured_on() const;
 
  private:
@@ -57,7 +59,7 @@ class ComparisonGrid {
 // the scope when it is not the tensor.
 std::string column_title(const Variant& column);
 
-// The table of errors, the table of sizes and times, and what failed.
+// The table of results, the table of sizes and times, and what failed.
 void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs);
 
 // compressions_json() of the finished runs with the configuration in each row, and "best" by

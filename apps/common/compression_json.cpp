@@ -51,11 +51,6 @@ Json Compression::json() const {
               {"kernel", kernel},
               {"seed", seed},
               {"epochs", epochs},
-              {"error_before", error_before},
-              {"error_dc", error_dc},
-              {"error_after", after.all.error_percent()},
-              {"loss_after", after.all.loss},
-              {"correct", after.all.correct},
               {"samples", after.all.samples},
               {"after", after.json()},
               {"weights_bytes", weights_bytes},
@@ -73,7 +68,14 @@ Json Compression::json() const {
               {"decoded", decoded},
               {"distance", distance},
               {"seconds", seconds}};
-  if (error_before_bn) out["error_before_bn"] = *error_before_bn;
+  const std::string& metric = after.metric().name;
+  out[metric + "_before"] = before;
+  out[metric + "_dc"] = direct;
+  if (before_bn) out[metric + "_before_bn"] = *before_bn;
+  for (const nn::Metric& m : after.all.metrics) {
+    const Json& value = out["after"].at(metric_key(m, after.on));
+    out[m.digits == 0 ? m.name : m.name + "_after"] = value;
+  }
   put_timing(out, "dense", dense_us);
   put_timing(out, "packed", packed_us);
   out["tensors"] = Json::array();
@@ -94,10 +96,11 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   out.kernel = at.at("kernel").text();
   out.seed = at.at("seed").integer(0);
   if (const auto n = at.find("epochs")) out.epochs = n->integer(0);  // older files have none
-  out.error_before = at.at("error_before").number();
-  out.error_dc = at.at("error_dc").number();
-  if (json.contains("error_before_bn")) out.error_before_bn = at.at("error_before_bn").number();
   out.after = Measured::parse(at.at("after"));
+  const std::string& metric = out.after.metric().name;
+  out.before = at.at(metric + "_before").number();
+  out.direct = at.at(metric + "_dc").number();
+  if (const auto bn = at.find(metric + "_before_bn")) out.before_bn = bn->number();
   out.weights_bytes = at.at("weights_bytes").integer(0);
   out.json_bytes = at.at("json_bytes").integer(0);
   out.index_bytes = at.at("index_bytes").integer(0);

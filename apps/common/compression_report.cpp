@@ -28,10 +28,10 @@ std::vector<Group> group(const std::vector<Compression>& rows) {
     if (at == groups.end()) {
       at = groups.insert(groups.end(), Group{row.variant, {}, {}, {}, {}, {}, {}, {}, {}});
     }
-    at->before.push_back(row.error_before);
-    at->dc.push_back(row.error_dc);
-    at->after.push_back(row.after.all.error_percent());
-    at->rise.push_back(row.after.all.error_percent() - row.error_before);
+    at->before.push_back(row.before);
+    at->dc.push_back(row.direct);
+    at->after.push_back(row.after.value());
+    at->rise.push_back(row.after.value() - row.before);
     at->bits.push_back(row.bits_per_weight);
     at->entropy.push_back(row.entropy_bits);
     at->ratio.push_back(row.ratio);
@@ -68,8 +68,10 @@ void print_decoded(std::ostream& out, const std::vector<Compression>& rows) {
 
 void print_compressions(std::ostream& out, const std::vector<Compression>& rows) {
   if (rows.empty()) return;
-  std::vector<std::string> header = {"method",   "codebook", "scope",  "seed",
-                                     "before %", "DC %",     "after %"};
+  const nn::Metric metric = rows.front().after.metric();
+  const auto titled = [&](const char* title) { return with_unit(title, metric); };
+  std::vector<std::string> header = {"method",         "codebook",   "scope",        "seed",
+                                     titled("before"), titled("DC"), titled("after")};
   for (auto& name : extra_columns(rows.front().after)) header.push_back(std::move(name));
   const bool coded = std::any_of(rows.begin(), rows.end(),
                                  [](const Compression& row) { return row.entropy_coded(); });
@@ -84,9 +86,9 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
                                       row.variant.codebook,
                                       row.variant.scope(),
                                       std::to_string(row.seed),
-                                      fixed(row.error_before, 2),
-                                      fixed(row.error_dc, 2),
-                                      fixed(row.after.all.error_percent(), 2)};
+                                      fixed(row.before, metric.digits),
+                                      fixed(row.direct, metric.digits),
+                                      fixed(row.after.value(), metric.digits)};
     for (auto& cell : extra_cells(row.after)) cells.push_back(std::move(cell));
     for (auto& cell : {std::to_string(row.weights_bytes), std::to_string(row.json_bytes),
                        fixed(row.bits_per_weight, 3), fixed(row.entropy_bits, 3)}) {
@@ -105,8 +107,8 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
     table.add(std::move(cells));
   }
   std::string legend =
-      capitalized(rows.front().after.on) +
-      " errors in percent; weights B: the file with every weight, bias and statistic; bits a "
+      capitalized(rows.front().after.on) + " " + in_units(metric) +
+      "; weights B: the file with every weight, bias and statistic; bits a "
       "coded weight (as stored, by entropy) and effective: the file's bits by all numbers of the "
       "network; ratio: as f32 by as stored, without the file's header; latency at batch 1, "
       "the least of several rounds' medians.\n";
@@ -128,8 +130,8 @@ void print_compressions(std::ostream& out, const std::vector<Compression>& rows)
   print_decoded(out, rows);
   const auto groups = group(rows);
   if (!several_seeds(groups)) return;
-  Table summary({"method", "codebook", "scope", "seeds", "before %", "DC %", "after %", "rise",
-                 "bits/w", "ratio", "seconds"},
+  Table summary({"method", "codebook", "scope", "seeds", titled("before"), titled("DC"),
+                 titled("after"), "rise", "bits/w", "ratio", "seconds"},
                 3);
   for (const Group& g : groups) {
     summary.add({g.variant.method, g.variant.codebook, g.variant.scope(),
@@ -145,13 +147,14 @@ Json compressions_json(const std::vector<Compression>& rows) {
   Json out = {{"rows", Json::array()}, {"summary", Json::array()}};
   for (const Compression& row : rows) out["rows"].push_back(row.json());
   for (const Group& g : group(rows)) {
+    const std::string& metric = rows.front().after.metric().name;
     out["summary"].push_back({{"method", g.variant.method},
                               {"codebook", g.variant.codebook},
                               {"group_rows", g.variant.group_rows},
                               {"sparse", g.variant.sparse},
-                              {"error_before", figure(g.before)},
-                              {"error_dc", figure(g.dc)},
-                              {"error_after", figure(g.after)},
+                              {metric + "_before", figure(g.before)},
+                              {metric + "_dc", figure(g.dc)},
+                              {metric + "_after", figure(g.after)},
                               {"rise", figure(g.rise)},
                               {"bits_per_weight", figure(g.bits)},
                               {"entropy_bits", figure(g.entropy)},

@@ -30,11 +30,11 @@ constexpr const char* kEntropyCoded = "entropy_coded";
 constexpr std::int64_t kReferenceEvaluations = 10;  // on the way
 
 nn::Trainer make_trainer(const Task& task, const nn::TrainerOptions& options) {
-  return nn::Trainer(task.network.module, task.network.sample, task.data.classes, options);
+  return nn::Trainer(task.network.network, task.data.task, options);
 }
 
 Graph inference_graph(const Task& task) {
-  return nn::inference_graph(*task.network.module, task.network.sample);
+  return nn::inference_graph(*task.network.network, *task.data.task);
 }
 
 // "adaptive:2" -> "adaptive2"
@@ -122,8 +122,8 @@ Task with_activations(const Task& task, const Reference& reference, const Compre
   const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
                         ? task.test  // not looked at
                         : calibration_data(task, reference, seed);
-  out.network.module = quant::quantize_activations(task.network.module, task.network.sample,
-                                                   reference.model.state, *data, options);
+  out.network.network = quant::quantize_activations(task.network.network, *task.data.task,
+                                                    reference.model.state, *data, options);
   return out;
 }
 
@@ -148,8 +148,8 @@ std::int64_t reestimate(const Task& task, const Reference& reference, const Comp
   return quant::reestimate_batch_norm(model, samples, recipe.batch);
 }
 
-// Error in percent of quantizing the reference once, without training.
-double direct_error(const Task& task, const Reference& reference, const CompressRecipe& recipe,
+// The main metric of quantizing the reference once, without training.
+double direct_value(const Task& task, const Reference& reference, const CompressRecipe& recipe,
                     const Variant& variant, std::uint64_t seed) {
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
   quant::DirectCompression direct;
@@ -157,7 +157,7 @@ double direct_error(const Task& task, const Reference& reference, const Compress
   Model model = quant::harden(trainer, quant::with_entries(direct.codebooks(trainer),
                                                            quant::parse_entries(recipe.entries)));
   reestimate(task, reference, recipe, seed, model);
-  return measure(model.graph, model.state, task.data).all.error_percent();
+  return measure(model.graph, model.state, task.data).value();
 }
 
 // Everything is measured on the saved file.
@@ -358,7 +358,7 @@ std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Refe
   if (!task.calibration) return training_data(task, seed, "none");
   auto out =
       std::make_shared<quant::CalibrationSet>(*task.calibration, task.calibration->samples());
-  out->draw_labels(reference.model.graph, reference.model.state, seed);
+  out->draw_targets(*task.data.task, reference.model.graph, reference.model.state, seed);
   return out;
 }
 
@@ -447,9 +447,9 @@ Compression compress_reference(Session& session, const Task& given, const Refere
                     task.data.measured_on);
   Compression out;
   out.variant = variant;
-  out.error_before = reference.test.all.error_percent();
+  out.before = reference.test.value();
   session.detail() << variant.text() << ", seed " << seed << ", reference "
-                   << fixed(out.error_before, 2) << " %" << std::endl;
+                   << reference.test.metric().text() << std::endl;
 
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
   const auto plan = plan_for(trainer, trainer.state(), recipe, variant);
@@ -472,10 +472,11 @@ Compression compress_reference(Session& session, const Task& given, const Refere
       quant::with_entries(done.codebooks, quant::parse_entries(recipe.entries));
   Model model = quant::harden(trainer, codebooks);
   if (recipe.bn_batches > 0) {
-    out.error_before_bn = measure(model.graph, model.state, task.data).all.error_percent();
+    out.before_bn = measure(model.graph, model.state, task.data).value();
     const auto norms = reestimate(task, reference, recipe, seed, model);
     session.detail() << "  " << norms << " batch norms estimated anew on " << recipe.bn_batches
-                     << " batches; " << fixed(*out.error_before_bn, 2) << " % before" << std::endl;
+                     << " batches; " << reference.test.metric().text(*out.before_bn) << " before"
+                     << std::endl;
   }
   model.settings = config;
   const SavedModel saved = save(model, file, form);
@@ -490,11 +491,12 @@ Compression compress_reference(Session& session, const Task& given, const Refere
                      ? quant::measured(trainer.state(), codebooks).distance
                      : done.c_steps.back().distance;
   measure_file(task, reference, saved, out);
-  out.error_dc = variant.method == "dc" ? out.after.all.error_percent()
-                                        : direct_error(task, reference, recipe, variant, seed);
+  out.direct = variant.method == "dc" ? out.after.value()
+                                      : direct_value(task, reference, recipe, variant, seed);
   session.detail() << "  " << out.file << ": " << out.after.text() << "; reference "
-                   << fixed(out.error_before, 2) << " %, DC " << fixed(out.error_dc, 2) << " %; "
-                   << out.weights_bytes << " + " << out.json_bytes << " bytes" << std::endl;
+                   << reference.test.metric().text() << ", DC "
+                   << reference.test.metric().text(out.direct) << "; " << out.weights_bytes << " + "
+                   << out.json_bytes << " bytes" << std::endl;
   results_of(session).store(name, run.config, out.json());
   session.log("result", out.json());
   remove_checkpoint(checkpoint);

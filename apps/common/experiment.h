@@ -96,9 +96,9 @@ struct TensorSize {
 struct Compression {
   Variant variant;
   std::string file, kernel;
-  std::int64_t seed = 0, epochs = 0;      // epochs of training; 0: the method does not train
-  double error_before = 0, error_dc = 0;  // percent of what is measured on
-  std::optional<double> error_before_bn;  // before batch norm was estimated anew, if it was
+  std::int64_t seed = 0, epochs = 0;  // epochs of training; 0: the method does not train
+  double before = 0, direct = 0;      // the main metric, dense and after direct compression
+  std::optional<double> before_bn;    // before batch norm was estimated anew, if it was
   Measured after;
   std::int64_t weights_bytes = 0, json_bytes = 0;  // of the files
   std::int64_t index_bytes = 0, codebook_bytes = 0, sparse_bytes = 0;

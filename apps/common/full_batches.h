@@ -14,13 +14,9 @@ class FullBatches final : public BatchSource {
       : source_(std::move(source)), batch_(batch), steps_(steps) {}
   std::string name() const override { return source_->name(); }
   std::int64_t samples() const override { return batch_ * steps_; }
-  std::int64_t classes() const override { return source_->classes(); }
-  Shape sample_shape() const override { return source_->sample_shape(); }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
-    source_->fill(epoch, at(first), x, y);
-  }
-  void positions(std::int64_t epoch, std::int64_t first, Tensor& index) const override {
-    source_->positions(epoch, at(first), index);
+  std::vector<Field> fields() const override { return source_->fields(); }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
+    source_->fill(epoch, at(first), batch);
   }
 
  private:

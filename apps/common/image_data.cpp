@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "datasets/batches.h"
+#include "nn/classification.h"
 
 namespace tessera::apps {
 
@@ -36,13 +37,21 @@ std::optional<BuiltIn> built_in(const std::string& from) {
   return BuiltIn{numbers[0], numbers.size() > 1 ? numbers[1] : 0};
 }
 
-Data image_data(ImageSet set, const Shape& sample) {
+Shape image_sample(const DataRequest& request) {
+  const Field* x = find_field(request.inputs, "x");
+  check(x != nullptr, "a network for images reads 'x', this one ", listed(request.inputs));
+  return x->sample;
+}
+
+Data image_data(ImageSet set, const DataRequest& request) {
+  const Shape sample = image_sample(request);
   Data out;
   const bool trains = set.split.train.images.defined();
   out.text =
       cat(set.source, " (", trains ? cat(set.split.train.size(), " training and ") : std::string(),
           set.split.test.size(), " test images)");
-  out.classes = set.split.test.classes;
+  const std::int64_t classes = set.split.test.classes;
+  out.task = std::make_shared<nn::Classification>(sample, classes);
   out.settings = std::move(set.settings);
   if (trains) out.settings["data"] = set.split.train.name;
   out.preprocess = set.preprocess;
@@ -57,7 +66,7 @@ Data image_data(ImageSet set, const Shape& sample) {
     first += count;
   }
   if (!trains) return out;
-  out.unlabelled = [read = set.unlabelled, preprocess = set.preprocess, classes = out.classes,
+  out.unlabelled = [read = set.unlabelled, preprocess = set.preprocess, classes,
                     sample](const std::string& folder) {
     const Tensor images = read(folder);
     const Tensor labels(DType::s32, {images.shape()[0].value()});

@@ -33,7 +33,10 @@ struct ImageSet {
   datasets::Augment augment = {};  // what "crop", "flip" and "cutout" mean for these images
 };
 
-Data image_data(ImageSet set, const Shape& sample);
+// Classification on the samples that the network asks for.
+Data image_data(ImageSet set, const DataRequest& request);
+// The shape of "x", as the network takes it. Throws Error where it reads none.
+Shape image_sample(const DataRequest& request);
 
 // "none" or a list of crop, flip, cutout, of which each takes its value from `full`. Throws Error
 // for other words, and for those that `full` does not have.

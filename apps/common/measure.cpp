@@ -1,5 +1,6 @@
 #include "apps/common/measure.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -9,64 +10,108 @@ namespace tessera::apps {
 
 namespace {
 
-double share(std::int64_t n, std::int64_t of) {
-  return static_cast<double>(n) / static_cast<double>(of);
+// "2.13 % (9787 of 10000 correct)"
+std::string shown(const nn::Metric& metric) {
+  return metric.detail.empty() ? metric.text() : cat(metric.text(), " (", metric.detail, ")");
 }
 
-std::string counts(const nn::Evaluation& e) {
-  return cat(fixed(e.error_percent(), 2), " % (", e.correct, " of ", e.samples, " correct)");
+// Those beside the main one that people see.
+std::vector<const nn::Metric*> also_shown(const nn::Evaluation& e) {
+  std::vector<const nn::Metric*> out;
+  for (const nn::Metric& metric : e.metrics) {
+    if (&metric != &e.metrics.front() && !metric.detail.empty()) out.push_back(&metric);
+  }
+  return out;
 }
 
 bool several(const Measured& measured) {
   return measured.parts.size() > 1;
 }
 
-Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
-  return {{on + "_error", e.error_percent()},
-          {on + "_loss", std::isfinite(e.loss) ? Json(e.loss) : Json()},  // JSON has no infinity
-          {"correct", e.correct},
-          {"correct5", e.correct5},
-          {"samples", e.samples}};
+// JSON has no NaN and no infinity.
+Json number_json(double value) {
+  return std::isfinite(value) ? Json(value) : Json();
 }
 
-nn::Evaluation parse_evaluation(const JsonAt& at, const std::string& on) {
+Json metric_json(const nn::Metric& metric) {
+  return {{"name", metric.name},     {"value", number_json(metric.value)},
+          {"unit", metric.unit},     {"lower_is_better", metric.lower_is_better},
+          {"digits", metric.digits}, {"detail", metric.detail},
+          {"label", metric.label}};
+}
+
+nn::Metric parse_metric(const JsonAt& at) {
+  nn::Metric out;
+  out.name = at.at("name").text();
+  const JsonAt value = at.at("value");
+  out.value = value.value().is_null() ? std::numeric_limits<double>::infinity() : value.number();
+  out.unit = at.at("unit").text();
+  out.lower_is_better = at.at("lower_is_better").boolean();
+  out.digits = static_cast<int>(at.at("digits").integer(0, 20));
+  out.detail = at.at("detail").text();
+  out.label = at.at("label").text();
+  return out;
+}
+
+Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
+  Json out = {{"samples", e.samples}, {"metrics", Json::array()}};
+  for (const nn::Metric& metric : e.metrics) {
+    const bool counts = metric.digits == 0;
+    out[metric_key(metric, on)] =
+        counts ? Json(static_cast<std::int64_t>(metric.value)) : number_json(metric.value);
+    out["metrics"].push_back(metric_json(metric));
+  }
+  return out;
+}
+
+nn::Evaluation parse_evaluation(const JsonAt& at) {
   nn::Evaluation out;
-  const JsonAt loss = at.at(on + "_loss");
-  out.loss = loss.value().is_null() ? std::numeric_limits<double>::infinity() : loss.number();
   out.samples = at.at("samples").integer(1);
-  out.correct = at.at("correct").integer(0, out.samples);
-  out.correct5 = at.at("correct5").integer(0, out.samples);
-  out.accuracy = share(out.correct, out.samples);
+  for (const JsonAt& metric : at.at("metrics").items()) out.metrics.push_back(parse_metric(metric));
   return out;
 }
 
 }  // namespace
 
-double Measured::top5_error() const {
-  return 100 * (1 - share(all.correct5, all.samples));
+std::string metric_key(const nn::Metric& metric, const std::string& on) {
+  return metric.digits == 0 ? metric.name : cat(on, "_", metric.name);
+}
+
+std::string with_unit(const std::string& title, const nn::Metric& metric) {
+  return metric.unit.empty() ? title : cat(title, " ", metric.unit);
+}
+
+std::string in_units(const nn::Metric& metric) {
+  if (metric.unit.empty()) return metric.title();
+  return cat(metric.title(), " in ", metric.unit == "%" ? "percent" : metric.unit);
+}
+
+nn::Metric unknown_metric() {
+  nn::Metric out;
+  out.name = "metric";
+  return out;
 }
 
 std::string Measured::text() const {
-  std::string out = on + " error " + counts(all);
-  if (top5()) out += cat(", top-5 error ", fixed(top5_error(), 2), " % (", all.correct5, ")");
+  std::string out = cat(on, " ", metric().title(), " ", shown(metric()));
+  for (const nn::Metric* other : also_shown(all))
+    out += cat(", ", other->title(), " ", shown(*other));
   std::string own, seen;
   std::size_t count = 0;
   for (const Part& part : parts) {
     std::string& to = part.seen ? seen : own;
-    to += cat(to.empty() ? "" : ", ", part.name, " ", counts(part.result));
+    to += cat(to.empty() ? "" : ", ", part.name, " ", shown(part.result.metric()));
     count += !part.seen;
   }
   if (count > 1) out += ": " + own;
-  if (!seen.empty()) out += "; not counted, training images of the data set: " + seen;
+  if (!seen.empty()) out += "; not counted, training samples of the data set: " + seen;
   return out;
 }
 
 Json Measured::json() const {
   Json out = evaluation_json(all, on);
   out["measured_on"] = on;
-  out["classes"] = classes;
   out["parts"] = Json::array();
-  if (top5()) out["top5_error"] = top5_error();
   for (const Part& part : parts) {
     out["parts"].push_back(evaluation_json(part.result, on));
     out["parts"].back()["name"] = part.name;
@@ -77,13 +122,11 @@ Json Measured::json() const {
 
 Measured Measured::parse(const JsonAt& at) {
   Measured out;
-  if (const auto on = at.find("measured_on")) out.on = on->text();  // older results: the test set
-  out.all = parse_evaluation(at, out.on);
-  out.classes = at.at("classes").integer(1);
+  out.on = at.at("measured_on").text();
+  out.all = parse_evaluation(at);
   for (const JsonAt& part : at.at("parts").items()) {
     const auto seen = part.find("seen");
-    out.parts.push_back(
-        {part.at("name").text(), parse_evaluation(part, out.on), seen && seen->boolean()});
+    out.parts.push_back({part.at("name").text(), parse_evaluation(part), seen && seen->boolean()});
   }
   return out;
 }
@@ -92,41 +135,43 @@ Measured measure(const Graph& graph, State& state, const Data& data, bool packed
                  std::int64_t batch) {
   CompileOptions options;
   options.packed_only = packed_only;
-  nn::Evaluator evaluate(clone(graph), options);
+  nn::Evaluator evaluate(clone(graph), data.task, options);
   Measured out;
-  out.classes = data.tests.front().source->classes();
   out.on = data.measured_on;
+  const auto all = data.task->meter();
   for (const TestSet& test : data.tests) {
-    const nn::Evaluation part = evaluate(state, *test.source, batch);
-    out.parts.push_back({test.name, part, test.seen});
-    if (test.seen) continue;
-    out.all.correct += part.correct;
-    out.all.correct5 += part.correct5;
-    out.all.samples += part.samples;
-    out.all.loss += part.loss * static_cast<double>(part.samples);
+    const auto own = data.task->meter();
+    if (test.seen) {
+      evaluate(state, *test.source, {own.get()}, batch);
+    } else {
+      evaluate(state, *test.source, {own.get(), all.get()}, batch);
+      out.all.samples += test.source->samples();
+    }
+    out.parts.push_back({test.name, {test.source->samples(), own->metrics()}, test.seen});
   }
-  out.all.loss /= static_cast<double>(out.all.samples);
-  out.all.accuracy = share(out.all.correct, out.all.samples);
+  out.all.metrics = all->metrics();
   return out;
 }
 
 std::vector<std::string> extra_columns(const Measured& measured) {
   std::vector<std::string> out;
-  if (measured.top5()) out.push_back("top-5 %");
+  for (const nn::Metric* other : also_shown(measured.all))
+    out.push_back(with_unit(other->title(), *other));
   if (several(measured)) {
-    for (const Part& part : measured.parts) {
-      out.push_back(part.name + (part.seen ? " (training) %" : " %"));
-    }
+    for (const Part& part : measured.parts)
+      out.push_back(with_unit(part.name + (part.seen ? " (training)" : ""), measured.metric()));
   }
   return out;
 }
 
 std::vector<std::string> extra_cells(const Measured& measured) {
   std::vector<std::string> out;
-  if (measured.top5()) out.push_back(fixed(measured.top5_error(), 2));
+  for (const nn::Metric* other : also_shown(measured.all))
+    out.push_back(fixed(other->value, other->digits));
   if (several(measured)) {
     for (const Part& part : measured.parts) {
-      out.push_back(fixed(part.result.error_percent(), 2));
+      const nn::Metric& metric = part.result.metric();
+      out.push_back(fixed(metric.value, metric.digits));
     }
   }
   return out;

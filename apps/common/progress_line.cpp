@@ -134,7 +134,8 @@ void ProgressLine::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                                  {"loss " + general(report.loss), 1},
                                  {"lr " + general(lr_), 4}};
   if (test)
-    parts.push_back({cat(measured_on_, " error ", fixed(test->error_percent(), 2), " %"), 1});
+    parts.push_back(
+        {cat(measured_on_, " ", test->metric().title(), " ", test->metric().text()), 1});
   // Data that the steps wait for is worth knowing.
   if (report.data_seconds > 0.1 * report.seconds) {
     const double share = 100 * report.data_seconds / report.seconds;

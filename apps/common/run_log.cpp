@@ -97,12 +97,13 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                  {"data_seconds", report.data_seconds}};
   if (test) {
     // Behind a last update that was too large: before another step the trainer says so.
-    check(std::isfinite(test->loss), "the loss on the ", measured_on_, " samples became ",
-          std::isnan(test->loss) ? "no number" : "infinite", " in epoch ", epoch + 1, " of ",
-          epochs_, ", behind step ", report.steps, "; a smaller learning rate may help (it was ",
-          lr_, ")");
-    fields[measured_on_ + "_error"] = test->error_percent();
-    fields[measured_on_ + "_loss"] = test->loss;
+    const double loss = test->loss();
+    check(std::isfinite(loss), "the loss on the ", measured_on_, " samples became ",
+          std::isnan(loss) ? "no number" : "infinite", " in epoch ", epoch + 1, " of ", epochs_,
+          ", behind step ", report.steps, "; a smaller learning rate may help (it was ", lr_, ")");
+    for (const nn::Metric& metric : test->metrics) {
+      if (metric.digits > 0) fields[measured_on_ + "_" + metric.name] = metric.value;
+    }
   }
   write("epoch", std::move(fields));
 }

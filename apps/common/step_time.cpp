@@ -19,7 +19,7 @@ constexpr std::uint64_t kSeed = 1;
 // Of a batch that the data can fill.
 nn::Trainer trainer_of(const Task& task, const BatchSource& data, nn::TrainerOptions options) {
   options.batch = std::min(options.batch, data.samples());
-  return nn::Trainer(task.network.module, task.network.sample, task.data.classes, options);
+  return nn::Trainer(task.network.network, task.data.task, options);
 }
 
 double median_step(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr) {

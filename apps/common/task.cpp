@@ -91,9 +91,11 @@ class Joined final : public BatchSource {
  public:
   explicit Joined(std::vector<TestSet> parts) : parts_(std::move(parts)) {
     for (const TestSet& part : parts_) {
-      check(part.source->sample_shape() == sample_shape() && part.source->classes() == classes(),
-            part.source->name(), " and ", parts_.front().source->name(),
-            " have other samples or classes");
+      std::vector<Field> own = part.source->fields();
+      std::erase_if(own, [](const Field& field) { return field.name == kIndexField; });
+      if (fields_.empty()) fields_ = own;
+      check(own == fields_, part.source->name(), " and ", parts_.front().source->name(),
+            " have other fields: ", listed(own), " and ", listed(fields_));
       samples_ += part.source->samples();
     }
   }
@@ -103,23 +105,24 @@ class Joined final : public BatchSource {
     return listed(names, " and ");
   }
   std::int64_t samples() const override { return samples_; }
-  std::int64_t classes() const override { return parts_.front().source->classes(); }
-  Shape sample_shape() const override { return parts_.front().source->sample_shape(); }
-  void fill(std::int64_t epoch, std::int64_t first, Tensor& x, Tensor& y) const override {
+  std::vector<Field> fields() const override { return fields_; }
+  void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
+    const std::int64_t wanted = batch_size(batch, fields_, name());
     std::int64_t begin = 0, done = 0;
     for (const TestSet& part : parts_) {
       const std::int64_t n = part.source->samples(), from = first + done - begin;
       begin += n;
-      const std::int64_t count = std::min(n - from, y.numel() - done);
+      const std::int64_t count = std::min(n - from, wanted - done);
       if (count <= 0) continue;
-      Tensor xs = x.slice(done, done + count), ys = y.slice(done, done + count);
-      part.source->fill(epoch, from, xs, ys);
+      TensorMap rows = slice(batch, done, count);
+      part.source->fill(epoch, from, rows);
       done += count;
     }
   }
 
  private:
   std::vector<TestSet> parts_;
+  std::vector<Field> fields_;
   std::int64_t samples_ = 0;
 };
 
@@ -179,11 +182,11 @@ std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std
   return among(benchmark.networks, net) ? net : benchmark.networks.front();
 }
 
-Network NetworkFlags::build(std::int64_t classes) const {
-  Network out = benchmark_.network(name(), classes, made(benchmark_.network_choices, choices_));
+Network NetworkFlags::build(const nn::Task& task) const {
+  Network out = benchmark_.network(name(), task, made(benchmark_.network_choices, choices_));
   if (activations_.bits == 0) return out;
-  out.module =
-      std::make_shared<quant::QuantizedActivations>(std::move(out.module), activations_.options());
+  out.network =
+      std::make_shared<quant::QuantizedActivations>(std::move(out.network), activations_.options());
   out.settings.merge(activations_.settings());
   return out;
 }
@@ -225,13 +228,13 @@ void DataFlags::take_validation(const std::map<std::string, std::string>& settin
   if (validation_.empty() && found != settings.end()) validation_ = found->second;
 }
 
-Data DataFlags::load(const Shape& sample, bool raw) const {
+Data DataFlags::load(const std::vector<Field>& inputs, bool raw) const {
   check(validation_.empty() || !raw, "--validation ", validation_,
         ": a model that carries its preprocessing is measured on test images alone; the model it "
         "was exported from can be measured on what it held out");
   const char* environment = std::getenv("TESSERA_DATA");
   const std::string folder = from.empty() && environment ? environment : from;
-  Data out = benchmark_.data({folder, sample, made(benchmark_.data_choices, choices_), raw});
+  Data out = benchmark_.data({folder, inputs, made(benchmark_.data_choices, choices_), raw});
   if (!validation_.empty()) hold_out(out, validation_);
   for (TestSet& test : out.tests) test.seen = imported_ && test.held_out;
   return out;
@@ -289,15 +292,18 @@ std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts) {
   return parts.size() == 1 ? parts.front().source : std::make_shared<const Joined>(parts);
 }
 
-Shape sample_of(const Graph& graph, const std::string& file) {
+std::vector<Field> fields_of(const Graph& graph, const std::string& file) {
+  std::vector<Field> out;
   for (const Node* node : graph.inputs()) {
-    if ((node->name() != nn::kInputName && node->name() != nn::kRawInputName) ||
-        node->types()[0].shape.rank() < 2)
-      continue;
-    const auto& dims = node->types()[0].shape.dims();
-    return Shape(std::vector<Dim>(dims.begin() + 1, dims.end()));
+    const TensorType& type = node->types()[0];
+    if (type.shape.rank() < 1 || !type.shape[0].is_symbolic()) continue;
+    const auto& dims = type.shape.dims();
+    const bool raw = node->name() == nn::kRawInputName;
+    out.push_back({raw ? std::string(nn::kInputName) : node->name(), type.dtype,
+                   Shape(std::vector<Dim>(dims.begin() + 1, dims.end()))});
   }
-  fail(file, ": has no input 'x' or 'raw' of a batch of samples: no classifier");
+  check(!out.empty(), file, ": has no input of a batch of samples");
+  return out;
 }
 
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,

@@ -30,8 +30,9 @@ class NetworkFlags {
   static std::string peek(const Benchmark& benchmark, const std::vector<std::string>& args);
 
   const std::string& name() const { return asked_.empty() ? name_ : asked_; }
-  Shape sample() const { return benchmark_.sample(name()); }
-  Network build(std::int64_t classes) const;
+  // The task where no data says more.
+  std::shared_ptr<const nn::Task> task() const { return benchmark_.task(name()); }
+  Network build(const nn::Task& task) const;
 
  private:
   const Benchmark& benchmark_;
@@ -60,7 +61,7 @@ class DataFlags {
   // Throws Error, naming the flag, when the data has not what they ask for, and for samples to hold
   // out of a raw model's data.
   // `raw`: for a model that carries its preprocessing (DataRequest::raw), on the test images.
-  Data load(const Shape& sample, bool raw = false) const;
+  Data load(const std::vector<Field>& inputs, bool raw = false) const;
 
   std::string from;  // empty: TESSERA_DATA, or the built-in set
 
@@ -111,8 +112,9 @@ inline std::vector<std::string> problems(const Data& data) {
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
                                                  const std::string& augment);
 
-// Shape of one sample of the graph's input "x". Throws Error naming `file` where there is none.
-Shape sample_of(const Graph& graph, const std::string& file);
+// The fields that a graph reads, without the batch axis; "raw" is the field "x" as it is stored.
+// Throws Error, naming the file, for a graph that reads none.
+std::vector<Field> fields_of(const Graph& graph, const std::string& file);
 
 // The parts one after another, in stored order. They must agree in sample and classes.
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts);

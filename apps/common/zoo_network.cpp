@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "models/zoo.h"
+#include "nn/classification.h"
 
 namespace tessera::apps {
 
@@ -32,9 +33,12 @@ Choice stem_choice() {
           {}};
 }
 
-Network zoo_network(const std::string& name, std::int64_t classes, const Config& choices) {
+Network zoo_network(const std::string& name, const nn::Task& task, const Config& choices) {
+  const std::vector<Field> targets = task.targets();
+  const Field* labels = find_field(targets, "y");
+  check(labels != nullptr, "the networks of the zoo classify; the task is ", task.name());
   models::BuildOptions options;
-  options.classes = classes;
+  options.classes = labels->below;
   Config settings = {{"network", name}};
   const auto width = choices.find(kWidth);
   if (width != choices.end() && !width->second.empty()) {
@@ -49,11 +53,11 @@ Network zoo_network(const std::string& name, std::int64_t classes, const Config&
     settings[kStem] = stem->second;
   }
   models::Built built = models::build(name, options);
-  return {std::move(built.network), std::move(built.sample), std::move(settings)};
+  return {nn::as_network(std::move(built.network)), std::move(settings)};
 }
 
-Shape zoo_sample(const std::string& name) {
-  return models::entry(name).sample;
+std::shared_ptr<const nn::Task> zoo_task(const std::string& name, std::int64_t classes) {
+  return std::make_shared<nn::Classification>(models::entry(name).sample, classes);
 }
 
 }  // namespace tessera::apps

@@ -10,9 +10,10 @@ namespace tessera::apps {
 Choice width_choice();
 Choice stem_choice();
 
-// Benchmark::network and Benchmark::sample by the zoo's names. Throws Error for a width that is no
+// Benchmark::network by the zoo's names, for a classification. Throws Error for a width that is no
 // number, a stem that is unknown, or either given to a network that has no such choice.
-Network zoo_network(const std::string& name, std::int64_t classes, const Config& choices);
-Shape zoo_sample(const std::string& name);
+Network zoo_network(const std::string& name, const nn::Task& task, const Config& choices);
+// Classification of samples as the network takes them.
+std::shared_ptr<const nn::Task> zoo_task(const std::string& name, std::int64_t classes);
 
 }  // namespace tessera::apps

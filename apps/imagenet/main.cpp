@@ -1,9 +1,11 @@
 // imagenet: convolutional networks on ImageNet and sets kept like it, trained, compressed, and run
 // from their codebooks.
 #include "apps/common/benchmark.h"
+#include "apps/common/image_data.h"
 #include "apps/common/zoo_network.h"
 #include "datasets/imagenet.h"
 #include "datasets/prefetch.h"
+#include "nn/classification.h"
 
 namespace tessera::apps {
 
@@ -45,7 +47,8 @@ Data pictures(const DataRequest& request) {
         "is no built-in set (bench takes --data random)");
   const fs::path dir = request.from;
   datasets::ImageOptions options;
-  options.crop = request.sample[-1].value();
+  const Shape sample = image_sample(request);
+  options.crop = sample[-1].value();
   check(!request.raw,
         "imagenet measures models with the input 'x'; this one carries its preprocessing");
   if (request.choices.at("preprocess") == "caffe") options.format = datasets::PixelFormat::caffe();
@@ -78,7 +81,7 @@ Data pictures(const DataRequest& request) {
     out.text += cat(" (", val.size(), " test pictures, none to train on");
   }
   out.text += cat(", ", val.classes(), " classes)");
-  out.classes = val.classes();
+  out.task = std::make_shared<nn::Classification>(sample, val.classes());
   out.settings = {{"preprocess", request.choices.at("preprocess")}};
   out.tests = {{"test", std::make_shared<datasets::Prefetch>(source(val, 0, std::nullopt))}};
   out.unlabelled = [source](const std::string& folder) {
@@ -135,9 +138,8 @@ Benchmark imagenet() {
                       {"on-bad-image",
                        "a picture that cannot be decoded ends the run, or is left out and reported",
                        {"stop", "skip"}}};
-  out.classes = 1000;
+  out.task = [](const std::string& name) { return zoo_task(name, 1000); };
   out.network = zoo_network;
-  out.sample = zoo_sample;
   out.data = pictures;
   out.recipes = recipes;
   out.import_rules["squeezenet"] = {R"(/(fire\d)\/conv1x1_1\.(.*)/=$1.squeeze1x1.$2)",

@@ -27,7 +27,7 @@ Data digits(const DataRequest& request) {
                        .split = {{}, std::move(test)},
                        .preprocess = preprocess,
                        .settings = {}},
-                      request.sample);
+                      request);
   }
   datasets::Split split =
       synthetic ? datasets::synthetic_digits(options) : datasets::mnist(request.from);
@@ -43,13 +43,13 @@ Data digits(const DataRequest& request) {
        .settings = std::move(settings),
        .unlabelled = [](const std::string& folder) { return datasets::mnist_images(folder); },
        .augment = {.pad = 2}},
-      request.sample);
+      request);
 }
 
-Network network(const std::string& name, std::int64_t classes, const Config& choices) {
-  if (name != "lenet300") return zoo_network(name, classes, {});
+Network network(const std::string& name, const nn::Task& task, const Config& choices) {
+  if (name != "lenet300") return zoo_network(name, task, {});
   const std::string& activation = choices.at("activation");
-  Network out = zoo_network(activation == "relu" ? "lenet300_relu" : name, classes, {});
+  Network out = zoo_network(activation == "relu" ? "lenet300_relu" : name, task, {});
   out.settings = {{"network", name}, {"activation", activation}};
   return out;
 }
@@ -110,9 +110,8 @@ Benchmark mnist() {
   out.calibration_help = "folder of IDX files of 28x28 images (*idx3-ubyte*)";
   out.networks = {"lenet300", "lenet5"};
   out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}, {"lenet300"}}};
-  out.classes = 10;
+  out.task = [](const std::string& name) { return zoo_task(name, 10); };
   out.network = network;
-  out.sample = zoo_sample;
   out.data = digits;
   out.recipes = recipes;
   out.story = story();

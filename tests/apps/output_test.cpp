@@ -12,6 +12,7 @@
 #include "apps/common/table.h"
 #include "datasets/synthetic_digits.h"
 #include "tests/apps/app.h"
+#include "tests/apps/evaluated.h"
 
 namespace tessera::testing {
 namespace {
@@ -138,9 +139,7 @@ TEST(RunLog, ALossThatIsNoNumberSaysWhereAndWhatToTry) {
   nn::EpochReport report;
   report.steps = 5;
   report.loss = 2;
-  nn::Evaluation test;
-  test.samples = 10;
-  test.loss = std::numeric_limits<double>::quiet_NaN();
+  const nn::Evaluation test = testing::evaluated(1, 10, std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(error_of([&] { log.on_epoch(3, report, &test); }),
             "the loss on the validation samples became no number in epoch 4 of 9, behind step 5; a "
             "smaller "
@@ -149,15 +148,13 @@ TEST(RunLog, ALossThatIsNoNumberSaysWhereAndWhatToTry) {
 
 TEST(Measured, KeepsALossThatJsonCannotHold) {
   Measured out;
-  out.classes = 10;
-  out.all.samples = 4;
-  out.all.loss = std::numeric_limits<double>::infinity();
+  out.all = testing::evaluated(1, 4, std::numeric_limits<double>::infinity());
   out.parts = {{"test", out.all, false}};
   const Json json = parse_json(json_text(out.json()), "measured");
   EXPECT_TRUE(json["test_loss"].is_null());
   const Measured in = Measured::parse(JsonAt(json, "measured"));
-  EXPECT_EQ(in.all.loss, out.all.loss);
-  EXPECT_EQ(in.parts[0].result.loss, out.all.loss);
+  EXPECT_EQ(in.all.loss(), out.all.loss());
+  EXPECT_EQ(in.parts[0].result.loss(), out.all.loss());
 }
 
 TEST(RequireData, NamesEveryMethodOnce) {

@@ -9,6 +9,7 @@
 #include "apps/common/report/html.h"
 #include "apps/common/report/sections.h"
 #include "core/files/atomic_file.h"
+#include "tests/apps/evaluated.h"
 #include "tests/apps/markup.h"
 #include "tests/apps/process.h"
 #include "tests/datasets/temp_dir.h"
@@ -63,7 +64,7 @@ TEST(RunLogFile, AnyNumberOfAnyEventIsACurve) {
 )",
       "log");
   EXPECT_EQ(curves.loss.y, std::vector<double>{2.5});
-  EXPECT_EQ(curves.test_error.y, std::vector<double>{9});
+  EXPECT_EQ(curves.measured.at("test_error").y, std::vector<double>{9});
   const Points* norm = curves.find("coefficients", "task_norm", "fc1.weight");
   ASSERT_TRUE(norm);
   EXPECT_EQ(norm->x, (std::vector<double>{1, 2}));
@@ -143,11 +144,8 @@ class ReportPage : public ::testing::Test {
     c.file = "x.json";
     c.seed = seed;
     c.epochs = 5;
-    c.error_before = 2;
-    c.after.classes = 10;
-    c.after.all.samples = 1000;
-    c.after.all.correct = static_cast<std::int64_t>(1000 - 10 * error);
-    c.after.all.accuracy = static_cast<double>(c.after.all.correct) / 1000;
+    c.before = 2;
+    c.after.all = testing::evaluated(static_cast<std::int64_t>(1000 - 10 * error), 1000);
     c.weights_bytes = 4000;
     c.effective_bits = codebook == "adaptive:2" ? 1.1 : 2.1;
     c.dense_us = {8, 9, 10};
@@ -326,8 +324,13 @@ TEST_F(ReportPage, ReferencesAndSensitivitiesAlone) {
   const Results results(folder.path(), Results::Existing::reuse);
   results.store("net-sensitivity-loss-s1", {{"network", "a"}, {"sensitivity", "loss"}},
                 {{"costs", Json::object()}});
-  results.store("net-reference-s1", {{"network", "a"}, {"seed", "1"}},
-                {{"test_error", 2.5}, {"weights_bytes", 1000}});
+  results.store("net-reference-s1", {{"network", "a"}, {"seed", "1"}}, [] {
+    Measured measured;
+    measured.all = testing::evaluated(975, 1000);
+    Json out = measured.json();
+    out["weights_bytes"] = 1000;
+    return out;
+  }());
   const Report report = load_report(folder.path());
   ASSERT_EQ(report.networks.size(), 1u);
   EXPECT_EQ(report.networks[0].references.size(), 1u);

@@ -16,9 +16,8 @@ Benchmark digits() {
   Benchmark out;
   out.name = "digits";
   out.networks = {"lenet300"};
-  out.classes = 10;
+  out.task = [](const std::string& name) { return zoo_task(name, 10); };
   out.network = zoo_network;
-  out.sample = zoo_sample;
   out.data = [](const DataRequest&) {
     const auto split = datasets::synthetic_digits({.train = 30, .test = 50});
     const auto pixels = datasets::Preprocess::minus_mean(split.train);
@@ -28,7 +27,7 @@ Benchmark digits() {
     };
     Data data;
     data.text = "digits";
-    data.classes = 10;
+    data.task = zoo_task("lenet300", 10);
     data.tests = {{"batch 5", source(split.train), true}, {"50 test images", source(split.test)}};
     return data;
   };
@@ -41,8 +40,9 @@ Measured measured(const std::map<std::string, std::string>& settings, Task* made
   NetworkFlags network(benchmark);
   DataFlags data(benchmark);
   data.take(settings);
-  Task task = make_task(data.load(network.sample()), network.build(10));
-  Model model = nn::initial_model(*task.network.module, task.network.sample);
+  Data loaded = data.load(network.task()->inputs());
+  Task task = make_task(loaded, network.build(*loaded.task));
+  Model model = nn::initial_model(*task.network.network, *task.data.task);
   const Measured out = measure(model.graph, model.state, task.data);
   if (made != nullptr) *made = std::move(task);
   return out;
@@ -62,11 +62,11 @@ TEST(Seen, ImportedOnesOnTestImagesOnly) {
   const Measured own = measured({}), imported = measured({{kImported, "sha256"}}, &task);
   EXPECT_EQ(imported.all.samples, 50);
   EXPECT_EQ(task.test->samples(), 50);  // what training that starts from it is watched on
-  EXPECT_EQ(imported.all.correct, own.parts[1].result.correct);
-  EXPECT_NEAR(imported.all.loss, own.parts[1].result.loss, 1e-9);
+  EXPECT_EQ(imported.all.value("correct"), own.parts[1].result.value("correct"));
+  EXPECT_NEAR(imported.all.loss(), own.parts[1].result.loss(), 1e-9);
   ASSERT_EQ(imported.parts.size(), 2u);  // measured all the same, and said
-  EXPECT_EQ(imported.parts[0].result.correct, own.parts[0].result.correct);
-  EXPECT_NE(imported.text().find("of 50 correct); not counted, training images of the data set: "
+  EXPECT_EQ(imported.parts[0].result.value("correct"), own.parts[0].result.value("correct"));
+  EXPECT_NE(imported.text().find("of 50 correct); not counted, training samples of the data set: "
                                  "batch 5 "),
             std::string::npos)
       << imported.text();

@@ -25,7 +25,7 @@ int main() {
   const auto result = quant::compress(trainer, train, plan, lc, {.test = &test});
   Model packed = quant::harden(trainer, result.codebooks);
   std::cout << quant::size_report(packed).text();
-  const auto hardened = nn::Evaluator(clone(packed.graph))(packed.state, test);
+  const auto hardened = nn::Evaluator(clone(packed.graph), trainer.task())(packed.state, test);
 
   save(packed, "net-2bit.json");
   const Plan serving = compile(load("net-2bit.json"), {.batch = 200, .packed_only = true});
@@ -39,6 +39,6 @@ int main() {
     correct += std::max_element(row.begin(), row.end()) - row.begin() == labels[i];
   }
   std::cout << serving.text() << correct << " of " << labels.size() << " digits right, "
-            << hardened.correct << " before saving\n";
-  return correct == hardened.correct && correct > 150 ? 0 : 1;
+            << hardened.value("correct") << " before saving\n";
+  return correct == hardened.value("correct") && correct > 150 ? 0 : 1;
 }

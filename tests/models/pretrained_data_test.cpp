@@ -11,6 +11,7 @@
 #include "datasets/imagenet.h"
 #include "datasets/preprocess.h"
 #include "models/zoo.h"
+#include "nn/classification.h"
 #include "nn/trainer.h"
 #include "tests/data_dir.h"
 #include "tests/fill_xy.h"
@@ -103,9 +104,11 @@ void expect_pictures(const char* expected_name, const Model& model, std::int64_t
                                     {.crop = crop, .format = format, .shuffle = false});
   ASSERT_EQ(data.samples(), 250);
   State state = model.state.clone();
-  const auto result = nn::Evaluator(clone(model.graph))(state, data);
-  EXPECT_NEAR(static_cast<double>(result.correct), expected["top1"].get<double>(), 2);
-  EXPECT_NEAR(static_cast<double>(result.correct5), expected["top5"].get<double>(), 2);
+  const auto result =
+      nn::Evaluator(clone(model.graph),
+                    std::make_shared<nn::Classification>(Shape{3, crop, crop}, 1000))(state, data);
+  EXPECT_NEAR(result.value("correct"), expected["top1"].get<double>(), 2);
+  EXPECT_NEAR(result.value("correct5"), expected["top5"].get<double>(), 2);
 
   constexpr std::int64_t kSome = 10;
   Tensor x(DType::f32, {kSome, 3, crop, crop}), y(DType::s32, {kSome});

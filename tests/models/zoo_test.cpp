@@ -8,10 +8,12 @@
 
 #include "core/autodiff.h"
 #include "models/resnet_cifar.h"
+#include "nn/classification.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
 #include "ops/op_list.h"
 #include "tests/golden/golden.h"
+#include "tests/labelled.h"
 
 namespace tessera::models {
 namespace {
@@ -135,7 +137,7 @@ TEST(Zoo, TrainsAsPyTorch) {
   nn::TrainerOptions options;
   options.batch = 4;
   options.optimizer.weight_decay = 1e-2;
-  nn::Trainer trainer(network, sample, 5, options);
+  nn::Trainer trainer = nn::classifier(network, sample, 5, options);
   nn::set_weights(trainer, noise_state({network, sample, 5}));
   nn::Position position;
   for (const auto& loss : expected["losses"]) {
@@ -177,7 +179,7 @@ TEST(Zoo, StemWithoutReLU) {
       out.push_back(path);
       return y;
     });
-    built.network->forward(scope, graph.input("x", {DType::f32, nn::batched(built.sample), {}}));
+    built.network->forward(scope, graph.input("x", Field{"x", DType::f32, built.sample}.type()));
     return out;
   };
   const Built usual = build("resnet20x2"), linear = build("resnet20x2", {.stem_relu = false});

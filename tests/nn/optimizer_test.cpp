@@ -94,7 +94,8 @@ TEST(LabelSmoothing, IsPartOfTheLoss) {
   const auto loss = [&](double smoothing) {
     TrainerOptions options;
     options.batch = 32;
-    Trainer smoothed = classifier(testing::network(), {2}, 2, options, smoothing);
+    options.label_smoothing = smoothing;
+    Trainer smoothed = classifier(testing::network(), {2}, 2, options);
     set_weights(smoothed, t.state());
     Position position;
     return smoothed.train_epoch(data, position, constant(0)).loss;

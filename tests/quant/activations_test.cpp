@@ -13,6 +13,8 @@
 #include "nn/schedule.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
+#include "quant/compress.h"
+#include "quant/mocq.h"
 #include "tests/accuracy.h"
 #include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
@@ -22,6 +24,8 @@ namespace {
 
 using tessera::testing::fill_xy;
 using Kind = ActivationOptions::Kind;
+
+const nn::Classification task({20}, 4);
 
 ActivationOptions options(Kind kind, int bits) {
   ActivationOptions out;
@@ -58,20 +62,20 @@ TEST(ActivationRange, OutliersLoseToManySmallValues) {
   EXPECT_THROW(fit_range(values, options(Kind::mse, 4)), Error);
 }
 
-std::shared_ptr<const nn::Module> network() {
+std::shared_ptr<const nn::Network> network() {
   auto net = std::make_shared<nn::Sequential>();
   net->add("fc1", nn::Linear(20, 24)).add("act1", nn::ReLU());
   net->add("fc2", nn::Linear(24, 24)).add("act2", nn::ReLU());
   net->add("fc3", nn::Linear(24, 4));
-  return net;
+  return nn::as_network(net);
 }
 
 // The values that fc2 and fc3 see in inference.
-std::set<float> seen(const nn::Module& module, const State& state, const std::string& layer) {
+std::set<float> seen(const nn::Network& network, const State& state, const std::string& layer) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
   const Value x = graph.input("x", {DType::f32, Shape{kBatch, 20}, {}});
-  module.forward(scope, x);
+  network.forward(scope, {{"x", x}});
   // The layer's input is what its product reads.
   const Node* weight = graph.find_leaf(layer);
   for (const Node& node : graph.nodes()) {
@@ -92,7 +96,7 @@ TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
   for (const Kind kind : {Kind::dorefa, Kind::minmax, Kind::mse, Kind::learned}) {
     for (const int bits : {1, 2, 4}) {
       const auto quantized =
-          quantize_activations(net, {20}, trainer.state(), test::Scores(), options(kind, bits));
+          quantize_activations(net, task, trainer.state(), test::Scores(), options(kind, bits));
       nn::Trainer with = nn::classifier(quantized, {20}, 4);
       const auto values = seen(*quantized, with.state(), "fc3.weight");
       EXPECT_LE(values.size(), std::size_t{1} << bits) << static_cast<int>(kind) << " " << bits;
@@ -121,7 +125,7 @@ TEST(QuantizedActivations, CalibrationSeesTheWholeSetAndEverySample) {
   const auto high = [&](std::int64_t samples) {
     ActivationOptions all = options(Kind::minmax, 4);
     all.samples = samples;
-    return calibrate_activations(*net, {20}, trainer.state(), Sorted(), all).at("fc1.weight").high;
+    return calibrate_activations(*net, task, trainer.state(), Sorted(), all).at("fc1.weight").high;
   };
   EXPECT_NEAR(high(20), 10, 1e-5);  // not the first twenty
   EXPECT_NEAR(high(2), 10, 1e-5);   // fewer than a batch
@@ -134,7 +138,7 @@ TEST(QuantizedActivations, TrainWithTheirRanges) {
   training.batch = 50;
   nn::Trainer plain = nn::classifier(net, {20}, 4, training);
   const auto quantized =
-      quantize_activations(net, {20}, plain.state(), test::Scores(), options(Kind::learned, 2));
+      quantize_activations(net, task, plain.state(), test::Scores(), options(Kind::learned, 2));
   nn::Trainer trainer = nn::classifier(quantized, {20}, 4, training);
   ASSERT_TRUE(trainer.state().has("fc2.weight.input_high"));
   const float before = trainer.state().get("fc2.weight.input_high").item();
@@ -157,10 +161,11 @@ std::shared_ptr<const nn::Module> stream(bool last) {
 }
 
 // Distinct values of the network's result; without the body's product of its stream alone.
-std::set<float> values(const nn::Module& module, bool body) {
+std::set<float> values(const nn::Network& network, bool body) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
-  graph.set_output("y", module.forward(scope, graph.input("x", f32({kBatch, 20}))));
+  graph.set_output(
+      "y", network.forward(scope, {{"x", graph.input("x", f32({kBatch, 20}))}}).at("logits"));
   State state;
   nn::initialize(state, scope.parameters(), 1);
   if (!body) {
@@ -178,13 +183,13 @@ TEST(QuantizedActivations, BehindActivationFunctionsTheStreamIsQuantized) {
   ActivationOptions inputs = options(Kind::dorefa, 2), all = inputs;
   all.place = ActivationOptions::Place::activations;
   const auto count = [](auto net, const ActivationOptions& at, bool body) {
-    return values(QuantizedActivations(std::move(net), at), body).size();
+    return values(QuantizedActivations(nn::as_network(std::move(net)), at), body).size();
   };
   // What the shortcut carries on, and what the activation function behind the sum gives.
   EXPECT_GT(count(stream(false), inputs, false), 300u);
   EXPECT_LE(count(stream(false), all, false), 4u);
   EXPECT_GT(count(stream(true), inputs, true), 300u);
-  for (const float v : values(QuantizedActivations(stream(true), all), true))
+  for (const float v : values(QuantizedActivations(nn::as_network(stream(true)), all), true))
     EXPECT_NEAR(3 * v, std::nearbyint(3 * v), 1e-6);
   // What follows no activation function is left alone, as a network's bare stem.
   nn::Sequential body, bare;
@@ -198,12 +203,12 @@ TEST(QuantizedActivations, RangesBehindActivationFunctions) {
   nn::Trainer plain = nn::classifier(net, {20}, 4);
   ActivationOptions learned = options(Kind::learned, 2);
   learned.place = ActivationOptions::Place::activations;
-  const auto ranges = calibrate_activations(*net, {20}, plain.state(), test::Scores(), learned);
+  const auto ranges = calibrate_activations(*net, task, plain.state(), test::Scores(), learned);
   ASSERT_EQ(ranges.size(), 2u);
   EXPECT_TRUE(ranges.contains("act1"));
   EXPECT_TRUE(ranges.contains("act2"));
   nn::Trainer trainer = nn::classifier(
-      quantize_activations(net, {20}, plain.state(), test::Scores(), learned), {20}, 4);
+      quantize_activations(net, task, plain.state(), test::Scores(), learned), {20}, 4);
   ASSERT_TRUE(trainer.state().has("act2.output_high"));
   EXPECT_FLOAT_EQ(trainer.state().get("act2.output_high").item(),
                   static_cast<float>(ranges.at("act2").high));
@@ -212,17 +217,35 @@ TEST(QuantizedActivations, RangesBehindActivationFunctions) {
   EXPECT_FALSE(is_activation_range("act2.output"));
 }
 
+// A network with calibrated ranges as its own teacher: there its layers stand behind a path.
+TEST(QuantizedActivations, DistilFromThemselves) {
+  const auto net = network();
+  nn::Trainer plain = nn::classifier(net, {20}, 4);
+  for (const Kind kind : {Kind::mse, Kind::learned}) {
+    nn::Trainer trainer = nn::classifier(
+        quantize_activations(net, task, plain.state(), test::Scores(), options(kind, 4)), {20}, 4,
+        {.batch = 50});
+    MocqOptions how;
+    how.schedule = {.epochs = 2, .lr = 0.01};
+    how.distill.kind = DistillOptions::Kind::teacher;
+    Mocq mocq(how);
+    const auto plan = plan_compression(trainer.parameters(), trainer.state(),
+                                       {{CodebookSpec::adaptive(4), 0}, {}});
+    EXPECT_TRUE(compress(trainer, test::Scores(), plan, mocq).finished);
+  }
+}
+
 TEST(QuantizedActivations, RefusesWhatItCannotServe) {
   EXPECT_THROW(QuantizedActivations(network(), options(Kind::mse, 9)), Error);
   EXPECT_THROW(ActivationOptions::parse("int4"), Error);
   const QuantizedActivations uncalibrated(network(), options(Kind::mse, 4));
-  EXPECT_EQ(test::error_of([&] { nn::inference_graph(uncalibrated, {20}); }),
+  EXPECT_EQ(test::error_of([&] { nn::inference_graph(uncalibrated, task); }),
             "'fc2.weight': its input has no calibrated range");
   ActivationOptions at = options(Kind::dorefa, 4);
   at.place = ActivationOptions::Place::activations;
-  const QuantizedActivations nothing(nn::share(nn::Sequential(nn::Linear(20, 4), nn::Flatten())),
-                                     at);
-  EXPECT_EQ(test::error_of([&] { nn::inference_graph(nothing, {20}); }),
+  const QuantizedActivations nothing(
+      nn::as_network(nn::share(nn::Sequential(nn::Linear(20, 4), nn::Flatten()))), at);
+  EXPECT_EQ(test::error_of([&] { nn::inference_graph(nothing, task); }),
             "the network has no activation function whose output could be quantized");
   EXPECT_THROW(ActivationOptions::parse_place("weights"), Error);
 }

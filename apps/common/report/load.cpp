@@ -101,8 +101,7 @@ void add(std::map<std::string, Loaded>& networks, const StoredRun& stored, const
     const JsonAt result(stored.result, file.string());
     const auto bytes = result.find("weights_bytes"), made = result.find("environment");
     network(prefix_of(stored.name, cat("reference-s", seed)))
-        .network.references.push_back({stored.name, seed,
-                                       result.at(measured_on(config) + "_error").number(),
+        .network.references.push_back({stored.name, seed, Measured::parse(result).metric(),
                                        bytes ? bytes->integer(0) : 0, config,
                                        made ? std::optional(Machine::parse(*made)) : std::nullopt,
                                        details_of(file.parent_path(), stored.name, report)});

@@ -73,43 +73,42 @@ std::string settings_table(const NetworkReport& network) {
 }
 
 std::string runs_csv(const NetworkReport& network) {
-  std::vector<std::vector<std::string>> rows = {{"network",
-                                                 "name",
-                                                 "method",
-                                                 "codebook",
-                                                 "group_rows",
-                                                 "sparse",
-                                                 "seed",
-                                                 "epochs",
-                                                 "measured_on",
-                                                 "error_before",
-                                                 "error_dc",
-                                                 "error_after",
-                                                 "loss_after",
-                                                 "correct",
-                                                 "samples",
-                                                 "bits_per_weight",
-                                                 "entropy_bits",
-                                                 "effective_bits",
-                                                 "weights_bytes",
-                                                 "json_bytes",
-                                                 "index_bytes",
-                                                 "codebook_bytes",
-                                                 "sparse_bytes",
-                                                 "dense_bytes",
-                                                 "ratio",
-                                                 "dense_us",
-                                                 "dense_median_us",
-                                                 "packed_us",
-                                                 "packed_median_us",
-                                                 "unstable",
-                                                 "seconds",
-                                                 "distance",
-                                                 "cpu",
-                                                 "threads",
-                                                 "features",
-                                                 "version",
-                                                 "problem"}};
+  const auto done = std::find_if(network.runs.begin(), network.runs.end(),
+                                 [](const ComparedRun& run) { return run.result.has_value(); });
+  std::vector<std::string> header = {"network", "name", "method", "codebook",   "group_rows",
+                                     "sparse",  "seed", "epochs", "measured_on"};
+  if (done != network.runs.end()) {
+    const Measured& after = done->result->after;
+    header.push_back(after.metric().name + "_before");
+    header.push_back(after.metric().name + "_dc");
+    for (const nn::Metric& metric : after.all.metrics)
+      header.push_back(metric.digits == 0 ? metric.name : metric.name + "_after");
+  }
+  for (const char* name : {"samples",
+                           "bits_per_weight",
+                           "entropy_bits",
+                           "effective_bits",
+                           "weights_bytes",
+                           "json_bytes",
+                           "index_bytes",
+                           "codebook_bytes",
+                           "sparse_bytes",
+                           "dense_bytes",
+                           "ratio",
+                           "dense_us",
+                           "dense_median_us",
+                           "packed_us",
+                           "packed_median_us",
+                           "unstable",
+                           "seconds",
+                           "distance",
+                           "cpu",
+                           "threads",
+                           "features",
+                           "version",
+                           "problem"})
+    header.push_back(name);
+  std::vector<std::vector<std::string>> rows = {std::move(header)};
   for (const ComparedRun& run : network.runs) {
     std::vector<std::string> row = {network.prefix,
                                     run.name,
@@ -122,11 +121,9 @@ std::string runs_csv(const NetworkReport& network) {
       const Compression& r = *run.result;
       const Machine made = r.machine.value_or(Machine{});
       row.insert(row.end(), {std::to_string(r.epochs), r.after.on});
-      for (const double v :
-           {r.error_before, r.error_dc, r.after.all.error_percent(), r.after.all.loss})
-        row.push_back(number_text(v));
-      for (const std::int64_t v : {r.after.all.correct, r.after.all.samples})
-        row.push_back(std::to_string(v));
+      row.insert(row.end(), {number_text(r.before), number_text(r.direct)});
+      for (const nn::Metric& metric : r.after.all.metrics) row.push_back(number_text(metric.value));
+      row.push_back(std::to_string(r.after.all.samples));
       for (const double v : {r.bits_per_weight, r.entropy_bits, r.effective_bits})
         row.push_back(number_text(v));
       for (const std::int64_t v : {r.weights_bytes, r.json_bytes, r.index_bytes, r.codebook_bytes,

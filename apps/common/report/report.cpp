@@ -21,14 +21,14 @@ std::string summary(const NetworkReport& network) {
   }
   std::string out = cat(network.runs.size(), " runs of ", methods, ", ", references.size(),
                         references.size() == 1 ? " seed" : " seeds", ". Reference ",
-                        fixed(mean(references), 2), " %. Best: ");
+                        grid.metric().text(mean(references)), ". Best: ");
   std::string best;
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
     const auto m = grid.best(c);
     if (!m) continue;
-    best +=
-        cat(best.empty() ? "" : "; ", escaped(column_title(grid.columns()[c])), " <b>",
-            escaped(grid.methods()[*m]), "</b> ", fixed(mean(grid.cell(*m, c).errors()), 2), " %");
+    best += cat(best.empty() ? "" : "; ", escaped(column_title(grid.columns()[c])), " <b>",
+                escaped(grid.methods()[*m]), "</b> ",
+                grid.metric().text(mean(grid.cell(*m, c).results())));
   }
   if (best.empty()) best = "none";
   return "<p class=\"lead\">" + out + best + ".</p>\n";
@@ -51,13 +51,13 @@ std::string section(const std::string& title, const std::string& about, const st
 std::string network_html(const NetworkReport& network) {
   std::string out;
   if (!network.runs.empty()) {
-    out += section("Results", "", error_table(network));
+    out += section("Results", "", result_table(network));
     out += section("Without a result", "", problem_list(network));
     out += section("Near the reference",
                    "From the best to the worst, with standard errors where there are several "
                    "seeds; the dashed line is the reference. Arrows lie beyond the axis.",
                    near_plots(network));
-    out += section("Error against size",
+    out += section("Result against size",
                    "Marks are means over seeds, bars their standard errors. Effective bits are "
                    "the bits of the weights' file by all numbers of the network. Left and down is "
                    "better.",

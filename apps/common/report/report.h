@@ -24,7 +24,7 @@ struct RunDetails {
 struct ReferenceRun {
   std::string name;
   std::int64_t seed = 0;
-  double error = 0;  // percent
+  nn::Metric metric;  // the main one
   std::int64_t bytes = 0;
   Config config;
   std::optional<Machine> machine;

@@ -22,14 +22,15 @@ constexpr std::array kNotMeasured = {"event", "time",   "seconds",  "run",      
 using ByEpoch = std::map<double, double>;
 
 struct Gathered {
-  ByEpoch loss, rate, test_error;
+  ByEpoch loss, rate;
+  std::map<std::string, ByEpoch> measured;
   std::map<std::string, std::map<std::string, std::map<std::string, ByEpoch>>> events;
 
   template <class Fn>
   void each(Fn&& fn) {
     fn(loss);
     fn(rate);
-    fn(test_error);
+    for (auto& [metric, points] : measured) fn(points);
     for (auto& [event, quantities] : events) {
       for (auto& [quantity, of] : quantities) {
         for (auto& [name, points] : of) fn(points);
@@ -74,9 +75,9 @@ class LogReader {
     if (event == "epoch") {
       take(object, "loss", gathered_.loss[x]);
       take(object, "lr", gathered_.rate[x]);
-      double error = 0;
-      if (number(object, "test_error", error) || number(object, "validation_error", error)) {
-        gathered_.test_error[x] = error;
+      for (const auto& [key, value] : object.items()) {
+        const bool measured = key.starts_with("test_") || key.starts_with("validation_");
+        if (measured && value.is_number()) gathered_.measured[key][x] = value.get<double>();
       }
       return;
     }
@@ -95,7 +96,8 @@ class LogReader {
     out.run = run_;
     out.loss = points_of(gathered_.loss);
     out.rate = points_of(gathered_.rate);
-    out.test_error = points_of(gathered_.test_error);
+    for (const auto& [metric, values] : gathered_.measured)
+      out.measured[metric] = points_of(values);
     for (const auto& [event, quantities] : gathered_.events) {
       for (const auto& [quantity, of] : quantities) {
         for (const auto& [name, points] : of) {

@@ -24,7 +24,9 @@ struct LoggedRun {
 };
 
 struct RunCurves {
-  Points loss, rate, test_error;  // of training, by epochs done; the error may be of validation
+  Points loss, rate;  // of training, by epochs done
+  // What was measured on the way, by metric ("test_error").
+  std::map<std::string, Points> measured;
   std::map<std::string, Quantities> events;  // by kind: "c_step", "coefficients", ...
   LoggedRun run;
   int unreadable_lines = 0;  // cut off when a process was killed

@@ -28,16 +28,17 @@ About about(const std::string& event, const std::string& quantity) {
       {"distance", {"Quantization error, relative", "‖w − Δ‖ / ‖w‖"}},
       {"changed", {"Codes that changed", "share of codes"}},
       {"mu", {"Weight of the penalty", "µ", true}},
-      {"test_error", {"Test error of the compressed network", "test error, %"}},
-      {"test_loss", {"Test loss of the compressed network", "cross-entropy"}},
-      {"validation_error", {"Validation error of the compressed network", "validation error, %"}},
-      {"validation_loss", {"Validation loss of the compressed network", "cross-entropy"}},
       {"coefficient", {"Coefficient of the objective", "coefficient", true}},
       {"task_norm", {"Norm of the task's gradient", "norm", true}},
       {"objective_norm", {"Norm of the objective's gradient", "norm", true}},
   };
   const auto found = kKnown.find(quantity);
   if (found != kKnown.end()) return found->second;
+  for (const std::string on : {"test", "validation"}) {
+    if (!quantity.starts_with(on + "_")) continue;
+    const std::string measured = cat(on, " ", quantity.substr(on.size() + 1));
+    return {capitalized(measured) + " of the compressed network", measured};
+  }
   return {cat(event, ": ", quantity), quantity, event == "coefficients"};
 }
 
@@ -161,14 +162,17 @@ std::string own_settings(const NetworkReport& network, const ComparedRun& run) {
   return out.empty() ? "" : "<p><code>" + out + "</code></p>";
 }
 
-std::string training_plots(const RunCurves& curves, const std::string& measured_on) {
+std::string training_plots(const RunCurves& curves, const std::string& measured_on,
+                           const nn::Metric& metric) {
   std::string out;
   if (!curves.loss.empty()) {
     out += curves_plot("Training loss", "loss", {{"", &curves.loss}});
   }
-  if (!curves.test_error.empty()) {
-    out += curves_plot(capitalized(measured_on) + " error in training", measured_on + " error, %",
-                       {{"", &curves.test_error}});
+  const auto measured = curves.measured.find(cat(measured_on, "_", metric.name));
+  if (measured != curves.measured.end()) {
+    const std::string title = cat(measured_on, " ", metric.title());
+    out += curves_plot(capitalized(title) + " in training", axis_title(title, metric),
+                       {{"", &measured->second}});
   }
   return out;
 }
@@ -189,10 +193,10 @@ std::string details(const std::string& name, bool open, const std::string& summa
 }
 
 std::string result_line(const Compression& r) {
-  return cat("<p>", fixed(r.after.all.error_percent(), 2), " % (", r.after.all.correct, " of ",
-             r.after.all.samples, " correct), reference ", fixed(r.error_before, 2),
-             " %, direct compression ", fixed(r.error_dc, 2), " %; ", r.weights_bytes, " + ",
-             r.json_bytes, " bytes, ", fixed(r.effective_bits, 3),
+  const nn::Metric& metric = r.after.metric();
+  return cat("<p>", metric.text(), metric.detail.empty() ? "" : cat(" (", metric.detail, ")"),
+             ", reference ", metric.text(r.before), ", direct compression ", metric.text(r.direct),
+             "; ", r.weights_bytes, " + ", r.json_bytes, " bytes, ", fixed(r.effective_bits, 3),
              " effective bits; relative quantization error ", short_number(r.distance, 3),
              "; kernels <code>", escaped(r.kernel), "</code>; file <code>", escaped(r.file),
              "</code></p>");
@@ -248,8 +252,9 @@ std::string run_list(const NetworkReport& network) {
         cat("<b>", escaped(run.variant.method), "</b>, ",
             escaped(column_title({"", run.variant.codebook, run.variant.group_rows})), ", seed ",
             run.seed);
-    const std::string plots = in_grid(training_plots(d.curves, measured_on(network)) +
-                                      event_plots(d.curves) + rate_plot(d.curves));
+    const std::string plots =
+        in_grid(training_plots(d.curves, measured_on(network), metric_of(network)) +
+                event_plots(d.curves) + rate_plot(d.curves));
     if (!run.result) {
       out += details(
           run.name, false,
@@ -266,17 +271,16 @@ std::string run_list(const NetworkReport& network) {
           "have them, written where it is beyond the axis.</p>",
           in_grid(weight_plots(d.histograms)));
     }
-    out += details(run.name, &run == first,
-                   what + cat(" <span class=\"soft\">",
-                              fixed(run.result->after.all.error_percent(), 2), " %</span>"),
-                   body);
+    out += details(
+        run.name, &run == first,
+        what + cat(" <span class=\"soft\">", run.result->after.metric().text(), "</span>"), body);
   }
   for (const ReferenceRun& reference : network.references) {
     out += details(
         reference.name, false,
         cat("<b>reference</b>, seed ", reference.seed, " <span class=\"soft\">",
-            fixed(reference.error, 2), " %</span>"),
-        in_grid(training_plots(reference.details.curves, measured_on(network)) +
+            reference.metric.text(), "</span>"),
+        in_grid(training_plots(reference.details.curves, measured_on(network), reference.metric) +
                 event_plots(reference.details.curves) + rate_plot(reference.details.curves)));
   }
   return out;

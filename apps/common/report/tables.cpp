@@ -20,7 +20,7 @@ std::string points_html(double value) {
   return cat(text == "0.00" ? "&#177;" : value < 0 ? "&#8722;" : "+", text);
 }
 
-std::string error_cell(const ComparisonCell& cell, bool best) {
+std::string result_cell(const ComparisonCell& cell, const nn::Metric& metric, bool best) {
   if (cell.done.empty()) {
     if (cell.failed.empty()) return "&#8211;";
     const ComparedRun& run = *cell.failed.front();
@@ -29,8 +29,8 @@ std::string error_cell(const ComparisonCell& cell, bool best) {
   }
   std::string out =
       cat("<a", best ? " class=\"best\"" : "", " href=\"#", run_id(cell.done.front()->name), "\">",
-          mean_html(cell.errors(), 2), "</a><span class=\"delta\">",
-          points_html(mean(cell.rises())), " points</span>");
+          mean_html(cell.results(), metric.digits), "</a><span class=\"delta\">",
+          points_html(mean(cell.rises())), metric.unit == "%" ? " points" : "", "</span>");
   if (!cell.failed.empty()) {
     out += cat("<span class=\"delta bad\">", cell.failed.size(), " without result</span>");
   }
@@ -39,12 +39,12 @@ std::string error_cell(const ComparisonCell& cell, bool best) {
 
 }  // namespace
 
-std::string error_table(const NetworkReport& network) {
+std::string result_table(const NetworkReport& network) {
   const ComparisonGrid grid(network.runs);
   HtmlTable table;
   const auto references = grid.references();
   table.caption =
-      cat(capitalized(measured_on(network)), " error in percent",
+      cat(capitalized(measured_on(network)), " ", in_units(grid.metric()),
           references.size() < 2
               ? std::string()
               : cat(", mean over ", references.size(), " seeds &#177; standard error"),
@@ -61,7 +61,8 @@ std::string error_table(const NetworkReport& network) {
     }
   }
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
-    reference.push_back(c == 0 && !references.empty() ? mean_html(references, 2) : "");
+    reference.push_back(c == 0 && !references.empty() ? mean_html(references, grid.metric().digits)
+                                                      : "");
   }
   table.first.push_back(std::move(reference));
   for (std::size_t m = 0; m < grid.methods().size(); ++m) {
@@ -70,7 +71,7 @@ std::string error_table(const NetworkReport& network) {
                                                                 : *epochs ? std::to_string(*epochs)
                                                                           : "none"};
     for (std::size_t c = 0; c < grid.columns().size(); ++c) {
-      row.push_back(error_cell(grid.cell(m, c), grid.best(c) == m));
+      row.push_back(result_cell(grid.cell(m, c), grid.metric(), grid.best(c) == m));
     }
     table.rows.push_back(std::move(row));
   }

@@ -3,7 +3,7 @@
 
 #include "apps/common/cli.h"
 #include "apps/common/machine.h"
-#include "apps/common/random_images.h"
+#include "apps/common/random_data.h"
 #include "apps/common/verbs/verbs.h"
 #include "core/files/model.h"
 #include "ops/op_list.h"
@@ -73,12 +73,11 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
     recipes = benchmark.recipes(network.name());
     data.take(model->settings);
   }
-  Data loaded = data.from == kRandomData
-                    ? random_data(network.sample(), benchmark.classes, training.batch)
-                    : data.load(network.sample());
+  Data loaded = data.from == kRandomData ? random_data(network.task(), training.batch)
+                                         : data.load(network.task()->inputs());
   // Random images are not augmented, so nothing needs to be made ahead beside the steps.
   if (data.from == kRandomData) recipes.train.augment = "none";
-  const Task task = make_task(loaded, network.build(loaded.classes));
+  const Task task = make_task(loaded, network.build(*loaded.task));
   session.open_outputs();
   const Machine machine = this_machine();
   session.detail() << text(task.network) << "; data: " << task.data.text << std::endl;

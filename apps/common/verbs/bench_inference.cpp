@@ -16,7 +16,9 @@ constexpr std::int64_t kMostValues = std::int64_t{1} << 23;  // of an input; act
 void bench_model(Session& session, Table& table, const std::string& name, const Model& model,
                  int repeat) {
   for (const std::int64_t batch : {1, 8, 32, 256}) {
-    if (batch * sample_of(model.graph, name).numel() > kMostValues) break;
+    std::int64_t values = 0;
+    for (const Field& field : fields_of(model.graph, name)) values += field.sample.numel();
+    if (batch * values > kMostValues) break;
     std::vector<Timing> rounds;
     Latency last;
     for (int r = 0; r < repeat; ++r) {
@@ -53,8 +55,7 @@ void bench_inference(Session& session, const Task& task, const Recipes& recipes,
     bench_model(session, table, "packed", *model, repeat);
   } else {
     const CompressRecipe& recipe = recipes.compress;
-    nn::Trainer trainer(task.network.module, task.network.sample, task.data.classes,
-                        recipe.trainer(kSeed));
+    nn::Trainer trainer(task.network.network, task.data.task, recipe.trainer(kSeed));
     bench_model(session, table, "f32", nn::inference_model(trainer), repeat);
     for (const auto& codebook : codebooks) {
       quant::DirectCompression direct;

@@ -75,12 +75,13 @@ void profile(Session& session, nn::Trainer& trainer, const BatchSource& data,
              const TrainBench& bench, double step_ms) {
   const Plan& plan = trainer.train_plan(bench.batch);
   RunContext context = plan.context(trainer.state());
-  Shape shape{bench.batch};
-  for (const Dim d : trainer.sample().dims()) shape.push_back(d);
-  Tensor x(DType::f32, shape), y(DType::s32, Shape{bench.batch});
-  data.fill(0, 0, x, y);
-  context.bind("x", x);
-  context.bind("y", y);
+  std::vector<Field> fields;
+  for (const Field& field : data.fields()) {
+    if (plan.has_input(field.name)) fields.push_back(field);
+  }
+  TensorMap batch = batch_of(fields, bench.batch);
+  data.fill(0, 0, batch);
+  for (const auto& [name, tensor] : batch) context.bind(name, tensor);
   context.set("lr", static_cast<float>(kLearningRate));
   Tensor seed(DType::s64, {}), step(DType::s64, {});
   if (plan.has_input("seed")) {
@@ -127,8 +128,7 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
   check(data->samples() >= bench.batch, "--batch ", bench.batch, ": the training set has only ",
         data->samples(), " samples");
   const auto trainer = [&] {
-    return nn::Trainer(task.network.module, task.network.sample, task.data.classes,
-                       recipe.trainer(kSeed));
+    return nn::Trainer(task.network.network, task.data.task, recipe.trainer(kSeed));
   };
   nn::Trainer plain = trainer();
   StepTimer without(plain, data);

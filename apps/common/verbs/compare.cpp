@@ -71,8 +71,7 @@ class Comparing {
     };
     const TrainRecipe& train = flags_.recipes.train;
     const double reference_seconds = given_ ? 0 : reference_step_seconds(task_, train);
-    const State fresh =
-        nn::Trainer(task_.network.module, task_.network.sample, task_.data.classes).state().clone();
+    const State fresh = nn::Trainer(task_.network.network, task_.data.task).state().clone();
     for (const std::uint64_t seed : seeds) {
       const auto found = finished_.find(seed);
       const Reference* reference = given_                     ? &*given_

@@ -121,8 +121,8 @@ std::vector<Variant> CompressionFlags::variants(const std::vector<std::string>& 
 
 CompressionWork::CompressionWork(CompressionFlags& flags)
     : session(flags.run),
-      data(with_settings_of_from(flags).load(flags.network.sample())),
-      task(make_task(data, flags.network.build(data.classes))) {
+      data(with_settings_of_from(flags).load(flags.network.task()->inputs())),
+      task(make_task(data, flags.network.build(*data.task))) {
   if (!flags.calibration.empty()) {
     check(std::filesystem::is_directory(flags.calibration), "--calibration ", flags.calibration,
           ": no such folder; it takes a ", flags.calibration_help,
@@ -132,7 +132,7 @@ CompressionWork::CompressionWork(CompressionFlags& flags)
     const auto images = data.unlabelled(flags.calibration);
     task.calibration = std::make_shared<quant::CalibrationSet>(
         *images, std::max(recipe.adaround.samples, recipe.bn_batches * recipe.batch));
-    const Tensor& x = task.calibration->x();
+    const Tensor& x = task.calibration->tensors().at("x");
     task.calibration_sha256 = sha256_hex({x.data(), static_cast<std::size_t>(x.bytes())});
   }
   if (!flags.from.empty()) given = load_reference(task, flags.from);

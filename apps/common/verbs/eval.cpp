@@ -17,10 +17,11 @@ namespace tessera::apps {
 
 namespace {
 
-// Logits of everything measured, for comparison with other programs or batch sizes.
-Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batch,
-                  bool packed_only) {
-  Tensor out;
+// What the network gives for everything measured, for comparison with other programs or batch
+// sizes.
+TensorMap all_outputs(const Model& model, const BatchSource& data, std::int64_t batch,
+                      bool packed_only) {
+  TensorMap out;
   const auto run = [&](std::int64_t begin, std::int64_t end, std::int64_t n) {
     if (begin == end) return;
     CompileOptions options;
@@ -28,24 +29,39 @@ Tensor all_logits(const Model& model, const BatchSource& data, std::int64_t batc
     options.packed_only = packed_only;
     const Plan plan = compile(model, options);
     RunContext context = plan.context();
-    const Shape sample = data.sample_shape();
-    Shape shape{n};
-    for (const Dim d : sample.dims()) shape.push_back(d);
-    Tensor x(DType::f32, shape), y(DType::s32, Shape{n});
-    context.bind(nn::input_name(model.graph), x);
+    std::vector<Field> fields;
+    for (const Field& field : fields_of(model.graph, "the model"))
+      fields.push_back(data.field(field.name));
+    TensorMap samples = batch_of(fields, n);
+    for (const auto& [name, tensor] : samples)
+      context.bind(name == nn::kInputName ? nn::input_name(model.graph) : name, tensor);
     for (std::int64_t first = begin; first < end; first += n) {
       stop_if_interrupted();
-      data.fill(-1, first, x, y);
+      data.fill(-1, first, samples);
       context.run();
-      const Tensor& logits = context.output("logits");
-      if (!out.defined()) out = Tensor(DType::f32, Shape{data.samples(), logits.shape()[1]});
-      out.slice(first, first + n).copy_from(logits.span<float>());
+      for (const auto& [name, value] : model.graph.outputs()) {
+        const Tensor& rows = context.output(name);
+        Tensor& all = out[name];
+        if (!all.defined()) {
+          Shape shape = rows.shape();
+          shape[0] = data.samples();
+          all = Tensor(rows.dtype(), shape);
+        }
+        TensorMap part = {{name, all.slice(first, first + n)}};
+        copy_rows({{name, rows}}, 0, part);
+      }
     }
   };
   const std::int64_t rest = data.samples() % batch, full = data.samples() - rest;
   run(0, full, batch);
   run(full, data.samples(), rest);
   return out;
+}
+
+bool is_raw(const Graph& graph) {
+  const auto inputs = graph.inputs();
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const Node* node) { return node->name() == nn::kRawInputName; });
 }
 
 }  // namespace
@@ -63,7 +79,8 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   add("batch", flag(batch), "images at once; 0: by their size");
   add("packed-only", on_flag(packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
-  add("logits", text_flag(logits, "FILE.safetensors"), "write the logits of all that is measured");
+  add("logits", text_flag(logits, "FILE.safetensors"),
+      "write what the network gives for all that is measured");
   run.add_reading_flags(options);
   const std::string start = benchmark.name + " eval MODEL.json ";
   const Usage usage{start + "[flags]",
@@ -82,8 +99,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   const Model model = load(file, ops::standard_ops());
   if (model.settings.contains("network")) NetworkFlags(benchmark).take(model.settings, file);
   data.take(model.settings);
-  const Data images =
-      data.load(sample_of(model.graph, file), nn::input_name(model.graph) == nn::kRawInputName);
+  const Data images = data.load(fields_of(model.graph, file), is_raw(model.graph));
   require_same_settings(file, model.settings, images.settings);
   session.open_outputs();
   session.detail() << "Data: " << images.text << std::endl;
@@ -94,10 +110,10 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   const Latency latency = measure_latency(model, 1, packed_only);
   if (!logits.empty()) {
     const auto source = joined(images.tests);
-    if (batch == 0) batch = nn::evaluation_batch(source->sample_shape());
-    write_safetensors(logits, {{"logits", all_logits(model, *source, batch, packed_only)}});
+    if (batch == 0) batch = nn::evaluation_batch(source->fields());
+    write_safetensors(logits, all_outputs(model, *source, batch, packed_only));
   }
-  session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss, 4) << "\n"
+  session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss(), 4) << "\n"
                  << size.text() << "batch 1: " << least_text(latency.us, 1) << " us (least of "
                  << latency.rounds << " rounds, median " << fixed(latency.us.median, 1)
                  << "), kernels " << latency.kernels << ", weights in the plan "

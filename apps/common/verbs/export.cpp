@@ -16,7 +16,7 @@ Model carrying_preprocessing(const Model& model, DataFlags& flags, const std::st
   check(nn::input_name(model.graph) != nn::kRawInputName, file,
         ": carries its preprocessing already");
   flags.take(model.settings);
-  const Data data = flags.load(sample_of(model.graph, file));
+  const Data data = flags.load(fields_of(model.graph, file));
   require_same_settings(file, model.settings, data.settings);
   check(data.preprocess.has_value(),
         "--raw: these images are not prepared by a scale and a shift alone");

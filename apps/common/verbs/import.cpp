@@ -99,9 +99,9 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   data.validate();
   data.take({{kImported, ""}});
   Session session(run);
-  Data loaded = data.load(network.sample());
-  const Task task = make_task(loaded, network.build(loaded.classes));
-  Model model = nn::initial_model(*task.network.module, task.network.sample);
+  Data loaded = data.load(network.task()->inputs());
+  const Task task = make_task(loaded, network.build(*loaded.task));
+  Model model = nn::initial_model(*task.network.network, *task.data.task);
   model.settings = task.settings;
   const ImportReport report = import_weights(file, model.state, import);
   session.text() << report.text();

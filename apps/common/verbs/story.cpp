@@ -13,9 +13,9 @@ namespace tessera::apps {
 
 namespace {
 
-// Test images that the file's network gets right, counted by a process that knows only the file.
-std::int64_t correct_in_fresh_process(const std::filesystem::path& file, const std::string& data,
-                                      bool packed_only) {
+// What a process that knows only the file measures of it.
+Measured measured_in_fresh_process(const std::filesystem::path& file, const std::string& data,
+                                   bool packed_only) {
   Args args = {"eval",   file.string(), "--quiet",
                "--json", "-",           "--data",
                data,     "--threads",   std::to_string(num_threads())};
@@ -24,7 +24,7 @@ std::int64_t correct_in_fresh_process(const std::filesystem::path& file, const s
   check(child.exit_code == 0, "evaluating ", file.string(),
         " in a fresh process ended with exit code ", child.exit_code);
   const Json json = parse_json(child.output, "eval of " + file.string());
-  return JsonAt(json, "eval of " + file.string()).at("correct").integer(0);
+  return Measured::parse(JsonAt(json, "eval of " + file.string()));
 }
 
 }  // namespace
@@ -63,8 +63,8 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   const auto seed =
       static_cast<std::uint64_t>(integer_list(seed_text, "--seed", 0, 1'000'000'000)[0]);
   Session session(run);
-  Data loaded = data.load(network.sample());
-  const Task task = make_task(loaded, network.build(loaded.classes));
+  Data loaded = data.load(network.task()->inputs());
+  const Task task = make_task(loaded, network.build(*loaded.task));
   session.open_outputs();
   session.text() << text(task.network) << " on " << task.data.text << std::endl;
 
@@ -75,8 +75,9 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
     for (const auto& method : story.methods) {
       stop_if_interrupted();
       auto row = compress_reference(session, task, reference, recipe, {method, codebook}, seed);
-      agreeing += correct_in_fresh_process(session.path(row.file), data.from,
-                                           row.decoded.empty()) == row.after.all.correct;
+      const Measured fresh =
+          measured_in_fresh_process(session.path(row.file), data.from, row.decoded.empty());
+      agreeing += fresh.value() == row.after.value();
       rows.push_back(std::move(row));
     }
   }
@@ -84,10 +85,10 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   print_compressions(session.text(), rows);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   session.text() << "\nLoaded in a fresh process and run packed: " << agreeing << " of "
-                 << rows.size() << " files give the same correct answers. Files are in " << run.out
-                 << ". " << fixed(seconds.count(), 1) << " s.\n";
+                 << rows.size() << " files give the same result. Files are in " << run.out << ". "
+                 << fixed(seconds.count(), 1) << " s.\n";
   check(agreeing == static_cast<std::int64_t>(rows.size()),
-        "a saved file gave other answers in a fresh process");
+        "a saved file gave another result in a fresh process");
   session.json() = compressions_json(rows);
   session.json()["verb"] = "story";
   session.json()["data"] = task.data.text;

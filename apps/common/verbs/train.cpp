@@ -46,8 +46,8 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     data.take(settings);
     data.take_validation(settings);
   }
-  Data loaded = data.load(network.sample());
-  const Task task = make_task(loaded, network.build(loaded.classes));
+  Data loaded = data.load(network.task()->inputs());
+  const Task task = make_task(loaded, network.build(*loaded.task));
   training_data(task, 0, recipe.augment);  // there is some, or Error before any work
   std::optional<Reference> start;
   if (!from.empty()) start = load_reference(task, from);
@@ -58,24 +58,25 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   session.detail() << "Data: " << task.data.text << std::endl;
 
   std::optional<Table> table;
-  std::vector<double> errors;
+  std::vector<double> values;
+  nn::Metric main;
   Json& json =
       session.json() = {{"verb", "train"}, {"data", task.data.text}, {"rows", Json::array()}};
   json.update(task.network.settings);
   for (const std::int64_t seed : seed_list) {
     const Reference reference = train_reference(
         session, task, recipe, static_cast<std::uint64_t>(seed), start ? &*start : nullptr);
-    const nn::Evaluation& test = reference.test.all;
-    errors.push_back(test.error_percent());
+    const nn::Metric metric = main = reference.test.metric();
+    values.push_back(metric.value);
     if (!table) {
-      std::vector<std::string> header = {"seed", task.data.measured_on + " error %", "correct",
-                                         "of"};
+      std::vector<std::string> header = {
+          "seed", with_unit(cat(task.data.measured_on, " ", metric.title()), metric), ""};
       for (auto& name : extra_columns(reference.test)) header.push_back(std::move(name));
       header.push_back("file");
       table.emplace(std::move(header));
     }
-    std::vector<std::string> cells = {std::to_string(seed), fixed(test.error_percent(), 2),
-                                      std::to_string(test.correct), std::to_string(test.samples)};
+    std::vector<std::string> cells = {std::to_string(seed), fixed(metric.value, metric.digits),
+                                      metric.detail};
     for (auto& cell : extra_cells(reference.test)) cells.push_back(std::move(cell));
     cells.push_back(reference.file.string());
     table->add(std::move(cells));
@@ -86,12 +87,12 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     json["rows"].push_back(std::move(row));
   }
   table->print(session.text());
-  if (errors.size() > 1) {
-    session.text() << "mean " << mean_text(errors, 3) << " % (standard error over " << errors.size()
-                   << " seeds)\n";
+  if (values.size() > 1) {
+    session.text() << "mean " << with_unit(mean_text(values, main.digits + 1), main)
+                   << " (standard error over " << values.size() << " seeds)\n";
   }
-  json["mean_" + task.data.measured_on + "_error"] = mean(errors);
-  json["standard_error"] = standard_error(errors);
+  json["mean_" + metric_key(main, task.data.measured_on)] = mean(values);
+  json["standard_error"] = standard_error(values);
   session.report_problems(problems(task.data));
   session.finish();
   return kExitDone;

@@ -1,0 +1,19 @@
+// What classifiers are measured as, without one.
+#pragma once
+
+#include <cstdint>
+
+#include "core/text.h"
+#include "nn/task.h"
+
+namespace tessera::apps::testing {
+
+inline nn::Evaluation evaluated(std::int64_t correct, std::int64_t samples, double loss = 0) {
+  const double error = 100 * (1 - static_cast<double>(correct) / static_cast<double>(samples));
+  return {samples,
+          {{"error", error, "%", true, 2, cat(correct, " of ", samples, " correct")},
+           {"loss", loss, "", true, 4},
+           {"correct", static_cast<double>(correct), "", false, 0}}};
+}
+
+}  // namespace tessera::apps::testing
