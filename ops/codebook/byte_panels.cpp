@@ -14,7 +14,8 @@ namespace tessera {
 namespace {
 
 constexpr std::int64_t kLanes = 16, kStep = 4;
-constexpr std::int64_t kLeastBits = 6;  // fewer would take up more as bytes
+constexpr std::int64_t kSmallTables = 64 << 10;  // that may outweigh the indices
+constexpr std::int64_t kLeastBits = 6;           // fewer would take up more as bytes
 
 // Where things are: tables of groups, scales of panels, indices.
 struct Layout {
@@ -39,7 +40,7 @@ bool byte_panels_fit(const CodebookView& v, CpuFeatures features) {
   if (!features.includes(kAvx2 | kAvx512 | kVbmi)) return false;
   if (v.bits < kLeastBits || v.group_rows % kLanes != 0) return false;
   const Layout l = layout_of(v);
-  return l.scales <= l.bytes / 2;
+  return l.scales <= std::max(l.bytes / 2, kSmallTables);
 }
 
 std::size_t byte_panels_bytes(const CodebookView& v) {

@@ -10,7 +10,7 @@
 
 namespace tessera {
 
-// Whether this machine decodes the form, and it is no larger than the indices make it.
+// Whether this machine decodes the form, and its tables do not outweigh the indices.
 bool byte_panels_fit(const CodebookView& view, CpuFeatures features);
 std::size_t byte_panels_bytes(const CodebookView& view);
 void pack_byte_panels(const CodebookView& view, void* packed);

@@ -147,13 +147,22 @@ void fill_packed(const void* context, const GemmPanel& p, void*) {
     for (int64_t k = 0; k < p.k;) {
       const int64_t block = v.block ? (p.k0 + k) / v.block : 0;
       const int64_t count = v.block ? std::min(p.k - k, (block + 1) * v.block - p.k0 - k) : p.k;
-      fill(
-          {panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
-           p.dst + (s.order ? c / kLanes * p.vs : k * p.ks + c / kLanes * p.vs), p.ks, v.bits,
-           s.order ? s.order + k : nullptr, v.vector_len});
+      fill({panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
+            p.dst + (s.order ? c / kLanes * p.vs : k * p.ks + c / kLanes * p.vs), p.ks, v.bits,
+            s.order ? s.order + k : nullptr, v.vector_len});
       k += count;
     }
   }
+}
+
+// Panels from indices of a byte each.
+struct ByteSource {
+  CodebookView view;
+  const void* packed;
+};
+void fill_bytes(const void* context, const GemmPanel& p, void*) {
+  const auto& s = *static_cast<const ByteSource*>(context);
+  fill_byte_panels(s.view, s.packed, {p.col0, p.cols, p.k0, p.k, p.dst, p.ks, p.vs, nullptr});
 }
 
 // Panels from the logical order: W's rows are the columns of B and are transposed.
@@ -307,7 +316,7 @@ void repack_codebook(const CodebookView& v, CpuFeatures features, void* packed) 
 
 CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
                                            CpuFeatures features, int threads) {
-  TESSERA_ASSERT(!(problem.packed && problem.transposed));
+  TESSERA_ASSERT(problem.packed + problem.transposed + problem.bytes <= 1);
   const CodebookView& v = problem.view;
   TESSERA_ASSERT(!problem.packed || packable(v));
   CodebookMatmulPlan plan{};
@@ -340,9 +349,10 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   gemm.k = problem.transposed ? v.rows : v.cols;
   gemm.b = GemmB::kFill;
   gemm.epilogue = problem.epilogue;
-  gemm.fill_scratch = problem.packed || problem.transposed ? 0 : sizeof(float) * kRowFloats;
-  const bool all_tables = !problem.packed && fills_all_tables(v);
-  if (!problem.packed && !all_tables) gemm.fill_scratch += decoder_table_bytes(v);
+  const bool planes = !problem.packed && !problem.bytes;
+  gemm.fill_scratch = planes && !problem.transposed ? sizeof(float) * kRowFloats : 0;
+  const bool all_tables = planes && fills_all_tables(v);
+  if (planes && !all_tables) gemm.fill_scratch += decoder_table_bytes(v);
   plan.gemm = prepare_gemm(gemm, features, threads);
   plan.threads = plan.gemm.threads;
   plan.scratch_bytes = plan.gemm.scratch_bytes + (all_tables ? align64(decoder_bytes(v)) : 0);
@@ -373,6 +383,13 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
     const PackedSource source{p.view, layout_of(p.view), &packed_kernels(plan.features),
                               static_cast<const char*>(args.packed)};
     gemm.fill = fill_packed;
+    gemm.fill_context = &source;
+    run_gemm(plan.gemm, gemm, memory);
+    return;
+  }
+  if (p.bytes) {
+    const ByteSource source{p.view, args.packed};
+    gemm.fill = fill_bytes;
     gemm.fill_context = &source;
     run_gemm(plan.gemm, gemm, memory);
     return;

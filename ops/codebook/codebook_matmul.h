@@ -45,6 +45,7 @@ struct CodebookMatmulProblem {
   bool transposed = false;  // y[m, cols] = x[m, rows] * W instead of y[m, rows] = x[m, cols] * W^T
   bool packed = false;      // W is given by repack_codebook, else as the view's planes
   bool epilogue = false;
+  bool bytes = false;  // W is given by pack_byte_panels
 };
 
 struct CodebookMatmulPlan {
@@ -62,14 +63,14 @@ struct CodebookMatmulArgs {
   const float* x = nullptr;  // element (m, k) at x[m * x_rs + k]
   int64_t x_rs = 0;
   CodebookView view;             // the weights, with pointers, unless packed
-  const void* packed = nullptr;  // the weights when the problem says packed
+  const void* packed = nullptr;  // the weights when the problem says packed or bytes
   float* y = nullptr;            // row stride ldy; unused with an epilogue
   int64_t ldy = 0;
   GemmEpilogue epilogue = nullptr;
   void* epilogue_context = nullptr;
 };
 
-// Chooses the method. Packed and transposed exclude each other.
+// Chooses the method. Packed, bytes and transposed exclude each other.
 CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
                                            CpuFeatures features, int threads);
 

@@ -15,6 +15,7 @@ CodebookView make_view(const CodebookFormat& format, const Shape& shape, std::in
 CodebookView bind_view(CodebookView view, const BufferRef& planes);
 // The repack of a packable T@cb value for kernels that read its indices in panels.
 OperandPack pack_codebook(Value weight, CpuFeatures features);
+OperandPack pack_bytes(Value weight);
 // The same in the form that the panels ask for, or nothing where they read the planes.
 std::optional<OperandPack> pack_panels(Value weight, const WeightPanels& panels);
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
@@ -45,6 +46,15 @@ OperandPack pack_codebook(Value weight, CpuFeatures features) {
                            weight.type().encoding),
           [view, features](const KernelArgs& args) {
             repack_codebook(bind_view(view, args.in(0)), features, args.out().plane[0]);
+          }};
+}
+
+OperandPack pack_bytes(Value weight) {
+  const CodebookView view = view_of(weight);
+  return {Encoding::packed("cbbytes", static_cast<std::int64_t>(byte_panels_bytes(view)),
+                           weight.type().encoding),
+          [view](const KernelArgs& args) {
+            pack_byte_panels(bind_view(view, args.in(0)), args.out().plane[0]);
           }};
 }
 

@@ -15,6 +15,9 @@ constexpr double kThreadWork = 200e3;
 // A panel of this depth and 48 columns fills a fifth of a 1 MB L2.
 constexpr int64_t kMaxDepth = 1024;
 constexpr int64_t kMaxRowBlock = 512;
+// A panel that is filled for few rows is written and read once: in the first-level cache.
+constexpr int64_t kFewRows = 16;
+constexpr int64_t kFewRowsPanel = 24 << 10;
 // Dense [k, n] operands are copied to a panel when at least this many rows share it.
 constexpr int64_t kCopyRows = 48;
 // Register tiles handed to an epilogue at once.
@@ -236,7 +239,10 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   plan.vectors = static_cast<int>(ceil_div(vectors, plan.groups));
   const int64_t row_tiles = std::max<int64_t>(1, ceil_div(problem.m, plan.rows));
   plan.row_block = even(row_tiles, kMaxRowBlock / plan.rows) * plan.rows;
-  plan.k_block = std::max<int64_t>(1, even(problem.k, kMaxDepth));
+  const int64_t most = problem.b == GemmB::kFill && problem.m <= kFewRows
+                           ? std::max<int64_t>(64, kFewRowsPanel / (plan.vectors * kLanes * 4))
+                           : kMaxDepth;
+  plan.k_block = std::max<int64_t>(1, even(problem.k, most));
   // Depths stay multiples of 16: vector codebooks and transposes are cut at whole steps.
   if (plan.k_block < problem.k) plan.k_block = ceil_div(plan.k_block, 16) * 16;
   plan.panel = problem.b == GemmB::kColumns || problem.b == GemmB::kFill ||

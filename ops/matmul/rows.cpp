@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "core/program.h"
+#include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/node_view.h"
@@ -197,7 +198,18 @@ std::string refuses_packed(const KernelQuery& query) {
   return {};
 }
 
-template <std::uint32_t kBits, bool kPacked>
+std::string refuses_bytes(const KernelQuery& query) {
+  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
+  if (!dims_of(query.node).tb) return "the weight is not transposed";
+  if (!query.is_fixed(1)) return "the weight changes between steps";
+  if (!byte_panels_fit(view_of(query.node.input(1)), query.features))
+    return "few bits, or groups of few rows";
+  return {};
+}
+
+enum class Kept { planes, packed, bytes };
+
+template <std::uint32_t kBits, Kept kKept>
 KernelPlan prepare_codebook(const KernelQuery& query) {
   constexpr CpuFeatures features{kBits};
   struct State {
@@ -214,15 +226,16 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   const CodebookMatmulProblem problem{.m = d.m,
                                       .view = state->view,
                                       .transposed = !d.tb,
-                                      .packed = kPacked,
-                                      .epilogue = state->epilogue != nullptr};
+                                      .packed = kKept == Kept::packed,
+                                      .epilogue = state->epilogue != nullptr,
+                                      .bytes = kKept == Kept::bytes};
   state->plan = prepare_codebook_matmul(problem, features, query.threads);
   KernelPlan out;
   out.run = [state](const KernelArgs& args) {
     CodebookMatmulArgs c;
     c.x = args.in(0).as<float>();
     c.x_rs = state->d.k;
-    if (kPacked) {
+    if (kKept != Kept::planes) {
       c.packed = args.in(1).plane[0];
     } else {
       c.view = bind_view(state->view, args.in(1));
@@ -242,7 +255,11 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   out.in_place = true;
   out.flops = flops_of(d);
   out.note = state->plan.method;
-  if (kPacked) out.packs = {std::nullopt, pack_codebook(query.node.input(1), features)};
+  if (kKept == Kept::packed) {
+    out.packs = {std::nullopt, pack_codebook(query.node.input(1), features)};
+  } else if (kKept == Kept::bytes) {
+    out.packs = {std::nullopt, pack_bytes(query.node.input(1))};
+  }
   return out;
 }
 
@@ -251,14 +268,24 @@ constexpr std::uint32_t kBits512 = kAvx2.bits | kAvx512.bits;
 constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
 constexpr KernelRow kRows[] = {
-    {"matmul_f32_cb_packed_avx512", {kBits512}, refuses_packed, prepare_codebook<kBits512, true>},
+    {"matmul_f32_cb_packed_avx512",
+     {kBits512},
+     refuses_packed,
+     prepare_codebook<kBits512, Kept::packed>},
+    {"matmul_f32_cb_bytes_avx512vbmi",
+     {kBitsVbmi},
+     refuses_bytes,
+     prepare_codebook<kBitsVbmi, Kept::bytes>},
     {"matmul_f32_cb_panel_avx512vbmi",
      {kBitsVbmi},
      refuses_codebook,
-     prepare_codebook<kBitsVbmi, false>},
-    {"matmul_f32_cb_panel_avx512", {kBits512}, refuses_codebook, prepare_codebook<kBits512, false>},
-    {"matmul_f32_cb_panel_avx2", kAvx2, refuses_codebook, prepare_codebook<kBits2, false>},
-    {"matmul_f32_cb_ref", {}, refuses_codebook, prepare_codebook<0, false>},
+     prepare_codebook<kBitsVbmi, Kept::planes>},
+    {"matmul_f32_cb_panel_avx512",
+     {kBits512},
+     refuses_codebook,
+     prepare_codebook<kBits512, Kept::planes>},
+    {"matmul_f32_cb_panel_avx2", kAvx2, refuses_codebook, prepare_codebook<kBits2, Kept::planes>},
+    {"matmul_f32_cb_ref", {}, refuses_codebook, prepare_codebook<0, Kept::planes>},
     {"matmul_f32_avx512", {kBits512}, refuses_dense, prepare_dense<kBits512>},
     {"matmul_f32_avx2", kAvx2, refuses_dense, prepare_dense<kBits2>},
     {"matmul_f32_ref", {}, refuses_dense, prepare_dense<0>},
