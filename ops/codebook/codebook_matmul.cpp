@@ -9,71 +9,19 @@
 #include "ops/codebook/byte_panels.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/packed_kernels.h"
-#include "ops/codebook/weight_panels.h"
+#include "ops/codebook/panel_fill.h"
 
 namespace tessera {
 namespace {
 
 constexpr int64_t kLanes = kGemmLanes;
-// Elements of a row decoded before they are transposed into a panel: 16 rows of them are 16 KB.
-constexpr int64_t kDecodeStep = 256;
 constexpr double kThreadWork = 100e3;
-// Bytes of tables that are filled before a product; those of more groups are filled one at a time.
-constexpr size_t kMostTables = 16 << 20;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 constexpr size_t align64(size_t bytes) {
   return (bytes + 63) / 64 * 64;
-}
-
-// Indices of a row.
-int64_t indices_of(const CodebookView& v) {
-  return v.cols / v.vector_len;
-}
-
-// Floats between the weights of an entry in the table of a vector kernel.
-int64_t vector_stride(const CodebookView& v) {
-  return std::max<int64_t>(kLanes, int64_t{1} << v.bits);
-}
-
-PackedLayout layout_of(const CodebookView& v) {
-  PackedLayout l{};
-  l.panels = ceil_div(v.rows, kLanes);
-  l.blocks = codebook_blocks(v);
-  l.panel_stride = ceil_div(indices_of(v), 8) * kLanes * v.bits;
-  if (v.vector_len == 1) {
-    l.table_stride = decoder_table_bytes(v);
-    l.scales = align64(decoder_bytes(v));
-  } else {
-    l.table_stride = sizeof(float) * static_cast<size_t>(v.vector_len * vector_stride(v));
-    l.scales = align64(l.table_stride * static_cast<size_t>(codebook_groups(v)));
-  }
-  l.indices = l.scales + sizeof(float) * kLanes * l.panels * l.blocks;
-  l.bytes = l.indices + static_cast<size_t>(l.panels * l.panel_stride);
-  return l;
-}
-
-const PackedKernels& packed_kernels([[maybe_unused]] CpuFeatures features) {
-#if defined(__x86_64__)
-  if (features.includes(kAvx2 | kAvx512)) return tessera_packed_avx512;
-#endif
-  return tessera_packed_ref;
-}
-
-PackedPanels panels_at(const CodebookView& v, const PackedLayout& l, const char* packed,
-                       int64_t panel, int64_t block) {
-  PackedPanels p{};
-  p.panels = reinterpret_cast<const uint8_t*>(packed + l.indices) + panel * l.panel_stride;
-  p.panel_stride = l.panel_stride;
-  p.table =
-      reinterpret_cast<const float*>(packed + l.table_stride * codebook_group(v, panel * kLanes));
-  if (v.block)
-    p.scale =
-        reinterpret_cast<const float*>(packed + l.scales) + (panel * l.blocks + block) * kLanes;
-  p.scale_stride = l.blocks * kLanes;
-  return p;
 }
 
 // Panels from `panel` on that use the same table.
@@ -126,102 +74,6 @@ void run_registers(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& arg
     }
     panel += vectors;
   }
-}
-
-// Panels from the packed form: already transposed, decoded straight into place.
-struct PackedSource {
-  CodebookView view;
-  PackedLayout layout;
-  const PackedKernels* kernels;
-  const char* packed;
-  const int32_t* order = nullptr;  // of the elements of a panel; null: as they come
-};
-
-void fill_packed(const void* context, const GemmPanel& p, void*) {
-  const auto& s = *static_cast<const PackedSource*>(context);
-  const CodebookView& v = s.view;
-  for (int64_t c = 0; c < p.cols; c += kLanes) {
-    const int64_t panel = (p.col0 + c) / kLanes;
-    auto* const fill =
-        v.vector_len > 1 ? s.kernels->vector_fill[v.bits - 1] : s.kernels->fill[v.bits - 1];
-    for (int64_t k = 0; k < p.k;) {
-      const int64_t block = v.block ? (p.k0 + k) / v.block : 0;
-      const int64_t count = v.block ? std::min(p.k - k, (block + 1) * v.block - p.k0 - k) : p.k;
-      fill({panels_at(v, s.layout, s.packed, panel, block), p.k0 + k, count,
-            p.dst + (s.order ? c / kLanes * p.vs : k * p.ks + c / kLanes * p.vs), p.ks, v.bits,
-            s.order ? s.order + k : nullptr, v.vector_len});
-      k += count;
-    }
-  }
-}
-
-// Panels from indices of a byte each.
-struct ByteSource {
-  CodebookView view;
-  const void* packed;
-};
-void fill_bytes(const void* context, const GemmPanel& p, void*) {
-  const auto& s = *static_cast<const ByteSource*>(context);
-  fill_byte_panels(s.view, s.packed, {p.col0, p.cols, p.k0, p.k, p.dst, p.ks, p.vs, nullptr});
-}
-
-// Panels from the logical order: W's rows are the columns of B and are transposed.
-struct LogicalSource {
-  CodebookView view;
-  CpuFeatures features;
-  const CodebookDecoder* decoder;  // with all tables; null: one at a time
-  const GemmKernels* kernels;
-
-  // Calls fn(span), span(row, col0, cols, out) decoding; `scratch` is room for a table.
-  template <class Fn>
-  void decode(void* scratch, Fn&& fn) const {
-    if (decoder != nullptr) {
-      fn([this](int64_t row, int64_t col0, int64_t cols, float* out) {
-        decode_span(*decoder, row, col0, cols, out);
-      });
-    } else {
-      GroupDecoder one(view, features, scratch);
-      fn([&one](int64_t row, int64_t col0, int64_t cols, float* out) {
-        one.span(row, col0, cols, out);
-      });
-    }
-  }
-};
-
-bool fills_all_tables(const CodebookView& view) {
-  return decoder_bytes(view) <= kMostTables;
-}
-constexpr int64_t kRowFloats = kLanes * kDecodeStep;
-
-void fill_columns(const void* context, const GemmPanel& p, void* scratch) {
-  const auto& s = *static_cast<const LogicalSource*>(context);
-  auto* rows = static_cast<float*>(scratch);
-  s.decode(rows + kRowFloats, [&](const auto& span) {
-    for (int64_t c = 0; c < p.cols; c += kLanes) {
-      const int64_t count = std::min(kLanes, p.cols - c);
-      for (int64_t k = 0; k < p.k; k += kDecodeStep) {
-        const int64_t depth = std::min(kDecodeStep, p.k - k);
-        for (int64_t r = 0; r < count; ++r)
-          span(p.col0 + c + r, p.k0 + k, depth, rows + r * kDecodeStep);
-        s.kernels->pack_transpose(
-            {rows, kDecodeStep, count, depth, p.dst + k * p.ks + c / kLanes * p.vs, p.ks, p.vs});
-      }
-    }
-  });
-}
-
-// W's rows are the rows of B.
-void fill_rows(const void* context, const GemmPanel& p, void* scratch) {
-  const auto& s = *static_cast<const LogicalSource*>(context);
-  TESSERA_ASSERT(p.vs == kLanes);
-  const int64_t padded = ceil_div(p.cols, kLanes) * kLanes;
-  s.decode(scratch, [&](const auto& span) {
-    for (int64_t k = 0; k < p.k; ++k) {
-      float* dst = p.dst + k * p.ks;
-      span(p.k0 + k, p.col0, p.cols, dst);
-      std::fill(dst + p.cols, dst + padded, 0.0f);
-    }
-  });
 }
 
 }  // namespace
@@ -403,97 +255,6 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
   gemm.fill = p.transposed ? fill_rows : fill_columns;
   gemm.fill_context = &source;
   run_gemm(plan.gemm, gemm, memory);
-}
-
-// ---- panels for other kernels ----
-
-WeightPanels::WeightPanels(const CodebookView& view, bool fixed, CpuFeatures features)
-    : view_(view), form_(Form::planes), features_(features) {
-  if (!fixed) return;
-  if (packable(view)) {
-    form_ = Form::panels;
-  } else if (byte_panels_fit(view, features)) {
-    form_ = Form::bytes;
-  }
-}
-WeightPanels::WeightPanels(int64_t rows, int64_t cols, CpuFeatures features)
-    : form_(Form::dense), features_(features) {
-  view_.rows = rows;
-  view_.cols = cols;
-}
-
-std::size_t WeightPanels::packed_bytes() const {
-  return form_ == Form::bytes ? byte_panels_bytes(view_) : tessera::packed_bytes(view_);
-}
-void WeightPanels::pack(const CodebookView& view, void* packed) const {
-  form_ == Form::bytes ? pack_byte_panels(view, packed) : repack_codebook(view, features_, packed);
-}
-
-std::size_t WeightPanels::table_bytes() const {
-  return form_ == Form::planes && fills_all_tables(view_) ? align64(decoder_bytes(view_)) : 0;
-}
-std::size_t WeightPanels::thread_bytes() const {
-  if (packed()) return 0;
-  const size_t table =
-      form_ == Form::dense || table_bytes() > 0 ? 0 : align64(decoder_table_bytes(view_));
-  return sizeof(float) * 2 * kRowFloats + table;
-}
-
-WeightPanels::Bound WeightPanels::bind(const CodebookView& view, const void* matrix,
-                                       void* tables) const {
-  Bound out{};
-  out.panels = this;
-  out.view = form_ == Form::planes ? view : view_;
-  out.matrix = matrix;
-  if (form_ == Form::panels) out.layout = layout_of(view_);
-  if (table_bytes() > 0) out.decoder = make_decoder(view, features_, tables);
-  return out;
-}
-
-void WeightPanels::Bound::fill(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
-                               int64_t ks, int64_t vs, void* thread_scratch,
-                               const int32_t* order) const {
-  if (!panels->packed()) return fill_rows(row0, rows, k0, k, dst, ks, vs, thread_scratch, order);
-  if (panels->form_ == Form::bytes) {
-    fill_byte_panels(view, matrix, {row0, rows, k0, k, dst, ks, vs, order});
-  } else {
-    const PackedSource source{view, layout, &packed_kernels(panels->features_),
-                              static_cast<const char*>(matrix), order};
-    fill_packed(&source, {k0, k, row0, rows, dst, ks, vs}, nullptr);
-  }
-  // Rows that fill up the last panel have indices too.
-  if (rows % kLanes == 0) return;
-  float* last = dst + rows / kLanes * vs;
-  for (int64_t i = 0; i < k; ++i) {
-    float* at = last + (order ? order[i] : i) * ks;
-    std::fill(at + rows % kLanes, at + kLanes, 0.0f);
-  }
-}
-
-// Rows that are decoded, or lie, one after the other.
-void WeightPanels::Bound::fill_rows(int64_t row0, int64_t rows, int64_t k0, int64_t k, float* dst,
-                                    int64_t ks, int64_t vs, void* thread_scratch,
-                                    const int32_t* order) const {
-  auto* scratch = static_cast<float*>(thread_scratch);
-  const LogicalSource source{view, panels->features_,
-                             panels->table_bytes() > 0 ? &decoder : nullptr,
-                             &gemm_kernels(panels->features_)};
-  const auto fill = [&](const GemmPanel& part) {
-    if (panels->form_ == Form::planes) return fill_columns(&source, part, scratch + kRowFloats);
-    const float* from = static_cast<const float*>(matrix) + part.col0 * view.cols + part.k0;
-    source.kernels->pack_transpose(
-        {from, view.cols, part.cols, part.k, part.dst, part.ks, part.vs});
-  };
-  if (!order) return fill({k0, k, row0, rows, dst, ks, vs});
-  for (int64_t r = 0; r < rows; r += kLanes) {
-    for (int64_t i = 0; i < k; i += kDecodeStep) {
-      const int64_t count = std::min(kDecodeStep, k - i);
-      fill({k0 + i, count, row0 + r, std::min(kLanes, rows - r), scratch, kLanes, kLanes});
-      for (int64_t j = 0; j < count; ++j)
-        std::memcpy(dst + order[i + j] * ks + r / kLanes * vs, scratch + j * kLanes,
-                    sizeof(float) * kLanes);
-    }
-  }
 }
 
 }  // namespace tessera

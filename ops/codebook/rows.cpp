@@ -58,14 +58,23 @@ OperandPack pack_bytes(Value weight) {
           }};
 }
 
-std::optional<OperandPack> pack_panels(Value weight, const WeightPanels& panels) {
+WeightPanels panels_of(Value weight, bool fixed, CpuFeatures features) {
+  if (weight.type().encoding.codebook_format() != nullptr)
+    return {view_of(weight), fixed, features};
+  const Shape& shape = weight.shape();
+  return {CodebookFormat::rows(shape), CodebookFormat::row_length(shape), features};
+}
+
+std::optional<OperandPack> pack_weight(Value weight, const WeightPanels& panels) {
   if (!panels.packed()) return std::nullopt;
-  const CodebookView view = view_of(weight);
+  const bool dense = weight.type().encoding.codebook_format() == nullptr;
+  const CodebookView view = dense ? CodebookView{} : view_of(weight);
   return OperandPack{
       Encoding::packed(std::string(panels.layout()),
                        static_cast<std::int64_t>(panels.packed_bytes()), weight.type().encoding),
-      [view, panels](const KernelArgs& args) {
-        panels.pack(bind_view(view, args.in(0)), args.out().plane[0]);
+      [dense, view, panels](const KernelArgs& args) {
+        panels.pack(dense ? view : bind_view(view, args.in(0)), args.in(0).as<const float>(),
+                    args.out().plane[0]);
       }};
 }
 

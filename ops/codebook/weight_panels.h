@@ -15,19 +15,20 @@ namespace tessera {
 
 class WeightPanels {
  public:
-  // How the weight lies: as floats, as its planes, or repacked, once for all runs, with the bits of
-  // its indices together or a byte each.
-  enum class Form { dense, planes, panels, bytes };
+  // How the weight lies: as the planes of a codebook, or repacked, once for all runs: the bits of
+  // its indices together, or a byte each; or floats, if it is dense.
+  enum class Form { planes, panels, bytes, floats };
 
   // The form in which a codebook weight is decoded fastest; `fixed`: it may be repacked.
   WeightPanels(const CodebookView& view, bool fixed, CpuFeatures features);
-  // Of a dense matrix.
+  // Of a dense matrix, which is repacked.
   WeightPanels(std::int64_t rows, std::int64_t cols, CpuFeatures features);
 
-  bool packed() const { return form_ == Form::panels || form_ == Form::bytes; }
-  std::string_view layout() const { return form_ == Form::bytes ? "cbbytes" : "cbpanel"; }
+  bool packed() const { return form_ != Form::planes; }
+  std::string_view layout() const;
   std::size_t packed_bytes() const;
-  void pack(const CodebookView& view, void* packed) const;
+  // Of the planes of a codebook, or of a dense matrix.
+  void pack(const CodebookView& planes, const float* matrix, void* packed) const;
 
   // Bytes that a run wants for its tables, and for each thread; both 64-byte aligned.
   std::size_t table_bytes() const;
@@ -51,12 +52,12 @@ class WeightPanels {
     friend class WeightPanels;
     const WeightPanels* panels;
     CodebookView view;
-    const void* matrix;
+    const void* packed;
     PackedLayout layout;
     CodebookDecoder decoder;
   };
-  // The planes of `view`, or else the matrix or what pack() wrote.
-  Bound bind(const CodebookView& view, const void* matrix, void* tables) const;
+  // The planes, or what pack() wrote.
+  Bound bind(const CodebookView& planes, const void* packed, void* tables) const;
 
  private:
   CodebookView view_;

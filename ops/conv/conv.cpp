@@ -242,6 +242,8 @@ const std::vector<SampleConv>& sample_convs() {
       {{1, 20, 12, 12}, {50, 20, 5, 5}},
       {{17, 70, 2, 2}, {65, 70, 3, 3}, {1, 1}, {1, 1, 1, 1}},
       {{29, 2, 6, 5}, {5, 2, 3, 3}, {1, 1}, {1, 2, 0, 1}, {2, 1}},
+      {{1, 40, 12, 9}, {116, 40, 3, 3}, {1, 1}, {1, 1, 1, 1}},
+      {{1, 48, 4, 4}, {80, 48, 3, 3}, {1, 1}, {1, 1, 1, 1}},
   };
   return cases;
 }
@@ -260,7 +262,7 @@ Shape sample_y(const SampleConv& s) {
 }
 
 std::optional<Sample> sample_conv(Rng&, int index) {
-  constexpr int kPlain = 12, kFused[] = {1, 3, 4, 5, 7, 11};
+  constexpr int kPlain = 14, kFused[] = {1, 3, 4, 5, 7, 11, 12, 13};
   const bool fused = index >= kPlain;
   if (index >= kPlain + static_cast<int>(std::size(kFused))) return std::nullopt;
   const auto s = sample_at(fused ? kFused[index - kPlain] : index);

@@ -9,7 +9,7 @@
 #include "ops/conv/gemm_rows.h"
 #include "ops/conv/lane_rows.h"
 #include "ops/conv/pixel_rows.h"
-#include "ops/conv/winograd_codebook_rows.h"
+#include "ops/conv/winograd_block_rows.h"
 #include "ops/conv/winograd_rows.h"
 #include "ops/ref_row.h"
 
@@ -37,7 +37,7 @@ Rows conv2d_dense_rows() {
   return rows;
 }
 Rows conv2d_rows() {
-  static const auto rows = joined({conv2d_winograd_codebook_rows(), conv2d_decoded_rows(),
+  static const auto rows = joined({conv2d_winograd_block_rows(), conv2d_decoded_rows(),
                                    conv2d_block_rows(), conv2d_dense_rows()});
   return rows;
 }

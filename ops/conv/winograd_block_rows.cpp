@@ -2,7 +2,7 @@
 // those of few channels are made once a step in the second-level cache; those of many channels
 // block by block of input and output channels, and each block is multiplied with so many tiles that
 // making it does not count. So neither lies in memory, and indices are all that is read.
-#include "ops/conv/winograd_codebook_rows.h"
+#include "ops/conv/winograd_block_rows.h"
 
 #include <algorithm>
 #include <memory>
@@ -10,6 +10,7 @@
 #include "core/parallel.h"
 #include "ops/codebook/node_view.h"
 #include "ops/codebook/weight_panels.h"
+#include "ops/conv/block_weight.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/image_epilogue.h"
 #include "ops/conv/winograd_tiles.h"
@@ -33,6 +34,10 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
 }
 constexpr std::int64_t up64(std::int64_t bytes) {
   return (bytes + 63) / 64 * 64;
+}
+
+WinogradTiles tiles_of(const ConvGeometry& g) {
+  return {g.n, g.h, g.w, g.oh, g.ow, g.top, g.left};
 }
 
 // A weight that is decoded and transformed block by block.
@@ -65,17 +70,17 @@ struct Filters {
   }
 };
 
-struct CodebookWinograd {
+struct BlockWinograd {
   Filters filters;
   WinogradConvolution conv;  // of weights that are transformed at once
   bool whole;
   std::int64_t tiles, blocks;    // at once, and how often
   std::int64_t groups, threads;  // of output channels
 
-  CodebookWinograd(const ConvGeometry& g, const WeightPanels& panels, CpuFeatures features,
-                   int threads_)
+  BlockWinograd(const ConvGeometry& g, const WeightPanels& panels, CpuFeatures features,
+                int threads_)
       : filters{g, &tessera_winograd_avx512, panels},
-        conv{WinogradTiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left),
+        conv{tiles_of(g),
              &tessera_winograd_avx512,
              &gemm_kernels(features),
              ceil_div(g.c, kLanes),
@@ -175,63 +180,73 @@ struct CodebookWinograd {
   }
 };
 
-std::string refuses(const KernelQuery& query) {
-  const Node& node = query.node;
-  const TensorType& weight = node.input(1).type();
-  if (weight.encoding.codebook_format() == nullptr) return "the weight is dense";
-  if (!weight.encoding.packed_layout().empty()) return "the weight is packed";
-  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
-    if (i == 1 || !node.inputs()[i]) continue;
-    const TensorType& type = node.inputs()[i].type();
-    if (!type.encoding.is_dense() && !is_blocked(type)) return "an operand is in another layout";
-  }
-  const ConvGeometry g = conv_geometry(node);
+std::string refuses_geometry(const KernelQuery& query) {
+  if (auto reason = refuses_block_images(query); !reason.empty()) return reason;
+  const ConvGeometry g = conv_geometry(query.node);
   if (g.kh != 3 || g.kw != 3 || g.stride_h != 1 || g.stride_w != 1 || g.dilation_h != 1 ||
       g.dilation_w != 1 || g.groups != 1 || g.top > 2 || g.left > 2 || g.bottom > 2 || g.right > 2)
     return "not 3x3 of stride 1";
   if (g.c < kLanes || g.out < kLanes) return "fewer than 16 channels";
   if (g.oh < kWinogradTile || g.ow < kWinogradTile) return "images are smaller than a tile";
-  if (WinogradTiles(g.n, g.h, g.w, g.oh, g.ow, g.top, g.left).count() < kLeastTiles)
-    return "few tiles";
-  return ImageEpilogue::refuses(node);
+  if (tiles_of(g).count() < kLeastTiles) return "few tiles";
+  return {};
+}
+std::string refuses_codebook(const KernelQuery& query) {
+  if (query.node.input(1).type().encoding.codebook_format() == nullptr)
+    return "the weight is dense";
+  return refuses_geometry(query);
+}
+std::string refuses_dense(const KernelQuery& query) {
+  if (auto reason = refuses_dense_weight(query); !reason.empty()) return reason;
+  if (auto reason = refuses_geometry(query); !reason.empty()) return reason;
+  const ConvGeometry g = conv_geometry(query.node);
+  if (4 * kPoints * g.c * g.out <= kWholeBytes) return "few channels";
+  // Then the weights are better transformed once, although they are four times as many.
+  if (tiles_of(g).count() > kMostTiles) return "many tiles";
+  return {};
 }
 
 KernelPlan prepare(const KernelQuery& query) {
   struct State {
-    CodebookWinograd conv;
+    BlockWinograd conv;
     CodebookView view;
     std::unique_ptr<ImageEpilogue> epilogue;
   };
   const ConvGeometry g = conv_geometry(query.node);
   const Value x = query.node.input(0);
-  const CodebookView view = view_of(query.node.input(1));
+  const Value weight = query.node.input(1);
+  const bool dense = weight.type().encoding.is_dense();
   auto state = std::make_shared<State>(
-      State{CodebookWinograd(g, WeightPanels(view, query.is_fixed(1), query.features),
-                             query.features, query.threads),
-            view, nullptr});
+      State{BlockWinograd(g, panels_of(weight, query.is_fixed(1), query.features), query.features,
+                          query.threads),
+            dense ? CodebookView{} : view_of(weight), nullptr});
   KernelPlan plan;
   plan.packs = {is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
-                pack_panels(query.node.input(1), state->conv.filters.panels)};
+                pack_weight(weight, state->conv.filters.panels)};
   plan.scratch_bytes = state->conv.scratch_bytes();
   plan.flops = g.flops();
-  plan.note = state->conv.whole ? "decodes all rows at a time"
-                                : cat("decodes ", kVectors * kLanes, " rows at a time");
+  if (!dense) {
+    plan.note = state->conv.whole ? "decodes all rows at a time"
+                                  : cat("decodes ", kVectors * kLanes, " rows at a time");
+  }
   state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
   plan.run = [state](const KernelArgs& args) {
     const bool packed = state->conv.filters.panels.packed();
     state->conv.run(args.in(0).as<const float>(),
-                    packed ? state->view : bind_view(state->view, args.in(1)),
-                    packed ? args.in(1).plane[0] : nullptr, args.out().as<float>(), args.scratch);
+                    packed ? state->view : bind_view(state->view, args.in(1)), args.in(1).plane[0],
+                    args.out().as<float>(), args.scratch);
     state->epilogue->run(args);
   };
   return plan;
 }
 
-constexpr KernelRow kRows[] = {{"conv2d_cb_winograd_avx512", kAvx2 | kAvx512, refuses, prepare}};
+constexpr KernelRow kRows[] = {
+    {"conv2d_cb_winograd_avx512", kAvx2 | kAvx512, refuses_codebook, prepare},
+    {"conv2d_winograd_blocks_avx512", kAvx2 | kAvx512, refuses_dense, prepare}};
 
 }  // namespace
 
-std::span<const KernelRow> conv2d_winograd_codebook_rows() {
+std::span<const KernelRow> conv2d_winograd_block_rows() {
   return kRows;
 }
 
@@ -241,7 +256,7 @@ std::span<const KernelRow> conv2d_winograd_codebook_rows() {
 
 namespace tessera {
 
-std::span<const KernelRow> conv2d_winograd_codebook_rows() {
+std::span<const KernelRow> conv2d_winograd_block_rows() {
   return {};
 }
 

@@ -6,6 +6,6 @@
 
 namespace tessera {
 
-std::span<const KernelRow> conv2d_winograd_codebook_rows();
+std::span<const KernelRow> conv2d_winograd_block_rows();
 
 }  // namespace tessera
