@@ -17,9 +17,11 @@ namespace tessera {
 namespace {
 
 constexpr std::int64_t kLanes = kLayoutBlock;
-// Where there are so many weights for a pixel, reading them is the work; oneDNN's Winograd then
-// transforms them in every step, and its direct convolution is no slower while they stay in cache.
-constexpr std::int64_t kWeightsOfPixel = 2048, kCacheBytes = 4 << 20;
+// Where there are so many weights for a pixel, reading them is the work: oneDNN's Winograd then
+// transforms them in every step. Its direct convolution is slower only with many more, out of
+// cache.
+constexpr std::int64_t kWeightsOfPixel = 2048, kManyWeightsOfPixel = 65536;
+constexpr std::int64_t kCacheBytes = 4 << 20;
 
 std::string refuses_geometry(const KernelQuery& query) {
   if (auto reason = refuses_block_images(query); !reason.empty()) return reason;
@@ -38,10 +40,12 @@ std::string refuses_dense(const KernelQuery& query) {
   if (auto reason = refuses_dense_weight(query); !reason.empty()) return reason;
   if (auto reason = refuses_geometry(query); !reason.empty()) return reason;
   const ConvGeometry g = conv_geometry(query.node);
-  if (g.out * g.patch() < kWeightsOfPixel * g.n * g.oh * g.ow) return "many pixels share a weight";
   const bool winograd = g.kh == 3 && g.kw == 3 && g.stride_h == 1 && g.stride_w == 1 &&
                         g.dilation_h == 1 && g.dilation_w == 1 && g.oh >= 4 && g.ow >= 4;
-  if (!winograd && 4 * g.out * g.patch() <= kCacheBytes) return "the weight stays in cache";
+  const std::int64_t weights = g.out * g.patch();
+  if (weights < (winograd ? kWeightsOfPixel : kManyWeightsOfPixel) * g.n * g.oh * g.ow)
+    return "many pixels share a weight";
+  if (!winograd && 4 * weights <= kCacheBytes) return "the weight stays in cache";
   return {};
 }
 

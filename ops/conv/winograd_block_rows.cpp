@@ -102,10 +102,16 @@ struct BlockWinograd {
   std::int64_t table_bytes() const {
     return static_cast<std::int64_t>(filters.panels.table_bytes());
   }
-  std::int64_t shared_floats() const { return kPoints * in() * (whole ? out() : tiles); }
+  std::int64_t shared_floats() const {
+    return kPoints * winograd_stride(in() * (whole ? out() : tiles));
+  }
   // A thread's: what it decodes, a block of weights and its products.
-  std::int64_t u_floats() const { return whole ? 0 : kPoints * kDepth * kVectors * kLanes; }
-  std::int64_t m_floats() const { return whole ? 0 : kPoints * tiles * kVectors * kLanes; }
+  std::int64_t u_floats() const {
+    return whole ? 0 : kPoints * winograd_stride(kDepth * kVectors * kLanes);
+  }
+  std::int64_t m_floats() const {
+    return whole ? 0 : kPoints * winograd_stride(tiles * kVectors * kLanes);
+  }
   std::int64_t part_bytes() const {
     return up64(filters.thread_bytes()) + 4 * (u_floats() + m_floats());
   }
@@ -136,7 +142,7 @@ struct BlockWinograd {
         const std::int64_t v1 = conv.out_blocks * (i / steps + 1) / groups;
         const std::int64_t c0 = i % steps * kDepth;
         filters.transform(weight, c0, std::min(kDepth, in() - c0), v0, v1 - v0,
-                          u + c0 * out() + v0 * kLanes, in() * out(), out(),
+                          u + c0 * out() + v0 * kLanes, winograd_stride(in() * out()), out(),
                           parts + part * part_bytes());
       }
     });
@@ -149,7 +155,8 @@ struct BlockWinograd {
     for (std::int64_t first = 0; first < total; first += tiles) {
       const std::int64_t n = std::min(tiles, total - first);
       parallel_for(n, 1, [&](std::int64_t begin, std::int64_t end) {
-        transform_input(conv.tiles, *conv.kernels, x, conv.in_blocks, first, begin, end, n, v);
+        transform_input(conv.tiles, *conv.kernels, x, conv.in_blocks, first, begin, end, v,
+                        winograd_stride(n * in()));
       });
       const std::int64_t count = std::min(threads, groups);
       parallel_parts(count, [&](std::int64_t part) {
@@ -169,14 +176,16 @@ struct BlockWinograd {
     auto* u = reinterpret_cast<float*>(own + up64(filters.thread_bytes()));
     float* m = u + u_floats();
     const std::int64_t width = (v1 - v0) * kLanes;
+    const std::int64_t v_stride = winograd_stride(n * in()), m_stride = winograd_stride(n * width);
     for (std::int64_t c0 = 0; c0 < in(); c0 += kDepth) {
       const std::int64_t depth = std::min(kDepth, in() - c0);
-      filters.transform(weight, c0, depth, v0, v1 - v0, u, depth * width, width, own);
+      const std::int64_t u_stride = winograd_stride(depth * width);
+      filters.transform(weight, c0, depth, v0, v1 - v0, u, u_stride, width, own);
       const WinogradProduct product{conv.gemm, n, depth, width, in(), 1, c0 > 0};
       for (std::int64_t e = 0; e < kPoints; ++e)
-        product.run(v + e * n * in() + c0, u + e * depth * width, m + e * n * width);
+        product.run(v + e * v_stride + c0, u + e * u_stride, m + e * m_stride);
     }
-    transform_output(conv.tiles, *conv.kernels, m, conv.out_blocks, v0, v1, first, n, y);
+    transform_output(conv.tiles, *conv.kernels, m, m_stride, conv.out_blocks, v0, v1, first, n, y);
   }
 };
 

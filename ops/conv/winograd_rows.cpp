@@ -34,9 +34,8 @@ constexpr std::int64_t up(std::int64_t n, std::int64_t to) {
 
 // ---- y = conv(x, w), and dx = conv(dy, w turned over and transposed) ----
 
-// The transformed weights: point e of input channel c and output channel o at u[(e * in + c) * out
-// + o], channels padded to blocks. The gradient's convolution goes from y's channels to x's with
-// the taps turned over.
+// The transformed weights as WinogradConvolution reads them, channels padded to blocks. The
+// gradient's convolution goes from y's channels to x's with the taps turned over.
 void transform_weight(const ConvGeometry& g, const WinogradKernels& kernels, bool gradient,
                       const float* w, float* u) {
   const std::int64_t in = up(gradient ? g.out : g.c, kPixel);
@@ -54,13 +53,13 @@ void transform_weight(const ConvGeometry& g, const WinogradKernels& kernels, boo
           for (std::int64_t q = 0; q < 9; ++q) padded[l * 9 + q] = from[gradient ? 8 - q : q];
         }
       }
-      kernels.filter(padded, 9, 1, u + c * out + o, in * out);
+      kernels.filter(padded, 9, 1, u + c * out + o, winograd_stride(in * out));
     }
   });
 }
 
 std::int64_t transformed_bytes(const ConvGeometry& g) {
-  return kPoints * up(g.c, kPixel) * up(g.out, kPixel) * 4;
+  return kPoints * winograd_stride(up(g.c, kPixel) * up(g.out, kPixel)) * 4;
 }
 
 OperandPack pack_weight(const ConvGeometry& g, const WinogradKernels& kernels, bool gradient) {
@@ -172,7 +171,7 @@ struct WeightGradient {
         bool accumulate = false;
         for (std::int64_t first = count * c / chunks; first < end; first += block) {
           const std::int64_t n = std::min(block, end - first);
-          transform_input(tiles, *kernels, x, in_blocks, first, 0, n, n, v);
+          transform_input(tiles, *kernels, x, in_blocks, first, 0, n, v, n * in());
           transform_gradient(dy, first, n, m);
           const WinogradProduct product{gemm, in(), n, out(), 1, in(), accumulate};
           for (std::int64_t e = 0; e < kPoints; ++e) {

@@ -18,7 +18,7 @@ constexpr std::int64_t kMostTiles = 56;
 
 void transform_input(const WinogradTiles& g, const WinogradKernels& kernels, const float* x,
                      std::int64_t blocks, std::int64_t first, std::int64_t begin, std::int64_t end,
-                     std::int64_t count, float* v) {
+                     float* v, std::int64_t stride) {
   alignas(64) float padded[kWinogradPoints * kPixel];
   const std::int64_t channels = blocks * kPixel, plane = g.h * g.w * kPixel;
   for (std::int64_t t = begin; t < end; ++t) {
@@ -30,7 +30,7 @@ void transform_input(const WinogradTiles& g, const WinogradKernels& kernels, con
       const float* from = x + (image * blocks + b) * plane;
       float* to = v + t * channels + b * kPixel;
       if (inside) {
-        kernels.input(from + (row * g.w + col) * kPixel, g.w * kPixel, to, count * channels);
+        kernels.input(from + (row * g.w + col) * kPixel, g.w * kPixel, to, stride);
         continue;
       }
       const std::int64_t j0 = std::max<std::int64_t>(0, -col),
@@ -46,14 +46,14 @@ void transform_input(const WinogradTiles& g, const WinogradKernels& kernels, con
                     static_cast<std::size_t>((j1 - j0) * kPixel) * sizeof(float));
         std::fill(line + j1 * kPixel, line + 6 * kPixel, 0.0f);
       }
-      kernels.input(padded, 6 * kPixel, to, count * channels);
+      kernels.input(padded, 6 * kPixel, to, stride);
     }
   }
 }
 
 void transform_output(const WinogradTiles& g, const WinogradKernels& kernels, const float* m,
-                      std::int64_t blocks, std::int64_t block0, std::int64_t block1,
-                      std::int64_t first, std::int64_t count, float* y) {
+                      std::int64_t stride, std::int64_t blocks, std::int64_t block0,
+                      std::int64_t block1, std::int64_t first, std::int64_t count, float* y) {
   const std::int64_t channels = (block1 - block0) * kPixel;
   alignas(64) float pixels[kWinogradTile * kWinogradTile * kPixel];
   for (std::int64_t t = 0; t < count; ++t) {
@@ -66,10 +66,10 @@ void transform_output(const WinogradTiles& g, const WinogradKernels& kernels, co
       float* to = y + (((image * blocks + b) * g.oh + row) * g.ow + col) * kPixel;
       const float* from = m + t * channels + (b - block0) * kPixel;
       if (height == kWinogradTile && width == kWinogradTile) {
-        kernels.output(from, count * channels, to, g.ow * kPixel);
+        kernels.output(from, stride, to, g.ow * kPixel);
         continue;
       }
-      kernels.output(from, count * channels, pixels, kWinogradTile * kPixel);
+      kernels.output(from, stride, pixels, kWinogradTile * kPixel);
       for (std::int64_t i = 0; i < height; ++i) {
         std::memcpy(to + i * g.ow * kPixel, pixels + i * kWinogradTile * kPixel,
                     static_cast<std::size_t>(width * kPixel) * sizeof(float));
@@ -113,11 +113,13 @@ void WinogradConvolution::run(const float* x, const float* u, float* y, std::byt
 void WinogradConvolution::run_block(const float* x, const float* u, float* y, std::int64_t first,
                                     std::int64_t n, float* v, float* m) const {
   const std::int64_t in = in_blocks * kPixel, out = out_blocks * kPixel;
-  transform_input(tiles, *kernels, x, in_blocks, first, 0, n, n, v);
+  const std::int64_t v_stride = winograd_stride(n * in), m_stride = winograd_stride(n * out),
+                     u_stride = winograd_stride(in * out);
+  transform_input(tiles, *kernels, x, in_blocks, first, 0, n, v, v_stride);
   const WinogradProduct product{gemm, n, in, out, in, 1, false};
   for (std::int64_t e = 0; e < kWinogradPoints; ++e)
-    product.run(v + e * n * in, u + e * in * out, m + e * n * out);
-  transform_output(tiles, *kernels, m, out_blocks, 0, out_blocks, first, n, y);
+    product.run(v + e * v_stride, u + e * u_stride, m + e * m_stride);
+  transform_output(tiles, *kernels, m, m_stride, out_blocks, 0, out_blocks, first, n, y);
 }
 
 std::int64_t winograd_block(std::int64_t channels) {

@@ -28,18 +28,24 @@ struct WinogradTiles {
   std::int64_t count() const { return n * down * across; }
 };
 
+// Floats from one point of transforms to the next for so many values of a point: not the power of
+// two that would put all points of a tile into the same lines of the first-level cache.
+constexpr std::int64_t winograd_stride(std::int64_t values) {
+  return values + kGemmLanes;
+}
+
 // B^T d B of tiles [first + begin, first + end) of a blocked image x of `blocks` blocks: point e of
-// channel c of tile first + t at v[(e * count + t) * blocks * 16 + c].
+// channel c of tile first + t at v[e * stride + t * blocks * 16 + c].
 void transform_input(const WinogradTiles& g, const WinogradKernels& kernels, const float* x,
                      std::int64_t blocks, std::int64_t first, std::int64_t begin, std::int64_t end,
-                     std::int64_t count, float* v);
+                     float* v, std::int64_t stride);
 
 // A^T m A of tiles [first, first + count) to blocks [block0, block1) of the blocked image y of
 // `blocks` blocks: point e of channel c of tile first + t at
-// m[(e * count + t) * (block1 - block0) * 16 + c].
+// m[e * stride + t * (block1 - block0) * 16 + c].
 void transform_output(const WinogradTiles& g, const WinogradKernels& kernels, const float* m,
-                      std::int64_t blocks, std::int64_t block0, std::int64_t block1,
-                      std::int64_t first, std::int64_t count, float* y);
+                      std::int64_t stride, std::int64_t blocks, std::int64_t block0,
+                      std::int64_t block1, std::int64_t first, std::int64_t count, float* y);
 
 // c[rows, n] (+)= a[rows, k] b[k, n], n a multiple of 16, in register tiles.
 struct WinogradProduct {
@@ -61,8 +67,12 @@ struct WinogradConvolution {
   std::int64_t in_blocks, out_blocks, block;  // block: tiles at once
   std::int64_t threads;
 
-  std::int64_t v_floats() const { return kWinogradPoints * block * in_blocks * kGemmLanes; }
-  std::int64_t m_floats() const { return kWinogradPoints * block * out_blocks * kGemmLanes; }
+  std::int64_t v_floats() const {
+    return kWinogradPoints * winograd_stride(block * in_blocks * kGemmLanes);
+  }
+  std::int64_t m_floats() const {
+    return kWinogradPoints * winograd_stride(block * out_blocks * kGemmLanes);
+  }
   std::int64_t part_bytes() const { return (v_floats() + m_floats()) * 4; }
 
   void run(const float* x, const float* u, float* y, std::byte* scratch) const;
