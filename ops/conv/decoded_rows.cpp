@@ -21,7 +21,7 @@ namespace {
 
 // Decoding and arranging costs a weight as much as some pixels; rows that decode into registers'
 // reach pay less.
-constexpr std::int64_t kFewPixels = 2048;
+constexpr std::int64_t kFewPixels = 1024;
 constexpr std::int64_t kMostBytes = 4 << 20;  // of the weight, as decoded and as arranged
 
 constexpr std::int64_t up64(std::int64_t bytes) {
