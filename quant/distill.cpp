@@ -23,13 +23,13 @@ TensorType memory_type(Value prediction, std::int64_t samples) {
 
 // The predictions of the epoch before: rows of the memory, which this step's replace.
 Value remembered(nn::StepBuilder& step, std::int64_t samples) {
-  const Value now = step.task.prediction(step.outputs), labels = step.task.target(step.field, 0);
+  const Value now = step.task.prediction(step.outputs), target = step.task.target(step.field, 0);
   const Value memory = step.graph.state(kMemory, memory_type(now, samples));
   const Value index = step.field(kIndexField), rows = ops::embedding(memory, index);
   step.graph.set_update(memory, ops::scatter_rows(memory, index, now));
-  // What a row lacks to 1 goes to the label: all of it before the first visit, then the rounding
+  // What a row lacks to 1 goes to the target: all of it before the first visit, then the rounding
   // to bf16.
-  return rows + labels * (1.0 - ops::sum(rows, {1}, true));
+  return rows + target * (1.0 - ops::sum(rows, {1}, true));
 }
 
 Value teacher_prediction(nn::StepBuilder& step) {

@@ -71,15 +71,15 @@ TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
   const Json row = json(compress("out"))["rows"][0];
   const std::string file = path("out/" + row["file"].get<std::string>());
   const Json packed =
-      json({"eval", file, "--data", kTiny, "--packed-only", "--logits", path("a.safetensors")});
+      json({"eval", file, "--data", kTiny, "--packed-only", "--outputs", path("a.safetensors")});
   EXPECT_EQ(packed["correct"], row["correct"]);
   EXPECT_NE(packed["kernel"].get<std::string>().find("cb"), std::string::npos);
 
   // Another batch size, and the decoded weights: the same logits up to rounding.
-  must({"eval", file, "--data", kTiny, "--batch", "7", "--logits", path("b.safetensors")});
+  must({"eval", file, "--data", kTiny, "--batch", "7", "--outputs", path("b.safetensors")});
   must({"export", file, path("dense.json"), "--dense"});
   const Json dense =
-      json({"eval", path("dense.json"), "--data", kTiny, "--logits", path("c.safetensors")});
+      json({"eval", path("dense.json"), "--data", kTiny, "--outputs", path("c.safetensors")});
   EXPECT_EQ(dense["correct"], row["correct"]);
   EXPECT_EQ(dense["bits_per_weight"], 32);
   const auto logits = [&](const std::string& name) {

@@ -69,7 +69,7 @@ bool is_raw(const Graph& graph) {
 int eval_verb(const Benchmark& benchmark, const Args& args) {
   DataFlags data(benchmark);
   RunFlags run;
-  std::string logits;
+  std::string outputs;
   std::int64_t batch = 0;
   bool packed_only = false;
   FlagList options("Flags");
@@ -79,7 +79,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   add("batch", flag(batch), "images at once; 0: by their size");
   add("packed-only", on_flag(packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
-  add("logits", text_flag(logits, "FILE.safetensors"),
+  add("outputs", text_flag(outputs, "FILE.safetensors"),
       "write what the network gives for all that is measured");
   run.add_reading_flags(options);
   const std::string start = benchmark.name + " eval MODEL.json ";
@@ -108,10 +108,10 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   const Measured test = measure(model.graph, state, images, packed_only, batch);
   const auto size = quant::size_report(model, coded_planes(file, ops::standard_ops()));
   const Latency latency = measure_latency(model, 1, packed_only);
-  if (!logits.empty()) {
+  if (!outputs.empty()) {
     const auto source = joined(images.tests);
     if (batch == 0) batch = nn::evaluation_batch(source->fields());
-    write_safetensors(logits, all_outputs(model, *source, batch, packed_only));
+    write_safetensors(outputs, all_outputs(model, *source, batch, packed_only));
   }
   session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss(), 4) << "\n"
                  << size.text() << "batch 1: " << least_text(latency.us, 1) << " us (least of "
