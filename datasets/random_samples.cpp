@@ -46,15 +46,21 @@ RandomSamples::RandomSamples(std::string name, std::vector<Field> fields, std::i
       for (auto& value : tensor.span<std::int32_t>()) value = draw(rng, field.below);
     }
   }
+  // A field may count several: all counts first.
   for (const Field& field : fields_) {
     if (field.count.empty()) continue;
     const Field* count = find_field(fields_, field.count);
-    check(count != nullptr && count->dtype == DType::s32 && field.sample.rank() >= 1, "[", name_,
-          "] ", field.text(), " is counted by '", field.count, "', which is no s32 field");
-    Tensor& counts = tensors_.at(field.count);
-    for (auto& value : counts.span<std::int32_t>())
-      value = std::min(value, static_cast<std::int32_t>(field.sample[0].value()));
-    pad(tensors_.at(field.name), counts);
+    const std::int64_t most = field.sample.rank() >= 1 ? field.sample[0].value() : 0;
+    check(count != nullptr && count->dtype == DType::s32 && count->sample.rank() == 0 && most >= 1,
+          "[", name_, "] ", field.text(), " is counted by '", field.count,
+          "', expected a field s32[] and rows to count");
+    for (auto& value : tensors_.at(field.count).span<std::int32_t>()) {
+      if (count->below == 0) value = draw(rng, most + 1);
+      value = std::min(value, static_cast<std::int32_t>(most));
+    }
+  }
+  for (const Field& field : fields_) {
+    if (!field.count.empty()) pad(tensors_.at(field.name), tensors_.at(field.count));
   }
 }
 

@@ -29,7 +29,7 @@ struct SubsetOptions {
 };
 
 // The samples of `source` at `rows`, in this stored order; what an epoch's augmentation does to
-// each is the source's. Not copied. positions() are places among `rows`.
+// each is the source's. Not copied. The index is of places among `rows`.
 class Subset final : public IndexedSource {
  public:
   // Throws Error when there is no source or no row, a row is no sample of the source or stands

@@ -50,7 +50,9 @@ class ClassificationMeter final : public Meter {
   std::vector<Metric> metrics() const override {
     const auto n = static_cast<double>(samples_);
     const auto count = [](const char* name, std::int64_t value) {
-      return Metric{name, static_cast<double>(value), "", false, 0};
+      Metric out{name, static_cast<double>(value), "", false, 0};
+      out.count = true;
+      return out;
     };
     const auto wrong = [&](std::int64_t right) {
       return 100 * (1 - static_cast<double>(right) / n);

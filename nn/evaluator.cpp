@@ -9,12 +9,56 @@
 
 namespace tessera::nn {
 
+namespace {
+
+// The inference form that `build` makes, initialised where a seed is given.
+template <class Build>
+Model built(std::optional<std::uint64_t> seed, Build&& build) {
+  Model out{Graph(ops::standard_ops()), {}, {}};
+  Scope scope(out.graph);
+  for (const auto& [name, value] : build(scope)) out.graph.set_output(name, value);
+  if (!seed) return out;
+  initialize(out.state, scope.parameters(), *seed);
+  initialize(out.state, scope.states(), *seed);
+  return out;
+}
+
+Model built(std::optional<std::uint64_t> seed, const Network& network, const Task& task) {
+  return built(seed, [&](Scope& scope) {
+    return network.forward(scope, network_inputs(scope.graph(), task));
+  });
+}
+
+Model built(std::optional<std::uint64_t> seed, const Module& model, const Shape& sample) {
+  return built(seed, [&](Scope& scope) {
+    const Value x = scope.graph().input("x", Field{"x", DType::f32, sample}.type());
+    return Values{{"logits", model.forward(scope, x)}};
+  });
+}
+
+}  // namespace
+
+Values network_inputs(Graph& graph, const Task& task) {
+  Values out;
+  for (const Field& field : task.inputs())
+    out.emplace(field.name, graph.input(field.name, field.type()));
+  return out;
+}
+
 Graph inference_graph(const Network& network, const Task& task) {
-  return initial_model(network, task).graph;
+  return built(std::nullopt, network, task).graph;
 }
 
 Graph inference_graph(const Module& model, const Shape& sample) {
-  return initial_model(model, sample).graph;
+  return built(std::nullopt, model, sample).graph;
+}
+
+Model initial_model(const Network& network, const Task& task, std::uint64_t seed) {
+  return built(seed, network, task);
+}
+
+Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed) {
+  return built(seed, model, sample);
 }
 
 std::int64_t evaluation_batch(std::span<const Field> inputs) {
@@ -22,29 +66,6 @@ std::int64_t evaluation_batch(std::span<const Field> inputs) {
   std::int64_t values = 1;
   for (const Field& field : inputs) values = std::max(values, field.sample.numel());
   return std::clamp<std::int64_t>(kValues / values, 16, 1000);
-}
-
-Model initial_model(const Network& network, const Task& task, std::uint64_t seed) {
-  Model out{Graph(ops::standard_ops()), {}, {}};
-  Scope scope(out.graph);
-  Values inputs;
-  for (const Field& field : task.inputs())
-    inputs.emplace(field.name, out.graph.input(field.name, field.type()));
-  for (const auto& [name, value] : network.forward(scope, inputs))
-    out.graph.set_output(name, value);
-  initialize(out.state, scope.parameters(), seed);
-  initialize(out.state, scope.states(), seed);
-  return out;
-}
-
-Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed) {
-  Model out{Graph(ops::standard_ops()), {}, {}};
-  Scope scope(out.graph);
-  const Value x = out.graph.input("x", Field{"x", DType::f32, sample}.type());
-  out.graph.set_output("logits", model.forward(scope, x));
-  initialize(out.state, scope.parameters(), seed);
-  initialize(out.state, scope.states(), seed);
-  return out;
 }
 
 Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int64_t batch) {
@@ -75,7 +96,8 @@ void Evaluator::operator()(State& state, const BatchSource& data,
       context.emplace(at->second.context(state));
       samples = batch_of(fields, n);
       for (const auto& [name, tensor] : samples) {
-        const std::string input = name == kInputName ? std::string(input_name(graph_)) : name;
+        const bool raw = name == kInputName && at->second.has_input(kRawInputName);
+        const std::string input(raw ? kRawInputName : name);
         if (at->second.has_input(input)) context->bind(input, tensor);
       }
       rows = n;

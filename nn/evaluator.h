@@ -13,6 +13,9 @@
 
 namespace tessera::nn {
 
+// The task's inputs as inputs of a graph.
+Values network_inputs(Graph& graph, const Task& task);
+
 // The network in inference form on what the task gives it, with all its outputs.
 Graph inference_graph(const Network& network, const Task& task);
 // Of a module: x [batch, sample...] -> logits.

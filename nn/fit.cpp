@@ -36,22 +36,17 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   const TrainerOptions& t = trainer.options();
   config["batch"] = std::to_string(t.batch);
   config["seed"] = std::to_string(t.seed);
-  config["optimizer"] = t.optimizer.kind == OptimizerOptions::Kind::adam ? "adam" : "sgd";
-  config["momentum"] = exact_text(t.optimizer.momentum);
-  config["nesterov"] = t.optimizer.nesterov ? "yes" : "no";
+  config["task"] = trainer.task()->name();
+  config["optimizer"] = t.optimizer.name;
+  for (const auto& [name, value] : optimizer(t.optimizer.name).settings(t.optimizer))
+    config[cat("optimizer.", name)] = exact_text(value);
   config["weight_decay"] = exact_text(t.optimizer.weight_decay);
   config["label_smoothing"] = exact_text(t.label_smoothing);
-  if (t.optimizer.kind == OptimizerOptions::Kind::adam) {
-    const ops::AdamOptions& adam = t.optimizer.adam;
-    config["adam_betas"] = exact_text(adam.beta1) + " " + exact_text(adam.beta2);
-    config["adam_epsilon"] = exact_text(adam.epsilon);
-    config["decoupled_decay"] = adam.decoupled_decay ? "yes" : "no";
-  }
   if (t.bf16) config["compute"] = "bf16";
   if (const EarlyStopping& e = options.early_stopping; e.validation != nullptr) {
     config["early_stopping"] =
-        cat(e.metric.empty() ? "main metric" : e.metric, " on ", e.validation->name(),
-            ", patience ", e.patience, ", every ", e.every);
+        cat(e.metric.empty() ? trainer.task()->meter()->metrics().front().name : e.metric, " on ",
+            e.validation->name(), ", patience ", e.patience, ", every ", e.every);
   }
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {

@@ -9,15 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "nn/optimizer.h"
 #include "nn/task.h"
 
 namespace tessera::nn {
-
-// How a parameter departs from the others.
-struct ParameterGroup {
-  double lr_scale = 1;                      // times the learning rate
-  std::optional<double> weight_decay = {};  // default: OptimizerOptions::weight_decay on weights
-};
 
 // The step being built. Names of parameters and states made here are whole (Scope::global_param).
 struct StepBuilder {

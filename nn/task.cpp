@@ -1,6 +1,7 @@
 #include "nn/task.h"
 
 #include <cstdio>
+#include <limits>
 
 namespace tessera::nn {
 
@@ -8,6 +9,11 @@ std::string Metric::text(double other) const {
   char number[64];
   std::snprintf(number, sizeof(number), "%.*f", digits, other);
   return cat(number, unit.empty() ? "" : " ", unit);
+}
+
+double Metric::worst() const {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  return lower_is_better ? kInfinity : -kInfinity;
 }
 
 const Metric& Evaluation::metric(std::string_view name) const {

@@ -22,7 +22,9 @@ struct Metric {
   int digits = 2;           // behind the point, for people
   std::string detail = {};  // "9787 of 10000 correct"; those with one are shown
   std::string label = {};   // for people; empty: the name
+  bool count = false;       // a whole number of something
 
+  double worst() const;  // infinity of that side
   std::string title() const { return label.empty() ? name : label; }
   std::string text() const { return text(value); }  // "2.13 %"
   std::string text(double other) const;             // another value of this metric

@@ -16,9 +16,8 @@ namespace {
 
 constexpr const char* kUpdates = "optimizer.updates";
 
-// Gradients of weights (matrices, kernels) are decayed and compressed; biases and scales are not.
-bool is_weight(const ParameterSpec& p) {
-  return p.type.shape.rank() >= 2;
+std::string moment_name(const std::string& parameter, const std::string& moment) {
+  return cat(parameter, ".", moment);
 }
 
 // The factor that brings the gradients' common norm to at most `limit`; a NaN stays one.
@@ -32,17 +31,6 @@ Value clip_factor(const std::vector<Value>& gradients, double limit) {
 }
 
 }  // namespace
-
-ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter) {
-  ParameterGroup group;
-  if (options.group) group = options.group(parameter.name);
-  if (!group.weight_decay) group.weight_decay = is_weight(parameter) ? options.weight_decay : 0.0;
-  check(std::isfinite(group.lr_scale) && group.lr_scale >= 0, "the learning rate scale of '",
-        parameter.name, "' must be 0 or more, got ", group.lr_scale);
-  check(std::isfinite(*group.weight_decay) && *group.weight_decay >= 0, "the weight decay of '",
-        parameter.name, "' must be 0 or more, got ", *group.weight_decay);
-  return group;
-}
 
 Graph inference_graph(const Trainer& trainer) {
   return inference_graph(trainer.network(), *trainer.task());
@@ -108,10 +96,7 @@ Trainer::Trainer(std::shared_ptr<const Network> network, std::shared_ptr<const T
   check(options_.batch >= 1, "batch must be at least 1, got ", options_.batch);
   Graph graph(ops::standard_ops());
   Scope scope(graph);
-  Values inputs;
-  for (const Field& field : task_->inputs())
-    inputs.emplace(field.name, graph.input(field.name, field.type()));
-  task_->require_outputs(network_->forward(scope, inputs));
+  task_->require_outputs(network_->forward(scope, network_inputs(graph, *task_)));
   parameters_ = scope.parameters();
   for (ParameterSpec& p : parameters_) p.frozen = is_frozen(p.name);
   states_ = scope.states();
@@ -175,15 +160,15 @@ void Trainer::reset_objectives() {
 void Trainer::reset_optimizer() {
   // What objectives, transforms and losses train is known once the step is built.
   if (!train_graph_ && !terms_set_.empty()) build();
-  const bool adam = options_.optimizer.kind == OptimizerOptions::Kind::adam;
+  const Optimizer& kind = optimizer(options_.optimizer.name);
   for (const auto* specs : {&parameters_, &own_}) {
     for (const auto& p : *specs) {
       if (is_frozen(p.name)) continue;
-      state_->set(p.name + ".momentum", Tensor(DType::f32, p.type.shape));
-      if (adam) state_->set(p.name + ".variance", Tensor(DType::f32, p.type.shape));
+      for (const std::string& moment : kind.moments)
+        state_->set(moment_name(p.name, moment), Tensor(DType::f32, p.type.shape));
     }
   }
-  if (adam) state_->set(kUpdates, Tensor(DType::f32, {}));
+  if (kind.counts) state_->set(kUpdates, Tensor(DType::f32, {}));
 }
 
 namespace {
@@ -197,32 +182,29 @@ struct Trained {
 
 // Nodes that update the trained parameters and their moments.
 void add_updates(Graph& graph, const std::vector<Trained>& trained,
-                 const OptimizerOptions& optimizer) {
+                 const OptimizerOptions& options) {
+  const Optimizer& kind = optimizer(options.name);
   const Value lr = graph.input("lr", f32({}));
-  const bool adam = optimizer.kind == OptimizerOptions::Kind::adam;
-  Value updates;  // since the moments were last zero, this one included
-  if (adam) {
+  Value count;
+  if (kind.counts) {
     const Value before = graph.state(kUpdates, f32({}));
-    updates = before + 1.0;
-    graph.set_update(before, updates);
+    count = before + 1.0;
+    graph.set_update(before, count);
   }
   for (const Trained& t : trained) {
-    const TensorType& type = t.parameter.type();
-    const Value rate = t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale;
-    const Value momentum = graph.state(t.name + ".momentum", type);
-    if (!adam) {
-      const auto next = ops::sgd_update(t.parameter, t.gradient, momentum, rate, optimizer.momentum,
-                                        optimizer.nesterov, *t.group.weight_decay);
-      graph.set_update(t.parameter, next.param);
-      graph.set_update(momentum, next.momentum);
-      continue;
-    }
-    const Value variance = graph.state(t.name + ".variance", type);
-    const auto next = ops::adam_update(t.parameter, t.gradient, momentum, variance, updates, rate,
-                                       *t.group.weight_decay, optimizer.adam);
-    graph.set_update(t.parameter, next.param);
-    graph.set_update(momentum, next.mean);
-    graph.set_update(variance, next.variance);
+    Update update{t.parameter,
+                  t.gradient,
+                  {},
+                  count,
+                  t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale,
+                  *t.group.weight_decay,
+                  options};
+    for (const std::string& moment : kind.moments)
+      update.moments.push_back(graph.state(moment_name(t.name, moment), t.parameter.type()));
+    const Updated next = kind.update(update);
+    graph.set_update(t.parameter, next.parameter);
+    for (std::size_t i = 0; i < next.moments.size(); ++i)
+      graph.set_update(update.moments[i], next.moments[i]);
   }
 }
 
@@ -342,9 +324,10 @@ void Trainer::build() {
     }
   }
   for (const auto& p : own_) {
-    for (const char* moment : {".momentum", ".variance"}) {
-      if (graph.find_leaf(p.name + moment) && !state_->has(p.name + moment))
-        state_->set(p.name + moment, Tensor(DType::f32, p.type.shape));
+    for (const std::string& moment : optimizer(options_.optimizer.name).moments) {
+      const std::string name = moment_name(p.name, moment);
+      if (graph.find_leaf(name) && !state_->has(name))
+        state_->set(name, Tensor(DType::f32, p.type.shape));
     }
   }
   train_graph_.emplace(std::move(graph));

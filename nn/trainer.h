@@ -14,27 +14,8 @@
 #include "core/model.h"
 #include "nn/evaluator.h"
 #include "nn/objective.h"
-#include "ops/build.h"
 
 namespace tessera::nn {
-
-struct OptimizerOptions {
-  enum class Kind { sgd, adam };
-  Kind kind = Kind::sgd;
-  double momentum = 0.9;
-  bool nesterov = true;
-  double weight_decay = 0;  // on weights (rank >= 2), not on biases, scales and batch-norm
-  ops::AdamOptions adam = {};
-  // Scales the gradient of the loss down to this norm over all parameters (Pascanu et al. 2013);
-  // 0: no limit. Objectives of the weights are added afterwards.
-  double clip_norm = 0;
-  // By the parameter's name; null: one group.
-  std::function<ParameterGroup(const std::string&)> group = nullptr;
-};
-
-// What training does with one parameter under these options. Throws Error for a scale or a decay
-// that is negative or not finite.
-ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter);
 
 struct TrainerOptions {
   std::int64_t batch = 256;
@@ -121,7 +102,7 @@ class Trainer {
   void set_terms(StepTerms terms);
   // A scalar input of the training graph, such as an objective's weight.
   void set(const std::string& input, double value);
-  // Momentum (and Adam's moments) back to zero.
+  // The optimizer's moments back to zero.
   void reset_optimizer();
   // What objectives remember between steps (averages of norms, multipliers) back to its start.
   void reset_objectives();

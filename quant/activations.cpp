@@ -96,10 +96,7 @@ void walk(const nn::Network& network, const nn::Task& task, const State& weights
     }
     return x;
   });
-  const nn::FieldInputs field(graph, task.inputs());
-  nn::Values inputs;
-  for (const Field& f : task.inputs()) inputs.emplace(f.name, field(f.name));
-  network.forward(scope, inputs);
+  network.forward(scope, nn::network_inputs(graph, task));
   require_any(!layers.empty(), place);
   std::optional<Plan> plan;
   std::int64_t rows = 0;

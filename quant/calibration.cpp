@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "core/interrupt.h"
@@ -51,11 +52,14 @@ void CalibrationSet::draw_targets(const nn::Task& task, const Graph& inference, 
     tensors_.insert_or_assign(target.name, target.tensor(samples_));
   }
   const std::int64_t most = nn::evaluation_batch(fields_);
-  for (std::int64_t first = 0; first < samples_; first += most) {
+  std::optional<Plan> plan;
+  std::int64_t rows = 0;
+  for (std::int64_t first = 0; first < samples_; first += rows) {
     stop_if_interrupted();
     const std::int64_t n = std::min(most, samples_ - first);
-    const Plan plan = compile(inference, shared, {.batch = n});
-    const TensorMap outputs = plan.run(inputs(plan, first, n));
+    if (n != rows) plan.emplace(compile(inference, shared, {.batch = n}));
+    rows = n;
+    const TensorMap outputs = plan->run(inputs(*plan, first, n));
     TensorMap batch = slice(tensors_, first, n);
     task.draw_targets(outputs, seed, first, batch, name_);
   }

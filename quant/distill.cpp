@@ -62,7 +62,7 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
 void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {
   if (options_.kind == DistillOptions::Kind::memory) {
     const nn::Task& task = *trainer.task();
-    const Graph graph = nn::inference_graph(trainer);
+    Graph graph = nn::inference_graph(trainer);  // gets the prediction
     nn::Values outputs;
     for (const auto& [name, value] : graph.outputs()) outputs.emplace(name, value);
     trainer.state().set(kMemory,

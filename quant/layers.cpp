@@ -60,6 +60,7 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
   const std::int64_t n = samples.samples(),
                      batch = std::min(n, nn::evaluation_batch(samples.fields()));
   Tensor out(DType::f32, value.type().bind(n).shape);
+  const std::int64_t each = out.shape()[0].value() / n;  // rows of a sample
   for (std::int64_t first = 0; first < n;) {
     const std::int64_t rows = std::min(batch, n - first);
     const Plan plan = compile(graph, {.batch = rows});
@@ -69,7 +70,8 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
       for (const auto& [name, tensor] : samples.inputs(plan, first, rows))
         context.bind(name, tensor);
       context.run();
-      out.slice(first, first + rows).copy_from<float>(context.output("value").span<float>());
+      out.slice(first * each, (first + rows) * each)
+          .copy_from<float>(context.output("value").span<float>());
     }
   }
   return out;

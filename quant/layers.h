@@ -23,7 +23,8 @@ struct Layer {
 // Throws Error naming a weight that is read by something else, by several nodes or by none.
 std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights);
 
-// A value of an inference graph for every sample: f32 [samples, ...]. Only what it needs is run.
+// A value of an inference graph for every sample: f32 [samples, ...], or several rows a sample.
+// Only what it needs is run.
 Tensor activations(Value value, const State& state, const CalibrationSet& samples);
 
 }  // namespace tessera::quant

@@ -77,7 +77,7 @@ Recipes recipes(const std::string& name) {
   train.lr = 0.2;
   train.lr_final = 0;
   train.warmup = 0.15;
-  train.weight_decay = 5e-4;
+  train.optimizer.weight_decay = 5e-4;
   train.label_smoothing = 0.05;
   train.augment = "crop,flip";
   const bool plain = name.starts_with("vgg") || name.starts_with("alexnet");
@@ -91,7 +91,7 @@ Recipes recipes(const std::string& name) {
   if (name == "alexnet_cifar") train.lr = 0.02;  // no batch-norm
   CompressRecipe& compress = out.compress;
   compress.batch = 128;
-  compress.weight_decay = 5e-4;
+  compress.optimizer.weight_decay = 5e-4;
   compress.augment = "crop,flip";
   compress.lc.mu = 1e-3;
   compress.lc.mu_growth = 1.4;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "apps/common/compression_report.h"
 #include "apps/common/latency.h"
@@ -25,13 +26,14 @@ std::size_t place_of(std::vector<T>& list, const T& item) {
   return list.size() - 1;
 }
 
-std::string points(double value) {
-  return (value < 0 ? "" : "+") + fixed(value, 2);
+std::string difference(double value, int digits) {
+  return (value < 0 ? "" : "+") + fixed(value, digits);
 }
 
 std::string result_text(const ComparisonCell& cell, int digits, bool best) {
   if (cell.done.empty()) return cell.failed.empty() ? "-" : "problem";
-  std::string out = cat(mean_text(cell.results(), digits), " (", points(mean(cell.rises())), ")");
+  std::string out =
+      cat(mean_text(cell.results(), digits), " (", difference(mean(cell.rises()), digits), ")");
   if (best) out += " *";
   if (!cell.failed.empty()) out += cat(", ", cell.failed.size(), " failed");
   return out;
@@ -122,11 +124,9 @@ std::optional<std::size_t> ComparisonGrid::best(std::size_t column) const {
   for (std::size_t m = 0; m < methods_.size(); ++m) {
     const ComparisonCell& candidate = cell(m, column);
     if (candidate.done.empty() || !candidate.failed.empty()) continue;
-    if (!out) {
-      out = m;
-      continue;
-    }
-    const double value = mean(candidate.results()), other = mean(cell(*out, column).results());
+    const double value = mean(candidate.results());
+    if (!std::isfinite(value)) continue;
+    const double other = out ? mean(cell(*out, column).results()) : metric().worst();
     if (metric().lower_is_better ? value < other : value > other) out = m;
   }
   return out;
@@ -183,7 +183,8 @@ void print_comparison(std::ostream& out, const std::vector<ComparedRun>& runs) {
     out << wrapped(
         cat(capitalized(grid.measured_on()), " ", in_units(grid.metric()), ", mean over ",
             references.size(), references.size() == 1 ? " seed" : " seeds +- standard error",
-            " (difference to the reference in points); * the best method of the "
+            " (difference to the reference", grid.metric().unit == "%" ? " in points" : "",
+            "); * the best method of the "
             "column. Reference: ",
             with_unit(mean_text(references, grid.metric().digits), grid.metric()), ".\n"),
         terminal_columns(out));

@@ -69,12 +69,12 @@ Json Compression::json() const {
               {"distance", distance},
               {"seconds", seconds}};
   const std::string& metric = after.metric().name;
-  out[metric + "_before"] = before;
-  out[metric + "_dc"] = direct;
-  if (before_bn) out[metric + "_before_bn"] = *before_bn;
+  out[metric + "_before"] = number_or_null(before);
+  out[metric + "_dc"] = number_or_null(direct);
+  if (before_bn) out[metric + "_before_bn"] = number_or_null(*before_bn);
   for (const nn::Metric& m : after.all.metrics) {
     const Json& value = out["after"].at(metric_key(m, after.on));
-    out[m.digits == 0 ? m.name : m.name + "_after"] = value;
+    out[m.count ? m.name : m.name + "_after"] = value;
   }
   put_timing(out, "dense", dense_us);
   put_timing(out, "packed", packed_us);
@@ -98,9 +98,10 @@ Compression Compression::parse(const Json& json, const std::string& file) {
   if (const auto n = at.find("epochs")) out.epochs = n->integer(0);  // older files have none
   out.after = Measured::parse(at.at("after"));
   const std::string& metric = out.after.metric().name;
-  out.before = at.at(metric + "_before").number();
-  out.direct = at.at(metric + "_dc").number();
-  if (const auto bn = at.find(metric + "_before_bn")) out.before_bn = bn->number();
+  const double worst = out.after.metric().worst();
+  out.before = at.at(metric + "_before").number_or(worst);
+  out.direct = at.at(metric + "_dc").number_or(worst);
+  if (const auto bn = at.find(metric + "_before_bn")) out.before_bn = bn->number_or(worst);
   out.weights_bytes = at.at("weights_bytes").integer(0);
   out.json_bytes = at.at("json_bytes").integer(0);
   out.index_bytes = at.at("index_bytes").integer(0);

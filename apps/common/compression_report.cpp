@@ -46,7 +46,9 @@ bool several_seeds(const std::vector<Group>& groups) {
 }
 
 Json figure(const std::vector<double>& values) {
-  return {{"mean", mean(values)}, {"standard_error", standard_error(values)}, {"n", values.size()}};
+  return {{"mean", number_or_null(mean(values))},
+          {"standard_error", number_or_null(standard_error(values))},
+          {"n", values.size()}};
 }
 
 // Each op that reads a codebook weight decoded whole, and in which of the models.

@@ -33,7 +33,7 @@ constexpr Alias kAliases[] = {{"seeds", "seed"}, {"methods", "method"}};
 template <class T>
 T number_of(const std::string& text) {
   using Limits = std::numeric_limits<T>;
-  const std::size_t sign = text.starts_with('+') ? 1 : 0;
+  const std::size_t sign = text.starts_with('+') && !text.starts_with("+-") ? 1 : 0;
   T value{};
   const char* end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data() + sign, end, value);

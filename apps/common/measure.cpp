@@ -1,9 +1,5 @@
 #include "apps/common/measure.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-
 #include "apps/common/table.h"
 
 namespace tessera::apps {
@@ -28,53 +24,65 @@ bool several(const Measured& measured) {
   return measured.parts.size() > 1;
 }
 
-// JSON has no NaN and no infinity.
-Json number_json(double value) {
-  return std::isfinite(value) ? Json(value) : Json();
-}
-
 Json metric_json(const nn::Metric& metric) {
-  return {{"name", metric.name},     {"value", number_json(metric.value)},
+  return {{"name", metric.name},     {"value", number_or_null(metric.value)},
           {"unit", metric.unit},     {"lower_is_better", metric.lower_is_better},
-          {"digits", metric.digits}, {"detail", metric.detail},
-          {"label", metric.label}};
+          {"count", metric.count},   {"digits", metric.digits},
+          {"detail", metric.detail}, {"label", metric.label}};
 }
 
 nn::Metric parse_metric(const JsonAt& at) {
   nn::Metric out;
   out.name = at.at("name").text();
-  const JsonAt value = at.at("value");
-  out.value = value.value().is_null() ? std::numeric_limits<double>::infinity() : value.number();
   out.unit = at.at("unit").text();
   out.lower_is_better = at.at("lower_is_better").boolean();
+  out.count = at.at("count").boolean();
   out.digits = static_cast<int>(at.at("digits").integer(0, 20));
   out.detail = at.at("detail").text();
   out.label = at.at("label").text();
+  // What is no number is the worst there is.
+  out.value = at.at("value").number_or(out.worst());
   return out;
 }
 
 Json evaluation_json(const nn::Evaluation& e, const std::string& on) {
   Json out = {{"samples", e.samples}, {"metrics", Json::array()}};
   for (const nn::Metric& metric : e.metrics) {
-    const bool counts = metric.digits == 0;
     out[metric_key(metric, on)] =
-        counts ? Json(static_cast<std::int64_t>(metric.value)) : number_json(metric.value);
+        metric.count ? Json(static_cast<std::int64_t>(metric.value)) : number_or_null(metric.value);
     out["metrics"].push_back(metric_json(metric));
   }
   return out;
 }
 
-nn::Evaluation parse_evaluation(const JsonAt& at) {
+// Results of before metrics were kept whole are of classifiers.
+std::vector<nn::Metric> older_metrics(const JsonAt& at, const std::string& on) {
+  nn::Metric error{"error", at.at(on + "_error").number(), "%"};
+  nn::Metric loss{"loss", at.at(on + "_loss").number_or(error.worst()), "", true, 4};
+  const std::int64_t right = at.at("correct").integer(0), samples = at.at("samples").integer(1);
+  error.detail = cat(right, " of ", samples, " correct");
+  nn::Metric count{"correct", static_cast<double>(right), "", false, 0};
+  count.count = true;
+  return {error, loss, count};
+}
+
+nn::Evaluation parse_evaluation(const JsonAt& at, const std::string& on) {
   nn::Evaluation out;
   out.samples = at.at("samples").integer(1);
-  for (const JsonAt& metric : at.at("metrics").items()) out.metrics.push_back(parse_metric(metric));
+  const auto list = at.find("metrics");
+  if (!list) {
+    out.metrics = older_metrics(at, on);
+    return out;
+  }
+  for (const JsonAt& metric : list->items()) out.metrics.push_back(parse_metric(metric));
+  check(!out.metrics.empty(), list->file(), ": ", list->pointer(), ": expected a metric");
   return out;
 }
 
 }  // namespace
 
 std::string metric_key(const nn::Metric& metric, const std::string& on) {
-  return metric.digits == 0 ? metric.name : cat(on, "_", metric.name);
+  return metric.count ? metric.name : cat(on, "_", metric.name);
 }
 
 std::string with_unit(const std::string& title, const nn::Metric& metric) {
@@ -122,11 +130,12 @@ Json Measured::json() const {
 
 Measured Measured::parse(const JsonAt& at) {
   Measured out;
-  out.on = at.at("measured_on").text();
-  out.all = parse_evaluation(at);
+  if (const auto on = at.find("measured_on")) out.on = on->text();  // older: the test set
+  out.all = parse_evaluation(at, out.on);
   for (const JsonAt& part : at.at("parts").items()) {
     const auto seen = part.find("seen");
-    out.parts.push_back({part.at("name").text(), parse_evaluation(part), seen && seen->boolean()});
+    out.parts.push_back(
+        {part.at("name").text(), parse_evaluation(part, out.on), seen && seen->boolean()});
   }
   return out;
 }
@@ -138,6 +147,12 @@ Measured measure(const Graph& graph, State& state, const Data& data, bool packed
   nn::Evaluator evaluate(clone(graph), data.task, options);
   Measured out;
   out.on = data.measured_on;
+  if (data.tests.size() == 1 && !data.tests.front().seen) {
+    const TestSet& test = data.tests.front();
+    out.all = evaluate(state, *test.source, batch);
+    out.parts = {{test.name, out.all, false}};
+    return out;
+  }
   const auto all = data.task->meter();
   for (const TestSet& test : data.tests) {
     const auto own = data.task->meter();

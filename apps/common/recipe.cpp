@@ -19,13 +19,11 @@ std::string on_off(bool value) {
   return value ? "on" : "off";
 }
 
-nn::TrainerOptions trainer_options(std::int64_t batch, double momentum, bool nesterov,
-                                   double weight_decay, std::uint64_t seed) {
+nn::TrainerOptions trainer_options(std::int64_t batch, const nn::OptimizerOptions& optimizer,
+                                   std::uint64_t seed) {
   nn::TrainerOptions options;
   options.batch = batch;
-  options.optimizer.momentum = momentum;
-  options.optimizer.nesterov = nesterov;
-  options.optimizer.weight_decay = weight_decay;
+  options.optimizer = optimizer;
   options.seed = seed;
   return options;
 }
@@ -35,14 +33,12 @@ void check_positive(const std::string& name, double value) {
         value);
 }
 
-void check_sgd(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
-               double lr_final, double momentum, double weight_decay) {
+void check_rates(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
+                 double lr_final) {
   check_range(prefix + "batch", static_cast<double>(batch), 1, 1 << 20);
   check_positive(prefix + "lr", lr);
   check_range(prefix + "lr-decay", lr_decay, 1e-6, 1e6);
   check_range(prefix + "lr-final", lr_final, 0, 1);
-  check_range(prefix + "momentum", momentum, 0, 0.9999);
-  check_range(prefix + "weight-decay", weight_decay, 0, kMost);
 }
 
 constexpr const char* kNoAugmentation = "none";
@@ -63,25 +59,22 @@ std::string exact(double value) {
 void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   const auto name = [&](const char* text) { return prefix + text; };
   auto add = options.add_options();
-  add(name("epochs").c_str(), flag(epochs), "passes over the training set");
-  add(name("batch").c_str(), flag(batch), "samples per step");
-  add(name("lr").c_str(), flag(lr, "X"), "learning rate");
-  add(name("lr-decay").c_str(), flag(lr_decay, "X"),
-      "factor on the learning rate after each epoch");
-  add(name("lr-final").c_str(), flag(lr_final, "X"),
+  add(name("epochs"), flag(epochs), "passes over the training set");
+  add(name("batch"), flag(batch), "samples per step");
+  add(name("lr"), flag(lr, "X"), "learning rate");
+  add(name("lr-decay"), flag(lr_decay, "X"), "factor on the learning rate after each epoch");
+  add(name("lr-final"), flag(lr_final, "X"),
       "share of the learning rate left at the end (half a cosine; 1: constant)");
   lr_steps.add_flags(options, prefix);
-  add(name("momentum").c_str(), flag(momentum, "X"), "momentum of SGD");
-  add(name("nesterov").c_str(), switch_flag(nesterov), "Nesterov's momentum");
-  add(name("weight-decay").c_str(), flag(weight_decay, "X"), "decay of weights, not of biases");
-  add(name("label-smoothing").c_str(), flag(label_smoothing, "X"), "share given to all classes");
-  add(name("warmup").c_str(), flag(warmup, "X"),
+  add_optimizer_flags(options, prefix, optimizer);
+  add(name("label-smoothing"), flag(label_smoothing, "X"), "share given to all classes");
+  add(name("warmup"), flag(warmup, "X"),
       "share of the epochs in which the learning rate rises from 0");
-  add(name("augment").c_str(), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
-  add(name("r2").c_str(), text_flag(r2, "KIND"),
+  add(name("augment"), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add(name("r2"), text_flag(r2, "KIND"),
       "range restriction while training: linf, margin or softminmax");
-  add(name("r2-weight").c_str(), flag(r2_weight, "X"), "its coefficient");
-  add(name("compute").c_str(), text_flag(compute, "f32|bf16"),
+  add(name("r2-weight"), flag(r2_weight, "X"), "its coefficient");
+  add(name("compute"), text_flag(compute, "f32|bf16"),
       "bf16: convolutions round their operands; weights and sums stay f32");
 }
 
@@ -92,7 +85,8 @@ void check_compute(const std::string& flag, const std::string& value) {
 void TrainRecipe::validate(const std::string& prefix) const {
   const std::string p = "--" + prefix;
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
-  check_sgd(p, batch, lr, lr_decay, lr_final, momentum, weight_decay);
+  check_rates(p, batch, lr, lr_decay, lr_final);
+  check_optimizer(optimizer, prefix);
   lr_steps.validate(prefix);
   lr_steps.shares(static_cast<double>(epochs));
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
@@ -117,10 +111,8 @@ Config TrainRecipe::config() const {
                 {"reference.lr", exact(lr)},
                 {"reference.lr_decay", exact(lr_decay)},
                 {"reference.lr_final", exact(lr_final)},
-                {"reference.momentum", exact(momentum)},
-                {"reference.nesterov", on_off(nesterov)},
-                {"reference.weight_decay", exact(weight_decay)},
                 {"reference.label_smoothing", exact(label_smoothing)}};
+  out.merge(optimizer_config(optimizer, "reference."));
   if (lr_steps.any()) {
     out.erase("reference.lr_final");
     out["reference.lr_steps"] = lr_steps.text();
@@ -150,7 +142,7 @@ nn::Schedule TrainRecipe::schedule() const {
 }
 
 nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
-  auto options = trainer_options(batch, momentum, nesterov, weight_decay, seed);
+  auto options = trainer_options(batch, optimizer, seed);
   options.label_smoothing = label_smoothing;
   options.bf16 = compute == "bf16";
   return options;
@@ -189,16 +181,15 @@ void CompressRecipe::add_flags(FlagList& options) {
   add("lr-clip", switch_flag(lc.clip_rate), "LC: keep the learning rate below 1/mu");
   add("momentum-reset", switch_flag(steps.reset_momentum), "momentum starts at 0 in every step");
   add("batch", flag(batch), "samples per training step");
-  add("momentum", flag(momentum, "X"), "momentum of SGD");
-  add("nesterov", switch_flag(nesterov), "Nesterov's momentum");
-  add("weight-decay", flag(weight_decay, "X"), "decay of weights, not of biases");
+  add_optimizer_flags(options, "", optimizer);
   add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
   trained.add_flags(options);
 }
 
 void CompressRecipe::validate() const {
   const auto& steps = lc.alternation;
-  check_sgd("--", batch, steps.lr, steps.lr_decay, steps.lr_final, momentum, weight_decay);
+  check_rates("--", batch, steps.lr, steps.lr_decay, steps.lr_final);
+  check_optimizer(optimizer, "");
   check_range("--calibration-samples", static_cast<double>(adaround.samples), 1, 1e7);
   check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
   check_range("--adaround-steps", static_cast<double>(adaround.iterations), 1, 1e7);
@@ -247,9 +238,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
     return out;
   }
   out["batch"] = std::to_string(batch);
-  out["momentum"] = exact(momentum);
-  out["nesterov"] = on_off(nesterov);
-  out["weight_decay"] = exact(weight_decay);
+  out.merge(optimizer_config(optimizer, ""));
   if (augment != kNoAugmentation) out["augment"] = augment;
   if (TrainedRecipe::has(name)) {
     out.merge(trained.config(name));
@@ -271,7 +260,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
 }
 
 nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
-  return trainer_options(batch, momentum, nesterov, weight_decay, seed);
+  return trainer_options(batch, optimizer, seed);
 }
 
 std::vector<std::string> CompressRecipe::method_names() {

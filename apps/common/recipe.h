@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/common/activation_flags.h"
+#include "apps/common/optimizer_flags.h"
 #include "apps/common/trained_recipe.h"
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
@@ -32,9 +33,7 @@ struct TrainRecipe {
   double lr_decay = 1;     // factor per epoch
   double lr_final = 0.01;  // share of the rate left at the end, by half a cosine; 1: constant
   LrSteps lr_steps;        // in place of the cosine
-  double momentum = 0.9;
-  bool nesterov = true;
-  double weight_decay = 0;
+  nn::OptimizerOptions optimizer;
   double label_smoothing = 0;
   std::string compute = "f32";  // or bf16
   double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
@@ -71,9 +70,7 @@ struct CompressRecipe {
   std::string sensitivity = "loss";
   ActivationFlags activations{.quantizer = "mse"};
   std::int64_t batch = 256;
-  double momentum = 0.9;
-  bool nesterov = true;
-  double weight_decay = 0;
+  nn::OptimizerOptions optimizer;
   std::string augment = "none";
   std::string entries = "f32";   // of codebooks, as stored: f32, bf16 or s8
   std::string policies = "all";  // list of presets of quant::Policy

@@ -6,6 +6,8 @@
 #include <ctime>
 #include <system_error>
 
+#include "apps/common/measure.h"
+
 namespace tessera::apps {
 
 namespace {
@@ -102,7 +104,7 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
           std::isnan(loss) ? "no number" : "infinite", " in epoch ", epoch + 1, " of ", epochs_,
           ", behind step ", report.steps, "; a smaller learning rate may help (it was ", lr_, ")");
     for (const nn::Metric& metric : test->metrics) {
-      if (metric.digits > 0) fields[measured_on_ + "_" + metric.name] = metric.value;
+      if (!metric.count) fields[metric_key(metric, measured_on_)] = number_or_null(metric.value);
     }
   }
   write("epoch", std::move(fields));

@@ -98,16 +98,17 @@ class Joined final : public BatchSource {
             " have other fields: ", listed(own), " and ", listed(fields_));
       samples_ += part.source->samples();
     }
-  }
-  std::string name() const override {
     std::vector<std::string> names;
     for (const TestSet& part : parts_) names.push_back(part.source->name());
-    return listed(names, " and ");
+    name_ = listed(names, " and ");
   }
+  std::string name() const override { return name_; }
   std::int64_t samples() const override { return samples_; }
   std::vector<Field> fields() const override { return fields_; }
   void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
-    const std::int64_t wanted = batch_size(batch, fields_, name());
+    const std::int64_t wanted = batch_size(batch, fields_, name_);
+    check(first >= 0 && first + wanted <= samples_, name_, ": expected samples within ", samples_,
+          ", got ", first, " to ", first + wanted);
     std::int64_t begin = 0, done = 0;
     for (const TestSet& part : parts_) {
       const std::int64_t n = part.source->samples(), from = first + done - begin;
@@ -122,6 +123,7 @@ class Joined final : public BatchSource {
 
  private:
   std::vector<TestSet> parts_;
+  std::string name_;
   std::vector<Field> fields_;
   std::int64_t samples_ = 0;
 };

@@ -101,12 +101,12 @@ Recipes recipes(const std::string& name) {
   train.lr = name == "squeezenet" ? 0.02 : 0.1;
   train.lr_final = 0;
   train.warmup = 0.15;
-  train.weight_decay = mobile ? 4e-5 : 1e-4;
+  train.optimizer.weight_decay = mobile ? 4e-5 : 1e-4;
   train.label_smoothing = 0.1;
   train.augment = "crop,flip";
   CompressRecipe& compress = out.compress;
   compress.batch = 128;
-  compress.weight_decay = train.weight_decay;
+  compress.optimizer.weight_decay = train.optimizer.weight_decay;
   compress.augment = "crop,flip";
   // A prediction of 1000 classes for each of 1.3 million pictures would take 2.6 GB.
   compress.trained.distill = "teacher";

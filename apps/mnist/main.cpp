@@ -71,7 +71,7 @@ Recipes recipes(const std::string& name) {
     train.epochs = 10;
     train.batch = compress.batch = 128;
     train.lr = 0.05;
-    train.weight_decay = compress.weight_decay = 5e-4;
+    train.optimizer.weight_decay = compress.optimizer.weight_decay = 5e-4;
     compress.lc.mu = 4e-4;
     compress.lc.mu_growth = 1.2;
     compress.lc.alternation = {

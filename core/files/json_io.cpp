@@ -176,6 +176,10 @@ Json parse_json(std::string_view text, const std::string& file, const JsonOption
   return builder.take();
 }
 
+Json number_or_null(double value) {
+  return std::isfinite(value) ? Json(value) : Json();
+}
+
 std::string json_text(const Json& value, int indent) {
   require_finite(value);
   try {
@@ -259,6 +263,10 @@ bool JsonAt::boolean() const {
 double JsonAt::number() const {
   if (!value_->is_number()) wrong("a number");
   return value_->get<double>();
+}
+
+double JsonAt::number_or(double null) const {
+  return value_->is_null() ? null : number();
 }
 
 std::int64_t JsonAt::integer(std::int64_t min, std::int64_t max) const {

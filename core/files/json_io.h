@@ -43,6 +43,8 @@ Json parse_json(std::string_view text, const std::string& file, const JsonOption
 // The text of a value: one line, or indented. Throws Error for a string that is not UTF-8 and for
 // NaN and infinity, which JSON does not have.
 std::string json_text(const Json& value, int indent = -1);
+// A number, or null for NaN and infinity, which JSON cannot hold.
+Json number_or_null(double value);
 
 // A value of a document together with its place, for messages that say where and what:
 //   model.json: /nodes/3/shape: expected a list of dimensions, got string
@@ -86,6 +88,7 @@ class JsonAt {
   std::string text(std::string_view expected = "a string") const;
   bool boolean() const;
   double number() const;
+  double number_or(double null) const;  // `null` for null
   std::int64_t integer(std::int64_t min = std::numeric_limits<std::int64_t>::min(),
                        std::int64_t max = std::numeric_limits<std::int64_t>::max()) const;
   std::vector<std::int64_t> integers(

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <limits>
 
+#include "apps/common/comparison.h"
 #include "apps/common/experiment.h"
 #include "apps/common/flag_list.h"
 #include "apps/common/machine.h"
@@ -144,6 +145,50 @@ TEST(RunLog, ALossThatIsNoNumberSaysWhereAndWhatToTry) {
             "the loss on the validation samples became no number in epoch 4 of 9, behind step 5; a "
             "smaller "
             "learning rate may help (it was 0.25)");
+}
+
+// Of a metric of which more is better, and of a run that has no number.
+TEST(Comparison, TheBestIsByTheMetricAndANumber) {
+  std::vector<ComparedRun> runs;
+  const auto add = [&](const std::string& method, double value, bool lower_is_better) {
+    Compression c;
+    c.variant = {method, "adaptive:2", 0, 0};
+    c.after.all.samples = 10;
+    nn::Metric metric{"precision", value, "", lower_is_better, 3};
+    c.after.all.metrics = {metric, {"loss", 1, "", true, 4}};
+    const Json stored = parse_json(json_text(c.json()), "stored");
+    ComparedRun run;
+    run.variant = c.variant;
+    run.result = Compression::parse(stored, "stored");
+    runs.push_back(std::move(run));
+  };
+  const auto best = [&] {
+    const ComparisonGrid grid(runs);
+    const auto m = grid.best(0);
+    return m ? grid.methods()[*m] : "none";
+  };
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  add("broken", kNone, false);
+  EXPECT_EQ(best(), "none");
+  add("a", 0.25, false);
+  add("b", 0.5, false);
+  EXPECT_EQ(best(), "b");
+  runs.clear();
+  add("broken", kNone, true);
+  add("a", 0.25, true);
+  add("b", 0.5, true);
+  EXPECT_EQ(best(), "a");
+}
+
+// As earlier versions stored what they measured.
+TEST(Measured, OlderResultsAreOfClassifiers) {
+  const Json old = {{"test_error", 20.0},    {"test_loss", nullptr}, {"correct", 8},
+                    {"correct5", 9},         {"samples", 10},        {"classes", 10},
+                    {"parts", Json::array()}};
+  const Measured in = Measured::parse(JsonAt(old, "old"));
+  EXPECT_EQ(in.text(), "test error 20.00 % (8 of 10 correct)");
+  EXPECT_EQ(in.all.value("correct"), 8);
+  EXPECT_EQ(in.json()["correct"], 8);
 }
 
 TEST(Measured, KeepsALossThatJsonCannotHold) {

@@ -141,7 +141,7 @@ class NextToken final : public Task {
 Trainer sequence_trainer() {
   TrainerOptions options;
   options.batch = 50;
-  options.optimizer.kind = OptimizerOptions::Kind::adam;
+  options.optimizer.name = "adam";
   return Trainer(std::make_shared<SequenceNetwork>(), std::make_shared<NextToken>(), options);
 }
 
@@ -295,7 +295,7 @@ TEST(ToyTasks, TwoOutputsAreTrainedEvaluatedAndCompressed) {
   const Spots train(600), test(200);
   TrainerOptions options;
   options.batch = 50;
-  options.optimizer.kind = OptimizerOptions::Kind::adam;
+  options.optimizer.name = "adam";
   const auto make = [&] {
     return Trainer(std::make_shared<SpotNetwork>(), std::make_shared<FindSpots>(), options);
   };

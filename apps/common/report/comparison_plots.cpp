@@ -234,8 +234,9 @@ std::string near_plots(const NetworkReport& network) {
     }
     if (rows.empty()) continue;
     const std::string title = column_title(grid.columns()[c]);
-    out += figure(escaped(title), dot_plot(std::move(rows), reference, axis_title(measured, metric),
-                                           cat(measured, " near the reference, ", title)));
+    out += figure(escaped(title),
+                  dot_plot(std::move(rows), reference, axis_title(measured, metric),
+                           cat(measured, " near the reference, ", title), metric.lower_is_better));
   }
   return out.empty() ? "" : "<div class=\"grid\">" + out + "</div>\n";
 }

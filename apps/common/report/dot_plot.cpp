@@ -40,22 +40,24 @@ std::string text(const std::string& classes, double x, double y, const std::stri
 
 }  // namespace
 
-double near_limit(const std::vector<double>& values, double base) {
+double near_limit(const std::vector<double>& values, double base, bool lower_is_better) {
+  const double sign = lower_is_better ? 1 : -1;
   constexpr double kNear = 4, kFar = 6;
   std::vector<double> rises;
   for (const double v : values) {
-    if (drawable(v, false)) rises.push_back(std::max(v - base, 0.0));
+    if (drawable(v, false)) rises.push_back(std::max(sign * (v - base), 0.0));
   }
   if (rises.empty()) return base;
   std::sort(rises.begin(), rises.end());
   const double unit = std::max(rises[(rises.size() - 1) / 4], 0.1 * std::abs(base));
-  return base + (rises.back() <= kFar * unit ? rises.back() : kNear * unit);
+  return base + sign * (rises.back() <= kFar * unit ? rises.back() : kNear * unit);
 }
 
 std::string dot_plot(std::vector<DotRow> rows, double reference, const std::string& x_label,
-                     const std::string& about) {
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const DotRow& a, const DotRow& b) { return a.value < b.value; });
+                     const std::string& about, bool lower_is_better) {
+  std::stable_sort(rows.begin(), rows.end(), [&](const DotRow& a, const DotRow& b) {
+    return lower_is_better ? a.value < b.value : a.value > b.value;
+  });
   std::vector<double> values;
   double names = 0, figures = 0;
   for (const DotRow& row : rows) {
@@ -63,11 +65,12 @@ std::string dot_plot(std::vector<DotRow> rows, double reference, const std::stri
     names = std::max(names, text_width(fitting(row.name)));
     figures = std::max(figures, text_width(fixed(row.value, 2)));
   }
-  const double limit = near_limit(values, reference);
+  const double limit = near_limit(values, reference, lower_is_better);
+  const auto beyond = [&](double value) { return lower_is_better ? value > limit : value < limit; };
   // Not from zero: places count here, not lengths.
   Scale scale = {reference, reference, false};
   for (const DotRow& row : rows) {
-    if (!drawable(row.value, false) || row.value > limit) continue;
+    if (!drawable(row.value, false) || beyond(row.value)) continue;
     scale.low = std::min(scale.low, row.value - row.half);
     scale.high = std::max(scale.high, row.value + row.half);
   }
@@ -96,10 +99,11 @@ std::string dot_plot(std::vector<DotRow> rows, double reference, const std::stri
     const std::string what = cat(row.name, ": ", fixed(row.value, 2),
                                  row.half > 0 ? cat(" \u00b1 ", fixed(row.half, 2)) : "");
     if (!drawable(row.value, false)) continue;
-    if (row.value > limit) {
+    if (beyond(row.value)) {
       const std::string line = cat("curve ", line_class(row.series));
-      out += path(line + " faint", {{right - 22, y}, {right - 2, y}}) +
-             path(line, {{right - 7, y - 4}, {right - 2, y}, {right - 7, y + 4}}) + "\n";
+      const double edge = lower_is_better ? right - 2 : left + 2, back = lower_is_better ? -1 : 1;
+      out += path(line + " faint", {{edge + 20 * back, y}, {edge, y}}) +
+             path(line, {{edge + 5 * back, y - 4}, {edge, y}, {edge + 5 * back, y + 4}}) + "\n";
       continue;
     }
     if (row.half > 0) {

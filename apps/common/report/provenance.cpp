@@ -82,7 +82,7 @@ std::string runs_csv(const NetworkReport& network) {
     header.push_back(after.metric().name + "_before");
     header.push_back(after.metric().name + "_dc");
     for (const nn::Metric& metric : after.all.metrics)
-      header.push_back(metric.digits == 0 ? metric.name : metric.name + "_after");
+      header.push_back(metric.count ? metric.name : metric.name + "_after");
   }
   for (const char* name : {"samples",
                            "bits_per_weight",

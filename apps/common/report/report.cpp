@@ -58,9 +58,9 @@ std::string network_html(const NetworkReport& network) {
                    "seeds; the dashed line is the reference. Arrows lie beyond the axis.",
                    near_plots(network));
     out += section("Result against size",
-                   "Marks are means over seeds, bars their standard errors. Effective bits are "
-                   "the bits of the weights' file by all numbers of the network. Left and down is "
-                   "better.",
+                   cat("Marks are means over seeds, bars their standard errors. Effective bits are "
+                       "the bits of the weights' file by all numbers of the network. Left and ",
+                       metric_of(network).lower_is_better ? "down" : "up", " is better."),
                    tradeoff_plot(network));
     out += section("Sizes and times", "", size_table(network));
     out += section("Sizes by tensor",

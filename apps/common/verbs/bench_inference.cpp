@@ -48,8 +48,8 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
                      int repeat) {
-  Table table({"model", "batch", "least us", "median us", "images/s", "bytes moved", "weight bytes",
-               "GFLOP/s", "kernel", "decoded"});
+  Table table({"model", "batch", "least us", "median us", "samples/s", "bytes moved",
+               "weight bytes", "GFLOP/s", "kernel", "decoded"});
   if (model) {
     bench_model(session, table, "decoded", quant::decoded(*model), repeat);
     bench_model(session, table, "packed", *model, repeat);

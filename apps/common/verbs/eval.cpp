@@ -33,21 +33,28 @@ TensorMap all_outputs(const Model& model, const BatchSource& data, std::int64_t 
     for (const Field& field : fields_of(model.graph, "the model"))
       fields.push_back(data.field(field.name));
     TensorMap samples = batch_of(fields, n);
-    for (const auto& [name, tensor] : samples)
-      context.bind(name == nn::kInputName ? nn::input_name(model.graph) : name, tensor);
+    for (const auto& [name, tensor] : samples) {
+      const bool raw = name == nn::kInputName && plan.has_input(nn::kRawInputName);
+      const std::string input(raw ? nn::kRawInputName : name);
+      if (plan.has_input(input)) context.bind(input, tensor);
+    }
     for (std::int64_t first = begin; first < end; first += n) {
       stop_if_interrupted();
       data.fill(-1, first, samples);
       context.run();
       for (const auto& [name, value] : model.graph.outputs()) {
         const Tensor& rows = context.output(name);
+        const std::int64_t count = rows.shape().rank() == 0 ? 0 : rows.shape()[0].value();
+        check(count % n == 0 && count > 0, "--outputs: '", name, "' is ", rows.text_type(),
+              ", which has no rows for each of ", n, " samples");
+        const std::int64_t each = count / n;  // of a sequence: one for each of its places
         Tensor& all = out[name];
         if (!all.defined()) {
           Shape shape = rows.shape();
-          shape[0] = data.samples();
+          shape[0] = data.samples() * each;
           all = Tensor(rows.dtype(), shape);
         }
-        TensorMap part = {{name, all.slice(first, first + n)}};
+        TensorMap part = {{name, all.slice(first * each, (first + n) * each)}};
         copy_rows({{name, rows}}, 0, part);
       }
     }
@@ -76,7 +83,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   data.add_flags(options);
   data.add_validation_flag(options);
   auto add = options.add_options();
-  add("batch", flag(batch), "images at once; 0: by their size");
+  add("batch", flag(batch), "samples at once; 0: by their size");
   add("packed-only", on_flag(packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
   add("outputs", text_flag(outputs, "FILE.safetensors"),

@@ -91,8 +91,8 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     session.text() << "mean " << with_unit(mean_text(values, main.digits + 1), main)
                    << " (standard error over " << values.size() << " seeds)\n";
   }
-  json["mean_" + metric_key(main, task.data.measured_on)] = mean(values);
-  json["standard_error"] = standard_error(values);
+  json["mean_" + metric_key(main, task.data.measured_on)] = number_or_null(mean(values));
+  json["standard_error"] = number_or_null(standard_error(values));
   session.report_problems(problems(task.data));
   session.finish();
   return kExitDone;
