@@ -246,6 +246,8 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
     outputs.emplace_back().plane[0] = run.outputs.back().data();
   }
   const auto scratch = allocate(run.plan.scratch_bytes);
+  // What the last step left there may be anything, NaN too.
+  std::fill_n(scratch.get(), run.plan.scratch_bytes, std::byte{0xff});
   run.plan.run({inputs, outputs, scratch.get()});
   if (run.plan.layout.empty()) return run;
   for (std::size_t o = 0; o < run.outputs.size(); ++o) {
