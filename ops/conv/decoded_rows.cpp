@@ -139,7 +139,8 @@ KernelPlan prepare(const KernelQuery& query) {
   return plan;
 }
 
-constexpr KernelRow kRows[] = {{"conv2d_cb_decoded", {}, refuses, prepare}};
+// The dense rows that read a weight as a whole need as much.
+constexpr KernelRow kRows[] = {{"conv2d_cb_decoded", kAvx2 | kAvx512, refuses, prepare}};
 
 }  // namespace
 
