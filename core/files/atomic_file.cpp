@@ -172,7 +172,9 @@ void write_file(const fs::path& path, std::span<const std::span<const std::byte>
     return;
   }
   const fs::path target = follow_links(path);
-  const auto [temporary, file] = create_temporary(target, path);
+  const Temporary made = create_temporary(target, path);
+  const fs::path& temporary = made.path;
+  const Descriptor& file = made.file;
   const WriteInProgress writing;
   try {
     if (exists && ::fchmod(file.get(), old.st_mode & 07777) != 0) fail_errno("cannot write", path);

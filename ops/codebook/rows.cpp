@@ -88,7 +88,7 @@ std::string refuses_decode(const KernelQuery& query) {
 
 template <std::uint32_t kBits>
 KernelPlan prepare_decode(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   const CodebookView view = view_of(query.node.input(0));
   KernelPlan out;
   out.run = [view](const KernelArgs& args) {
@@ -123,7 +123,7 @@ CodebookView gradient_view(const Node& node, DType entry_dtype, std::int64_t k) 
 
 template <std::uint32_t kBits>
 KernelPlan prepare_entries_grad(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   const CodebookView view =
       gradient_view(query.node, DType::f32, query.node.attrs().integer("entries"));
   const auto bytes = static_cast<std::size_t>(query.node.types()[0].shape.numel()) * sizeof(float);
@@ -142,7 +142,7 @@ KernelPlan prepare_entries_grad(const KernelQuery& query) {
 
 template <std::uint32_t kBits>
 KernelPlan prepare_scale_grad(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   const TensorType& entries = query.node.input(2).type();
   const CodebookView view = gradient_view(query.node, entries.dtype, entries.shape[1].value());
   const auto bytes = static_cast<std::size_t>(query.node.types()[0].shape.numel()) * sizeof(float);

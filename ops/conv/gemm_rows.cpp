@@ -91,7 +91,7 @@ namespace {
 
 template <std::uint32_t kBits>
 KernelPlan prepare_forward(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   struct State {
     ConvGeometry g;
     Split split;
@@ -149,7 +149,7 @@ KernelPlan prepare_forward(const KernelQuery& query) {
 
 template <std::uint32_t kBits>
 KernelPlan prepare_grad_input(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   struct State {
     ConvGeometry g;
     Split split;
@@ -200,7 +200,7 @@ constexpr std::int64_t kPartialBytes = 64 << 20;
 
 template <std::uint32_t kBits>
 KernelPlan prepare_grad_weight(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   struct State {
     ConvGeometry g;
     std::int64_t chunks, weights;  // elements of dw
@@ -284,7 +284,7 @@ constexpr std::int64_t kDecodedBytes = 768 << 10;
 // Tile by tile of output channels: decode the tile's rows, multiply all images by them.
 template <std::uint32_t kBits>
 KernelPlan prepare_codebook(const KernelQuery& query) {
-  constexpr CpuFeatures features{kBits};
+  static constexpr CpuFeatures features{kBits};
   struct State {
     ConvGeometry g;
     CodebookView view;

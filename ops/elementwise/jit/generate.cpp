@@ -304,7 +304,7 @@ class Generator : public Kernel, private Xbyak::CodeGenerator {
 
   void operation(int i) {
     const TapeLine& l = line(i);
-    const auto [a, b, c] = l.args;
+    const auto a = l.args[0], b = l.args[1], c = l.args[2];
     const auto binary = [&](int x, int y, auto emit) {
       const Xbyak::Zmm left = in_register(x, kScratch);
       with_operand(y, [&](O right) { emit(result(i), left, right); });
