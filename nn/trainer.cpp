@@ -423,8 +423,8 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     step.context.run();
     last_ = &step;
     const double loss = step.context.output("loss").item();
-    check(std::isfinite(loss), "the loss became ", loss, " in epoch ", position.epoch, ", step ",
-          position.step,
+    check(std::isfinite(loss), "the loss became ", std::isnan(loss) ? "no number" : "infinite",
+          " in epoch ", position.epoch + 1, ", step ", position.step + 1,
           "; a smaller learning rate may help (TESSERA_CHECK=nan finds the first node)");
     position.loss_sum += loss * static_cast<double>(n);
     ++position.step;

@@ -8,6 +8,7 @@
 #include "apps/common/table.h"
 #include "apps/tessera/commands.h"
 #include "apps/tessera/summary.h"
+#include "apps/tessera/write_json.h"
 #include "core/files/atomic_file.h"
 #include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
@@ -136,16 +137,6 @@ Json plan_json(const Plan& plan, const CompileOptions& options) {
             {"persistent", memory.persistent},
             {"states", memory.states}}},
           {"decoded", plan.decoded()}};
-}
-
-void write_json(const std::string& file, const Json& json) {
-  const std::string text = json_text(json, 1) + "\n";
-  if (file == "-") {
-    std::cout << text;
-  } else {
-    std::cout.flush();  // it may be the same file
-    write_file(file, text);
-  }
 }
 
 }  // namespace

@@ -6,8 +6,9 @@
 #include "apps/common/cli.h"
 #include "apps/common/flags.h"
 #include "apps/tessera/commands.h"
-#include "core/files/atomic_file.h"
+#include "apps/tessera/write_json.h"
 #include "core/files/json_io.h"
+#include "core/parallel.h"
 #include "ops/load.h"
 #include "quant/packed_check.h"
 
@@ -15,26 +16,25 @@ namespace tessera::apps {
 
 namespace {
 
-void print(const quant::PackedCheck& result) {
+void print(const quant::PackedCheck& result, std::ostream& out) {
   std::size_t width = 20;
   for (const auto& list : {result.layers, result.outputs}) {
     for (const auto& item : list) width = std::max(width, printable(item.name).size() + 2);
   }
   const auto row = [&](const auto& name, const auto& type, const auto& difference,
                        const auto& reference) {
-    std::cout << std::left << std::setw(static_cast<int>(width) + 8) << name << std::setw(18)
-              << type << std::right << std::setw(18) << difference << std::setw(18) << reference
-              << "\n";
+    out << std::left << std::setw(static_cast<int>(width) + 8) << name << std::setw(18) << type
+        << std::right << std::setw(18) << difference << std::setw(18) << reference << "\n";
   };
   row("", "type", "max difference", "max reference");
-  std::cout << std::scientific << std::setprecision(3);
+  out << std::scientific << std::setprecision(3);
   for (const auto& item : result.layers) {
     row("layer  " + printable(item.name), item.type, item.max_difference, item.max_reference);
   }
   for (const auto& item : result.outputs) {
     row("output " + printable(item.name), item.type, item.max_difference, item.max_reference);
   }
-  for (const std::string& line : result.decoded) std::cout << "DECODED " << line << "\n";
+  for (const std::string& line : result.decoded) out << "DECODED " << line << "\n";
 }
 
 Json json_of(const std::vector<quant::PackedDifference>& list) {
@@ -64,7 +64,7 @@ int verify_command(const std::vector<std::string>& args) {
   add("max-operations", flag(check_options.max_operations, "X"),
       "of the reference; by default 10^9 and a thousand for each weight, for each sample");
   add("packed-only", on_flag(check_options.packed_only), "decoding a whole tensor is an error");
-  add("json", text_flag(json, "FILE"), "write the same as JSON");
+  add("json", text_flag(json, "FILE"), "write the same as JSON; - is stdout");
   const auto files = parse_flags(
       args,
       {"tessera verify FILE.json [options]",
@@ -76,9 +76,14 @@ int verify_command(const std::vector<std::string>& args) {
       options);
   if (!files) return kExitDone;
   const std::string& file = files->front();
+  check_range("--batch", static_cast<double>(check_options.batch), 1, 1 << 20);
+  check_range("--threads", static_cast<double>(check_options.threads), 0, kMaxThreads);
+  check_range("--tolerance", tolerance, 0, 1e9);
+  check_range("--max-operations", check_options.max_operations, 0, 1e18);
   const Model model = load(file);
   const quant::PackedCheck result = quant::verify(model, check_options);
-  print(result);
+  std::ostream& out = json == "-" ? std::cerr : std::cout;
+  print(result, out);
   const bool good = result.worst() <= tolerance;
   if (!json.empty()) {
     const Json all = {{"layers", json_of(result.layers)},
@@ -86,11 +91,11 @@ int verify_command(const std::vector<std::string>& args) {
                       {"decoded", result.decoded},
                       {"tolerance", tolerance},
                       {"good", good}};
-    write_file(json, json_text(all, 1) + "\n");
+    write_json(json, all);
   }
   check(good, file, ": the packed run differs from the reference by ", result.worst(),
         ", more than ", tolerance);
-  std::cout << "worst difference " << result.worst() << ", within " << tolerance << "\n";
+  out << "worst difference " << result.worst() << ", within " << tolerance << "\n";
   return kExitDone;
 }
 

@@ -107,7 +107,16 @@ TEST_F(Output, ToolsWriteJsonToStdoutToo) {
     EXPECT_EQ(parse_json(result.out, "stdout")["summary"]["parameters"], 266610);
     EXPECT_NE(result.error.find("multiply-accumulates"), result.error.npos) << result.error;
   }
+  const Result verify = run(tool, {"verify", model, "--json", "-"}, folder.path());
+  EXPECT_EQ(verify.code, 0) << verify.error;
+  EXPECT_EQ(parse_json(verify.out, "stdout")["good"], true);
+  EXPECT_NE(verify.error.find("worst difference"), verify.error.npos);
   EXPECT_FALSE(std::filesystem::exists("-"));
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "-"));
+  for (const char* tolerance : {"nan", "-1"})
+    EXPECT_EQ(run(tool, {"verify", model, "--tolerance", tolerance}, folder.path()).code, 2);
+  EXPECT_EQ(run(tool, {"verify", model, "--threads", "-1"}, folder.path()).error,
+            "tessera: error: --threads must be 0 to 256, got -1\n");
   EXPECT_EQ(run(tool, {"inspect", model, "--threads", "-1"}, folder.path()).error,
             "tessera: error: --threads must be 0 to 256, got -1\n");
 }
