@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "core/rng.h"
@@ -46,18 +47,22 @@ RandomSamples::RandomSamples(std::string name, std::vector<Field> fields, std::i
       for (auto& value : tensor.span<std::int32_t>()) value = draw(rng, field.below);
     }
   }
-  // A field may count several: all counts first.
+  // A field may count several: what all of them can hold.
+  std::map<std::string, std::int64_t> most;
   for (const Field& field : fields_) {
     if (field.count.empty()) continue;
     const Field* count = find_field(fields_, field.count);
-    const std::int64_t most = field.sample.rank() >= 1 ? field.sample[0].value() : 0;
-    check(count != nullptr && count->dtype == DType::s32 && count->sample.rank() == 0 && most >= 1,
+    const std::int64_t rows = field.sample.rank() >= 1 ? field.sample[0].value() : 0;
+    check(count != nullptr && count->dtype == DType::s32 && count->sample.rank() == 0 && rows >= 1,
           "[", name_, "] ", field.text(), " is counted by '", field.count,
           "', expected a field s32[] and rows to count");
-    for (auto& value : tensors_.at(field.count).span<std::int32_t>()) {
-      if (count->below == 0) value = draw(rng, most + 1);
-      value = std::min(value, static_cast<std::int32_t>(most));
-    }
+    const auto at = most.try_emplace(field.count, rows).first;
+    at->second = std::min(at->second, rows);
+  }
+  for (const auto& [name, rows] : most) {
+    const std::int64_t below = find_field(fields_, name)->below;
+    for (auto& value : tensors_.at(name).span<std::int32_t>())
+      value = draw(rng, below > 0 ? std::min(below, rows + 1) : rows + 1);
   }
   for (const Field& field : fields_) {
     if (!field.count.empty()) pad(tensors_.at(field.name), tensors_.at(field.count));

@@ -15,8 +15,8 @@ using tessera::testing::error_of;
 
 const std::vector<Field> kBoxes = {{"image", DType::f32, {3, 4, 4}},
                                    {"tokens", DType::s32, {6}, 11},
-                                   {"boxes", DType::f32, {5, 4}, 0, "count"},
                                    {"scores", DType::f32, {3}, 0, "count"},
+                                   {"boxes", DType::f32, {5, 4}, 0, "count"},
                                    {"count", DType::s32, {}}};
 
 TEST(RandomSamples, LieWhereTheirFieldsSay) {
