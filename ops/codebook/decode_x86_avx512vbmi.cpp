@@ -10,6 +10,8 @@ namespace {
 #include "ops/codebook/decode_tail-inl.h"
 // (uses the one above)
 #include "ops/codebook/decode_avx512-inl.h"
+// (stands alone)
+#include "ops/codebook/look_up_vbmi-inl.h"
 
 // 64 indices take 8 * bits bytes. The unpacking gives each group of 8 indices the 8 bytes that
 // hold it, and each index its 8 bits of them.
@@ -24,19 +26,6 @@ inline Unpack64 unpack64_for(int64_t first, int bits) {
   return {_mm512_add_epi64(base, _mm512_set1_epi64(kCount)),
           _mm512_set1_epi64((first * bits & 7) * kOnes + bits * kCount),
           _mm512_set1_epi8(static_cast<char>((1 << bits) - 1))};
-}
-
-template <int kRegisters>
-inline __m512i look_up_bytes(const __m512i* plane, __m512i index) {
-  if constexpr (kRegisters == 1) {
-    return _mm512_permutexvar_epi8(index, plane[0]);
-  } else if constexpr (kRegisters == 2) {
-    return _mm512_permutex2var_epi8(plane[0], index, plane[1]);
-  } else {
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index),
-                                  _mm512_permutex2var_epi8(plane[0], index, plane[1]),
-                                  _mm512_permutex2var_epi8(plane[2], index, plane[3]));
-  }
 }
 
 template <int kRegisters>
@@ -56,10 +45,10 @@ int64_t decode_planes(const DecodeSpan& s) {
     const __m512i raw = _mm512_loadu_si512(s.indices + byte);
     __m512i index = _mm512_multishift_epi64_epi8(u.shift, _mm512_permutexvar_epi8(u.bytes, raw));
     index = _mm512_permutexvar_epi32(order, _mm512_and_si512(index, u.mask));
-    const __m512i b0 = look_up_bytes<kRegisters>(plane[0], index);
-    const __m512i b1 = look_up_bytes<kRegisters>(plane[1], index);
-    const __m512i b2 = look_up_bytes<kRegisters>(plane[2], index);
-    const __m512i b3 = look_up_bytes<kRegisters>(plane[3], index);
+    const __m512i b0 = look_up<kRegisters>(plane[0], index);
+    const __m512i b1 = look_up<kRegisters>(plane[1], index);
+    const __m512i b2 = look_up<kRegisters>(plane[2], index);
+    const __m512i b3 = look_up<kRegisters>(plane[3], index);
     const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
     const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
     float* out = s.out + i;

@@ -2,13 +2,10 @@
 // and of dense ones where few pixels share a weight.
 #include "ops/conv/block_rows.h"
 
-#include <memory>
+#include <utility>
 
-#include "ops/codebook/node_view.h"
 #include "ops/conv/block_conv.h"
 #include "ops/conv/block_weight.h"
-#include "ops/conv/image_epilogue.h"
-#include "ops/layout/layout.h"
 
 #if defined(__x86_64__)
 
@@ -50,33 +47,10 @@ std::string refuses_dense(const KernelQuery& query) {
 }
 
 KernelPlan prepare(const KernelQuery& query) {
-  struct State {
-    BlockConv conv;
-    CodebookView view;
-    std::unique_ptr<ImageEpilogue> epilogue;
-  };
-  const ConvGeometry g = conv_geometry(query.node);
-  const Value x = query.node.input(0);
-  const Value weight = query.node.input(1);
-  const bool dense = weight.type().encoding.is_dense();
-  auto state = std::make_shared<State>(
-      State{BlockConv(g, panels_of(weight, query.is_fixed(1), query.features), query.threads),
-            dense ? CodebookView{} : view_of(weight), nullptr});
-  KernelPlan plan;
-  plan.packs = {is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
-                pack_weight(weight, state->conv.panels())};
-  plan.scratch_bytes = state->conv.scratch_bytes();
-  plan.flops = g.flops();
-  if (!dense) plan.note = cat("decodes ", state->conv.decoded_rows(), " rows at a time");
-  state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
-  plan.run = [state](const KernelArgs& args) {
-    const bool packed = state->conv.panels().packed();
-    state->conv.run(args.in(0).as<const float>(),
-                    packed ? state->view : bind_view(state->view, args.in(1)), args.in(1).plane[0],
-                    args.out().as<float>(), args.scratch);
-    state->epilogue->run(args);
-  };
-  return plan;
+  BlockConv conv(conv_geometry(query.node),
+                 panels_of(query.node.input(1), query.is_fixed(1), query.features), query.threads);
+  std::string decodes = cat("decodes ", conv.decoded_rows(), " rows at a time");
+  return block_plan(query, std::move(conv), std::move(decodes));
 }
 
 constexpr KernelRow kRows[] = {

@@ -5,16 +5,11 @@
 #include "ops/conv/winograd_block_rows.h"
 
 #include <algorithm>
-#include <memory>
+#include <utility>
 
 #include "core/parallel.h"
-#include "ops/codebook/node_view.h"
-#include "ops/codebook/weight_panels.h"
 #include "ops/conv/block_weight.h"
-#include "ops/conv/conv.h"
-#include "ops/conv/image_epilogue.h"
 #include "ops/conv/winograd_tiles.h"
-#include "ops/layout/layout.h"
 #include "ops/matmul/gemm.h"
 
 #if defined(__x86_64__)
@@ -95,6 +90,7 @@ struct BlockWinograd {
     groups = ceil_div(conv.out_blocks, kVectors);
     groups = std::min(conv.out_blocks, ceil_div(groups, threads) * threads);
   }
+  const WeightPanels& panels() const { return filters.panels; }
   std::int64_t in() const { return conv.in_blocks * kLanes; }
   std::int64_t out() const { return conv.out_blocks * kLanes; }
 
@@ -216,37 +212,12 @@ std::string refuses_dense(const KernelQuery& query) {
 }
 
 KernelPlan prepare(const KernelQuery& query) {
-  struct State {
-    BlockWinograd conv;
-    CodebookView view;
-    std::unique_ptr<ImageEpilogue> epilogue;
-  };
-  const ConvGeometry g = conv_geometry(query.node);
-  const Value x = query.node.input(0);
-  const Value weight = query.node.input(1);
-  const bool dense = weight.type().encoding.is_dense();
-  auto state = std::make_shared<State>(
-      State{BlockWinograd(g, panels_of(weight, query.is_fixed(1), query.features), query.features,
-                          query.threads),
-            dense ? CodebookView{} : view_of(weight), nullptr});
-  KernelPlan plan;
-  plan.packs = {is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
-                pack_weight(weight, state->conv.filters.panels)};
-  plan.scratch_bytes = state->conv.scratch_bytes();
-  plan.flops = g.flops();
-  if (!dense) {
-    plan.note = state->conv.whole ? "decodes all rows at a time"
-                                  : cat("decodes ", kVectors * kLanes, " rows at a time");
-  }
-  state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
-  plan.run = [state](const KernelArgs& args) {
-    const bool packed = state->conv.filters.panels.packed();
-    state->conv.run(args.in(0).as<const float>(),
-                    packed ? state->view : bind_view(state->view, args.in(1)), args.in(1).plane[0],
-                    args.out().as<float>(), args.scratch);
-    state->epilogue->run(args);
-  };
-  return plan;
+  BlockWinograd conv(conv_geometry(query.node),
+                     panels_of(query.node.input(1), query.is_fixed(1), query.features),
+                     query.features, query.threads);
+  std::string decodes = conv.whole ? "decodes all rows at a time"
+                                   : cat("decodes ", kVectors * kLanes, " rows at a time");
+  return block_plan(query, std::move(conv), std::move(decodes));
 }
 
 constexpr KernelRow kRows[] = {
