@@ -9,7 +9,7 @@
 
 #include "apps/common/machine.h"
 #include "apps/common/measure.h"
-#include "apps/common/results.h"
+#include "apps/common/run.h"
 #include "apps/common/session.h"
 #include "apps/common/statistics.h"
 #include "apps/common/task.h"
@@ -26,22 +26,8 @@ struct Reference {
   std::filesystem::path file;
 };
 
-// What a run is called and everything that shapes its result.
-struct Run {
-  std::string name;  // of its files: NAME.json, NAME.result, NAME.checkpoint, NAME.log.jsonl
-  Config config;
-};
-
 // Of all its tensors, as a safetensors file has them.
 std::string weights_sha256(const Model& model);
-
-// The results in --out, as --resume and --overwrite want them.
-Results results_of(const Session& session);
-
-// Throws Error, saying what changed, when the files in --out that --resume would use were made
-// under another configuration. Done before any work, so that nothing is wasted on a refused
-// comparison.
-void require_resumable(const Session& session, const Run& run);
 
 // `from`: the network that training starts from, where it is not a fresh one.
 Run reference_run(const Session& session, const Task& task, const TrainRecipe& recipe,
