@@ -199,6 +199,20 @@ TEST(ClipNorm, BoundsTheStepOverAllParameters) {
   EXPECT_THROW(one_step(bad, 1), Error);
 }
 
+// What corrects the bias of the moments: the updates since they were zero.
+TEST(Adam, CountsItsUpdates) {
+  for (const std::string name : {"adam", "adamw"}) {
+    Trainer t = trainer({.name = name});
+    for (int i = 1; i <= 3; ++i) {
+      one_step(t, 0.01);
+      EXPECT_EQ(t.state().get("optimizer.updates").item(), static_cast<float>(i)) << name;
+    }
+    t.reset_optimizer();
+    EXPECT_EQ(t.state().get("optimizer.updates").item(), 0) << name;
+  }
+  EXPECT_FALSE(trainer({}).state().has("optimizer.updates"));
+}
+
 TEST(Adam, UsesItsSettings) {
   // Without memory every element moves by lr, whatever its gradient.
   Trainer t = trainer({.name = "adam", .beta1 = 0, .beta2 = 0});
