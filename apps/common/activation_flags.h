@@ -8,7 +8,7 @@
 
 #include "apps/common/flags.h"
 #include "core/files/checkpoint.h"
-#include "quant/activations.h"
+#include "quant/calibrate/activations.h"
 
 namespace tessera::apps {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "apps/common/table.h"
-#include "quant/allocate.h"
-#include "quant/calibration.h"
+#include "quant/calibrate/calibration.h"
+#include "quant/plan/allocate.h"
 
 namespace tessera::apps {
 

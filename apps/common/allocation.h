@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "apps/common/experiment.h"
-#include "quant/sensitivity.h"
+#include "quant/plan/sensitivity.h"
 
 namespace tessera::apps {
 

@@ -14,11 +14,11 @@
 #include "core/interrupt.h"
 #include "core/words.h"
 #include "ops/op_list.h"
-#include "quant/activations.h"
-#include "quant/batch_norm.h"
-#include "quant/calibration.h"
-#include "quant/compress.h"
-#include "quant/entries.h"
+#include "quant/calibrate/activations.h"
+#include "quant/calibrate/batch_norm.h"
+#include "quant/calibrate/calibration.h"
+#include "quant/method/compress.h"
+#include "quant/pack/entries.h"
 
 namespace tessera::apps {
 

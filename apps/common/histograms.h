@@ -4,7 +4,7 @@
 
 #include "core/files/json_io.h"
 #include "core/state.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 
 namespace tessera::apps {
 

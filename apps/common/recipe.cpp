@@ -5,8 +5,8 @@
 #include <numbers>
 
 #include "core/words.h"
-#include "quant/entries.h"
-#include "quant/range.h"
+#include "quant/method/range.h"
+#include "quant/pack/entries.h"
 
 namespace tessera::apps {
 

@@ -14,9 +14,9 @@
 #include "core/files/checkpoint.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
-#include "quant/adaround.h"
-#include "quant/lc.h"
-#include "quant/sensitivity.h"
+#include "quant/method/adaround.h"
+#include "quant/method/lc.h"
+#include "quant/plan/sensitivity.h"
 
 namespace tessera::apps {
 

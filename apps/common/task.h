@@ -4,7 +4,7 @@
 #include "apps/common/activation_flags.h"
 #include "apps/common/benchmark.h"
 #include "core/model.h"
-#include "quant/calibration.h"
+#include "quant/calibrate/calibration.h"
 
 namespace tessera::apps {
 

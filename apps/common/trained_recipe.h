@@ -7,10 +7,10 @@
 
 #include "apps/common/lr_steps.h"
 #include "core/files/checkpoint.h"
-#include "quant/mocq.h"
-#include "quant/mocq_authors.h"
-#include "quant/qar.h"
-#include "quant/qat.h"
+#include "quant/method/mocq.h"
+#include "quant/method/mocq_authors.h"
+#include "quant/method/qar.h"
+#include "quant/method/qat.h"
 
 namespace tessera::apps {
 

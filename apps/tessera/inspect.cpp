@@ -17,7 +17,7 @@
 #include "core/parallel.h"
 #include "ops/load.h"
 #include "ops/op_list.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 
 namespace tessera::apps {
 

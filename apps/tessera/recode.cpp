@@ -8,7 +8,7 @@
 #include "core/files/model.h"
 #include "ops/load.h"
 #include "ops/op_list.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 
 namespace tessera::apps {
 

@@ -7,7 +7,7 @@
 
 #include "core/compile.h"
 #include "core/files/json_io.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 
 namespace tessera::apps {
 

@@ -10,7 +10,7 @@
 #include "core/files/json_io.h"
 #include "core/parallel.h"
 #include "ops/load.h"
-#include "quant/packed_check.h"
+#include "quant/pack/packed_check.h"
 
 namespace tessera::apps {
 

@@ -15,7 +15,7 @@
 #include "nn/norm.h"
 #include "nn/schedule.h"
 #include "ops/op_list.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 #include "tests/accuracy.h"
 #include "tests/golden/golden.h"
 #include "tests/labelled.h"

@@ -12,7 +12,7 @@
 #include "nn/conv.h"
 #include "nn/evaluator.h"
 #include "ops/load.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 #include "tests/error_of.h"
 #include "tests/fill_xy.h"
 

@@ -10,8 +10,8 @@
 #include "core/files/model.h"
 #include "nn/schedule.h"
 #include "ops/load.h"
-#include "quant/compress.h"
-#include "quant/lc.h"
+#include "quant/method/compress.h"
+#include "quant/method/lc.h"
 #include "tests/error_of.h"
 #include "tests/quant/scores.h"
 

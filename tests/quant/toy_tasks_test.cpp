@@ -15,12 +15,12 @@
 #include "nn/trainer.h"
 #include "ops/build.h"
 #include "ops/embedding/embedding.h"
-#include "quant/compress.h"
-#include "quant/fisher.h"
-#include "quant/lc.h"
-#include "quant/mocq.h"
-#include "quant/qar.h"
-#include "quant/sensitivity.h"
+#include "quant/calibrate/fisher.h"
+#include "quant/method/compress.h"
+#include "quant/method/lc.h"
+#include "quant/method/mocq.h"
+#include "quant/method/qar.h"
+#include "quant/plan/sensitivity.h"
 #include "tests/error_of.h"
 
 namespace tessera::nn {

@@ -3,8 +3,8 @@
 #include "apps/common/table.h"
 #include "apps/common/task.h"
 #include "apps/common/verbs/bench.h"
-#include "quant/compress.h"
-#include "quant/decoded.h"
+#include "quant/method/compress.h"
+#include "quant/pack/decoded.h"
 
 namespace tessera::apps {
 

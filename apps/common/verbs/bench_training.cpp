@@ -12,7 +12,7 @@
 #include "core/files/atomic_file.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
-#include "quant/compress.h"
+#include "quant/method/compress.h"
 
 namespace tessera::apps {
 

@@ -11,7 +11,7 @@
 #include "core/interrupt.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
-#include "quant/harden.h"
+#include "quant/pack/harden.h"
 
 namespace tessera::apps {
 

@@ -6,7 +6,7 @@
 #include "core/files/safetensors.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
-#include "quant/decoded.h"
+#include "quant/pack/decoded.h"
 
 namespace tessera::apps {
 

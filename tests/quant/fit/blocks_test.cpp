@@ -5,10 +5,10 @@
 
 #include "core/rng.h"
 #include "nn/evaluator.h"
-#include "quant/adaround.h"
-#include "quant/compress.h"
-#include "quant/fisher.h"
-#include "quant/lc.h"
+#include "quant/calibrate/fisher.h"
+#include "quant/method/adaround.h"
+#include "quant/method/compress.h"
+#include "quant/method/lc.h"
 #include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 

@@ -1,0 +1,80 @@
+#include "quant/calibrate/layers.h"
+
+#include <algorithm>
+#include <map>
+
+#include "core/compile.h"
+#include "core/interrupt.h"
+#include "nn/trainer.h"
+#include "ops/conv/conv.h"
+#include "ops/matmul/matmul.h"
+#include "quant/calibrate/subgraph.h"
+
+namespace tessera::quant {
+
+namespace {
+
+bool multiplies_rows(const Node& node) {
+  if (&node.op() == &kConv2d) return true;
+  return &node.op() == &kMatmul && node.attrs().boolean("transpose_b") &&
+         !node.attrs().boolean("transpose_a");
+}
+
+}  // namespace
+
+std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights) {
+  std::map<const Node*, std::string> wanted;
+  for (const std::string& name : weights) {
+    const Node* leaf = inference.find_leaf(name);
+    check(leaf != nullptr, "the network does not use '", name, "'");
+    wanted.emplace(leaf, name);
+  }
+  std::vector<Layer> layers;
+  std::map<std::string, int> readers;
+  const std::vector<bool> live = live_nodes(inference);
+  for (const Node& node : inference.nodes()) {
+    if (!live[static_cast<std::size_t>(node.id())]) continue;
+    for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+      const auto found = wanted.find(node.inputs()[i].node);
+      if (found == wanted.end()) continue;
+      const std::string& name = found->second;
+      check(i == 1 && multiplies_rows(node), "'", name, "' is read by '", node.op().name,
+            "'; expected a convolution or a linear layer");
+      check(++readers[name] == 1, "'", name, "' is read by several layers; expected one");
+      layers.push_back({name, &node});
+    }
+  }
+  for (const std::string& name : weights) {
+    check(readers[name] == 1, "the network does not use '", name, "'");
+  }
+  return layers;
+}
+
+Tensor activations(Value value, const State& state, const CalibrationSet& samples) {
+  Graph graph(value.graph().ops());
+  Subgraph copy(graph);
+  graph.set_output("value", copy(value));
+  // Contexts of a live plan may write to their state, which this graph does not.
+  State shared;
+  for (const Node* node : graph.states()) shared.set(node->name(), state.get(node->name()));
+  const std::int64_t n = samples.samples(),
+                     batch = std::min(n, nn::evaluation_batch(samples.fields()));
+  Tensor out(DType::f32, value.type().bind(n).shape);
+  const std::int64_t each = out.shape()[0].value() / n;  // rows of a sample
+  for (std::int64_t first = 0; first < n;) {
+    const std::int64_t rows = std::min(batch, n - first);
+    const Plan plan = compile(graph, {.batch = rows});
+    RunContext context = plan.context(shared);
+    for (; first + rows <= n; first += rows) {
+      stop_if_interrupted();
+      for (const auto& [name, tensor] : samples.inputs(plan, first, rows))
+        context.bind(name, tensor);
+      context.run();
+      out.slice(first * each, (first + rows) * each)
+          .copy_from<float>(context.output("value").span<float>());
+    }
+  }
+  return out;
+}
+
+}  // namespace tessera::quant

@@ -1,0 +1,30 @@
+// A network as the layers that read its weights: for methods that work layer by layer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/graph.h"
+#include "core/state.h"
+#include "quant/calibrate/calibration.h"
+
+namespace tessera::quant {
+
+// The node that multiplies a weight: conv2d(x, weight), or matmul(x, weight) that reads it
+// transposed. Rows of the weight are channels (axis 1) of the result, and nothing else.
+struct Layer {
+  std::string name;  // of the weight
+  const Node* node;  // of the graph that was searched
+
+  Value input() const { return node->input(0); }
+};
+
+// The layers of these weights in the order of the graph, which is the order in which they run.
+// Throws Error naming a weight that is read by something else, by several nodes or by none.
+std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights);
+
+// A value of an inference graph for every sample: f32 [samples, ...], or several rows a sample.
+// Only what it needs is run.
+Tensor activations(Value value, const State& state, const CalibrationSet& samples);
+
+}  // namespace tessera::quant

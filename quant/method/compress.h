@@ -1,0 +1,42 @@
+// Running a compression method on a trained network.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/fit.h"
+#include "quant/method/method.h"
+
+namespace tessera::quant {
+
+struct CompressOptions {
+  std::filesystem::path checkpoint;  // none when empty
+  double checkpoint_seconds = 20;
+  bool resume = false;
+  Config config;                      // everything that shapes the result
+  const BatchSource* test = nullptr;  // Delta(Theta) is evaluated on it after C steps, when given
+  std::int64_t test_every = 1;        // ... every this many C steps
+  std::string test_name = "test";     // what `test` is called in events: "test_error"
+  nn::Observer* observer = nullptr;
+};
+
+struct CompressResult {
+  bool finished = false;  // false: interrupted
+  Codebooks codebooks;
+  std::vector<CStepReport> c_steps;  // of this process
+  double seconds = 0;                // of all processes that worked on it
+};
+
+// Starts from the trainer's current weights (the reference) and leaves the trainer at the method's
+// final weights. The task loss, objectives and weight transforms that the trainer has stay in force
+// beside what the method adds, and remain alone afterwards. Every C step is reported as an event
+// "c_step" with ||w - Delta||/||w||, mu and the share of indices that changed, for each tensor and
+// all together.
+CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const CompressionPlan& plan,
+                        Method& method, const CompressOptions& options = {});
+
+// The hardened inference model of a finished run.
+Model harden(const nn::Trainer& trainer, const Codebooks& codebooks);
+
+}  // namespace tessera::quant

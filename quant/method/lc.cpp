@@ -1,0 +1,199 @@
+#include "quant/method/lc.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "ops/build.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr const char* kTarget = ".lc_target";
+constexpr const char* kMultiplier = ".lc_multiplier";
+constexpr double kRounding = 1e-9;  // of epochs that are sums of fractions
+
+std::vector<float> weights_of(const State& state, const std::string& name) {
+  return state.get(name).to_vector<float>();
+}
+
+// The C step at the current weights: also what DC is.
+CStepReport compress_directly(State& state, const CompressionPlan& plan, const Codebooks& previous,
+                              std::int64_t step) {
+  CStepReport report;
+  report.step = step;
+  const Codebooks fitted = fit_all(
+      plan, [&](const std::string& name) { return weights_of(state, name); }, previous, report);
+  store_codebooks(state, fitted);
+  return report;
+}
+
+// Training goes on from the quantized weights.
+void take_decoded(State& state, const Codebooks& codebooks) {
+  for (const auto& [name, c] : codebooks) {
+    Tensor w(DType::f32, c.shape);
+    c.decode(w.span<float>());
+    state.set(name, w);
+  }
+}
+
+}  // namespace
+
+CStepReport DirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool) {
+  plan_ = plan;
+  return compress_directly(trainer.state(), plan, {}, 0);
+}
+
+Codebooks DirectCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+std::int64_t Alternation::total_epochs() const {
+  if (steps == 0) return 0;
+  return static_cast<std::int64_t>(std::ceil(first_epochs + (steps - 1) * epochs - kRounding));
+}
+
+std::int64_t Alternation::complete(double epoch) const {
+  if (epoch >= static_cast<double>(total_epochs())) return steps;
+  const double rest = epoch - first_epochs + kRounding;
+  if (rest < 0 || steps < 2) return 0;
+  return std::min<std::int64_t>(steps - 1, 1 + static_cast<std::int64_t>(rest / epochs));
+}
+
+double Alternation::rate(double epoch) const {
+  const auto step = static_cast<double>(complete(epoch));
+  const double inside =
+      step == 0 ? epoch / first_epochs : (epoch - first_epochs) / epochs - (step - 1);
+  const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::clamp(inside, 0.0, 1.0)));
+  return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine);
+}
+
+CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                                             bool resuming) {
+  plan_ = plan;
+  if (resuming) return {};
+  CStepReport report = compress_directly(trainer.state(), plan, {}, 0);
+  take_decoded(trainer.state(), codebooks(trainer));
+  if (alternation_.reset_momentum) trainer.reset_optimizer();
+  return report;
+}
+
+std::optional<CStepReport> IteratedDirectCompression::after_update(nn::Trainer& trainer,
+                                                                   double from, double to) {
+  const std::int64_t step = alternation_.complete(to);
+  if (step == alternation_.complete(from)) return std::nullopt;
+  CStepReport report = compress_directly(trainer.state(), plan_, codebooks(trainer), step);
+  take_decoded(trainer.state(), codebooks(trainer));
+  if (alternation_.reset_momentum) trainer.reset_optimizer();
+  return report;
+}
+
+Codebooks IteratedDirectCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) : names_(plan.compressed()) {}
+
+std::optional<nn::WeightTerm> QuadraticPenalty::term(nn::Scope& scope, const std::string& name,
+                                                     Value weight) const {
+  if (std::find(names_.begin(), names_.end(), name) == names_.end()) return std::nullopt;
+  const Value apart = weight - scope.graph().state(name + kTarget, weight.type());
+  return nn::WeightTerm{0.5 * ops::sum(ops::square(apart)), apart};
+}
+
+double LearningCompression::mu(std::int64_t step) const {
+  return options_.mu * std::pow(options_.mu_growth, static_cast<double>(step));
+}
+
+double LearningCompression::learning_rate(double epoch) const {
+  const double rate = options_.alternation.rate(epoch);
+  return options_.clip_rate ? std::min(rate, 1.0 / mu(options_.alternation.complete(epoch))) : rate;
+}
+
+// target = Delta(Theta) + lambda / mu
+void LearningCompression::set_targets(State& state, const Codebooks& codebooks, double mu) const {
+  for (const auto& [name, c] : codebooks) {
+    Tensor target(DType::f32, c.shape);
+    auto values = target.span<float>();
+    c.decode(values);
+    const auto multiplier = std::as_const(state).get(name + kMultiplier).span<float>();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<float>(values[i] + multiplier[i] / mu);
+    }
+    state.set(name + kTarget, target);
+  }
+}
+
+CStepReport LearningCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                                       bool resuming) {
+  plan_ = plan;
+  CStepReport report;
+  if (!resuming) {
+    State& state = trainer.state();
+    report = compress_directly(state, plan, {}, 0);
+    for (const auto& item : plan.tensors) {
+      if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
+    }
+    set_targets(state, codebooks(trainer), mu(0));
+    if (options_.alternation.reset_momentum) trainer.reset_optimizer();
+  }
+  trainer.add_objective(std::make_shared<QuadraticPenalty>(plan));
+  return report;
+}
+
+void LearningCompression::before_epoch(nn::Trainer& trainer, double epoch) {
+  trainer.set(nn::coefficient_input("lc"), mu(options_.alternation.complete(epoch)));
+}
+
+std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& trainer, double from,
+                                                             double to) {
+  const std::int64_t step = options_.alternation.complete(to);
+  if (step == options_.alternation.complete(from)) return std::nullopt;
+  State& state = trainer.state();
+  const double m = mu(options_.alternation.complete(from));
+  CStepReport report;
+  report.step = step;
+  report.mu = m;
+  const auto shifted = [&](const std::string& name) {
+    std::vector<float> w = weights_of(state, name);
+    const auto multiplier = std::as_const(state).get(name + kMultiplier).span<float>();
+    for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] - multiplier[i] / m);
+    return w;
+  };
+  const Codebooks fitted = fit_all(plan_, shifted, codebooks(trainer), report);
+  store_codebooks(state, fitted);
+
+  // The report's distance is of the weights themselves, not of the shifted ones.
+  double total = 0, squares = 0;
+  for (auto& item : report.tensors) {
+    const CodebookTensor& c = fitted.at(item.name);
+    const std::vector<float> w = weights_of(state, item.name);
+    std::vector<float> delta(w.size());
+    c.decode(delta);
+    Tensor multiplier = state.get(item.name + kMultiplier);
+    auto lambda = multiplier.span<float>();
+    double error = 0, norm = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - delta[i];
+      error += d * d;
+      norm += static_cast<double>(w[i]) * w[i];
+      if (options_.augmented) lambda[i] = static_cast<float>(lambda[i] - m * d);
+    }
+    state.mark_updated(item.name + kMultiplier);
+    item.distance = std::sqrt(error / std::max(norm, 1e-300));
+    total += error;
+    squares += norm;
+  }
+  report.distance = std::sqrt(total / std::max(squares, 1e-300));
+  set_targets(state, fitted, mu(step));
+  trainer.set(nn::coefficient_input("lc"), mu(step));
+  if (options_.alternation.reset_momentum) trainer.reset_optimizer();
+  return report;
+}
+
+Codebooks LearningCompression::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
+}  // namespace tessera::quant

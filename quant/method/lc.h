@@ -1,0 +1,105 @@
+// Direct compression, iterated direct compression, and the learning-compression algorithm
+// (Carreira-Perpinan & Idelbayev 2017, "Model compression as constrained optimization, Part II:
+// quantization", arXiv 1707.04319).
+#pragma once
+
+#include "quant/method/method.h"
+
+namespace tessera::quant {
+
+// DC: quantize the reference once.
+class DirectCompression final : public Method {
+ public:
+  std::string name() const override { return "dc"; }
+  std::int64_t epochs() const override { return 0; }
+  double learning_rate(double) const override { return 0; }
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer&, double) override {}
+  std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {
+    return std::nullopt;
+  }
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  CompressionPlan plan_;
+};
+
+// Steps of some epochs of training, or of a part of one, each followed by a C step; the first may
+// be longer. A C step comes after the update that completes its step.
+struct Alternation {
+  int steps = 40;
+  double epochs = 20;  // of one step
+  double first_epochs = 40;
+  double lr = 0.09;        // of the first step
+  double lr_decay = 0.98;  // per step
+  // Within a step the rate falls to this share of its start by half a cosine; 1 keeps it constant.
+  double lr_final = 1;
+  bool reset_momentum = true;  // at the start of every step
+
+  // Training takes whole epochs; the last step lasts to their end.
+  std::int64_t total_epochs() const;
+  // Steps that are complete at this fractional epoch: also the 0-based index of the one under way.
+  std::int64_t complete(double epoch) const;
+  double rate(double epoch) const;
+};
+
+// iDC: train freely, quantize, go on from the quantized weights. No penalty; cycles or drifts.
+class IteratedDirectCompression final : public Method {
+ public:
+  explicit IteratedDirectCompression(Alternation alternation) : alternation_(alternation) {}
+  std::string name() const override { return "idc"; }
+  std::int64_t epochs() const override { return alternation_.total_epochs(); }
+  double learning_rate(double epoch) const override { return alternation_.rate(epoch); }
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer&, double) override {}
+  std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  Alternation alternation_;
+  CompressionPlan plan_;
+};
+
+struct LcOptions {
+  Alternation alternation;
+  double mu = 9e-5;        // of the first L step
+  double mu_growth = 1.1;  // per step
+  bool augmented = true;   // false: quadratic penalty, no multipliers
+  bool clip_rate = true;   // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
+};
+
+// LC: minimise L(w) + mu/2 ||w - Delta(Theta) - lambda/mu||^2 over w by SGD (L step), then over
+// Theta exactly (C step), then lambda -= mu (w - Delta); mu grows geometrically.
+class LearningCompression final : public Method {
+ public:
+  explicit LearningCompression(LcOptions options) : options_(options) {}
+  std::string name() const override { return options_.augmented ? "lc" : "lc-qp"; }
+  std::int64_t epochs() const override { return options_.alternation.total_epochs(); }
+  double learning_rate(double epoch) const override;
+  double mu(std::int64_t step) const;
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
+  void before_epoch(nn::Trainer& trainer, double epoch) override;
+  std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
+  Codebooks codebooks(const nn::Trainer& trainer) const override;
+
+ private:
+  void set_targets(State& state, const Codebooks& codebooks, double mu) const;
+
+  LcOptions options_;
+  CompressionPlan plan_;
+};
+
+// The L step's penalty on planned tensors, 1/2 ||w - target||^2, target a state NAME.lc_target; its
+// coefficient is mu.
+class QuadraticPenalty final : public nn::Objective {
+ public:
+  explicit QuadraticPenalty(const CompressionPlan& plan);
+  std::string name() const override { return "lc"; }
+  std::optional<nn::WeightTerm> term(nn::Scope& scope, const std::string& name,
+                                     Value weight) const override;
+
+ private:
+  std::vector<std::string> names_;
+};
+
+}  // namespace tessera::quant

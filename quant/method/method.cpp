@@ -1,0 +1,149 @@
+#include "quant/method/method.h"
+
+#include <cmath>
+#include <map>
+
+namespace tessera::quant {
+
+void store_codebooks(State& state, const Codebooks& codebooks) {
+  for (const auto& [name, c] : codebooks) {
+    state.set(name + ".c_indices",
+              Tensor::from(c.indices, Shape{static_cast<std::int64_t>(c.indices.size())}));
+    state.set(name + ".c_entries", Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k)));
+    if (!c.scales.empty())
+      state.set(name + ".c_scales", Tensor::from(c.scales, c.format.scale_shape(c.shape)));
+    if (c.sparse.empty()) continue;
+    const Shape count{static_cast<std::int64_t>(c.sparse.positions.size())};
+    state.set(name + ".c_positions", Tensor::from(c.sparse.positions, count));
+    state.set(name + ".c_values", Tensor::from(c.sparse.values, count));
+  }
+}
+
+Codebooks load_codebooks(const State& state, const CompressionPlan& plan) {
+  Codebooks out;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    CodebookTensor c;
+    c.shape = item.shape;
+    c.format = item.choice->spec.format(item.choice->group_rows);
+    const Tensor& entries = state.get(item.name + ".c_entries");
+    c.k = entries.shape()[1].value();
+    c.entries = entries.to_vector<float>();
+    c.indices = state.get(item.name + ".c_indices").to_vector<std::uint8_t>();
+    if (c.format.scale_block != 0) c.scales = state.get(item.name + ".c_scales").to_vector<float>();
+    if (item.choice->sparse > 0) {
+      c.sparse.positions = state.get(item.name + ".c_positions").to_vector<std::int64_t>();
+      c.sparse.values = state.get(item.name + ".c_values").to_vector<float>();
+    }
+    c.shares = item.shares;
+    out.emplace(item.name, std::move(c));
+  }
+  return out;
+}
+
+namespace {
+
+const CodebookTensor* find(const Codebooks& codebooks, const std::string& name) {
+  const auto found = codebooks.find(name);
+  return found == codebooks.end() ? nullptr : &found->second;
+}
+
+// Fits `item`, or all tensors that share a codebook with it, of which it is the first.
+void fit_item(const CompressionPlan& plan, const TensorPlan& item,
+              const std::map<std::string, std::vector<float>>& weights, const Codebooks& previous,
+              Codebooks& out) {
+  const TensorChoice& choice = *item.choice;
+  if (item.shares.empty()) {
+    out.emplace(item.name,
+                fit_tensor(item.name, choice.spec, item.shape, choice.group_rows,
+                           weights.at(item.name), {}, find(previous, item.name), choice.sparse));
+    return;
+  }
+  std::vector<SharedPart> parts;
+  for (const TensorPlan* part : plan.sharers(item)) {
+    parts.push_back(
+        {part->name, part->shape, weights.at(part->name), {}, find(previous, part->name)});
+  }
+  auto fitted = fit_shared(choice.spec, parts, choice.sparse);
+  for (std::size_t i = 0; i < parts.size(); ++i) out.emplace(parts[i].name, std::move(fitted[i]));
+}
+
+}  // namespace
+
+Codebooks fit_all(const CompressionPlan& plan,
+                  const std::function<std::vector<float>(const std::string&)>& weights,
+                  const Codebooks& previous, CStepReport& report) {
+  Codebooks out;
+  double total = 0, changed = 0, count = 0, squares = 0;
+  report.tensors.clear();
+  std::map<std::string, std::vector<float>> all;
+  for (const auto& item : plan.tensors) {
+    if (item.choice) all[item.name] = weights(item.name);
+  }
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    if (!out.contains(item.name)) fit_item(plan, item, all, previous, out);
+    const CodebookTensor& c = out.at(item.name);
+    const std::vector<float>& w = all.at(item.name);
+    double norm = 0;
+    for (const float v : w) norm += static_cast<double>(v) * v;
+    const auto n = static_cast<double>(w.size());
+    report.tensors.push_back({item.name, std::sqrt(c.error / std::max(norm, 1e-300)), c.changed});
+    total += c.error;
+    squares += norm;
+    changed += c.changed * n;
+    count += n;
+  }
+  report.distance = std::sqrt(total / std::max(squares, 1e-300));
+  report.changed = changed / count;
+  return out;
+}
+
+CStepReport measured(const State& state, const Codebooks& now, const Codebooks& before) {
+  CStepReport report;
+  double error = 0, squares = 0, changed = 0, count = 0;
+  for (const auto& [name, c] : now) {
+    const auto w = state.get(name).span<float>();
+    std::vector<float> delta(w.size());
+    c.decode(delta);
+    double own_error = 0, own_squares = 0;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - delta[i];
+      own_error += d * d;
+      own_squares += static_cast<double>(w[i]) * w[i];
+    }
+    const auto n = static_cast<double>(w.size());
+    double own_changed = n;
+    if (const CodebookTensor* old = find(before, name)) {
+      std::int64_t unlike = 0;
+      for (std::size_t i = 0; i < c.indices.size(); ++i) unlike += c.indices[i] != old->indices[i];
+      own_changed = static_cast<double>(unlike * c.format.vector_len);
+    }
+    report.tensors.push_back(
+        {name, std::sqrt(own_error / std::max(own_squares, 1e-300)), own_changed / n});
+    error += own_error;
+    squares += own_squares;
+    changed += own_changed;
+    count += n;
+  }
+  report.distance = std::sqrt(error / std::max(squares, 1e-300));
+  report.changed = changed / std::max(count, 1.0);
+  return report;
+}
+
+State decoded_state(const State& state, const Codebooks& codebooks) {
+  State out;
+  for (const auto& [name, entry] : state.entries()) {
+    const auto found = codebooks.find(name);
+    if (found == codebooks.end()) {
+      out.set(name, entry.tensor);
+      continue;
+    }
+    Tensor decoded(DType::f32, entry.tensor.shape());
+    found->second.decode(decoded.span<float>());
+    out.set(name, decoded);
+  }
+  return out;
+}
+
+}  // namespace tessera::quant

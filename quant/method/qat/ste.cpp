@@ -1,0 +1,33 @@
+#include "ops/codebook/nearest.h"
+#include "quant/method/qat/rule.h"
+
+namespace tessera::quant {
+namespace {
+
+constexpr const char* kEntries = ".c_entries";  // state, [groups][k]; store_codebooks() makes it
+
+class Ste final : public QatRule {
+ public:
+  bool takes(const CodebookSpec& spec) const override {
+    return spec.scale_block() == 0 && spec.vector_len() == 1;  // its entries are those of a fit
+  }
+  std::string refuses(const TensorChoice&) const override { return ""; }
+  Value quantize(nn::Scope& scope, const std::string& name, Value w,
+                 const TensorChoice& choice) const override {
+    const Value entries = scope.graph().state(name + kEntries, entries_type(w.shape(), choice));
+    return straight_through(ops::nearest(w, entries, choice.group_rows).entry, w);
+  }
+  bool refits() const override { return true; }
+  CodebookTensor snap(const TensorPlan& item, const State& state) const override {
+    return assign(item, state.get(item.name).span<float>(),
+                  state.get(item.name + kEntries).to_vector<float>());
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<const QatRule> make_ste() {
+  return std::make_unique<Ste>();
+}
+
+}  // namespace tessera::quant

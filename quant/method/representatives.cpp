@@ -1,0 +1,132 @@
+#include "quant/method/representatives.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/build.h"
+#include "ops/codebook/nearest.h"
+
+namespace tessera::quant {
+
+namespace {
+
+constexpr const char* kRepresentatives = ".representatives";
+constexpr const char* kHard = "forward.hard";
+constexpr const char* kLive = "forward.live";
+
+bool is_scaled(const TensorChoice& choice) {
+  return choice.spec.kind() == CodebookSpec::Kind::kScaled;
+}
+
+float root_mean_square(std::span<const float> values) {
+  double sum = 0;
+  for (const float v : values) sum += static_cast<double>(v) * v;
+  return static_cast<float>(std::sqrt(sum / static_cast<double>(values.size())));
+}
+
+// The levels of a scaled codebook, of root mean square 1.
+std::vector<float> unit_levels(const CodebookSpec& spec) {
+  std::vector<float> out = spec.entries();
+  const float size = root_mean_square(out);
+  for (float& level : out) level /= size;
+  return out;
+}
+
+// As TrainedMethod::before_epoch has it, to the bit.
+double share(double epoch, std::int64_t epochs) {
+  return epoch / static_cast<double>(std::max<std::int64_t>(epochs, 1));
+}
+
+}  // namespace
+
+Value representative_parameter(nn::Scope& scope, const TensorPlan& item) {
+  Shape shape = entries_type(item.shape, *item.choice).shape;
+  if (is_scaled(*item.choice)) shape = {shape[0], 1};
+  return scope.global_param(item.name + kRepresentatives, shape, nn::Init::constant(0));
+}
+
+Value representatives(nn::Scope& scope, const TensorPlan& item) {
+  const Value parameter = representative_parameter(scope, item);
+  if (!is_scaled(*item.choice)) return parameter;
+  std::vector<Value> entries;
+  for (const float level : unit_levels(item.choice->spec)) entries.push_back(parameter * level);
+  return ops::concat(entries, 1);
+}
+
+void set_representatives(const CompressionPlan& plan, State& state, const Codebooks& codebooks) {
+  for (const auto& [name, c] : codebooks) {
+    Tensor start = Tensor::from(c.entries, c.format.entries_shape(c.shape, c.k));
+    if (is_scaled(*plan.find(name)->choice)) {
+      std::vector<float> sizes;
+      for (std::size_t first = 0; first < c.entries.size(); first += static_cast<std::size_t>(c.k))
+        sizes.push_back(root_mean_square(std::span(c.entries).subspan(first, c.k)));
+      start = Tensor::from(sizes, Shape{static_cast<std::int64_t>(sizes.size()), 1});
+    }
+    state.set(name + kRepresentatives, start);
+  }
+}
+
+bool takes_representatives(const CodebookSpec& spec) {
+  using Kind = CodebookSpec::Kind;
+  return spec.kind() == Kind::kAdaptive ||
+         (spec.kind() == Kind::kScaled && spec.scale_block() == 0);
+}
+
+Codebooks assign_representatives(const CompressionPlan& plan, const State& state) {
+  return assign_all(plan, state, [&](const std::string& name) {
+    const TensorChoice& choice = *plan.find(name)->choice;
+    const auto parameter = state.get(name + kRepresentatives).to_vector<float>();
+    if (!is_scaled(choice)) return parameter;
+    std::vector<float> entries;
+    for (const float size : parameter) {
+      for (const float level : unit_levels(choice.spec)) entries.push_back(size * level);
+    }
+    return entries;
+  });
+}
+
+double entry_scale(Value weight) {
+  return 1 / std::sqrt(static_cast<double>(weight.shape().numel()));
+}
+
+Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Value w) const {
+  const TensorPlan* item = plan_.find(name);
+  if (item == nullptr) return w;
+  const Value hard = scope.graph().input(kHard, f32({})),
+              live = scope.graph().input(kLive, f32({}));
+  const Value c = representatives(scope, *item), fixed = ops::detach(w);
+  const double s = entry_scale(w);
+  const Value steady = s * c + (1 - s) * ops::detach(c);
+  const Value entry = ops::nearest(w, steady, item->choice->group_rows).entry;
+  return fixed + live * (w - fixed) + hard * (entry - fixed);
+}
+
+bool ForwardStages::hard(double progress, std::int64_t epochs) const {
+  const bool last = progress * static_cast<double>(epochs) > static_cast<double>(epochs) - 1.5;
+  return hard_from < 1 && (progress >= hard_from || last);
+}
+
+void ForwardStages::require(const std::string& method) const {
+  check(hard_from >= 1 || hard_from <= finish_from, method, ": weights are held from ", finish_from,
+        " of the epochs on, before the forward pass is quantized at ", hard_from);
+}
+
+void ForwardStages::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
+  trainer.set(kHard, hard(progress, epochs) ? 1 : 0);
+  trainer.set(kLive, finishing(progress) ? 0 : 1);
+}
+
+double ForwardStages::warm_up(double epoch, std::int64_t epochs) const {
+  const double whole = std::floor(epoch);
+  const bool first =
+      hard(share(whole, epochs), epochs) && (whole < 1 || !hard(share(whole - 1, epochs), epochs));
+  return first ? epoch - whole : 1;
+}
+
+void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
+                                std::int64_t epochs) const {
+  if (finishing(share(epoch, epochs)) && (epoch == 0 || !finishing(share(epoch - 1, epochs))))
+    trainer.reset_optimizer();
+}
+
+}  // namespace tessera::quant
