@@ -8,6 +8,7 @@
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
 #include "ops/pool/pool.h"
+#include "ops/recurrent/lstm.h"
 #include "ops/rules.h"
 #include "ops/sparse/sparse.h"
 
@@ -83,6 +84,8 @@ constexpr const OpDef* kOps[] = {
     &kEmbedding,
     &kEmbeddingGrad,
     &kScatterRows,
+    &kLstmScan,
+    &kLstmScanGrad,
     &kSparse,
     &kSparseValuesGrad,
     &kSparseMatmul,

@@ -35,6 +35,13 @@ constexpr int64_t even(int64_t n, int64_t most) {
   return n <= most ? n : ceil_div(n, ceil_div(n, most));
 }
 
+// Rows of a register tile: as many as leave room for the vectors that belong together.
+int most_rows(const GemmKernels& kernels, const GemmProblem& problem) {
+  for (int rows = kernels.max_rows; problem.vectors > 0 && rows > 1; --rows)
+    if (kernels.tile[rows - 1][problem.vectors - 1]) return rows;
+  return kernels.max_rows;
+}
+
 size_t panel_part(const GemmPlan& p) {
   return p.panel ? align64(sizeof(float) * p.k_block * p.vectors * kLanes) : 0;
 }
@@ -229,14 +236,21 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   const double depth = static_cast<double>(problem.k) + (problem.epilogue ? 16 : 0);
   const double work = static_cast<double>(problem.m) * static_cast<double>(problem.n) * depth;
   plan.threads = static_cast<int>(std::clamp<double>(work / kThreadWork, 1, threads));
-  plan.rows = static_cast<int>(even(std::max<int64_t>(problem.m, 1), plan.kernels->max_rows));
-  plan.vectors = kGemmMaxVectors;
-  while (!plan.kernels->tile[plan.rows - 1][plan.vectors - 1]) --plan.vectors;
-  plan.groups = ceil_div(vectors, plan.vectors);
-  // Few tiles: as many groups as the threads can share evenly.
-  if (ceil_div(problem.m, plan.rows) < 4 * plan.threads)
-    plan.groups = std::min<int64_t>(vectors, ceil_div(plan.groups, plan.threads) * plan.threads);
-  plan.vectors = static_cast<int>(ceil_div(vectors, plan.groups));
+  plan.rows =
+      static_cast<int>(even(std::max<int64_t>(problem.m, 1), most_rows(*plan.kernels, problem)));
+  if (problem.vectors > 0) {
+    TESSERA_ASSERT(problem.n % (problem.vectors * kLanes) == 0);
+    plan.vectors = problem.vectors;
+    plan.groups = vectors / plan.vectors;
+  } else {
+    plan.vectors = kGemmMaxVectors;
+    while (!plan.kernels->tile[plan.rows - 1][plan.vectors - 1]) --plan.vectors;
+    plan.groups = ceil_div(vectors, plan.vectors);
+    // Few tiles: as many groups as the threads can share evenly.
+    if (ceil_div(problem.m, plan.rows) < 4 * plan.threads)
+      plan.groups = std::min<int64_t>(vectors, ceil_div(plan.groups, plan.threads) * plan.threads);
+    plan.vectors = static_cast<int>(ceil_div(vectors, plan.groups));
+  }
   const int64_t row_tiles = std::max<int64_t>(1, ceil_div(problem.m, plan.rows));
   plan.row_block = even(row_tiles, kMaxRowBlock / plan.rows) * plan.rows;
   const int64_t most = problem.b == GemmB::kFill && problem.m <= kFewRows

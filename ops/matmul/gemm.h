@@ -41,6 +41,9 @@ struct GemmProblem {
   GemmB b = GemmB::kColumns;
   bool epilogue = false;
   size_t fill_scratch = 0;  // bytes a fill callback wants per thread
+  // Vectors of 16 columns that an epilogue gets together, of which n is a multiple; 0: as the
+  // driver likes.
+  int vectors = 0;
 };
 
 // What prepare_gemm decided; plain data.

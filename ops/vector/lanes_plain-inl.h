@@ -49,6 +49,9 @@ inline F div(F a, F b) {
 inline F fma(F a, F b, F c) {
   return {a.v * b.v + c.v};  // rounds twice: fmaf is slow where there is no instruction for it
 }
+inline F sqrt(F a) {
+  return {__builtin_sqrtf(a.v)};
+}
 // As the instruction: b when either is NaN.
 inline F raw_max(F a, F b) {
   return a.v > b.v ? a : b;

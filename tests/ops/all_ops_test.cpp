@@ -132,7 +132,9 @@ TEST_P(AllOps, EveryRowMatchesReference) {
     run_all(c);
     for (const Sample& variant : test::encoded_variants(op(), sample)) {
       const Case encoded = make_case(op(), variant, rng);
-      SCOPED_TRACE(encoded.node->inputs().back().type().text());
+      std::string types;
+      for (const Value v : encoded.node->inputs()) types += (v ? v.type().text() : "-") + " ";
+      SCOPED_TRACE(types);
       run_all(encoded);
     }
   });
