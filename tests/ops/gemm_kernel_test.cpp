@@ -55,6 +55,7 @@ struct Case {
   GemmB b = GemmB::kRows;
   bool transposed_a = false, accumulate = false, epilogue = false;
   int skew = 0;
+  int vectors = 0;
 };
 
 struct Fill {
@@ -94,7 +95,8 @@ std::vector<float> run(const Case& t, CpuFeatures features, int threads, bool ch
     for (int64_t j = 0; j < t.n; ++j) columns.data()[j * t.k + i] = rows.data()[i * t.n + j];
   const std::vector<float> before(c.data(), c.data() + c.size());
 
-  GemmProblem problem{t.m, t.n, t.k, t.b, t.epilogue, t.b == GemmB::kFill ? size_t{32} : 0};
+  GemmProblem problem{t.m,      t.n, t.k, t.b, t.epilogue, t.b == GemmB::kFill ? size_t{32} : 0,
+                      t.vectors};
   const GemmPlan plan = prepare_gemm(problem, features, threads);
   Aligned scratch(plan.scratch_bytes), panels(panel_bytes(t.n, t.k));
   GemmArgs args;
@@ -177,6 +179,45 @@ TEST(GemmKernel, SeveralPassesOverDepth) {
     for (GemmB b : {GemmB::kRows, GemmB::kColumns, GemmB::kPanels, GemmB::kFill})
       for (int mode = 0; mode < 3; ++mode)
         for (int64_t m : {2, 61}) run({m, 37, 2500, b, false, mode == 1, mode == 2}, f, 1, true);
+}
+
+// An epilogue that needs vectors together gets whole groups of them, however the work is shared.
+TEST(GemmKernel, VectorsThatBelongTogether) {
+  for (const CpuFeatures features : levels()) {
+    for (const int vectors : {2, 4, 8}) {
+      for (const int64_t m : {1, 5, 20, 61}) {
+        const int64_t columns = vectors * kGemmLanes;
+        run({.m = m,
+             .n = 3 * columns,
+             .k = 50,
+             .b = GemmB::kPanels,
+             .epilogue = true,
+             .vectors = vectors},
+            features, 3, true);
+        const GemmPlan plan = prepare_gemm({.m = m,
+                                            .n = 3 * columns,
+                                            .k = 1100,
+                                            .b = GemmB::kPanels,
+                                            .epilogue = true,
+                                            .vectors = vectors},
+                                           features, 3);
+        Aligned scratch(plan.scratch_bytes), panels(panel_bytes(3 * columns, 1100));
+        const std::vector<float> a(static_cast<size_t>(m * 1100));
+        GemmArgs args;
+        args.a = a.data();
+        args.a_rs = 1100;
+        args.b = static_cast<const float*>(panels.data());
+        args.epilogue_context = const_cast<int64_t*>(&columns);
+        args.epilogue = [](void* context, int64_t, int64_t, int64_t col0, int64_t cols, float*,
+                           int64_t) {
+          const int64_t columns = *static_cast<const int64_t*>(context);
+          EXPECT_EQ(col0 % columns, 0);
+          EXPECT_EQ(cols, columns);
+        };
+        run_gemm(plan, args, scratch.data());
+      }
+    }
+  }
 }
 
 TEST(GemmKernel, SeveralRowBlocks) {
