@@ -19,5 +19,9 @@ struct Quoted {
   std::string_view text;
   friend std::ostream& operator<<(std::ostream& out, const Quoted& quoted);
 };
+// With so many digits behind the point: "2.13".
+std::string fixed(double value, int digits);
+// "Test" of "test".
+std::string capitalized(std::string text);
 
 }  // namespace tessera

@@ -1,5 +1,5 @@
-# Includes run one way: core <- ops <- nn <- models <- apps, core <- ops <- quant <- apps with
-# quant <- nn, core <- datasets <- apps. Tests and benches may include everything. No "../", and
+# Includes run one way: core <- ops <- nn <- models <- apps, core <- ops <- quant <- experiment with
+# quant <- nn, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
 # nothing a user includes may reach a third-party header.
 cmake_minimum_required(VERSION 3.25)
 
@@ -10,10 +10,14 @@ set(quant core ops nn quant)
 set(models core ops nn models)
 set(datasets core datasets)
 set(tessera core ops nn quant models datasets tessera)
-set(apps ${tessera} apps)
+set(timing core timing)
+set(experiment core ops nn quant datasets timing experiment)
+set(report ${experiment} report)
+set(apps ${tessera} ${report} apps)
 set(tests ${apps} tests bench)
 set(bench ${tests})
 set(folders ${tests})
+list(REMOVE_DUPLICATES folders)
 
 set(failures 0)
 # Reports the line of `file` that holds `include`.
@@ -50,6 +54,9 @@ foreach(folder IN LISTS folders)
         report(${file} ${include} "write the path from the root of the tree")
       elseif(path MATCHES "/" AND target IN_LIST folders AND NOT target IN_LIST ${folder})
         report(${file} ${include} "${folder} must not include ${target}")
+      endif()
+      if(folder MATCHES "^(timing|experiment)$" AND path MATCHES "^(boost/.*|iostream|ostream)$")
+        report(${file} ${include} "${folder} parses and prints nothing; that is for apps and report")
       endif()
     endforeach()
   endforeach()

@@ -1,8 +1,8 @@
 // imagenet: convolutional networks on ImageNet and sets kept like it, trained, compressed, and run
 // from their codebooks.
-#include "apps/common/benchmark.h"
-#include "apps/common/image_data.h"
-#include "apps/common/zoo_network.h"
+#include "apps/cli/benchmark.h"
+#include "apps/images/image_data.h"
+#include "apps/images/zoo_network.h"
 #include "datasets/imagenet.h"
 #include "datasets/prefetch.h"
 #include "nn/classification.h"

@@ -1,7 +1,7 @@
 // mnist: LeNet-300-100 and LeNet-5 on handwritten digits, trained, compressed, and run from their
 // codebooks.
-#include "apps/common/image_data.h"
-#include "apps/common/zoo_network.h"
+#include "apps/images/image_data.h"
+#include "apps/images/zoo_network.h"
 #include "core/files/sha256.h"
 #include "datasets/mnist.h"
 #include "datasets/synthetic_digits.h"

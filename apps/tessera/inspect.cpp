@@ -3,9 +3,8 @@
 #include <iomanip>
 #include <iostream>
 
-#include "apps/common/cli.h"
-#include "apps/common/flags.h"
-#include "apps/common/table.h"
+#include "apps/cli/cli.h"
+#include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
 #include "apps/tessera/summary.h"
 #include "apps/tessera/write_json.h"
@@ -15,9 +14,11 @@
 #include "core/files/json_io.h"
 #include "core/graph_text.h"
 #include "core/parallel.h"
+#include "core/text.h"
 #include "ops/load.h"
 #include "ops/op_list.h"
 #include "quant/pack/harden.h"
+#include "report/table.h"
 
 namespace tessera::apps {
 

@@ -1,7 +1,7 @@
 // tessera: looks into saved models, and writes them in another form.
 #include <iostream>
 
-#include "apps/common/cli.h"
+#include "apps/cli/cli.h"
 #include "apps/tessera/commands.h"
 #include "core/error.h"
 #include "core/words.h"

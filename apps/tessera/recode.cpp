@@ -2,8 +2,8 @@
 #include <iomanip>
 #include <iostream>
 
-#include "apps/common/cli.h"
-#include "apps/common/flags.h"
+#include "apps/cli/cli.h"
+#include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
 #include "core/files/model.h"
 #include "ops/load.h"

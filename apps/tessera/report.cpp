@@ -1,11 +1,11 @@
 // tessera report: the results of a folder as one HTML file.
 #include <iostream>
 
-#include "apps/common/cli.h"
-#include "apps/common/flags.h"
-#include "apps/common/report/report.h"
+#include "apps/cli/cli.h"
+#include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
 #include "core/text.h"
+#include "report/html/report.h"
 
 namespace tessera::apps {
 

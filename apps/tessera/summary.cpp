@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "apps/common/table.h"
+#include "core/text.h"
+#include "report/table.h"
 
 namespace tessera::apps {
 

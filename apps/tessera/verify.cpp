@@ -3,8 +3,8 @@
 #include <iostream>
 #include <limits>
 
-#include "apps/common/cli.h"
-#include "apps/common/flags.h"
+#include "apps/cli/cli.h"
+#include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
 #include "apps/tessera/write_json.h"
 #include "core/files/json_io.h"

@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "tests/apps/app.h"
-#include "tests/apps/markup.h"
+#include "tests/report/markup.h"
 
 namespace tessera::testing {
 namespace {

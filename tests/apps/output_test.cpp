@@ -4,16 +4,17 @@
 #include <fstream>
 #include <limits>
 
-#include "apps/common/comparison.h"
-#include "apps/common/experiment.h"
-#include "apps/common/flag_list.h"
-#include "apps/common/machine.h"
-#include "apps/common/measure.h"
-#include "apps/common/run_log.h"
-#include "apps/common/table.h"
+#include "apps/cli/parse.h"
+#include "apps/cli/run_log.h"
 #include "datasets/synthetic_digits.h"
+#include "experiment/comparison.h"
+#include "experiment/compression.h"
+#include "experiment/machine.h"
+#include "experiment/measure.h"
+#include "report/machines.h"
+#include "report/table.h"
 #include "tests/apps/app.h"
-#include "tests/apps/evaluated.h"
+#include "tests/experiment/evaluated.h"
 
 namespace tessera::testing {
 namespace {
@@ -135,6 +136,8 @@ TEST_F(Output, PlansOfBatchesThatTheDataCannotFill) {
 }  // namespace tessera::testing
 
 namespace tessera::apps {
+
+using namespace experiment;
 namespace {
 
 using datasets::error_of;
@@ -149,7 +152,8 @@ TEST(RunLog, ALossThatIsNoNumberSaysWhereAndWhatToTry) {
   nn::EpochReport report;
   report.steps = 5;
   report.loss = 2;
-  const nn::Evaluation test = testing::evaluated(1, 10, std::numeric_limits<double>::quiet_NaN());
+  const nn::Evaluation test =
+      experiment::testing::evaluated(1, 10, std::numeric_limits<double>::quiet_NaN());
   EXPECT_EQ(error_of([&] { log.on_epoch(3, report, &test); }),
             "the loss on the validation samples became no number in epoch 4 of 9, behind step 5; a "
             "smaller "
@@ -202,7 +206,7 @@ TEST(Measured, OlderResultsAreOfClassifiers) {
 
 TEST(Measured, KeepsALossThatJsonCannotHold) {
   Measured out;
-  out.all = testing::evaluated(1, 4, std::numeric_limits<double>::infinity());
+  out.all = experiment::testing::evaluated(1, 4, std::numeric_limits<double>::infinity());
   out.parts = {{"test", out.all, false}};
   const Json json = parse_json(json_text(out.json()), "measured");
   EXPECT_TRUE(json["test_loss"].is_null());

@@ -1,11 +1,11 @@
 // Figures of a network that another program trained: its training images count for none.
 #include <gtest/gtest.h>
 
-#include "apps/common/measure.h"
-#include "apps/common/task.h"
-#include "apps/common/zoo_network.h"
+#include "apps/cli/task_flags.h"
+#include "apps/images/zoo_network.h"
 #include "datasets/batches.h"
 #include "datasets/synthetic_digits.h"
+#include "experiment/measure.h"
 
 namespace tessera::apps {
 namespace {

@@ -1,10 +1,10 @@
 // Lines and tables fit the terminal, and nothing is left out where there is none.
-#include "apps/common/terminal.h"
+#include "report/terminal.h"
 
 #include <sstream>
 
-#include "apps/common/progress_line.h"
-#include "apps/common/table.h"
+#include "apps/cli/progress_line.h"
+#include "report/table.h"
 #include "tests/apps/app.h"
 
 namespace tessera::testing {
@@ -13,7 +13,7 @@ namespace {
 using apps::fitted;
 using apps::fitted_bar;
 using apps::LinePart;
-using apps::Table;
+using experiment::Table;
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> out;
@@ -81,15 +81,15 @@ TEST(ProgressLine, LeavesOutWhatIsWorthLeast) {
 }
 
 TEST(Wrapped, BreaksAtSpaces) {
-  EXPECT_EQ(apps::wrapped("one two three\nfour\n", 8), "one two\nthree\nfour\n");
-  EXPECT_EQ(widest(apps::wrapped(std::string(300, 'x') + " y", 20)), 300u);
+  EXPECT_EQ(experiment::wrapped("one two three\nfour\n", 8), "one two\nthree\nfour\n");
+  EXPECT_EQ(widest(experiment::wrapped(std::string(300, 'x') + " y", 20)), 300u);
   const std::string long_text = [] {
     std::string text;
     for (int i = 0; i < 100; ++i) text += "word ";
     return text;
   }();
-  EXPECT_LE(widest(apps::wrapped(long_text, 0)), 100u);
-  EXPECT_LE(widest(apps::wrapped(long_text, 500)), 100u);
+  EXPECT_LE(widest(experiment::wrapped(long_text, 0)), 100u);
+  EXPECT_LE(widest(experiment::wrapped(long_text, 500)), 100u);
 }
 
 class Terminal : public MnistApp {

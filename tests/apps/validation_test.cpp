@@ -3,7 +3,7 @@
 #include "datasets/subset.h"
 #include "datasets/synthetic_digits.h"
 #include "tests/apps/app.h"
-#include "tests/apps/markup.h"
+#include "tests/report/markup.h"
 
 namespace tessera::testing {
 namespace {

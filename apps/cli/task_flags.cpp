@@ -1,0 +1,218 @@
+#include "apps/cli/task_flags.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "apps/cli/parse.h"
+#include "core/files/model.h"
+#include "core/words.h"
+#include "datasets/prefetch.h"
+#include "datasets/subset.h"
+#include "ops/op_list.h"
+
+namespace tessera::apps {
+
+namespace {
+
+constexpr std::int64_t kMostSamples = std::numeric_limits<std::int32_t>::max();
+
+bool among(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// A choice that was not made stays empty, so that a model's settings may make it.
+void add_choices(FlagList& options, const std::vector<Choice>& choices, Config& values) {
+  for (const Choice& choice : choices) {
+    std::string about = choice.about;
+    if (!choice.values.empty()) {
+      about += cat(": ", listed(choice.values, " or "), " (default ", choice.values[0], ")");
+    }
+    options.add_options()(choice.name.c_str(), text_flag(values[choice.name]), about.c_str());
+  }
+}
+
+bool allows(const Choice& choice, const std::string& value) {
+  return choice.values.empty() || among(choice.values, value);
+}
+
+void validate_choices(const std::vector<Choice>& choices, const Config& values) {
+  for (const Choice& choice : choices) {
+    const std::string& value = values.at(choice.name);
+    check(value.empty() || allows(choice, value), "--", choice.name, " must be ",
+          listed(choice.values, " or "), ", got '", value, "'", did_you_mean(value, choice.values));
+  }
+}
+
+Config made(const std::vector<Choice>& choices, const Config& values) {
+  Config out;
+  for (const Choice& choice : choices) {
+    const std::string& value = values.at(choice.name);
+    out[choice.name] = !value.empty() || choice.values.empty() ? value : choice.values[0];
+  }
+  return out;
+}
+
+std::string network_of(const Benchmark& benchmark, const std::map<std::string, std::string>& model,
+                       const std::string& file) {
+  const auto found = model.find("network");
+  check(found != model.end(), file, ": its settings name no network: not a model of ",
+        benchmark.name);
+  check(among(benchmark.networks, found->second), file, " holds the network '", found->second,
+        "'; ", benchmark.name, " knows ", listed(benchmark.networks));
+  return found->second;
+}
+
+// Measures on samples that otherwise train, instead of the test sets.
+void hold_out(Data& data, const std::string& validation) {
+  check(data.train != nullptr, "--validation ", validation, ": ", data.text,
+        ": there is nothing to hold out of");
+  auto all = data.train(0, "none");
+  const std::int64_t held = parse_validation(validation, all->samples());
+  auto parts = datasets::hold_out(all->samples(), held);
+  data.text += cat(", ", held, " of the training samples held out for validation");
+  data.settings[kValidation] = std::to_string(held);
+  data.measured_on = kValidation;
+  std::shared_ptr<const BatchSource> samples = std::make_shared<datasets::Subset>(
+      all, std::move(parts.held), datasets::SubsetOptions{.shuffle = false},
+      cat(all->name(), ", held out"));
+  if (!data.in_memory) samples = std::make_shared<datasets::Prefetch>(std::move(samples));
+  data.tests = {{kValidation, std::move(samples)}};
+  data.train = [train = std::move(data.train), rest = std::move(parts.rest)](
+                   std::uint64_t seed, const std::string& augment) {
+    return std::make_shared<datasets::Subset>(train(seed, augment), rest,
+                                              datasets::SubsetOptions{.seed = seed});
+  };
+}
+
+}  // namespace
+
+NetworkFlags::NetworkFlags(const Benchmark& benchmark, const std::string& name)
+    : benchmark_(benchmark), name_(name.empty() ? benchmark.networks.front() : name) {
+  for (const Choice& choice : benchmark.network_choices) choices_[choice.name] = "";
+}
+
+void NetworkFlags::add_flags(FlagList& options) {
+  const std::string about = cat(listed(benchmark_.networks), " (default ", name_, ")");
+  options.add_options()("net", text_flag(asked_, "NAME"), about.c_str());
+  add_choices(options, benchmark_.network_choices, choices_);
+}
+
+void NetworkFlags::add_activation_flags(FlagList& options, const std::string& prefix) {
+  activation_prefix_ = prefix;
+  activations_.add_flags(options, prefix);
+}
+
+void NetworkFlags::validate() const {
+  activations_.validate(activation_prefix_);
+  require_known("--net", name(), benchmark_.networks);
+  validate_choices(benchmark_.network_choices, choices_);
+  for (const Choice& choice : benchmark_.network_choices) {
+    check(choices_.at(choice.name).empty() || choice.networks.empty() ||
+              among(choice.networks, name()),
+          "--", choice.name, " is of ", listed(choice.networks, " and "), ", not of ", name());
+  }
+}
+
+void NetworkFlags::take(const std::map<std::string, std::string>& settings, const std::string& file,
+                        bool trains) {
+  name_ = network_of(benchmark_, settings, file);
+  check(asked_.empty() || asked_ == name_, "--net ", asked_, ": ", file, " holds the network '",
+        name_, "'");
+  for (auto& [name, value] : choices_) {
+    const auto found = settings.find(name);
+    if (found == settings.end()) continue;
+    check(value.empty() || value == found->second, "--", name, " ", value, ": ", file,
+          " holds a network of ", name, " ", found->second);
+    value = found->second;
+  }
+  activations_.take(settings, file, activation_prefix_, trains);
+  naming(file, [&] { validate(); });
+}
+
+std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std::string>& args) {
+  if (asks_for_help(args)) return benchmark.networks.front();
+  const std::string net = peek_flag(args, "net"), from = peek_flag(args, "from");
+  if (!from.empty()) {
+    const std::string name = network_of(benchmark, load(from, ops::standard_ops()).settings, from);
+    check(net.empty() || net == name, "--net ", net, ": ", from, " holds the network '", name, "'");
+    return name;
+  }
+  return among(benchmark.networks, net) ? net : benchmark.networks.front();
+}
+
+Network NetworkFlags::build(const nn::Task& task) const {
+  Network out = benchmark_.network(name(), task, made(benchmark_.network_choices, choices_));
+  if (activations_.bits == 0) return out;
+  out.network =
+      std::make_shared<quant::QuantizedActivations>(std::move(out.network), activations_.options());
+  out.settings.merge(activations_.settings());
+  return out;
+}
+
+DataFlags::DataFlags(const Benchmark& benchmark) : benchmark_(benchmark) {
+  for (const Choice& choice : benchmark.data_choices) choices_[choice.name] = "";
+}
+
+void DataFlags::add_flags(FlagList& options) {
+  options.add_options()("data", text_flag(from, "DIR"), benchmark_.data_help.c_str());
+  add_choices(options, benchmark_.data_choices, choices_);
+}
+
+void DataFlags::add_validation_flag(FlagList& options) {
+  options.add_options()(
+      kValidation, text_flag(validation_, "N|SHARE"),
+      "hold out so many of the training samples, or this share of them, and measure on these; the "
+      "test set is left alone");
+}
+
+void DataFlags::validate() const {
+  if (!validation_.empty()) parse_validation(validation_, kMostSamples);
+  validate_choices(benchmark_.data_choices, choices_);
+}
+
+void DataFlags::take(const std::map<std::string, std::string>& settings) {
+  imported_ = settings.contains(kImported);
+  for (const Choice& choice : benchmark_.data_choices) {
+    const auto found = settings.find(choice.name);
+    std::string& value = choices_[choice.name];
+    if (value.empty() && found != settings.end() && allows(choice, found->second)) {
+      value = found->second;
+    }
+  }
+}
+
+void DataFlags::take_validation(const std::map<std::string, std::string>& settings) {
+  const auto found = settings.find(kValidation);
+  if (validation_.empty() && found != settings.end()) validation_ = found->second;
+}
+
+Data DataFlags::load(const std::vector<Field>& inputs, bool raw) const {
+  check(validation_.empty() || !raw, "--validation ", validation_,
+        ": a model that carries its preprocessing is measured on test images alone; the model it "
+        "was exported from can be measured on what it held out");
+  const char* environment = std::getenv("TESSERA_DATA");
+  const std::string folder = from.empty() && environment ? environment : from;
+  Data out = benchmark_.data({folder, inputs, made(benchmark_.data_choices, choices_), raw});
+  if (!validation_.empty()) hold_out(out, validation_);
+  for (TestSet& test : out.tests) test.seen = imported_ && test.held_out;
+  return out;
+}
+
+std::int64_t parse_validation(const std::string& text, std::int64_t samples) {
+  const char* end = text.data() + text.size();
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const bool share = value < 1;
+  check(error == std::errc() && stop == end && value > 0 && value < kMostSamples &&
+            (share || value == std::floor(value)),
+        "--validation: expected a number of samples or a share below 1, got '", text, "'");
+  const double held = share ? std::round(value * static_cast<double>(samples)) : value;
+  check(held >= 1 && held < static_cast<double>(samples), "--validation ", text, ": expected 1 to ",
+        samples - 1, " of the ", samples, " training samples, got ", held);
+  return static_cast<std::int64_t>(held);
+}
+
+}  // namespace tessera::apps

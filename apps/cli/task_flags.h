@@ -1,0 +1,81 @@
+// The flags that choose a network and its data.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/cli/benchmark.h"
+#include "experiment/activation_flags.h"
+
+namespace tessera::apps {
+
+// --net and the benchmark's own choices of a network.
+class NetworkFlags {
+ public:
+  // `name` "": the benchmark's first network.
+  explicit NetworkFlags(const Benchmark& benchmark, const std::string& name = "");
+  NetworkFlags(const NetworkFlags&) = delete;
+
+  void add_flags(FlagList& options);
+  // --PREFIXactivation-bits and -at: a network that is trained with quantized activations.
+  void add_activation_flags(FlagList& options, const std::string& prefix);
+  void validate() const;  // throws Error naming the flag
+  // The network of a saved model instead, by its settings. Throws Error when it is not one of this
+  // benchmark, or not what the flags say. `trains`: it is trained further, for which flags may
+  // quantize activations that were f32.
+  void take(const std::map<std::string, std::string>& settings, const std::string& file,
+            bool trains = false);
+
+  // The network that `args` name by --net, or by the model file of --from: its recipes are the
+  // defaults of other flags, so it must be known before those are read. Throws Error.
+  static std::string peek(const Benchmark& benchmark, const std::vector<std::string>& args);
+
+  const std::string& name() const { return asked_.empty() ? name_ : asked_; }
+  // The task where no data says more.
+  std::shared_ptr<const nn::Task> task() const { return benchmark_.task(name()); }
+  Network build(const nn::Task& task) const;
+
+ private:
+  const Benchmark& benchmark_;
+  std::string name_;   // where --net says nothing
+  std::string asked_;  // by --net
+  Config choices_;
+  ActivationFlags activations_;
+  std::string activation_prefix_;
+};
+
+// --data and the benchmark's own choices of it.
+class DataFlags {
+ public:
+  explicit DataFlags(const Benchmark& benchmark);
+  DataFlags(const DataFlags&) = delete;
+
+  void add_flags(FlagList& options);
+  // --validation, for verbs that train, or measure what was trained.
+  void add_validation_flag(FlagList& options);
+  void validate() const;
+  // Choices that a model's settings name count more than the flags' defaults. What a network from
+  // elsewhere (kImported) may have been trained on is marked as seen.
+  void take(const std::map<std::string, std::string>& settings);
+  // Likewise the samples that were held out when the model was made.
+  void take_validation(const std::map<std::string, std::string>& settings);
+  // Throws Error, naming the flag, when the data has not what they ask for, and for samples to hold
+  // out of a raw model's data.
+  // `raw`: for a model that carries its preprocessing (DataRequest::raw), on the test images.
+  Data load(const std::vector<Field>& inputs, bool raw = false) const;
+
+  std::string from;  // empty: TESSERA_DATA, or the built-in set
+
+ private:
+  const Benchmark& benchmark_;
+  Config choices_;
+  std::string validation_;  // "": nothing is held out
+  bool imported_ = false;
+};
+
+// The samples held out of `samples` that train: a number, or a share below 1 of them ("5000",
+// "0.1"). Throws Error, naming the flag, for other text, and where nothing would be left of either.
+std::int64_t parse_validation(const std::string& text, std::int64_t samples);
+
+}  // namespace tessera::apps

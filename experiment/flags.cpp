@@ -1,0 +1,73 @@
+#include "experiment/flags.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "core/files/atomic_file.h"
+
+namespace tessera::experiment {
+
+std::vector<std::string> word_list(const std::string& text, const std::string& what) {
+  std::vector<std::string> words;
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t comma = text.find(',', begin);
+    words.push_back(text.substr(begin, comma == text.npos ? text.npos : comma - begin));
+    check(!words.back().empty(), what, ": expected a list such as 1,2, got '", text, "'");
+    if (comma == text.npos) return words;
+    begin = comma + 1;
+  }
+}
+
+std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,
+                                       std::int64_t min, std::int64_t max) {
+  std::vector<std::int64_t> numbers;
+  for (const std::string& word : word_list(text, what)) {
+    std::int64_t value = 0;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    check(error == std::errc() && stop == end, what, ": expected a whole number, got '", word, "'");
+    check(value >= min && value <= max, what, " must be ", min, " to ", max, ", got ", value);
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
+std::vector<double> number_list(const std::string& text, const std::string& what, double min,
+                                double max) {
+  std::vector<double> numbers;
+  for (const std::string& word : word_list(text, what)) {
+    double value = 0;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    check(error == std::errc() && stop == end, what, ": expected a number, got '", word, "'");
+    check_range(what, value, min, max);
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
+void require_new(const std::filesystem::path& file, bool overwrite) {
+  check(overwrite || !file_exists(file), file.string(),
+        " is there already; --overwrite replaces it");
+}
+
+namespace {
+
+// 1048576, where a stream would write 1.04858e+06.
+std::string plain(double value) {
+  constexpr double kExact = 1e15;
+  if (value == std::floor(value) && std::abs(value) < kExact) {
+    return std::to_string(static_cast<std::int64_t>(value));
+  }
+  return cat(value);
+}
+
+}  // namespace
+
+void check_range(const std::string& flag, double value, double min, double max) {
+  check(std::isfinite(value) && value >= min && value <= max, flag, " must be ", plain(min), " to ",
+        plain(max), ", got ", plain(value));
+}
+
+}  // namespace tessera::experiment

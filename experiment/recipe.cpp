@@ -1,0 +1,393 @@
+#include "experiment/recipe.h"
+
+#include <charconv>
+#include <cmath>
+#include <numbers>
+
+#include "core/words.h"
+#include "quant/method/range.h"
+#include "quant/pack/entries.h"
+
+namespace tessera::experiment {
+
+namespace {
+
+constexpr double kMost = 1e9;  // for what has no natural limit
+constexpr const char *kBpw = "bpw:", *kSize = "size:";
+
+std::string on_off(bool value) {
+  return value ? "on" : "off";
+}
+
+nn::TrainerOptions trainer_options(std::int64_t batch, const nn::OptimizerOptions& optimizer,
+                                   std::uint64_t seed) {
+  nn::TrainerOptions options;
+  options.batch = batch;
+  options.optimizer = optimizer;
+  options.seed = seed;
+  return options;
+}
+
+void check_positive(const std::string& name, double value) {
+  check(value > 0 && value <= kMost, name, " must be positive and at most ", kMost, ", got ",
+        value);
+}
+
+void check_rates(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
+                 double lr_final) {
+  check_range(prefix + "batch", static_cast<double>(batch), 1, 1 << 20);
+  check_positive(prefix + "lr", lr);
+  check_range(prefix + "lr-decay", lr_decay, 1e-6, 1e6);
+  check_range(prefix + "lr-final", lr_final, 0, 1);
+}
+
+constexpr const char* kNoAugmentation = "none";
+
+// Whether the words are known is for the data to say.
+void check_augment(const std::string& flag, const std::string& augment) {
+  word_list(augment, flag);
+}
+
+}  // namespace
+
+std::string exact(double value) {
+  char buffer[64];
+  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  return {buffer, result.ptr};
+}
+
+void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
+  const auto name = [&](const char* text) { return prefix + text; };
+  auto add = options.add_options();
+  add(name("epochs"), flag(epochs), "passes over the training set");
+  add(name("batch"), flag(batch), "samples per step");
+  add(name("lr"), flag(lr, "X"), "learning rate");
+  add(name("lr-decay"), flag(lr_decay, "X"), "factor on the learning rate after each epoch");
+  add(name("lr-final"), flag(lr_final, "X"),
+      "share of the learning rate left at the end (half a cosine; 1: constant)");
+  lr_steps.add_flags(options, prefix);
+  add_optimizer_flags(options, prefix, optimizer);
+  add(name("label-smoothing"), flag(label_smoothing, "X"), "share given to all classes");
+  add(name("warmup"), flag(warmup, "X"),
+      "share of the epochs in which the learning rate rises from 0");
+  add(name("augment"), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add(name("r2"), text_flag(r2, "KIND"),
+      "range restriction while training: linf, margin or softminmax");
+  add(name("r2-weight"), flag(r2_weight, "X"), "its coefficient");
+  add(name("compute"), text_flag(compute, "f32|bf16"),
+      "bf16: convolutions round their operands; weights and sums stay f32");
+}
+
+void check_compute(const std::string& flag, const std::string& value) {
+  check(value == "f32" || value == "bf16", flag, " must be f32 or bf16, got '", value, "'");
+}
+
+void TrainRecipe::validate(const std::string& prefix) const {
+  const std::string p = "--" + prefix;
+  check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
+  check_rates(p, batch, lr, lr_decay, lr_final);
+  check_optimizer(optimizer, prefix);
+  lr_steps.validate(prefix);
+  lr_steps.shares(static_cast<double>(epochs));
+  check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
+  check_range(p + "warmup", warmup, 0, 0.999);
+  check_compute(p + "compute", compute);
+  check_augment(p + "augment", augment);
+  if (r2 != "none") naming(p + "r2", [&] { quant::RangeRestriction::parse(r2); });
+  check_range(p + "r2-weight", r2_weight, 0, kMost);
+}
+
+void TrainRecipe::add_objectives(nn::Trainer& trainer) const {
+  if (r2 == "none") return;
+  const auto objective =
+      std::make_shared<quant::RangeRestriction>(quant::RangeRestriction::parse(r2));
+  trainer.set(nn::coefficient_input(objective->name()), r2_weight);
+  trainer.add_objective(objective);
+}
+
+Config TrainRecipe::config() const {
+  Config out = {{"reference.epochs", std::to_string(epochs)},
+                {"reference.batch", std::to_string(batch)},
+                {"reference.lr", exact(lr)},
+                {"reference.lr_decay", exact(lr_decay)},
+                {"reference.lr_final", exact(lr_final)},
+                {"reference.label_smoothing", exact(label_smoothing)}};
+  out.merge(optimizer_config(optimizer, "reference."));
+  if (lr_steps.any()) {
+    out.erase("reference.lr_final");
+    out["reference.lr_steps"] = lr_steps.text();
+  }
+  if (compute != "f32") out["reference.compute"] = compute;
+  if (warmup > 0) out["reference.warmup"] = exact(warmup);
+  if (augment != kNoAugmentation) out["reference.augment"] = augment;
+  if (r2 != "none") out["reference.r2"] = r2 + " " + exact(r2_weight);
+  return out;
+}
+
+nn::Schedule TrainRecipe::schedule() const {
+  const double rise = warmup * static_cast<double>(epochs);
+  if (lr_steps.any()) {
+    const auto stepped =
+        nn::step_decay_shares(lr, lr_steps.factor, lr_steps.shares(static_cast<double>(epochs)),
+                              static_cast<double>(epochs));
+    return nn::with_warmup(rise, [=, *this](double epoch) {
+      return stepped(epoch) * std::pow(lr_decay, std::floor(epoch));
+    });
+  }
+  return nn::with_warmup(rise, [=, *this](double epoch) {
+    const double fall = static_cast<double>(epochs) - rise;
+    const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * (epoch - rise) / fall));
+    return lr * std::pow(lr_decay, std::floor(epoch)) * (lr_final + (1 - lr_final) * half_cosine);
+  });
+}
+
+nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
+  auto options = trainer_options(batch, optimizer, seed);
+  options.label_smoothing = label_smoothing;
+  options.bf16 = compute == "bf16";
+  return options;
+}
+
+void CompressRecipe::add_flags(FlagList& options) {
+  add_policy_flags(options);
+  auto& steps = lc.alternation;
+  auto add = options.add_options();
+  add("entries", text_flag(entries, "DTYPE"),
+      "how codebook entries are stored: f32, bf16, or s8 with a scale (all rounded once the method "
+      "is done)");
+  add("calibration-samples", flag(adaround.samples),
+      "samples that fisher, adaround, activation ranges and bit allocation look at");
+  add("bn-reestimate", flag(bn_batches),
+      "batches of them from which batch norm takes its statistics anew, once the "
+      "weights are codebooks; 16 will do, 0: keep them");
+  activations.add_flags(options, "");
+  activations.add_quantizer_flag(options);
+  add("sensitivity", text_flag(sensitivity, "loss|fisher"),
+      "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
+  add("adaround-steps", flag(adaround.iterations), "AdaRound: steps of Adam for each layer");
+  add("adaround-batch", flag(adaround.batch), "AdaRound: samples per step");
+  add("adaround-lr", flag(adaround.lr, "X"), "AdaRound: learning rate");
+  add("adaround-lambda", flag(adaround.regularization, "X"),
+      "AdaRound: weight of the term that makes roundings whole");
+  add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
+  add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
+  add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
+  add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step; a part of one will do");
+  add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
+  add("lr", flag(steps.lr, "X"), "learning rate of the first step");
+  add("lr-decay", flag(steps.lr_decay, "X"), "its factor per step");
+  add("lr-final", flag(steps.lr_final, "X"),
+      "share of the rate left at the end of a step (half a cosine; 1: constant)");
+  add("lr-clip", switch_flag(lc.clip_rate), "LC: keep the learning rate below 1/mu");
+  add("momentum-reset", switch_flag(steps.reset_momentum), "momentum starts at 0 in every step");
+  add("batch", flag(batch), "samples per training step");
+  add_optimizer_flags(options, "", optimizer);
+  add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  trained.add_flags(options);
+}
+
+void CompressRecipe::validate() const {
+  const auto& steps = lc.alternation;
+  check_rates("--", batch, steps.lr, steps.lr_decay, steps.lr_final);
+  check_optimizer(optimizer, "");
+  check_range("--calibration-samples", static_cast<double>(adaround.samples), 1, 1e7);
+  check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
+  check_range("--adaround-steps", static_cast<double>(adaround.iterations), 1, 1e7);
+  check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);
+  check_positive("--adaround-lr", adaround.lr);
+  check_range("--adaround-lambda", adaround.regularization, 0, kMost);
+  naming("--entries", [&] { quant::parse_entries(entries); });
+  check(sensitivity == "loss" || sensitivity == "fisher",
+        "--sensitivity must be loss or fisher, got '", sensitivity, "'");
+  check_positive("--mu", lc.mu);
+  check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
+  check_range("--lc-steps", steps.steps, 1, 1e5);
+  check_range("--lc-epochs", steps.epochs, 1e-4, 1e5);
+  check_range("--first-epochs", steps.first_epochs, 1e-4, 1e5);
+  check_augment("--augment", augment);
+  trained.validate();
+  activations.validate("");
+  check_range("--min-size", static_cast<double>(min_size), 0, 1e15);
+  policy("adaptive:2", 0);  // presets and rules are known, or Error
+}
+
+Config CompressRecipe::config(const std::string& name, const std::string& codebook) const {
+  Config out = {{"method", name}, {"codebook", codebook}};
+  if (policies != "all") out["policy"] = policies;
+  if (entries != "f32") out["entries"] = entries;
+  out.merge(policy_config());
+  for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
+  if (activations.bits > 0) {
+    out["activations"] =
+        cat(activations.quantizer, " ", activations.bits, " bits of ", activations.at);
+    if (activations.quantizer != "dorefa")
+      out["activation_samples"] = std::to_string(adaround.samples);
+  }
+  if (bn_batches > 0) {
+    out["bn_reestimate"] = std::to_string(bn_batches);
+    out["bn_batch"] = std::to_string(batch);
+  }
+  if (name == "dc") return out;
+  if (name == "fisher" || name == "adaround") {
+    out["calibration"] = std::to_string(adaround.samples);
+    if (name == "fisher") return out;
+    out["adaround_steps"] = std::to_string(adaround.iterations);
+    out["adaround_batch"] = std::to_string(adaround.batch);
+    out["adaround_lr"] = exact(adaround.lr);
+    out["adaround_lambda"] = exact(adaround.regularization);
+    return out;
+  }
+  out["batch"] = std::to_string(batch);
+  out.merge(optimizer_config(optimizer, ""));
+  if (augment != kNoAugmentation) out["augment"] = augment;
+  if (TrainedRecipe::has(name)) {
+    out.merge(trained.config(name));
+    return out;
+  }
+  const auto& steps = lc.alternation;
+  out["steps"] = std::to_string(steps.steps);
+  out["step_epochs"] = exact(steps.epochs);
+  out["first_epochs"] = exact(steps.first_epochs);
+  out["lr"] = exact(steps.lr);
+  out["lr_decay"] = exact(steps.lr_decay);
+  out["lr_final"] = exact(steps.lr_final);
+  out["momentum_reset"] = on_off(steps.reset_momentum);
+  if (name == "idc") return out;
+  out["mu"] = exact(lc.mu);
+  out["mu_growth"] = exact(lc.mu_growth);
+  out["lr_clip"] = on_off(lc.clip_rate);
+  return out;
+}
+
+nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
+  return trainer_options(batch, optimizer, seed);
+}
+
+std::vector<std::string> CompressRecipe::method_names() {
+  std::vector<std::string> out = {"dc", "fisher", "adaround", "idc", "lc", "lc-qp"};
+  for (const auto& name : TrainedRecipe::names()) out.push_back(name);
+  return out;
+}
+
+std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
+                                                      std::uint64_t seed) const {
+  if (name == "dc") return std::make_unique<quant::DirectCompression>();
+  if (name == "fisher") return std::make_unique<quant::FisherCompression>(adaround.samples);
+  if (name == "adaround") {
+    quant::AdaRoundOptions options = adaround;
+    options.seed = seed;
+    return std::make_unique<quant::AdaRound>(options);
+  }
+  if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
+  if (TrainedRecipe::has(name)) return trained.method(name);
+  if (name != "lc" && name != "lc-qp") fail_unknown("--method", name, method_names());
+  quant::LcOptions options = lc;
+  options.augmented = name == "lc";
+  return std::make_unique<quant::LearningCompression>(options);
+}
+
+quant::ActivationOptions CompressRecipe::activation_options() const {
+  quant::ActivationOptions out = activations.options();
+  out.samples = adaround.samples;
+  return out;
+}
+
+Config CompressRecipe::sensitivity_config() const {
+  Config out = {{"sensitivity", sensitivity},
+                {"calibration", std::to_string(adaround.samples)},
+                {"policy", policies}};
+  out.merge(policy_config());
+  return out;
+}
+
+quant::Sensitivity CompressRecipe::sensitivity_kind() const {
+  return sensitivity == "fisher" ? quant::Sensitivity::fisher : quant::Sensitivity::loss;
+}
+
+std::optional<SizeTarget> SizeTarget::parse(const std::string& codebook) {
+  SizeTarget out;
+  if (codebook.starts_with(kBpw)) {
+    const std::string number = codebook.substr(std::string(kBpw).size());
+    double value = 0;
+    const char* end = number.data() + number.size();
+    const auto [stop, error] = std::from_chars(number.data(), end, value);
+    check(error == std::errc() && stop == end && value > 0 && value <= 32,
+          "--target-bpw: expected bits a weight, up to 32, got '", number, "'");
+    out.bits_per_weight = value;
+    return out;
+  }
+  if (!codebook.starts_with(kSize)) return std::nullopt;
+  out.bytes = integer_list(codebook.substr(std::string(kSize).size()), "--target-size", 1,
+                           std::int64_t{1} << 40)[0];
+  return out;
+}
+
+std::int64_t SizeTarget::budget(const std::vector<quant::CandidateTensor>& tensors) const {
+  if (!bits_per_weight) return bytes;
+  std::int64_t weights = 0;
+  for (const auto& tensor : tensors) weights += tensor.weights;
+  return static_cast<std::int64_t>(*bits_per_weight * static_cast<double>(weights) / 8);
+}
+
+void CodebookFlags::add_flags(FlagList& options) {
+  auto add = options.add_options();
+  add("codebook", text_flag(codebook, "KIND"),
+      "adaptive[:K], binary, ternary, pow2:C, each also -scaled; multibit:B, nf4, uniform:B, "
+      "fixed:V,V,..., scaled:V,V,...; vector:KxD, an index for D weights; with @64 or @row a "
+      "scaled one (nf4@64) has a scale per 64 "
+      "weights or per row");
+  add("bits", text_flag(bits, "LIST"),
+      cat("adaptive codebooks of 2^bits entries: 1 to 8 (default ", usual_bits, ")").c_str());
+  const auto take_entries = [this](std::int64_t entries) {
+    check_range("--k", static_cast<double>(entries), 1, 256);
+    k = entries;
+  };
+  add("k", number_flag(take_entries, "K"), "entries of an adaptive codebook");
+}
+
+void CodebookFlags::add_target_flags(FlagList& options) {
+  auto add = options.add_options();
+  add("target-bpw", text_flag(target_bpw, "LIST"),
+      "bits a coded weight on average, codebooks included; each tensor gets 1 to 8 bits by how "
+      "much "
+      "the loss feels it");
+  add("target-size", text_flag(target_size, "LIST"), "the same for bytes of indices and codebooks");
+}
+
+std::vector<std::string> CodebookFlags::codebooks() const {
+  if (!target_bpw.empty() || !target_size.empty()) {
+    check(
+        codebook == "adaptive" && bits.empty() && k == 0,
+        "--target-bpw and --target-size choose the codebooks: they exclude --codebook, --bits and "
+        "--k");
+    check(target_bpw.empty() || target_size.empty(),
+          "--target-bpw and --target-size exclude each other");
+    std::vector<std::string> out;
+    const std::string prefix = target_size.empty() ? kBpw : kSize;
+    for (const std::string& word : word_list(
+             target_bpw + target_size, target_size.empty() ? "--target-bpw" : "--target-size")) {
+      SizeTarget::parse(prefix + word);  // a number, or Error
+      out.push_back(prefix + word);
+    }
+    return out;
+  }
+  if (codebook != "adaptive") {
+    check(bits.empty() && k == 0, "--bits and --k go with --codebook adaptive, not with '",
+          codebook, "'");
+    return naming("--codebook", [&]() -> std::vector<std::string> {
+      return {quant::CodebookSpec::parse(codebook).text()};
+    });
+  }
+  check(bits.empty() || k == 0, "--bits and --k exclude each other");
+  std::vector<std::string> out;
+  if (k != 0) {
+    out.push_back(quant::CodebookSpec::parse("adaptive:" + std::to_string(k)).text());
+    return out;
+  }
+  for (const std::int64_t b : integer_list(bits.empty() ? usual_bits : bits, "--bits", 1, 8)) {
+    out.push_back("adaptive:" + std::to_string(std::int64_t{1} << b));
+  }
+  return out;
+}
+
+}  // namespace tessera::experiment

@@ -1,0 +1,123 @@
+#include "timing/latency.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/interrupt.h"
+#include "core/rng.h"
+#include "core/text.h"
+
+namespace tessera::experiment {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kInputSeed = 1;
+constexpr int kRounds = 5, kLeastRounds = 2;
+constexpr std::size_t kLeastRuns = 2;  // of a round
+// Steps with less of the arithmetic than this are no news in a table's "kernel" column.
+constexpr double kMainShare = 0.02;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Tensor random_input(const TensorType& type, std::int64_t batch) {
+  Tensor x(type.dtype, type.shape.bind(batch));
+  if (type.dtype != DType::f32) return x;  // an index that there always is
+  Rng rng(kInputSeed, stable_id("latency"));
+  for (float& value : x.span<float>()) value = rng.uniform(-1, 1);
+  return x;
+}
+
+// Kernels by what all their steps do: of a deep network no single step counts.
+std::string main_kernels(const std::vector<StepInfo>& steps, double total) {
+  std::vector<std::pair<std::string, double>> work;
+  for (const StepInfo& step : steps) {
+    if (step.prologue) continue;
+    auto at = std::find_if(work.begin(), work.end(),
+                           [&](const auto& kernel) { return kernel.first == step.kernel; });
+    if (at == work.end()) at = work.insert(work.end(), {step.kernel, 0.0});
+    at->second += step.flops;
+  }
+  std::string out;
+  for (const auto& [name, flops] : work) {
+    if (flops >= kMainShare * total) out += (out.empty() ? "" : "+") + name;
+  }
+  return out;
+}
+
+}  // namespace
+
+Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only, double seconds) {
+  CompileOptions options;
+  options.batch = batch;
+  options.packed_only = packed_only;
+  const Plan plan = compile(model, options);
+  std::vector<Tensor> inputs;
+  for (const Node* node : model.graph.inputs()) {
+    inputs.push_back(random_input(node->types()[0], batch));
+  }
+  stop_if_interrupted();
+  Latency out;
+  out.batch = batch;
+  std::vector<std::vector<double>> rounds;
+  const auto begin_all = Clock::now();
+  for (int r = 0; r < kLeastRounds || (r < kRounds && seconds_since(begin_all) < seconds); ++r) {
+    RunContext context = plan.context();
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      const std::string& name = model.graph.inputs()[i]->name();
+      if (plan.has_input(name)) context.bind(name, inputs[i]);
+    }
+    const double share = seconds / kRounds;
+    const auto warm = Clock::now();
+    context.run();
+    while (seconds_since(warm) < 0.2 * share) context.run();
+    auto& times = rounds.emplace_back();
+    const auto start = Clock::now();
+    while (seconds_since(start) < 0.8 * share || times.size() < kLeastRuns) {
+      const auto begin = Clock::now();
+      context.run();
+      times.push_back(1e6 * seconds_since(begin));
+    }
+    out.runs += static_cast<std::int64_t>(times.size());
+  }
+  out.rounds = static_cast<std::int64_t>(rounds.size());
+  out.us = timing_of(rounds);
+  for (const StepInfo& step : plan.steps()) {
+    if (step.prologue) continue;
+    out.bytes += step.bytes;
+    out.flops += step.flops;
+  }
+  out.weight_bytes = plan.memory().persistent + plan.memory().states;
+  out.kernels = main_kernels(plan.steps(), out.flops);
+  out.decoded = plan.decoded();
+  return out;
+}
+
+std::string least_text(const Timing& timing, int digits) {
+  return fixed(timing.least, digits) + (timing.unstable() ? "~" : "");
+}
+
+std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,
+                                     std::vector<double>* last) {
+  std::vector<std::vector<double>> times(plan.steps().size());
+  std::vector<double> seconds;
+  for (int r = 0; r < runs; ++r) {
+    stop_if_interrupted();
+    seconds = context.profile();
+    for (std::size_t s = 0; s < seconds.size(); ++s) times[s].push_back(seconds[s]);
+  }
+  std::vector<TimedStep> out;
+  for (std::size_t s = 0; s < times.size(); ++s) {
+    const StepInfo& info = plan.steps()[s];
+    if (info.prologue) continue;
+    out.push_back({info.name, info.op, info.kernel, info.type, 1e3 * median(times[s]), info.flops,
+                   info.bytes});
+  }
+  if (last) *last = std::move(seconds);
+  return out;
+}
+
+}  // namespace tessera::experiment

@@ -1,0 +1,48 @@
+// How long inference takes, and with which kernels.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/model.h"
+#include "timing/statistics.h"
+
+namespace tessera::experiment {
+
+struct Latency {
+  std::int64_t batch = 1;
+  Timing us;
+  std::int64_t runs = 0, rounds = 0;
+  std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
+  std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
+  double flops = 0;
+  std::string kernels;               // of the steps that do the arithmetic, "a+b"
+  std::vector<std::string> decoded;  // whole-tensor decodes of the plan
+};
+
+// Runs a frozen plan for about `seconds` on one input, caches hot: in rounds, each with a context
+// of its own (memory elsewhere) and after a warm-up.
+Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only,
+                        double seconds = 0.25);
+
+// "4.3", or "4.3~" for an unstable one.
+std::string least_text(const Timing& timing, int digits);
+// What a table with such cells says below it when one of them is unstable.
+inline constexpr const char* kUnstableNote =
+    "~ unstable: the slowest tenth of a round took more than 1.5 times the least";
+
+// One step of a plan, timed.
+struct TimedStep {
+  std::string name, op, kernel, type;
+  double ms = 0;  // median
+  double flops = 0;
+  std::int64_t bytes = 0;
+};
+
+// The steps of a plan by their medians over `runs` profiled runs; steps that run once are left out.
+// `last` receives the seconds of the last run in the order of Plan::steps, for a trace.
+std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,
+                                     std::vector<double>* last = nullptr);
+
+}  // namespace tessera::experiment

@@ -1,0 +1,73 @@
+#include "timing/peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "core/cpu.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "timing/peak_kernels.h"
+
+namespace tessera::experiment {
+
+namespace {
+
+constexpr int kTries = 5;
+
+double scalar_loop(float* sink) {
+  float sums[kPeakChains] = {};
+  const float a = *sink + 0.5f, b = *sink + 0.25f;
+  for (std::int64_t r = 0; r < kPeakRounds; ++r) {
+    for (float& s : sums) s = s * a + b;
+  }
+  for (const float s : sums) *sink += s * 1e-30f;
+  return 2.0 * kPeakRounds * kPeakChains;
+}
+
+PeakLoop widest_loop() {
+#if defined(__x86_64__)
+  const CpuFeatures features = active_features();
+  if (features.includes(kAvx512)) return kPeakAvx512;
+  if (features.includes(kAvx2)) return kPeakAvx2;
+#endif
+  return scalar_loop;
+}
+
+}  // namespace
+
+double measure_peak_gflops() {
+  const PeakLoop loop = widest_loop();
+  const int threads = num_threads();
+  constexpr std::size_t kStride = 32;  // a cache line and more between the threads' results
+  std::vector<float> sinks(static_cast<std::size_t>(threads) * kStride);
+  std::vector<double> flops(static_cast<std::size_t>(threads));
+  double best = 0;
+  for (int t = 0; t < kTries; ++t) {
+    const auto start = std::chrono::steady_clock::now();
+    parallel_parts(threads, [&](std::int64_t part) {
+      const auto i = static_cast<std::size_t>(part);
+      flops[i] = loop(&sinks[i * kStride]);
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    double total = 0;
+    for (const double f : flops) total += f;
+    best = std::max(best, total / seconds.count() / 1e9);
+  }
+  return best;
+}
+
+std::int64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    std::int64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  fail("--peak-memory: /proc/self/status names no VmHWM on this system");
+}
+
+}  // namespace tessera::experiment

@@ -1,0 +1,16 @@
+// Limits, measured in the run that quotes them.
+#pragma once
+
+#include <cstdint>
+
+namespace tessera::experiment {
+
+// f32 GFLOP/s of independent fused multiply-adds in registers, with the widest vectors of
+// active_features() on num_threads() threads; the best of a few tries.
+double measure_peak_gflops();
+
+// The most memory this process ever held (VmHWM of /proc/self/status). Throws Error where the
+// system does not say.
+std::int64_t peak_memory_bytes();
+
+}  // namespace tessera::experiment
