@@ -20,6 +20,10 @@ class BatchSource {
   virtual ~BatchSource() = default;
   virtual std::string name() const = 0;
   virtual std::int64_t samples() const = 0;
+  // Where samples are pieces of streams, in order: how many streams run side by side. Samples
+  // [k lanes, (k + 1) lanes) are piece k of each, in every epoch, and samples() is a multiple. 0:
+  // samples have nothing to do with each other.
+  virtual std::int64_t lanes() const { return 0; }
   // What a sample consists of.
   virtual std::vector<Field> fields() const = 0;
   // Fills the tensors of `batch`, n samples of some of the fields (batch_of), with samples [first,

@@ -115,6 +115,10 @@ class Builder {
         output_copies_.push_back({value, b, type});
       }
     }
+    for (const Node* node : carried_inputs(graph_)) {
+      if (plan_.inputs.contains(node->name()))
+        plan_.carried.emplace(node->name(), node->types()[0]);
+    }
   }
 
   using Key = std::pair<const Node*, int>;

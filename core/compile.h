@@ -67,6 +67,8 @@ class Plan {
 
   bool has_input(std::string_view name) const;
   bool has_output(std::string_view name) const;
+  // Inputs that runs carry on by themselves: those that are outputs, too (carried_inputs).
+  const std::map<std::string, TensorType>& carried() const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
   int threads() const;                              // that a run uses at most
@@ -87,6 +89,11 @@ class RunContext {
   // Uses the tensor's own elements as the input (no copy; it must not change during run()).
   void bind(std::string_view input, const Tensor& tensor);
   void set(std::string_view input, float value);  // scalar f32 input
+  // A carried input (Plan::carried) that is not bound starts at zeros, and is after every run what
+  // the run gave as the output of its name. restart() sets all such inputs to zeros; carry() makes
+  // one use the tensor's own elements, which change with every run.
+  void restart();
+  void carry(std::string_view input, const Tensor& tensor);
   // Runs all steps. Throws Error when an input was never bound, or a step finds bad data; states
   // may then hold part of the step's updates.
   void run();

@@ -120,6 +120,10 @@ class Graph {
   std::string source_;
 };
 
+// What is carried from one batch to the next (a recurrent network's state): inputs that the graph
+// also gives as outputs, of the same name and type. In order of creation.
+std::vector<const Node*> carried_inputs(const Graph& graph);
+
 // Whether each node reaches an output or an update.
 std::vector<bool> live_nodes(const Graph& graph);
 

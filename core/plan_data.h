@@ -47,9 +47,10 @@ struct PlanData {
   std::size_t prologue_steps = 0;
   std::vector<Buffer> buffers;
   std::map<std::string, int, std::less<>> inputs, outputs, states;
-  std::set<std::string> updated;         // states that run() changes
-  std::set<std::string> prologue_reads;  // states the prologue depends on
-  std::vector<Copy> before, after;       // leaf outputs; double-buffered updates
+  std::map<std::string, TensorType> carried;  // inputs that are outputs, too
+  std::set<std::string> updated;              // states that run() changes
+  std::set<std::string> prologue_reads;       // states the prologue depends on
+  std::vector<Copy> before, after;            // leaf outputs; double-buffered updates
   std::vector<std::string> decoded;
   std::int64_t scratch_bytes = 0, prologue_scratch_bytes = 0;
   PlanMemory memory;

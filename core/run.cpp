@@ -39,6 +39,7 @@ struct RunContext::Data {
   std::map<std::string, Tensor, std::less<>> scalars;      // what set() was given
   std::vector<std::vector<BufferRef>> inputs, outputs;     // by step
   std::map<std::string, std::uint64_t, std::less<>> seen;  // versions the prologue ran with
+  std::map<int, int> carried;  // input to output: of those that are not bound
   bool prologue_done = false;
   bool resolved = false;
   bool poison = false;
@@ -48,6 +49,7 @@ struct RunContext::Data {
   void allocate_prologue();
   void fill_constant(int buffer);
   void attach_state();
+  void attach_carried();
   void resolve();
   void run_step(std::size_t s);
   void check_nan(const Step& step, std::size_t s) const;
@@ -128,7 +130,18 @@ void RunContext::Data::attach_state() {
   }
 }
 
+void RunContext::Data::attach_carried() {
+  for (const auto& [name, type] : plan->carried)
+    carried.emplace(plan->inputs.find(name)->second, plan->outputs.find(name)->second);
+}
+
 void RunContext::Data::resolve() {
+  for (const auto& [in, out] : carried) {
+    std::byte*& at = base[static_cast<std::size_t>(in)];
+    if (at != nullptr) continue;
+    const TensorType& type = plan->buffers[static_cast<std::size_t>(in)].type;
+    at = tensors.insert_or_assign(in, Tensor(type.dtype, type.shape)).first->second.data();
+  }
   for (const auto& [name, b] : plan->inputs) {
     check(base[static_cast<std::size_t>(b)] != nullptr, "input ", Quoted{name}, " of type ",
           plan->buffers[static_cast<std::size_t>(b)].type.text(), " was not given");
@@ -207,6 +220,7 @@ void RunContext::bind(std::string_view input, const Tensor& tensor) {
   check(tensor.defined() && tensor.dtype() == type.dtype && tensor.shape() == type.shape, "input ",
         Quoted{input}, " is ", tensor.defined() ? tensor.text_type() : "undefined",
         ", the plan needs ", type.text());
+  data_->carried.erase(found->second);
   Tensor& slot = data_->tensors[found->second];
   if (slot.defined() && slot.data() == tensor.data()) return;
   slot = tensor;
@@ -220,6 +234,21 @@ void RunContext::set(std::string_view input, float value) {
   if (at == mine.end()) at = mine.emplace(std::string(input), Tensor::scalar(value)).first;
   at->second.span<float>()[0] = value;
   bind(input, at->second);  // checks name and type; nothing to do when it is bound already
+}
+
+void RunContext::restart() {
+  for (const auto& [in, out] : data_->carried) {
+    const auto at = data_->tensors.find(in);  // not there: it starts at zeros
+    if (at != data_->tensors.end())
+      std::memset(at->second.data(), 0, static_cast<std::size_t>(at->second.bytes()));
+  }
+}
+
+void RunContext::carry(std::string_view input, const Tensor& tensor) {
+  const PlanData& plan = *data_->plan;
+  check(plan.carried.contains(std::string(input)), "the plan carries no input ", Quoted{input});
+  bind(input, tensor);
+  data_->carried.emplace(plan.inputs.find(input)->second, plan.outputs.find(input)->second);
 }
 
 void RunContext::run() {
@@ -251,6 +280,10 @@ void RunContext::run() {
   for (const Copy& copy : plan.before) d.copy(copy);
   for (std::size_t s = plan.prologue_steps; s < plan.steps.size(); ++s) d.run_step(s);
   for (const Copy& copy : plan.after) d.copy(copy);
+  for (const auto& [in, out] : d.carried) {
+    Tensor& to = d.tensors.at(in);
+    std::memcpy(to.data(), d.tensors.at(out).data(), static_cast<std::size_t>(to.bytes()));
+  }
 }
 
 const Tensor& RunContext::output(std::string_view name) const {
@@ -300,6 +333,7 @@ RunContext Plan::context(State& state) const {
   data->state = &state;
   data->allocate_buffers();
   data->attach_state();
+  data->attach_carried();
   return RunContext(std::move(data));
 }
 
@@ -310,6 +344,7 @@ RunContext Plan::context() const {
   data->plan = data_;
   data->allocate_buffers();
   data->prologue_done = data_->frozen;
+  data->attach_carried();
   return RunContext(std::move(data));
 }
 
@@ -331,6 +366,9 @@ bool Plan::has_output(std::string_view name) const {
 }
 const std::vector<StepInfo>& Plan::steps() const {
   return data_->info;
+}
+const std::map<std::string, TensorType>& Plan::carried() const {
+  return data_->carried;
 }
 int Plan::threads() const {
   return data_->options.threads;

@@ -43,6 +43,7 @@ class Prefetch final : public BatchSource {
 
   std::string name() const override { return source_->name(); }
   std::int64_t samples() const override { return source_->samples(); }
+  std::int64_t lanes() const override { return source_->lanes(); }
   std::vector<Field> fields() const override { return source_->fields(); }
   // Safe to call from several threads, which take turns.
   void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override;

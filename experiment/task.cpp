@@ -97,7 +97,9 @@ std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts) {
 
 std::vector<Field> fields_of(const Graph& graph, const std::string& file) {
   std::vector<Field> out;
+  const auto carried = carried_inputs(graph);
   for (const Node* node : graph.inputs()) {
+    if (std::ranges::find(carried, node) != carried.end()) continue;
     const TensorType& type = node->types()[0];
     if (type.shape.rank() < 1 || !type.shape[0].is_symbolic()) continue;
     const auto& dims = type.shape.dims();

@@ -108,7 +108,7 @@ inline std::vector<std::string> problems(const Data& data) {
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
                                                  const std::string& augment);
 
-// The fields that a graph reads, without the batch axis; "raw" is the field "x" as it is stored.
+// The fields that a graph reads, without the batch axis and what it carries; "raw" is the field "x" as it is stored.
 // Throws Error, naming the file, for a graph that reads none.
 std::vector<Field> fields_of(const Graph& graph, const std::string& file);
 

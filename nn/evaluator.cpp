@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/interrupt.h"
+#include "core/subgraph.h"
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
 
@@ -61,11 +62,63 @@ Model initial_model(const Module& model, const Shape& sample, std::uint64_t seed
   return built(seed, model, sample);
 }
 
-std::int64_t evaluation_batch(std::span<const Field> inputs) {
+std::int64_t evaluation_batch(std::span<const Field> fields, const Graph& graph) {
   constexpr std::int64_t kValues = std::int64_t{1} << 20;
   std::int64_t values = 1;
-  for (const Field& field : inputs) values = std::max(values, field.sample.numel());
+  for (const Field& field : fields) values = std::max(values, field.sample.numel());
+  for (const auto& [name, value] : graph.outputs())
+    values = std::max(values, value.type().bind(1).shape.numel());
   return std::clamp<std::int64_t>(kValues / values, 16, 1000);
+}
+
+std::int64_t stream_batch(const Graph& graph, const BatchSource& data) {
+  const auto carried = carried_inputs(graph);
+  if (carried.empty()) return 0;
+  check(data.lanes() >= 1, "the network carries '", carried.front()->name(),
+        "' from batch to batch, but the samples of ", data.name(), " are no streams");
+  check(data.samples() % data.lanes() == 0, data.name(), " has ", data.samples(),
+        " pieces, which is no multiple of its ", data.lanes(), " streams");
+  return data.lanes();
+}
+
+namespace {
+
+Graph measured_graph(const Graph& graph, const Task& task) {
+  Graph whole = clone(graph);
+  const auto carried = carried_inputs(whole);
+  Values outputs;
+  for (const auto& [name, value] : whole.outputs()) outputs.emplace(name, value);
+  for (const Node* node : carried) outputs.erase(node->name());
+  const Values seen = task.measured({whole, task.fields()}, outputs);
+  Graph out(whole.ops());
+  out.set_source(whole.source());
+  Subgraph copy(out);
+  for (const auto& [name, value] : seen) out.set_output(name, copy(value));
+  for (const Node* node : carried) out.set_output(node->name(), copy(whole.output(node->name())));
+  return out;
+}
+
+// Whether every output has rows for each sample, so that those of samples too many can be left out.
+bool has_rows(const Graph& graph) {
+  return std::ranges::all_of(graph.outputs(), [](const auto& output) {
+    const Shape& shape = output.second.shape();
+    return shape.rank() >= 1 && shape[0].is_symbolic();
+  });
+}
+
+}  // namespace
+
+Evaluator::Evaluator(const Graph& graph, std::shared_ptr<const Task> task, CompileOptions options)
+    : graph_(measured_graph(graph, *task)), task_(std::move(task)), options_(options) {}
+
+const Plan& Evaluator::plan(std::int64_t batch) {
+  auto at = plans_.find(batch);
+  if (at == plans_.end()) {
+    CompileOptions options = options_;
+    options.batch = batch;
+    at = plans_.emplace(batch, compile(graph_, options)).first;
+  }
+  return at->second;
 }
 
 Evaluation Evaluator::operator()(State& state, const BatchSource& data, std::int64_t batch) {
@@ -79,34 +132,37 @@ void Evaluator::operator()(State& state, const BatchSource& data,
   check(data.samples() > 0, data.name(), " has no samples");
   std::vector<Field> fields;  // as the data has them: a raw "x" may be of another size
   for (const Field& field : task_->fields()) fields.push_back(data.field(field.name));
-  if (batch == 0) batch = evaluation_batch(fields);
+  if (const std::int64_t streams = stream_batch(graph_, data); streams > 0) batch = streams;
+  if (batch == 0) batch = evaluation_batch(fields, graph_);
+  batch = std::min(batch, data.samples());
+  // A short last batch runs in the plan of whole ones, behind it samples of the batch before.
+  const bool pads = has_rows(graph_);
   std::optional<RunContext> context;
   TensorMap samples, outputs;
   std::int64_t rows = 0;
-  for (std::int64_t first = 0; first < data.samples(); first += rows) {
+  for (std::int64_t first = 0; first < data.samples(); first += batch) {
     stop_if_interrupted();
     const std::int64_t n = std::min(batch, data.samples() - first);
-    if (n != rows) {
-      auto at = plans_.find(n);
-      if (at == plans_.end()) {
-        CompileOptions options = options_;
-        options.batch = n;
-        at = plans_.emplace(n, compile(graph_, options)).first;
-      }
-      context.emplace(at->second.context(state));
-      samples = batch_of(fields, n);
-      for (const auto& [name, tensor] : samples) {
-        const bool raw = name == kInputName && at->second.has_input(kRawInputName);
-        const std::string input(raw ? kRawInputName : name);
-        if (at->second.has_input(input)) context->bind(input, tensor);
-      }
+    if (!context || (n != rows && !pads)) {
       rows = n;
+      const Plan& plan = this->plan(rows);
+      context.emplace(plan.context(state));
+      samples = batch_of(fields, rows);
+      for (const auto& [name, tensor] : samples) {
+        const bool raw = name == kInputName && plan.has_input(kRawInputName);
+        const std::string input(raw ? kRawInputName : name);
+        if (plan.has_input(input)) context->bind(input, tensor);
+      }
     }
-    data.fill(-1, first, samples);
+    TensorMap given = slice(samples, 0, n);
+    data.fill(-1, first, given);
     context->run();
-    for (const auto& output : graph_.outputs())
-      outputs.insert_or_assign(output.first, context->output(output.first));
-    for (Meter* meter : meters) meter->add(samples, outputs, data.name());
+    for (const auto& [name, value] : graph_.outputs()) {
+      const Tensor& all = context->output(name);
+      outputs.insert_or_assign(name,
+                               n == rows ? all : all.slice(0, all.shape()[0].value() / rows * n));
+    }
+    for (Meter* meter : meters) meter->add(given, outputs, data.name());
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/fields.h"
 #include "ops/build.h"
 #include "ops/matmul/matmul.h"
 
@@ -34,12 +35,23 @@ Init Init::kaiming_normal(double gain, Fan fan) {
   });
 }
 
+Init Init::values(Tensor tensor) {
+  Init out({});
+  out.values_ = std::move(tensor);
+  return out;
+}
+
 Init pytorch_default(std::int64_t fan_in) {
   const float a = 1.0f / std::sqrt(static_cast<float>(fan_in));
   return Init::uniform(-a, a);
 }
 
 Tensor Init::operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const {
+  if (values_.defined()) {
+    check(values_.dtype() == DType::f32 && values_.shape() == shape, "'", name, "' starts with ",
+          values_.text_type(), ", expected ", TensorType{DType::f32, shape, {}}.text());
+    return values_.clone();
+  }
   Tensor out(DType::f32, shape);
   double field = 1;  // receptive field of a convolution weight [out, in, kh, kw]
   for (int i = 2; i < shape.rank(); ++i) field *= static_cast<double>(shape[i].value());
@@ -88,6 +100,19 @@ Value Scope::state(std::string_view name, const Shape& shape, const Init& init) 
   const std::string full = full_name(name);
   own(full);
   return leaf(full, shape, init, false);
+}
+
+Value Scope::carried(std::string_view name, const Shape& sample) {
+  const std::string full = full_name(name);
+  own(full);
+  return graph_.input(full, Field{full, DType::f32, sample}.type());
+}
+
+void Scope::carry(Value carried, Value next) {
+  const std::string& name = carried.node->name();
+  check(next.type() == carried.type(), "'", name, "' is ", carried.type().text(),
+        ", what is carried on is ", next.type().text());
+  graph_.set_output(name, next);
 }
 
 Value Scope::global_param(const std::string& name, const Shape& shape, const Init& init) {

@@ -33,6 +33,9 @@ class Init {
   enum class Fan { in, out };
   static Init kaiming_normal(double gain, Fan fan = Fan::in);
 
+  // These values, of the parameter's shape.
+  static Init values(Tensor tensor);
+
   // Fan-in is the row length of the shape, fan-out the number of rows times the receptive field.
   Tensor operator()(const Shape& shape, std::uint64_t seed, std::string_view name) const;
 
@@ -40,6 +43,7 @@ class Init {
   using Draw = std::function<float(Rng&, double fan_in, double fan_out)>;
   explicit Init(Draw draw) : draw_(std::move(draw)) {}
   Draw draw_;
+  Tensor values_ = {};  // instead of draws
 };
 
 // PyTorch's default for the weight and bias of Linear and Conv2d: U(-1/sqrt(fan_in),
@@ -82,6 +86,12 @@ class Scope {
   Value state(std::string_view name, const Shape& shape, const Init& init);
   const std::vector<ParameterSpec>& states() const { return states_; }
   void update(Value state, Value value);  // throws Error outside training
+  // A value "path.name", f32 [batch, sample...], that is carried from batch to batch: zeros where
+  // an epoch or a stream begins, then what carry() was given in the batch before. It is an input
+  // and an output of the graph (carried_inputs), so no gradient goes back through it: truncated
+  // backpropagation through time.
+  Value carried(std::string_view name, const Shape& sample);
+  void carry(Value carried, Value next);  // throws Error where the types differ
   // The same under their whole names, wherever the path stands: what objectives and quantizers add
   // beside a parameter ("fc1.weight.step").
   Value global_param(const std::string& name, const Shape& shape, const Init& init);

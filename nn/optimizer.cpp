@@ -38,6 +38,19 @@ Settings adam_settings(const OptimizerOptions& o) {
 
 }  // namespace
 
+GradientTransform clip_by_norm(double limit) {
+  check(std::isfinite(limit) && limit > 0, "the limit of a norm must be positive, got ", limit);
+  return [limit](Scope&, std::span<NamedGradient> gradients) {
+    Value squares;
+    for (const NamedGradient& g : gradients) {
+      const Value s = ops::sum(ops::square(g.gradient));
+      squares = squares ? squares + s : s;
+    }
+    const Value factor = limit / ops::maximum(ops::sqrt(squares), limit);  // a NaN stays one
+    for (NamedGradient& g : gradients) g.gradient = g.gradient * factor;
+  };
+}
+
 std::span<const Optimizer> optimizers() {
   static const std::vector<Optimizer> rows = {
       {"sgd", "stochastic gradient descent with momentum", {"momentum"}, false, sgd, sgd_settings},

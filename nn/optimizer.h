@@ -35,6 +35,18 @@ struct OptimizerOptions {
 // that is negative or not finite.
 ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter);
 
+// A trained parameter and the gradient of the task's loss by it.
+struct NamedGradient {
+  std::string parameter;
+  Value gradient;
+};
+// Replaces gradients by others, nodes of the same graph, whose states it may add to the scope: what
+// clips them, averages them over steps or sums them over machines.
+using GradientTransform = std::function<void(Scope& scope, std::span<NamedGradient> gradients)>;
+// Scales all of them down to this norm over all parameters (OptimizerOptions::clip_norm). Throws
+// Error for a limit that is not positive.
+GradientTransform clip_by_norm(double limit);
+
 // One update of one parameter, being built.
 struct Update {
   Value parameter, gradient;

@@ -42,6 +42,10 @@ void Task::plain_labels(double label_smoothing) const {
         label_smoothing);
 }
 
+Values Task::measured(const FieldInputs&, const Values& outputs) const {
+  return outputs;
+}
+
 Value Task::target(const FieldInputs&, double) const {
   fail(name(), " predicts no distribution that could be distilled");
 }

@@ -45,8 +45,8 @@ struct Evaluation {
 class Meter {
  public:
   virtual ~Meter() = default;
-  // A batch: all fields of the task, and all outputs of the network. Throws Error, naming `where`
-  // (the data set) and the sample, where they do not fit.
+  // A batch: all fields of the task, and all outputs of the network (Task::measured). Throws Error,
+  // naming `where` (the data set) and the sample, where they do not fit.
   virtual void add(const TensorMap& fields, const TensorMap& outputs, const std::string& where) = 0;
   // Over all batches until now. The first is the main one; one is "loss", the mean of the task's
   // loss over samples.
@@ -84,6 +84,9 @@ class Task {
   virtual Value loss(const FieldInputs& fields, const Values& outputs,
                      double label_smoothing) const = 0;
   virtual std::unique_ptr<Meter> meter() const = 0;
+  // What the meter sees in place of the network's outputs, where a few numbers a sample, made in
+  // the graph, say as much as large outputs. By default the outputs.
+  virtual Values measured(const FieldInputs& fields, const Values& outputs) const;
 
   // Where the network predicts a distribution, what distillation needs: the target as one (f32
   // [batch, ..., k], rows of sum 1), the prediction likewise, and the mean loss of a prediction

@@ -20,16 +20,6 @@ std::string moment_name(const std::string& parameter, const std::string& moment)
   return cat(parameter, ".", moment);
 }
 
-// The factor that brings the gradients' common norm to at most `limit`; a NaN stays one.
-Value clip_factor(const std::vector<Value>& gradients, double limit) {
-  Value squares;
-  for (const Value g : gradients) {
-    const Value s = ops::sum(ops::square(g));
-    squares = squares ? squares + s : s;
-  }
-  return limit / ops::maximum(ops::sqrt(squares), limit);
-}
-
 }  // namespace
 
 Graph inference_graph(const Trainer& trainer) {
@@ -214,6 +204,14 @@ std::string term_output(const TermNodes& term, const char* what) {
 
 }  // namespace
 
+std::vector<GradientTransform> Trainer::gradient_transforms() const {
+  std::vector<GradientTransform> out = options_.gradients;
+  const double limit = options_.optimizer.clip_norm;
+  check(std::isfinite(limit) && limit >= 0, "clip_norm must be 0 or more, got ", limit);
+  if (limit > 0) out.push_back(clip_by_norm(limit));
+  return out;
+}
+
 void Trainer::build() {
   Graph graph(ops::standard_ops());
   Scope scope(graph, /*training=*/true);
@@ -271,12 +269,10 @@ void Trainer::build() {
     groups.push_back(made == made_by_transforms.end() ? ParameterGroup{1, 0.0} : made->second);
   }
   std::vector<Value> gradients = grad(loss, weights);
-  const double limit = options_.optimizer.clip_norm;
-  check(std::isfinite(limit) && limit >= 0, "clip_norm must be 0 or more, got ", limit);
-  if (limit > 0) {
-    const Value clip = clip_factor(gradients, limit);
-    for (Value& g : gradients) g = g * clip;
-  }
+  std::vector<NamedGradient> named;
+  for (std::size_t i = 0; i < specs.size(); ++i) named.push_back({specs[i].name, gradients[i]});
+  for (const GradientTransform& transform : gradient_transforms()) transform(scope, named);
+  for (std::size_t i = 0; i < specs.size(); ++i) gradients[i] = named[i].gradient;
 
   std::vector<OwnGradient> own;
   terms_.clear();
@@ -394,6 +390,14 @@ const Plan& Trainer::train_plan(std::int64_t batch) {
   return compiled(batch).plan;
 }
 
+void Trainer::carry(Compiled& step, bool anew) {
+  for (const auto& [name, type] : step.plan.carried()) {
+    const std::string place = cat("carried.", name);
+    if (anew || !state_->has(place)) state_->set(place, Tensor(type.dtype, type.shape));
+    step.context.carry(name, state_->get(place));
+  }
+}
+
 std::int64_t Trainer::steps_per_epoch(const BatchSource& data) const {
   return (data.samples() + options_.batch - 1) / options_.batch;
 }
@@ -407,6 +411,11 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
   report.steps = steps_per_epoch(data);
   check(data.samples() > 0, data.name(), " has no samples");
   require_schedule(lr);
+  if (const std::int64_t streams = stream_batch(train_graph(), data); streams > 0) {
+    check(options_.batch == streams, "batches of ", options_.batch, " samples on ", data.name(),
+          ", which has ", streams, " streams: expected one piece of each");
+    carry(compiled(streams), position.step == 0);
+  }
   while (position.step < report.steps) {
     const std::int64_t first = position.step * options_.batch;
     const std::int64_t n = std::min(options_.batch, data.samples() - first);

@@ -22,6 +22,9 @@ struct TrainerOptions {
   OptimizerOptions optimizer = {};
   double label_smoothing = 0;  // Task::loss
   std::uint64_t seed = 1;
+  // What happens to the gradients of the task's loss before objectives and the optimizer see them,
+  // in this order; OptimizerOptions::clip_norm comes last.
+  std::vector<GradientTransform> gradients = {};
   bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan
   // of compression leaves them as they are (Policy::frozen).
@@ -133,6 +136,10 @@ class Trainer {
   void build();
   void set_scalars(const Plan& plan, RunContext& context) const;
   void drop_plans();
+  std::vector<GradientTransform> gradient_transforms() const;
+  // What the step carries from batch to batch lives in the State, "carried.NAME", so that a
+  // checkpoint has it.
+  void carry(Compiled& step, bool anew);
   bool is_frozen(const std::string& name) const { return options_.frozen && options_.frozen(name); }
   Compiled& compiled(std::int64_t batch);
 

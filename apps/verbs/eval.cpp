@@ -118,7 +118,8 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   const Latency latency = measure_latency(model, 1, packed_only);
   if (!outputs.empty()) {
     const auto source = joined(images.tests);
-    if (batch == 0) batch = nn::evaluation_batch(source->fields());
+    if (const auto streams = nn::stream_batch(model.graph, *source); streams > 0) batch = streams;
+    if (batch == 0) batch = nn::evaluation_batch(source->fields(), model.graph);
     write_safetensors(outputs, all_outputs(model, *source, batch, packed_only));
   }
   session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss(), 4) << "\n"

@@ -7,8 +7,8 @@
 
 #include "core/interrupt.h"
 #include "core/op_def.h"
+#include "core/subgraph.h"
 #include "ops/build.h"
-#include "quant/calibrate/subgraph.h"
 
 namespace tessera::quant {
 

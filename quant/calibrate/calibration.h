@@ -13,14 +13,17 @@
 namespace tessera::quant {
 
 // `samples` of a set (all where it has fewer), evenly spread over its stored order and then
-// shuffled, because some sets are stored by class. They are read once and held; every epoch gives
-// them in the same order, as evaluation would see them. Throws Error for fewer than one sample.
+// shuffled, because some sets are stored by class. Of a set of streams it is as many pieces from
+// the beginning of each, one stream after another as if they were one. They are read once and held;
+// every epoch gives them in the same order, as evaluation would see them. Throws Error for fewer
+// than one sample.
 class CalibrationSet final : public BatchSource {
  public:
   CalibrationSet(const BatchSource& data, std::int64_t samples);
 
   std::string name() const override { return name_; }
   std::int64_t samples() const override { return samples_; }
+  std::int64_t lanes() const override { return lanes_; }
   std::vector<Field> fields() const override { return fields_; }  // of the set, but for its index
   void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override;
 
@@ -33,12 +36,14 @@ class CalibrationSet final : public BatchSource {
 
   // [samples, sample...], by field.
   const TensorMap& tensors() const { return tensors_; }
+  // Samples at once for a graph: where it carries values from one to the next, one.
+  std::int64_t batch_for(const Graph& graph) const;
   // What a plan reads of samples [first, first + n), to run it on.
   TensorMap inputs(const Plan& plan, std::int64_t first, std::int64_t n) const;
 
  private:
   std::string name_;
-  std::int64_t samples_;
+  std::int64_t samples_, lanes_;  // 1 of streams, or 0
   std::vector<Field> fields_;
   TensorMap tensors_;
 };

@@ -46,6 +46,8 @@ Importance fisher_information(const Graph& inference, const nn::Task& task, cons
   for (const std::string& name : names) {
     work.set(sum_of(name), Tensor(DType::f32, graph.find_leaf(name)->types()[0].shape));
   }
+  check(nn::stream_batch(graph, samples) <= 1, samples.name(), " has ", samples.lanes(),
+        " streams side by side; Fisher information needs samples one by one");
   const Plan plan = compile(graph, {.batch = 1});
   RunContext context = plan.context(work);
   TensorMap sample = batch_of(task.fields(), 1);

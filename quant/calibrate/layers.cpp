@@ -5,10 +5,10 @@
 
 #include "core/compile.h"
 #include "core/interrupt.h"
+#include "core/subgraph.h"
 #include "nn/trainer.h"
 #include "ops/conv/conv.h"
 #include "ops/matmul/matmul.h"
-#include "quant/calibrate/subgraph.h"
 
 namespace tessera::quant {
 
@@ -54,11 +54,12 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
   Graph graph(value.graph().ops());
   Subgraph copy(graph);
   graph.set_output("value", copy(value));
+  for (const Node* node : carried_inputs(value.graph()))
+    graph.set_output(node->name(), copy(value.graph().output(node->name())));
   // Contexts of a live plan may write to their state, which this graph does not.
   State shared;
   for (const Node* node : graph.states()) shared.set(node->name(), state.get(node->name()));
-  const std::int64_t n = samples.samples(),
-                     batch = std::min(n, nn::evaluation_batch(samples.fields()));
+  const std::int64_t n = samples.samples(), batch = samples.batch_for(graph);
   Tensor out(DType::f32, value.type().bind(n).shape);
   const std::int64_t each = out.shape()[0].value() / n;  // rows of a sample
   for (std::int64_t first = 0; first < n;) {

@@ -228,11 +228,15 @@ TEST(Evaluator, CountsTheFirstAndTheFirstFive) {
   Graph broken(ops::standard_ops());
   broken.set_output("logits", ops::sqrt(broken.input("x", {DType::f32, {kBatch, 8}, {}}) - 1.0));
   EXPECT_EQ(Evaluator(std::move(broken), task)(state, Ranked()).value("correct"), 0);
-  const auto at_once = [](const Shape& sample) {
-    return evaluation_batch(std::vector<Field>{{"x", DType::f32, sample}, {"y", DType::s32}});
+  const auto at_once = [](const Shape& sample, std::int64_t outputs) {
+    Graph graph(ops::standard_ops());
+    graph.set_output("logits", graph.input("given", f32({kBatch, outputs})));
+    return evaluation_batch(std::vector<Field>{{"x", DType::f32, sample}, {"y", DType::s32}},
+                            graph);
   };
-  EXPECT_EQ(at_once({784}), 1000);
-  EXPECT_EQ(at_once({3, 224, 224}), 16);
+  EXPECT_EQ(at_once({784}, 10), 1000);
+  EXPECT_EQ(at_once({3, 224, 224}, 10), 16);
+  EXPECT_EQ(at_once({35}, 20000), 52);  // large outputs count as well
 }
 
 TEST(Trainer, LearnsWhatALinearModelCannot) {

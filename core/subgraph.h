@@ -7,7 +7,7 @@
 
 #include "core/graph.h"
 
-namespace tessera::quant {
+namespace tessera {
 
 // Copies values and all that they need into another graph, each node once.
 class Subgraph {
@@ -28,4 +28,4 @@ class Subgraph {
   std::map<Key, Value> copied_;
 };
 
-}  // namespace tessera::quant
+}  // namespace tessera

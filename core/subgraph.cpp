@@ -1,8 +1,8 @@
-#include "quant/calibrate/subgraph.h"
+#include "core/subgraph.h"
 
 #include <vector>
 
-namespace tessera::quant {
+namespace tessera {
 
 Value Subgraph::operator()(Value old) {
   if (!old) return {};
@@ -19,4 +19,4 @@ Value Subgraph::operator()(Value old) {
   return copied_.at(key(old));
 }
 
-}  // namespace tessera::quant
+}  // namespace tessera
