@@ -67,7 +67,7 @@ class Plan {
 
   bool has_input(std::string_view name) const;
   bool has_output(std::string_view name) const;
-  // Inputs that runs carry on by themselves: those that are outputs, too (carried_inputs).
+  // Inputs that runs carry on by themselves: those whose next value is an output (carried_inputs).
   const std::map<std::string, TensorType>& carried() const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
@@ -90,7 +90,7 @@ class RunContext {
   void bind(std::string_view input, const Tensor& tensor);
   void set(std::string_view input, float value);  // scalar f32 input
   // A carried input (Plan::carried) that is not bound starts at zeros, and is after every run what
-  // the run gave as the output of its name. restart() sets all such inputs to zeros; carry() makes
+  // the run gave as its next value. restart() sets all such inputs to zeros; carry() makes
   // one use the tensor's own elements, which change with every run.
   void restart();
   void carry(std::string_view input, const Tensor& tensor);

@@ -264,12 +264,16 @@ void copy_roots(Graph& to, const Graph& from, const GraphMap& map) {
   for (const auto& [state, value] : from.updates()) to.set_update(map[state], map[value]);
 }
 
+std::string next_name(std::string_view name) {
+  return cat(name, ".next");
+}
+
 std::vector<const Node*> carried_inputs(const Graph& graph) {
   std::map<std::string_view, TensorType> given;
   for (const auto& [name, value] : graph.outputs()) given.emplace(name, value.type());
   std::vector<const Node*> out;
   for (const Node* node : graph.inputs()) {
-    const auto found = given.find(node->name());
+    const auto found = given.find(next_name(node->name()));
     if (found != given.end() && found->second == node->types()[0]) out.push_back(node);
   }
   return out;

@@ -120,8 +120,9 @@ class Graph {
   std::string source_;
 };
 
-// What is carried from one batch to the next (a recurrent network's state): inputs that the graph
-// also gives as outputs, of the same name and type. In order of creation.
+// What is carried from one batch to the next, a recurrent network's state: inputs "NAME" for which
+// the graph has an output "NAME.next" of the same type. In order of creation.
+std::string next_name(std::string_view name);  // "NAME.next"
 std::vector<const Node*> carried_inputs(const Graph& graph);
 
 // Whether each node reaches an output or an update.

@@ -47,7 +47,7 @@ struct PlanData {
   std::size_t prologue_steps = 0;
   std::vector<Buffer> buffers;
   std::map<std::string, int, std::less<>> inputs, outputs, states;
-  std::map<std::string, TensorType> carried;  // inputs that are outputs, too
+  std::map<std::string, TensorType> carried;  // inputs whose next value is an output
   std::set<std::string> updated;              // states that run() changes
   std::set<std::string> prologue_reads;       // states the prologue depends on
   std::vector<Copy> before, after;            // leaf outputs; double-buffered updates

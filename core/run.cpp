@@ -132,7 +132,7 @@ void RunContext::Data::attach_state() {
 
 void RunContext::Data::attach_carried() {
   for (const auto& [name, type] : plan->carried)
-    carried.emplace(plan->inputs.find(name)->second, plan->outputs.find(name)->second);
+    carried.emplace(plan->inputs.find(name)->second, plan->outputs.find(next_name(name))->second);
 }
 
 void RunContext::Data::resolve() {
@@ -248,7 +248,8 @@ void RunContext::carry(std::string_view input, const Tensor& tensor) {
   const PlanData& plan = *data_->plan;
   check(plan.carried.contains(std::string(input)), "the plan carries no input ", Quoted{input});
   bind(input, tensor);
-  data_->carried.emplace(plan.inputs.find(input)->second, plan.outputs.find(input)->second);
+  data_->carried.emplace(plan.inputs.find(input)->second,
+                         plan.outputs.find(next_name(input))->second);
 }
 
 void RunContext::run() {

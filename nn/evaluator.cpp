@@ -88,13 +88,16 @@ Graph measured_graph(const Graph& graph, const Task& task) {
   const auto carried = carried_inputs(whole);
   Values outputs;
   for (const auto& [name, value] : whole.outputs()) outputs.emplace(name, value);
-  for (const Node* node : carried) outputs.erase(node->name());
+  for (const Node* node : carried) outputs.erase(next_name(node->name()));
   const Values seen = task.measured({whole, task.fields()}, outputs);
   Graph out(whole.ops());
   out.set_source(whole.source());
   Subgraph copy(out);
   for (const auto& [name, value] : seen) out.set_output(name, copy(value));
-  for (const Node* node : carried) out.set_output(node->name(), copy(whole.output(node->name())));
+  for (const Node* node : carried) {
+    const std::string next = next_name(node->name());
+    out.set_output(next, copy(whole.output(next)));
+  }
   return out;
 }
 

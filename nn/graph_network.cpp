@@ -57,10 +57,11 @@ Values GraphNetwork::forward(Scope& scope, const Values& inputs) const {
   }
   Values out;
   for (const auto& [name, value] : graph.outputs()) {
-    const auto is_carried = [&](const Node* node) { return node->name() == name; };
+    const auto is_carried = [&](const Node* node) { return next_name(node->name()) == name; };
     if (std::ranges::none_of(carried, is_carried)) out.emplace(name, copy(value));
   }
-  for (const Node* node : carried) scope.carry(before.at(node), copy(graph.output(node->name())));
+  for (const Node* node : carried)
+    scope.carry(before.at(node), copy(graph.output(next_name(node->name()))));
   return out;
 }
 

@@ -112,7 +112,7 @@ void Scope::carry(Value carried, Value next) {
   const std::string& name = carried.node->name();
   check(next.type() == carried.type(), "'", name, "' is ", carried.type().text(),
         ", what is carried on is ", next.type().text());
-  graph_.set_output(name, next);
+  graph_.set_output(next_name(name), next);
 }
 
 Value Scope::global_param(const std::string& name, const Shape& shape, const Init& init) {

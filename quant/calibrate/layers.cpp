@@ -54,8 +54,10 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
   Graph graph(value.graph().ops());
   Subgraph copy(graph);
   graph.set_output("value", copy(value));
-  for (const Node* node : carried_inputs(value.graph()))
-    graph.set_output(node->name(), copy(value.graph().output(node->name())));
+  for (const Node* node : carried_inputs(value.graph())) {
+    const std::string next = next_name(node->name());
+    graph.set_output(next, copy(value.graph().output(next)));
+  }
   // Contexts of a live plan may write to their state, which this graph does not.
   State shared;
   for (const Node* node : graph.states()) shared.set(node->name(), state.get(node->name()));

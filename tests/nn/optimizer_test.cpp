@@ -278,5 +278,40 @@ TEST(States, StartAsTheirInitSaysAndAreUpdatedByTheStep) {
   EXPECT_THROW(scope.update(scope.state("s", {}, Init::constant(0)), graph.constant(1)), Error);
 }
 
+// Gradients pass through the transforms in order, and clipping sees what they leave.
+TEST(Gradients, AreTransformedBeforeTheyAreUsed) {
+  const auto moved = [](std::vector<GradientTransform> gradients, double clip) {
+    TrainerOptions options;
+    options.batch = 32;
+    options.optimizer.clip_norm = clip;
+    options.gradients = std::move(gradients);
+    Trainer t = classifier(testing::network(0), {2}, 2, options);
+    const Tensor before = t.state().get("fc1.weight").clone();
+    Position position;
+    t.train_epoch(testing::Spirals(32), position, constant(0.1));
+    double sum = 0;
+    const auto now = t.state().get("fc1.weight").span<float>();
+    for (std::size_t i = 0; i < now.size(); ++i)
+      sum += std::pow(now[i] - before.span<float>()[i], 2);
+    return std::sqrt(sum);
+  };
+  const auto scaled = [](double factor) {
+    return [factor](Scope&, std::span<NamedGradient> gradients) {
+      for (NamedGradient& g : gradients) {
+        EXPECT_FALSE(g.parameter.empty());
+        g.gradient = g.gradient * factor;
+      }
+    };
+  };
+  const double plain = moved({}, 0);
+  EXPECT_GT(plain, 0);
+  EXPECT_EQ(moved({scaled(0)}, 0), 0);
+  EXPECT_NEAR(moved({scaled(0.5)}, 0), 0.5 * plain, 1e-4 * plain);
+  EXPECT_NEAR(moved({scaled(4), scaled(0.5)}, 0), 2 * plain, 1e-4 * plain);
+  // Of gradients that are a thousand times as large, clipping leaves the same.
+  EXPECT_NEAR(moved({scaled(1000)}, 1e-3), moved({scaled(2000)}, 1e-3), 1e-8);
+  EXPECT_THROW(clip_by_norm(0), Error);
+}
+
 }  // namespace
 }  // namespace tessera::nn
