@@ -17,6 +17,8 @@ class Joined final : public BatchSource {
       std::vector<Field> own = part.source->fields();
       std::erase_if(own, [](const Field& field) { return field.name == kIndexField; });
       if (fields_.empty()) fields_ = own;
+      check(part.source->lanes() == 0, part.source->name(),
+            " consists of streams, which cannot be joined with others");
       check(own == fields_, part.source->name(), " and ", parts_.front().source->name(),
             " have other fields: ", listed(own), " and ", listed(fields_));
       samples_ += part.source->samples();
@@ -115,7 +117,7 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
                            const Config& task) {
   for (const auto& [key, value] : task) {
     const auto found = model.find(key);
-    if (key == kValidation) {
+    if (key == kValidation && value != kOwnValidation) {  // those have trained nothing
       check(!model.contains(kImported), "--validation ", value, ": ", file,
             " has its weights from another program, which may have trained them on any samples");
       check(found != model.end(), file,

@@ -11,7 +11,6 @@
 #include "core/batch_source.h"
 #include "core/files/checkpoint.h"
 #include "core/graph.h"
-#include "datasets/indexed_source.h"
 #include "datasets/preprocess.h"
 #include "nn/network.h"
 #include "nn/task.h"
@@ -55,13 +54,14 @@ struct Data {
   std::optional<datasets::Preprocess> preprocess = {};
   // Training batches in the order of a seed, with these augmentations (none when empty). Not set
   // where there is nothing to train on. Throws Error for an augmentation it does not know.
-  std::function<std::shared_ptr<const datasets::IndexedSource>(std::uint64_t seed,
-                                                               const std::string& augment)>
+  std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment)>
       train;
   // Whether samples need no decoding: those without augmentation are not worth a thread that makes
   // them ahead.
   bool in_memory = true;
-  std::vector<TestSet> tests;        // at least one
+  std::vector<TestSet> tests;  // at least one
+  // What the data set itself sets aside to make choices by, where it does.
+  std::vector<TestSet> validation = {};
   std::string measured_on = "test";  // or "validation": what `tests` are
   // Images without labels in a folder, prepared as the others are, for what calibrates; their
   // labels are 0. Not set where there is no such form.
@@ -72,6 +72,8 @@ struct Data {
 
 // The setting of a model that says how many samples were held out when it was made.
 inline constexpr const char* kValidation = "validation";
+// Its value where they are the data set's own validation samples (Data::validation).
+inline constexpr const char* kOwnValidation = "own";
 // "validation" or "test": what a run with this configuration is measured on.
 std::string measured_on(const Config& config);
 
@@ -108,8 +110,8 @@ inline std::vector<std::string> problems(const Data& data) {
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
                                                  const std::string& augment);
 
-// The fields that a graph reads, without the batch axis and what it carries; "raw" is the field "x" as it is stored.
-// Throws Error, naming the file, for a graph that reads none.
+// The fields that a graph reads, without the batch axis and what it carries; "raw" is the field "x"
+// as it is stored. Throws Error, naming the file, for a graph that reads none.
 std::vector<Field> fields_of(const Graph& graph, const std::string& file);
 
 // The parts one after another, in stored order. They must agree in sample and classes.

@@ -65,24 +65,39 @@ std::string network_of(const Benchmark& benchmark, const std::map<std::string, s
   return found->second;
 }
 
-// Measures on samples that otherwise train, instead of the test sets.
+// Measures on samples that otherwise train, or on the data set's own validation samples, instead of
+// the test sets.
 void hold_out(Data& data, const std::string& validation) {
+  data.measured_on = kValidation;
+  data.settings[kValidation] = validation;
+  if (validation == kOwnValidation) {
+    check(!data.validation.empty(), "--validation ", kOwnValidation, ": ", data.text,
+          ": the data has no validation samples of its own; say how many to hold out");
+    data.tests = data.validation;
+    return;
+  }
   check(data.train != nullptr, "--validation ", validation, ": ", data.text,
         ": there is nothing to hold out of");
-  auto all = data.train(0, "none");
+  const auto indexed = [](std::shared_ptr<const BatchSource> source) {
+    auto out = std::dynamic_pointer_cast<const datasets::IndexedSource>(source);
+    check(out != nullptr, "--validation: the samples of ", source->name(),
+          " are pieces of streams, of which none can be held out; --validation ", kOwnValidation,
+          " measures on the data's own validation samples");
+    return out;
+  };
+  auto all = indexed(data.train(0, "none"));
   const std::int64_t held = parse_validation(validation, all->samples());
   auto parts = datasets::hold_out(all->samples(), held);
   data.text += cat(", ", held, " of the training samples held out for validation");
   data.settings[kValidation] = std::to_string(held);
-  data.measured_on = kValidation;
   std::shared_ptr<const BatchSource> samples = std::make_shared<datasets::Subset>(
       all, std::move(parts.held), datasets::SubsetOptions{.shuffle = false},
       cat(all->name(), ", held out"));
   if (!data.in_memory) samples = std::make_shared<datasets::Prefetch>(std::move(samples));
   data.tests = {{kValidation, std::move(samples)}};
-  data.train = [train = std::move(data.train), rest = std::move(parts.rest)](
+  data.train = [train = std::move(data.train), rest = std::move(parts.rest), indexed](
                    std::uint64_t seed, const std::string& augment) {
-    return std::make_shared<datasets::Subset>(train(seed, augment), rest,
+    return std::make_shared<datasets::Subset>(indexed(train(seed, augment)), rest,
                                               datasets::SubsetOptions{.seed = seed});
   };
 }
@@ -162,14 +177,15 @@ void DataFlags::add_flags(FlagList& options) {
 }
 
 void DataFlags::add_validation_flag(FlagList& options) {
-  options.add_options()(
-      kValidation, text_flag(validation_, "N|SHARE"),
-      "hold out so many of the training samples, or this share of them, and measure on these; the "
-      "test set is left alone");
+  options.add_options()(kValidation, text_flag(validation_, "N|SHARE|own"),
+                        "hold out so many of the training samples, or this share of them, and "
+                        "measure on these, or on "
+                        "the data's own validation samples; the test set is left alone");
 }
 
 void DataFlags::validate() const {
-  if (!validation_.empty()) parse_validation(validation_, kMostSamples);
+  if (!validation_.empty() && validation_ != kOwnValidation)
+    parse_validation(validation_, kMostSamples);
   validate_choices(benchmark_.data_choices, choices_);
 }
 
@@ -208,7 +224,7 @@ std::int64_t parse_validation(const std::string& text, std::int64_t samples) {
   const bool share = value < 1;
   check(error == std::errc() && stop == end && value > 0 && value < kMostSamples &&
             (share || value == std::floor(value)),
-        "--validation: expected a number of samples or a share below 1, got '", text, "'");
+        "--validation: expected a number of samples, a share below 1 or 'own', got '", text, "'");
   const double held = share ? std::round(value * static_cast<double>(samples)) : value;
   check(held >= 1 && held < static_cast<double>(samples), "--validation ", text, ": expected 1 to ",
         samples - 1, " of the ", samples, " training samples, got ", held);
