@@ -47,6 +47,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
     config["early_stopping"] =
         cat(e.metric.empty() ? trainer.task()->meter()->metrics().front().name : e.metric, " on ",
             e.validation->name(), ", patience ", e.patience, ", every ", e.every);
+    if (e.plateau < 1) config["early_stopping"] += cat(", plateau ", exact_text(e.plateau));
   }
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {
@@ -107,6 +108,8 @@ class BestEpoch {
     check(options.patience >= 1 && options.every >= 1,
           "early stopping needs a patience and a distance of evaluations of at least 1, got ",
           options.patience, " and ", options.every);
+    check(options.plateau > 0 && options.plateau <= 1,
+          "the factor of a plateau must be above 0 and at most 1, got ", options.plateau);
   }
   bool on() const { return options_.validation != nullptr; }
   // What a fit before this one may have left.
@@ -119,6 +122,11 @@ class BestEpoch {
   std::optional<Evaluation> measured(std::int64_t epoch) {
     if (!on() || (epoch + 1) % options_.every != 0) return std::nullopt;
     return trainer_.evaluate(*options_.validation);
+  }
+  // Of the learning rate, after the plateaus until now.
+  double scale() const {
+    const State& state = std::as_const(trainer_).state();
+    return state.has(kScale) ? static_cast<double>(state.get(kScale).item()) : 1.0;
   }
   // Whether to stop.
   bool judge(std::int64_t epoch, const Evaluation& now, Observer& observer) {
@@ -136,6 +144,8 @@ class BestEpoch {
       state.set(kEpoch, Tensor::from(std::vector<std::int64_t>{epoch}, Shape{1}));
       for_each(
           [&](const std::string& name) { state.set(kWeights + name, state.get(name).clone()); });
+    } else if (options_.plateau < 1) {
+      state.set(kScale, Tensor::scalar(static_cast<float>(scale() * options_.plateau)));
     }
     std::vector<std::pair<std::string, std::string>> fields = {{"epoch", std::to_string(epoch)}};
     for (const Metric& m : now.metrics) fields.emplace_back(m.name, number(m.value));
@@ -156,6 +166,7 @@ class BestEpoch {
   static constexpr const char* kPrefix = "early_stopping.";
   static constexpr const char* kValue = "early_stopping.value";
   static constexpr const char* kEpoch = "early_stopping.epoch";
+  static constexpr const char* kScale = "early_stopping.scale";
   static inline const std::string kWeights = "early_stopping.of.";
 
   std::int64_t best_epoch() const {
@@ -257,13 +268,14 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
     };
     if (options.before_epoch) options.before_epoch(at(position.step));
     if (count == 1) save_when_due(count);
-    const EpochReport report =
-        trainer.train_epoch(data, position, options.lr, [&](const StepReport& step) {
-          observer.on_step(step);
-          if (step.step == step.steps) return;  // the rest of an epoch's end is below
-          if (options.after_update) options.after_update(at(step.step - 1), at(step.step));
-          save_when_due(step.steps);
-        });
+    const double scale = best.scale();
+    const auto lr = [&](double at_epoch) { return scale * options.lr(at_epoch); };
+    const EpochReport report = trainer.train_epoch(data, position, lr, [&](const StepReport& step) {
+      observer.on_step(step);
+      if (step.step == step.steps) return;  // the rest of an epoch's end is below
+      if (options.after_update) options.after_update(at(step.step - 1), at(step.step));
+      save_when_due(step.steps);
+    });
     if (report.finished) {
       result.loss = report.loss;
       try {

@@ -60,6 +60,9 @@ struct EarlyStopping {
   std::string metric = {};                  // of the task, by name ("loss"); empty: its main one
   std::int64_t patience = 5;                // evaluations without a better one; at least 1
   std::int64_t every = 1;                   // epochs between evaluations
+  // Factor on the learning rate after every evaluation that was no better than the best before:
+  // below 1, the rate falls where the metric has reached a plateau.
+  double plateau = 1;
 };
 
 struct FitOptions {

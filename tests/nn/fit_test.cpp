@@ -172,6 +172,55 @@ TEST(EarlyStopping, EndsAtItsPatienceWithTheBestWeights) {
   EXPECT_NE(error_of([&] { fit(t, Spirals(200), options); }).find("patience"), std::string::npos);
 }
 
+// The rate of each epoch follows from the validation losses before it, in a resumed run as well.
+TEST(EarlyStopping, TheRateFallsOnAPlateau) {
+  const Restless validation;
+  const TempFile file;
+  struct Seen final : Observer {
+    std::vector<double> rates, losses;
+    std::int64_t stop_in = -1;
+    void on_step(const StepReport& r) override {
+      if (r.step == 1) rates.push_back(r.lr);
+      if (r.epoch == stop_in && r.step == 2) set_interrupted(true);
+    }
+    void on_event(const std::string& event,
+                  const std::vector<std::pair<std::string, std::string>>& fields) override {
+      if (event == "validation") losses.push_back(std::stod(fields[2].second));
+    }
+  };
+  FitOptions options{.epochs = 12, .lr = exponential(0.1, 0.9)};
+  options.early_stopping = {
+      .validation = &validation, .metric = "loss", .patience = 12, .plateau = 0.5};
+  const auto run = [&](Seen& seen) {
+    options.observer = &seen;
+    Trainer t = trainer();
+    const bool finished = fit(t, Spirals(200), options).finished;
+    set_interrupted(false);
+    return finished;
+  };
+  Seen seen;
+  ASSERT_TRUE(run(seen));
+  double scale = 1, best = seen.losses[0];
+  for (std::size_t epoch = 0; epoch < 12; ++epoch) {
+    EXPECT_NEAR(seen.rates[epoch], scale * 0.1 * std::pow(0.9, static_cast<double>(epoch)), 1e-9);
+    if (epoch > 0 && seen.losses[epoch] >= best) scale *= 0.5;
+    best = std::min(best, seen.losses[epoch]);
+  }
+  EXPECT_LT(scale, 0.5);
+
+  options.checkpoint = file.path;
+  options.resume = true;
+  Seen first, second;
+  first.stop_in = 11;
+  EXPECT_FALSE(run(first));
+  EXPECT_TRUE(run(second));
+  EXPECT_EQ(first.rates, seen.rates);
+  EXPECT_EQ(second.losses.back(), seen.losses.back());
+  options.resume = false;
+  options.early_stopping.plateau = 0;
+  EXPECT_NE(error_of([&] { run(seen); }).find("plateau"), std::string::npos);
+}
+
 TEST(EarlyStopping, AResumedRunRemembersItsBestEpoch) {
   const Restless validation;
   const TempFile file;
