@@ -20,6 +20,8 @@ constexpr int64_t kFewRows = 16;
 constexpr int64_t kFewRowsPanel = 24 << 10;
 // Dense [k, n] operands are copied to a panel when at least this many rows share it.
 constexpr int64_t kCopyRows = 48;
+// Floats of a transposed A that are copied at once: beside a panel of B in a 1 MB L2.
+constexpr int64_t kPackedA = 96 << 10;
 // Register tiles handed to an epilogue at once.
 constexpr int64_t kEpilogueTiles = 4;
 
@@ -56,6 +58,28 @@ int64_t tile_rows(const GemmPlan& p) {
 
 size_t tile_part(const GemmPlan& p) {
   return p.problem.epilogue ? align64(sizeof(float) * tile_rows(p) * p.vectors * kLanes) : 0;
+}
+
+size_t packed_a_part(const GemmPlan& p) {
+  return p.pack_a ? align64(sizeof(float) * p.row_block * p.problem.k) : 0;
+}
+
+// Rows [row0, row0 + rows) of a transposed A by register tiles: element (r, k) of one goes to
+// dst[k * plan.rows + r], and a column of A is read once rather than in pieces, page after page.
+void pack_a(const GemmPlan& plan, const GemmArgs& args, int64_t row0, int64_t rows, float* dst) {
+  const int64_t tile = plan.rows, depth = plan.problem.k;
+  for (int64_t k = 0; k < depth; ++k) {
+    const float* src = args.a + row0 + k * args.a_cs;
+    float* to = dst + k * tile;
+    int64_t r = 0;
+    if (tile == 8) {  // one copy of 32 bytes
+      for (; r + 8 <= rows; r += 8, to += 8 * depth) std::memcpy(to, src + r, 32);
+    }
+    for (; r < rows; r += tile, to += tile * depth) {
+      const int64_t count = std::min(tile, rows - r);
+      for (int64_t i = 0; i < count; ++i) to[i] = src[r + i];
+    }
+  }
 }
 
 void copy_rows(const GemmPanel& p, const float* b, int64_t ldb) {
@@ -98,7 +122,14 @@ class Worker {
         args_(args),
         panel_(reinterpret_cast<float*>(scratch)),
         tile_(reinterpret_cast<float*>(scratch + panel_part(plan))),
-        fill_scratch_(scratch + panel_part(plan) + tile_part(plan)) {}
+        packed_a_(reinterpret_cast<float*>(scratch + panel_part(plan) + tile_part(plan))),
+        fill_scratch_(scratch + panel_part(plan) + tile_part(plan) + packed_a_part(plan)) {}
+
+  // Before run() of rows in [row0, row0 + rows), a row block.
+  void set_block(int64_t row0, int64_t rows) {
+    block0_ = row0;
+    if (plan_.pack_a) pack_a(plan_, args_, row0, rows, packed_a_);
+  }
 
   void run(int64_t group, int64_t row0, int64_t row1) {
     const GemmProblem& p = plan_.problem;
@@ -163,15 +194,19 @@ class Worker {
     const auto& table = plan_.kernels->tile;
     int max_vectors = vectors_;
     while (!table[plan_.rows - 1][max_vectors - 1]) --max_vectors;
+    const int64_t a_rs = plan_.pack_a ? 1 : args_.a_rs,
+                  a_cs = plan_.pack_a ? plan_.rows : args_.a_cs;
     for (int64_t r = row0; r < row1; r += plan_.rows) {
+      const float* a =
+          plan_.pack_a ? packed_a_ + (r - block0_) * plan_.problem.k : args_.a + r * a_rs;
       const int64_t count = std::min<int64_t>(plan_.rows, row1 - r);
       for (int v = 0; v < vectors_; v += max_vectors) {
         const int width = std::min(max_vectors, vectors_ - v);
         const int64_t tail = cols_ - (v + width - 1) * kLanes;
-        table[count - 1][width - 1](
-            {args_.a + r * args_.a_rs + k0 * args_.a_cs, args_.a_rs, args_.a_cs, b_ + v * b_vs_,
-             b_ks_, b_vs_, c + (r - row0) * ldc + v * kLanes, ldc, k,
-             static_cast<int32_t>(std::min(tail, kLanes)), k0 > 0 || args_.accumulate});
+        table[count - 1][width - 1]({a + k0 * a_cs, a_rs, a_cs, b_ + v * b_vs_, b_ks_, b_vs_,
+                                     c + (r - row0) * ldc + v * kLanes, ldc, k,
+                                     static_cast<int32_t>(std::min(tail, kLanes)),
+                                     k0 > 0 || args_.accumulate});
       }
     }
   }
@@ -180,7 +215,9 @@ class Worker {
   const GemmArgs& args_;
   float* panel_;
   float* tile_;
+  float* packed_a_;
   char* fill_scratch_;
+  int64_t block0_ = 0;
   int64_t col0_ = 0, cols_ = 0;
   int vectors_ = 0;
   const float* b_ = nullptr;
@@ -203,13 +240,18 @@ void run_part(const GemmPlan& plan, const GemmArgs& args, char* scratch, int64_t
   int64_t at = 0;
   for (int64_t block = 0; block < p.m; block += plan.row_block) {
     const int64_t rows = std::min(plan.row_block, p.m - block);
+    bool begun = false;
     for (int64_t g = 0; g < plan.groups; ++g) {
       const int64_t vectors = Worker::first_vector(plan, g + 1) - Worker::first_vector(plan, g);
       const int64_t cost = rows * vectors;
       if (at < end && at + cost > begin) {
         const int64_t row0 = begin <= at ? 0 : row_at(plan, begin - at, vectors, rows);
         const int64_t row1 = end >= at + cost ? rows : row_at(plan, end - at, vectors, rows);
-        if (row0 < row1) worker.run(g, block + row0, block + row1);
+        if (row0 < row1) {
+          if (!begun) worker.set_block(block, rows);
+          begun = true;
+          worker.run(g, block + row0, block + row1);
+        }
       }
       at += cost;
     }
@@ -251,8 +293,13 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
       plan.groups = std::min<int64_t>(vectors, ceil_div(plan.groups, plan.threads) * plan.threads);
     plan.vectors = static_cast<int>(ceil_div(vectors, plan.groups));
   }
+  plan.pack_a = problem.transposed_a && plan.groups > 1;
   const int64_t row_tiles = std::max<int64_t>(1, ceil_div(problem.m, plan.rows));
-  plan.row_block = even(row_tiles, kMaxRowBlock / plan.rows) * plan.rows;
+  int64_t most_block = kMaxRowBlock / plan.rows;
+  if (plan.pack_a)
+    most_block = std::clamp<int64_t>(kPackedA / (plan.rows * std::max<int64_t>(problem.k, 1)), 1,
+                                     most_block);
+  plan.row_block = even(row_tiles, most_block) * plan.rows;
   const int64_t most = problem.b == GemmB::kFill && problem.m <= kFewRows
                            ? std::max<int64_t>(64, kFewRowsPanel / (plan.vectors * kLanes * 4))
                            : kMaxDepth;
@@ -261,7 +308,8 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   if (plan.k_block < problem.k) plan.k_block = ceil_div(plan.k_block, 16) * 16;
   plan.panel = problem.b == GemmB::kColumns || problem.b == GemmB::kFill ||
                (problem.b == GemmB::kRows && problem.m >= kCopyRows);
-  plan.thread_scratch = panel_part(plan) + tile_part(plan) + align64(problem.fill_scratch);
+  plan.thread_scratch =
+      panel_part(plan) + tile_part(plan) + packed_a_part(plan) + align64(problem.fill_scratch);
   plan.scratch_bytes = plan.thread_scratch * plan.threads;
   return plan;
 }

@@ -44,6 +44,7 @@ struct GemmProblem {
   // Vectors of 16 columns that an epilogue gets together, of which n is a multiple; 0: as the
   // driver likes.
   int vectors = 0;
+  bool transposed_a = false;  // a_rs is 1: A's rows of some tiles at a time are first copied
 };
 
 // What prepare_gemm decided; plain data.
@@ -56,6 +57,7 @@ struct GemmPlan {
   int64_t row_block;  // rows that share one filled panel
   int64_t k_block;    // products longer than this are summed in several passes
   bool panel;         // a part of B is first copied to scratch
+  bool pack_a;        // the part of A of a row block is, too
   size_t thread_scratch, scratch_bytes;
 };
 

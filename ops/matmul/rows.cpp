@@ -137,7 +137,8 @@ KernelPlan prepare_dense(const KernelQuery& query) {
                             .n = d.n,
                             .k = d.k,
                             .b = panels ? GemmB::kPanels : stored,
-                            .epilogue = state->epilogue != nullptr};
+                            .epilogue = state->epilogue != nullptr,
+                            .transposed_a = d.ta};
   state->plan = prepare_gemm(problem, features, query.threads);
   KernelPlan out;
   out.run = [state](const KernelArgs& args) {

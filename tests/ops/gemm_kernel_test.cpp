@@ -96,7 +96,7 @@ std::vector<float> run(const Case& t, CpuFeatures features, int threads, bool ch
   const std::vector<float> before(c.data(), c.data() + c.size());
 
   GemmProblem problem{t.m,      t.n, t.k, t.b, t.epilogue, t.b == GemmB::kFill ? size_t{32} : 0,
-                      t.vectors};
+                      t.vectors, t.transposed_a};
   const GemmPlan plan = prepare_gemm(problem, features, threads);
   Aligned scratch(plan.scratch_bytes), panels(panel_bytes(t.n, t.k));
   GemmArgs args;
@@ -178,7 +178,9 @@ TEST(GemmKernel, SeveralPassesOverDepth) {
   for (CpuFeatures f : levels())
     for (GemmB b : {GemmB::kRows, GemmB::kColumns, GemmB::kPanels, GemmB::kFill})
       for (int mode = 0; mode < 3; ++mode)
-        for (int64_t m : {2, 61}) run({m, 37, 2500, b, false, mode == 1, mode == 2}, f, 1, true);
+        for (int64_t m : {2, 61})
+          for (bool transposed : {false, true})
+            run({m, 137, 2500, b, transposed, mode == 1, mode == 2}, f, 1, true);
 }
 
 // An epilogue that needs vectors together gets whole groups of them, however the work is shared.
