@@ -346,6 +346,17 @@ TEST(ToyTasks, AStateIsCarriedFromBatchToBatch) {
   EXPECT_NE(after(fisher), direct);
   EXPECT_LT(after(mocq), direct);
 
+  // What calibrates is streams as well, one after another, so that a state goes on.
+  const quant::CalibrationSet some(train, 40);
+  EXPECT_EQ(some.lanes(), 1);
+  const auto tokens = some.tensors().at("tokens").span<std::int32_t>();
+  const auto echo = some.tensors().at("echo").span<std::int32_t>();
+  for (std::size_t sample = 1; sample < 40; ++sample) {
+    if (sample % 4 == 0) continue;  // the next stream
+    for (std::size_t i = 0; i < kDelay; ++i)
+      EXPECT_EQ(echo[sample * kWindow + i], tokens[sample * kWindow + i - kDelay]) << sample;
+  }
+
   // A network without its source: from the graph.
   Trainer again = echo_trainer(std::make_shared<GraphNetwork>(inference_model(t)));
   EXPECT_EQ(again.evaluate(test).value(), dense.value());
