@@ -12,7 +12,7 @@ namespace {
 
 using tessera::testing::error_of;
 
-// Streams of nothing but their numbers.
+// Streams of nothing but their numbers; without streams, the numbers of the samples.
 class Ticks final : public BatchSource {
  public:
   explicit Ticks(std::int64_t lanes, std::int64_t pieces) : lanes_(lanes), pieces_(pieces) {}
@@ -22,9 +22,10 @@ class Ticks final : public BatchSource {
   std::vector<Field> fields() const override { return {{"x", DType::f32}}; }
   void fill(std::int64_t, std::int64_t first, TensorMap& batch) const override {
     auto x = batch.at("x").span<float>();
-    for (std::size_t i = 0; i < x.size(); ++i)
-      x[i] = static_cast<float>((first + static_cast<std::int64_t>(i)) %
-                                std::max<std::int64_t>(lanes_, 1));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::int64_t at = first + static_cast<std::int64_t>(i);
+      x[i] = static_cast<float>(lanes_ > 0 ? at % lanes_ : at);
+    }
   }
 
  private:
@@ -114,6 +115,24 @@ TEST(CarriedState, NeedsStreams) {
   EXPECT_EQ(error_of([&] { t.evaluate(Ticks(0, 4)); }), none);
   EXPECT_EQ(error_of([&] { losses(t, Ticks(3, 4)); }),
             "batches of 2 samples on ticks, which has 3 streams: expected one piece of each");
+}
+
+// The samples that fill up a last batch are not measured.
+TEST(Evaluator, MeasuresEverySampleOnce) {
+  class Same final : public Network {
+   public:
+    Values forward(Scope&, const Values& inputs) const override {
+      return {{"count", inputs.at("x") * 1.0}};
+    }
+  };
+  const auto task = std::make_shared<Counting>();
+  State state;
+  for (const std::int64_t batch : {1, 2, 3, 5, 7, 100}) {
+    Evaluator evaluate(inference_graph(Same(), *task), task);
+    const Evaluation found = evaluate(state, Ticks(0, 7), batch);
+    EXPECT_EQ(found.samples, 7);
+    EXPECT_NEAR(found.loss(), 3, 1e-6) << batch;
+  }
 }
 
 }  // namespace
