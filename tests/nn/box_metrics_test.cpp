@@ -206,6 +206,11 @@ TEST(BoxMetrics, TheRulesThatAreEasilyMissed) {
   const TrueBox crowd{{90, 90, 400, 400}, 1, 160000, true, 3};
   EXPECT_NEAR(ap50({real, crowd}, {{b, 1, 0.9}, {b, 1, 0.8}, {a, 1, 0.5}}), 1, 1e-12);
   EXPECT_LT(ap50({real, second}, {{b, 1, 0.9}, {b, 1, 0.8}, {a, 1, 0.5}}), 0.9);
+  // Of equal overlaps the later object is taken, which leaves the other for who fits it alone.
+  const TrueBox left{{0, 0, 40, 40}, 1, 1600, false, 4}, right{{20, 0, 40, 40}, 1, 1600, false, 5};
+  const std::vector<DetectedBox> between = {{{10, 0, 40, 40}, 1, 0.9}, {left.box, 1, 0.8}};
+  EXPECT_NEAR(ap50({left, right}, between), 1, 1e-12);
+  EXPECT_LT(ap50({right, left}, between), 0.9);
   // A detection of a category that there is not is none.
   EXPECT_NEAR(ap50({real}, {{a, 2, 0.9}, {a, 1, 0.5}}), 1, 1e-12);
 }

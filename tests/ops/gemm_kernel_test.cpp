@@ -95,7 +95,8 @@ std::vector<float> run(const Case& t, CpuFeatures features, int threads, bool ch
     for (int64_t j = 0; j < t.n; ++j) columns.data()[j * t.k + i] = rows.data()[i * t.n + j];
   const std::vector<float> before(c.data(), c.data() + c.size());
 
-  GemmProblem problem{t.m,      t.n, t.k, t.b, t.epilogue, t.b == GemmB::kFill ? size_t{32} : 0,
+  GemmProblem problem{t.m,       t.n,           t.k,
+                      t.b,       t.epilogue,    t.b == GemmB::kFill ? size_t{32} : 0,
                       t.vectors, t.transposed_a};
   const GemmPlan plan = prepare_gemm(problem, features, threads);
   Aligned scratch(plan.scratch_bytes), panels(panel_bytes(t.n, t.k));
