@@ -72,7 +72,8 @@ void PhotoAugment::validate() const {
   }
 }
 
-Box random_crop(std::int64_t width, std::int64_t height, const PhotoAugment& augment, Rng& rng) {
+PixelRect random_crop(std::int64_t width, std::int64_t height, const PhotoAugment& augment,
+                      Rng& rng) {
   const double area = static_cast<double>(width * height);
   const double low = std::log(augment.min_ratio), high = std::log(augment.max_ratio);
   for (int tries = 0; tries < 10; ++tries) {

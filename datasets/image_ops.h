@@ -24,7 +24,8 @@ struct PhotoAugment {
 
 // RandomResizedCrop.get_params (Szegedy et al., "Going deeper with convolutions", section 6): ten
 // tries, then the largest central crop of an allowed ratio.
-Box random_crop(std::int64_t width, std::int64_t height, const PhotoAugment& augment, Rng& rng);
+PixelRect random_crop(std::int64_t width, std::int64_t height, const PhotoAugment& augment,
+                      Rng& rng);
 
 // Resize(short_side), then CenterCrop(crop): the whole resize and its window. short_side 0 leaves
 // the size. The window starts at round((size - crop) / 2), halves to even. Throws Error when the

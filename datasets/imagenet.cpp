@@ -135,7 +135,7 @@ void ImageBatches::decode(std::int64_t epoch, std::int64_t row, const std::strin
     return;
   }
   Rng rng(options_.seed, stable_id(cat("datasets/augment/", epoch, "/", row)));
-  const Box box = random_crop(jpeg.width(), jpeg.height(), *options_.augment, rng);
+  const PixelRect box = random_crop(jpeg.width(), jpeg.height(), *options_.augment, rng);
   const int by = options_.reduce ? JpegReader::denominator(box.width, box.height, crop, crop) : 1;
   const std::int64_t x = box.x / by, y = box.y / by;
   const RgbView pixels = jpeg.read(

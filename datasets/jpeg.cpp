@@ -167,7 +167,7 @@ int JpegReader::denominator(std::int64_t width, std::int64_t height, std::int64_
   return out;
 }
 
-RgbView JpegReader::read(const Box& box, int denominator, RgbImage& memory) {
+RgbView JpegReader::read(const PixelRect& box, int denominator, RgbImage& memory) {
   auto& info = state_->info;
   state_->require(denominator == 1 || denominator == 2 || denominator == 4 || denominator == 8,
                   "expected a reduction by 1, 2, 4 or 8, got ", denominator);

@@ -44,7 +44,7 @@ class JpegReader {
   // ceil(width / denominator) x ceil(height / denominator) pixels. Reducing happens in the
   // transform and costs a fraction of the whole; so does a box, whose pixels are those that the
   // whole picture would have there. The result lies in `memory`. Once per reader.
-  RgbView read(const Box& box, int denominator, RgbImage& memory);
+  RgbView read(const PixelRect& box, int denominator, RgbImage& memory);
   RgbView read(RgbImage& memory) { return read({0, 0, width_, height_}, 1, memory); }
 
  private:

@@ -51,7 +51,7 @@ void round_weights(const double* exact, std::int64_t n, int shift, std::int16_t*
 
 }  // namespace
 
-Box Resize::source() const {
+PixelRect Resize::source() const {
   const Span x = span_of_window(from_width, to_width, window.x, window.width),
              y = span_of_window(from_height, to_height, window.y, window.height);
   return {x.begin, y.begin, x.end - x.begin, y.end - y.begin};
@@ -105,13 +105,13 @@ const ResizeKernels& Resizer::best() {
 }
 
 void Resizer::run(const Resize& how, const RgbView& source, RgbImage& out) {
-  const Box& window = how.window;
+  const PixelRect& window = how.window;
   check(how.from_width > 0 && how.from_height > 0 && window.x >= 0 && window.y >= 0 &&
             window.width > 0 && window.height > 0 && window.width <= how.to_width - window.x &&
             window.height <= how.to_height - window.y,
         "[resize] a window of ", window.width, " x ", window.height, " at (", window.x, ", ",
         window.y, ") leaves the result of ", how.to_width, " x ", how.to_height);
-  const Box needed = how.source();
+  const PixelRect needed = how.source();
   check(source.width == needed.width && source.height == needed.height,
         "[resize] expected a source of ", needed.width, " x ", needed.height, " pixels, got ",
         source.width, " x ", source.height);

@@ -16,10 +16,10 @@ namespace tessera::datasets {
 // `window` is wanted.
 struct Resize {
   std::int64_t from_width, from_height, to_width, to_height;
-  Box window;
+  PixelRect window;
 
   // The pixels of the whole picture that the window depends on.
-  Box source() const;
+  PixelRect source() const;
 };
 
 // One per thread: keeps its buffers.

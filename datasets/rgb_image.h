@@ -8,9 +8,9 @@
 namespace tessera::datasets {
 
 // A rectangle, in pixels.
-struct Box {
+struct PixelRect {
   std::int64_t x = 0, y = 0, width = 0, height = 0;
-  bool operator==(const Box&) const = default;
+  bool operator==(const PixelRect&) const = default;
 };
 
 // Somebody else's pixels: pixel (x, y) is the three bytes at data + y * stride + 3 * x.
@@ -20,7 +20,7 @@ struct RgbView {
   std::int64_t stride = 0;  // bytes
 
   const std::uint8_t* row(std::int64_t y) const { return data + y * stride; }
-  RgbView crop(const Box& box) const {
+  RgbView crop(const PixelRect& box) const {
     return {row(box.y) + 3 * box.x, box.width, box.height, stride};
   }
 };

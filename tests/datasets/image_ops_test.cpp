@@ -77,10 +77,10 @@ TEST(Resize, AWindowIsAPartOfTheWhole) {
   const RgbImage whole = resized(image, 40, 60);
   Resizer resizer;
   RgbImage part;
-  for (const Box& window :
-       {Box{0, 0, 40, 60}, Box{7, 11, 20, 30}, Box{39, 59, 1, 1}, Box{0, 58, 3, 2}}) {
+  for (const PixelRect& window : {PixelRect{0, 0, 40, 60}, PixelRect{7, 11, 20, 30},
+                                  PixelRect{39, 59, 1, 1}, PixelRect{0, 58, 3, 2}}) {
     const Resize how{53, 31, 40, 60, window};
-    const Box source = how.source();
+    const PixelRect source = how.source();
     EXPECT_LE(source.x + source.width, 53);
     EXPECT_LE(source.y + source.height, 31);
     resizer.run(how, image.view().crop(source), part);
@@ -124,7 +124,7 @@ TEST(CenterCrop, ResizesTheShortSideAndRoundsToEven) {
     const Resize how = center_crop(w, h, 256, crop);
     EXPECT_EQ(how.to_width, to_w);
     EXPECT_EQ(how.to_height, to_h);
-    EXPECT_EQ(how.window, (Box{x, y, crop, crop}));
+    EXPECT_EQ(how.window, (PixelRect{x, y, crop, crop}));
   };
   check_crop(500, 375, 224, 341, 256, 58, 16);  // 117 / 2 rounds to 58
   check_crop(375, 500, 224, 256, 341, 16, 58);
@@ -141,7 +141,7 @@ TEST(RandomCrop, StaysInsideWithTheAreasAndRatiosAskedFor) {
   const PhotoAugment augment;
   double mean_area = 0;
   for (int i = 0; i < 4000; ++i) {
-    const Box box = random_crop(500, 375, augment, rng);
+    const PixelRect box = random_crop(500, 375, augment, rng);
     ASSERT_TRUE(box.x >= 0 && box.y >= 0 && box.x + box.width <= 500 && box.y + box.height <= 375);
     const double area = static_cast<double>(box.width * box.height) / (500 * 375),
                  ratio = static_cast<double>(box.width) / static_cast<double>(box.height);
@@ -153,9 +153,9 @@ TEST(RandomCrop, StaysInsideWithTheAreasAndRatiosAskedFor) {
   // mean of 0.432 and a standard deviation of 0.217.
   EXPECT_NEAR(mean_area, 0.432, 4 * 0.217 / std::sqrt(4000));
   // Nothing fits: the largest central part.
-  EXPECT_EQ(random_crop(1, 1000, augment, rng), (Box{0, 499, 1, 1}));
-  EXPECT_EQ(random_crop(1000, 30, {.min_area = 0.9}, rng), (Box{480, 0, 40, 30}));
-  EXPECT_EQ(random_crop(1, 1, augment, rng), (Box{0, 0, 1, 1}));
+  EXPECT_EQ(random_crop(1, 1000, augment, rng), (PixelRect{0, 499, 1, 1}));
+  EXPECT_EQ(random_crop(1000, 30, {.min_area = 0.9}, rng), (PixelRect{480, 0, 40, 30}));
+  EXPECT_EQ(random_crop(1, 1, augment, rng), (PixelRect{0, 0, 1, 1}));
 }
 
 TEST(PhotoAugmentTest, Errors) {

@@ -171,7 +171,7 @@ TEST_F(ImageBatchesTest, EvaluationIsTheResizedCentre) {
     const std::int64_t h = image.shape()[0].value(), w = image.shape()[1].value();
     const RgbView view{image.span<std::uint8_t>().data(), w, h, 3 * w};
     Resize how = center_crop(w, h, 32, 24);
-    const Box window = std::exchange(how.window, {0, 0, how.to_width, how.to_height});
+    const PixelRect window = std::exchange(how.window, {0, 0, how.to_width, how.to_height});
     RgbImage whole;
     resizer.run(how, view, whole);
     Planes({}).write(whole.view().crop(window), false, expected);

@@ -151,7 +151,7 @@ TEST(Jpeg, ABoxHasThePixelsOfTheWholePicture) {
           const Decoded whole = decode(file, d);
           for (int i = 0; i < 25; ++i) {
             auto side = [&](std::int64_t n) { return static_cast<std::int64_t>(rng.below(n)); };
-            Box box{side(whole.view.width), side(whole.view.height), 0, 0};
+            PixelRect box{side(whole.view.width), side(whole.view.height), 0, 0};
             box.width = 1 + side(whole.view.width - box.x);
             box.height = 1 + side(whole.view.height - box.y);
             JpegReader reader(bytes, "box");
@@ -170,8 +170,9 @@ TEST(Jpeg, ABoxHasThePixelsOfTheWholePicture) {
 
 TEST(Jpeg, RefusesBoxesOutsideThePicture) {
   const auto bytes = as_bytes(encode_jpeg(waves(30, 20)));
-  for (const Box& box : {Box{0, 0, 31, 20}, Box{1, 0, 30, 20}, Box{0, 0, 0, 20}, Box{-1, 0, 5, 5},
-                         Box{0, 19, 1, 2}}) {
+  for (const PixelRect& box :
+       {PixelRect{0, 0, 31, 20}, PixelRect{1, 0, 30, 20}, PixelRect{0, 0, 0, 20},
+        PixelRect{-1, 0, 5, 5}, PixelRect{0, 19, 1, 2}}) {
     JpegReader reader(bytes, "a.jpg");
     RgbImage memory;
     EXPECT_THAT(error_of([&] { reader.read(box, 1, memory); }),
@@ -252,7 +253,7 @@ TEST(Jpeg, SurvivesDamage) {
         const int d = 1 << rng.below(4);
         const std::int64_t width = (reader.width() + d - 1) / d,
                            height = (reader.height() + d - 1) / d;
-        const Box box{width / 3, height / 3, width - width / 3, (height + 1) / 2};
+        const PixelRect box{width / 3, height / 3, width - width / 3, (height + 1) / 2};
         RgbImage memory;
         reader.read(box, d, memory);
       });
