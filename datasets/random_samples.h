@@ -19,6 +19,8 @@ class RandomSamples final : public IndexedSource {
 
   std::string name() const override { return name_; }
   std::int64_t samples() const override { return samples_; }
+  // Each is a stream of one piece, for networks that carry values on.
+  std::int64_t lanes() const override { return samples_; }
   std::vector<Field> own_fields() const override { return fields_; }
   void write(std::int64_t epoch, std::span<const std::int32_t> rows,
              TensorMap& batch) const override;

@@ -41,12 +41,17 @@ class Tokens {
 
   void take(std::string_view bytes) {
     for (const char byte : bytes) {
+      if (point_.empty() && static_cast<unsigned char>(byte) < 0x80) {
+        take_point({&byte, 1});
+        ++at_;
+        continue;
+      }
       point_ += byte;
       if (std::ssize(point_) == 1) length_ = sequence_length(static_cast<unsigned char>(byte));
       if (length_ == 0) bad_byte();
       if (std::ssize(point_) < length_) continue;
       if (!is_code_point(point_)) bad_byte();
-      take_point();
+      take_point(point_);
       at_ += std::ssize(point_);
       point_.clear();
     }
@@ -56,6 +61,7 @@ class Tokens {
     if (!point_.empty()) bad_byte();
     if (unit_ == TextUnit::word) end_line();
     check(!out_.tokens.empty(), where_, ": there is no ", unit_name(), " in it");
+    out_.before = vocabulary_.find(unit_ == TextUnit::word ? kEndOfLine : "\n");
     out_.name = std::move(name);
     return std::move(out_);
   }
@@ -71,10 +77,10 @@ class Tokens {
          ", which begins no UTF-8 character here");
   }
 
-  void take_point() {
-    const char c = point_[0];
+  void take_point(std::string_view point) {
+    const char c = point[0];
     if (unit_ == TextUnit::character) {
-      add(point_);
+      add(point);
       line_ += c == '\n';
       return;
     }
@@ -84,7 +90,7 @@ class Tokens {
     } else if (c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f') {
       end_word();
     } else {
-      word_ += point_;
+      word_ += point;
       check(word_.size() <= kMostWord, place(), ": a word of more than ", kMostWord, " bytes");
     }
   }
@@ -273,10 +279,11 @@ TextStreams::TextStreams(std::shared_ptr<const Text> text, std::int64_t tokens,
   check(streams >= 1 && steps >= 1, text_->name,
         ": expected at least one stream and one step, got ", streams, " and ", steps);
   const std::int64_t all = std::ssize(text_->tokens);
-  length_ = (all - 1) / streams;
+  shift_ = text_->before >= 0 ? 1 : 0;
+  length_ = (all - 1 + shift_) / streams;
   check(length_ >= steps, text_->name, ": ", all, " tokens are too few for ", streams,
         streams == 1 ? " stream" : " streams", " of a window of ", steps, "; expected at least ",
-        streams * steps + 1);
+        streams * steps + 1 - shift_);
   windows_ = (length_ + steps - 1) / steps;
 }
 
@@ -298,11 +305,15 @@ void TextStreams::write(std::int64_t, std::span<const std::int32_t> rows, Tensor
     }
   };
   // Behind the end of a stream there is token 0, which counts for nothing.
-  const auto tokens = [&](std::int64_t shift) {
-    return [this, shift](Tensor& to, std::size_t at, std::int64_t from, std::int64_t count) {
+  const auto tokens = [&](std::int64_t later) {
+    return [this, later](Tensor& to, std::size_t at, std::int64_t from, std::int64_t count) {
       const auto out = to.span<std::int32_t>().subspan(at, static_cast<std::size_t>(steps_));
-      const auto end = std::copy_n(text_->tokens.begin() + from + shift, count, out.begin());
-      std::fill(end, out.end(), 0);
+      std::fill(out.begin(), out.end(), 0);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t place = from + i + later - shift_;
+        out[static_cast<std::size_t>(i)] =
+            place < 0 ? text_->before : text_->tokens[static_cast<std::size_t>(place)];
+      }
     };
   };
   part("x", tokens(0));

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "datasets/indexed_source.h"
@@ -42,13 +42,20 @@ class Vocabulary {
   }
 
  private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view token) const {
+      return std::hash<std::string_view>()(token);
+    }
+  };
   std::vector<std::string> tokens_;
-  std::map<std::string, std::int32_t, std::less<>> numbers_;
+  std::unordered_map<std::string, std::int32_t, Hash, std::equal_to<>> numbers_;
 };
 
 struct Text {
   std::string name;  // "ptb/train"; used in messages
   std::vector<std::int32_t> tokens;
+  std::int32_t before = -1;  // what stands before the first: an end of a line; -1: there is none
   std::int64_t unknown = 0;  // of them, words that are <unk> because the vocabulary lacks them
 };
 
@@ -78,8 +85,8 @@ Text read_test_text(const std::filesystem::path& dir, TextUnit unit, const Vocab
 
 // A text cut into equal streams that run side by side, and those into windows: "x" s32 [steps] the
 // tokens, "y" s32 [steps] the next ones, "weight" f32 [steps] 1 where there is one and 0 behind the
-// end of a stream. Every token but the first of the text is asked for once, except up to
-// streams - 1 at its end.
+// end of a stream. Every token of the text is asked for once, except up to streams - 1 at
+// its end, and the first where no end of a line is known to stand before it.
 class TextStreams final : public IndexedSource {
  public:
   // Throws Error where a stream is shorter than a window.
@@ -97,6 +104,7 @@ class TextStreams final : public IndexedSource {
   std::shared_ptr<const Text> text_;
   std::int64_t tokens_, streams_, steps_;
   std::int64_t length_, windows_;  // of a stream: predicted tokens, windows
+  std::int64_t shift_;             // 1: the first input stands before the text
 };
 
 }  // namespace tessera::datasets

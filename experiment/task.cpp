@@ -124,9 +124,13 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
             " was made without --validation: the samples held out now may have trained it");
     }
     if (found == model.end() || found->second == value) continue;
-    const bool hash = key.ends_with("_sha256");
-    fail(file, " was made with ", key, " ", found->second, ", this run has ", value,
-         hash ? "; pixels are prepared by the training images, which are others here" : "");
+    const char* why = "";
+    if (key == "preprocess_sha256") {
+      why = "; pixels are prepared by the training images, which are others here";
+    } else if (key == "vocabulary_sha256") {
+      why = "; words are numbered by the training text, which is another here";
+    }
+    fail(file, " was made with ", key, " ", found->second, ", this run has ", value, why);
   }
 }
 

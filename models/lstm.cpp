@@ -60,6 +60,7 @@ nn::Values LstmLanguageModel::forward(nn::Scope& scope, const nn::Values& inputs
 const std::vector<NamedLstm>& lstm_sizes() {
   // Zaremba, Sutskever & Vinyals 2014; one layer: Xu et al. 2018, Hou et al. 2019.
   static const std::vector<NamedLstm> sizes = {
+      {"lstm100", "one LSTM of 100", {.layers = 1, .hidden = 100}},
       {"lstm300", "one LSTM of 300", {.layers = 1, .hidden = 300, .dropout = 0.5}},
       {"lstm650", "one LSTM of 650", {.layers = 1, .hidden = 650, .dropout = 0.5, .init = 0.05}},
       {"lstm200x2", "two LSTMs of 200, Zaremba's small one", {.layers = 2, .hidden = 200}},

@@ -14,6 +14,7 @@ class FullBatches final : public BatchSource {
       : source_(std::move(source)), batch_(batch), steps_(steps) {}
   std::string name() const override { return source_->name(); }
   std::int64_t samples() const override { return batch_ * steps_; }
+  std::int64_t lanes() const override { return source_->lanes(); }
   std::vector<Field> fields() const override { return source_->fields(); }
   void fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) const override {
     source_->fill(epoch, at(first), batch);

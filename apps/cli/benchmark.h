@@ -37,6 +37,13 @@ struct Story {
   std::vector<std::string> codebooks = {"adaptive:2", "adaptive:4"}, methods = {"dc", "idc", "lc"};
 };
 
+struct Benchmark;
+// What an application does besides the verbs that all have.
+struct OwnVerb {
+  std::string name, about;
+  int (*run)(const Benchmark& benchmark, const std::vector<std::string>& args);
+};
+
 struct Benchmark {
   std::string name;                   // of the program and of its output folder
   std::string about;                  // one sentence for --help
@@ -54,6 +61,7 @@ struct Benchmark {
   std::function<Recipes(const std::string& network)> recipes;
   // Names of others for the tensors of a network, as rules of core/files/import.h; by network.
   std::map<std::string, std::vector<std::string>> import_rules = {};
+  std::vector<OwnVerb> verbs = {};
   std::optional<Story> story;
 };
 

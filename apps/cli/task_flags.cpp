@@ -205,13 +205,17 @@ void DataFlags::take_validation(const std::map<std::string, std::string>& settin
   if (validation_.empty() && found != settings.end()) validation_ = found->second;
 }
 
+DataRequest DataFlags::request(const std::vector<Field>& inputs, bool raw) const {
+  const char* environment = std::getenv("TESSERA_DATA");
+  const std::string folder = from.empty() && environment ? environment : from;
+  return {folder, inputs, made(benchmark_.data_choices, choices_), raw};
+}
+
 Data DataFlags::load(const std::vector<Field>& inputs, bool raw) const {
   check(validation_.empty() || !raw, "--validation ", validation_,
         ": a model that carries its preprocessing is measured on test images alone; the model it "
         "was exported from can be measured on what it held out");
-  const char* environment = std::getenv("TESSERA_DATA");
-  const std::string folder = from.empty() && environment ? environment : from;
-  Data out = benchmark_.data({folder, inputs, made(benchmark_.data_choices, choices_), raw});
+  Data out = benchmark_.data(request(inputs, raw));
   if (!validation_.empty()) hold_out(out, validation_);
   for (TestSet& test : out.tests) test.seen = imported_ && test.held_out;
   return out;

@@ -64,6 +64,8 @@ class DataFlags {
   // out of a raw model's data.
   // `raw`: for a model that carries its preprocessing (DataRequest::raw), on the test images.
   Data load(const std::vector<Field>& inputs, bool raw = false) const;
+  // What load() asks the application for.
+  DataRequest request(const std::vector<Field>& inputs, bool raw = false) const;
 
   std::string from;  // empty: TESSERA_DATA, or the built-in set
 

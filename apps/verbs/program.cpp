@@ -30,9 +30,11 @@ void print_help(const Benchmark& benchmark) {
   std::cout << "usage: " << benchmark.name << " [VERB] [flags]\n\n" << benchmark.about << ".";
   if (benchmark.story) std::cout << " Without a verb: " << benchmark.story->about << ".";
   std::cout << "\n\n";
-  for (const Verb& verb : kVerbs) {
-    std::cout << "  " << verb.name << std::string(12 - verb.name.size(), ' ') << verb.about << "\n";
-  }
+  const auto line = [](std::string_view name, std::string_view about) {
+    std::cout << "  " << name << std::string(12 - name.size(), ' ') << about << "\n";
+  };
+  for (const Verb& verb : kVerbs) line(verb.name, verb.about);
+  for (const OwnVerb& verb : benchmark.verbs) line(verb.name, verb.about);
   std::cout << "\n" << benchmark.name << " VERB --help lists the flags of a verb";
   if (benchmark.story) {
     std::cout << ", " << benchmark.name << " --help-story those without a verb";
@@ -53,6 +55,10 @@ int run(const Benchmark& benchmark, const Args& args) {
   }
   std::vector<std::string> known;
   for (const Verb& verb : kVerbs) {
+    if (verb.name == first) return verb.run(benchmark, {args.begin() + 1, args.end()});
+    known.emplace_back(verb.name);
+  }
+  for (const OwnVerb& verb : benchmark.verbs) {
     if (verb.name == first) return verb.run(benchmark, {args.begin() + 1, args.end()});
     known.emplace_back(verb.name);
   }

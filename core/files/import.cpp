@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <regex>
 
@@ -68,10 +69,47 @@ bool is_batch_counter(const std::string& name, const Tensor& tensor) {
   return named && tensor.numel() == 1;
 }
 
+// What happens to a tensor on the way.
+struct Change {
+  bool transpose = false;
+  std::vector<std::int64_t> parts = {};  // of the first axis, in the order in which they are taken
+
+  std::string text() const {
+    std::string out = transpose ? "transposed" : "";
+    if (!parts.empty()) out += cat(out.empty() ? "" : ", ", "parts ", listed(parts));
+    return out;
+  }
+  static std::string listed(const std::vector<std::int64_t>& parts) {
+    std::string out;
+    for (const std::int64_t part : parts) out += cat(out.empty() ? "" : ",", part);
+    return out;
+  }
+};
+
 struct Target {
   std::string ours;
-  bool transpose = false;
+  Change change = {};
 };
+
+// "2,0,1,3": each of 0 to n - 1 once, n at least 2.
+std::vector<std::int64_t> parse_parts(const std::string& text, const std::string& rule) {
+  std::vector<std::int64_t> out;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string part = text.substr(at, end - at);
+    const bool digits =
+        !part.empty() && part.size() <= 2 &&
+        std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    out.push_back(digits ? std::stoi(part) : -1);
+    at = end + 1;
+  }
+  std::vector<std::int64_t> sorted = out;
+  std::sort(sorted.begin(), sorted.end());
+  bool good = out.size() >= 2;
+  for (std::size_t i = 0; i < sorted.size(); ++i) good &= sorted[i] == static_cast<std::int64_t>(i);
+  check(good, "import rule ", quote(rule), ": expected parts(...) with each of 0 to n - 1 once");
+  return out;
+}
 
 class Rule {
  public:
@@ -82,8 +120,14 @@ class Rule {
     check(equals != text.npos && equals > (is_regex ? 2u : 0u) && equals + 1 < text.size(),
           "import rule ", quote(text), ": expected theirs=ours, or /regex/=ours");
     ours_ = text.substr(equals + 1);
+    constexpr std::string_view kParts = ":parts(";
+    if (const std::size_t at = ours_.find(kParts); at != ours_.npos && ours_.ends_with(")")) {
+      const std::size_t first = at + kParts.size();
+      change_.parts = parse_parts(ours_.substr(first, ours_.size() - 1 - first), text);
+      ours_.resize(at);
+    }
     if (ours_.ends_with(":t")) {
-      transpose_ = true;
+      change_.transpose = true;
       ours_.resize(ours_.size() - 2);
     }
     check(!ours_.empty(), "import rule ", quote(text), ": the name after '=' is empty");
@@ -92,23 +136,23 @@ class Rule {
   }
 
   std::optional<Target> match(const std::string& theirs) const {
-    if (!regex_) return theirs == theirs_ ? std::optional(Target{ours_, transpose_}) : std::nullopt;
+    if (!regex_) return theirs == theirs_ ? std::optional(Target{ours_, change_}) : std::nullopt;
     std::smatch found;
     if (!matches(theirs, *regex_, found)) return std::nullopt;
-    return Target{found.format(ours_), transpose_};
+    return Target{found.format(ours_), change_};
   }
 
  private:
   std::string theirs_, ours_;
   std::optional<std::regex> regex_;
-  bool transpose_ = false;
+  Change change_;
 };
 
 Target target_of(const std::string& theirs, const std::vector<Rule>& rules) {
   for (const Rule& rule : rules) {
     if (auto target = rule.match(theirs)) return *std::move(target);
   }
-  return {theirs, false};
+  return {theirs};
 }
 
 Tensor transposed(const Tensor& x) {
@@ -122,8 +166,19 @@ Tensor transposed(const Tensor& x) {
   return out;
 }
 
+Tensor in_order(const Tensor& x, const std::vector<std::int64_t>& parts) {
+  Tensor out(x.dtype(), x.shape());
+  const std::int64_t n = std::ssize(parts), rows = x.shape()[0].value() / n;
+  const std::int64_t bytes = n == 0 ? 0 : x.bytes() / n;
+  for (std::int64_t i = 0; i < n && rows > 0; ++i)
+    std::memcpy(out.data() + i * bytes, x.data() + parts[static_cast<std::size_t>(i)] * bytes,
+                static_cast<std::size_t>(bytes));
+  return out;
+}
+
 // Why a tensor cannot become `wanted`, or "".
-std::string obstacle(const Tensor& theirs, const Tensor& wanted, bool transpose) {
+std::string obstacle(const Tensor& theirs, const Tensor& wanted, const Change& change) {
+  const bool transpose = change.transpose;
   if (transpose && theirs.shape().rank() != 2) {
     return cat("only rank 2 can be transposed, got ", theirs.text_type());
   }
@@ -134,6 +189,11 @@ std::string obstacle(const Tensor& theirs, const Tensor& wanted, bool transpose)
                           shape[0] == wanted.shape()[1] && shape[1] == wanted.shape()[0];
     return cat("expected ", wanted.text_type(), ", got ", theirs.text_type(),
                reversed && !transpose ? "; a rule ending in :t transposes it" : "");
+  }
+  if (const std::int64_t parts = std::ssize(change.parts); parts > 0) {
+    if (shape.rank() < 1 || shape[0].value() % parts != 0)
+      return cat("the first axis of ", theirs.text_type(), transpose ? " transposed" : "",
+                 " has no ", parts, " equal parts");
   }
   const bool convertible = is_floating(theirs.dtype()) && is_floating(wanted.dtype());
   if (theirs.dtype() != wanted.dtype() && !convertible) {
@@ -161,9 +221,9 @@ std::string ImportReport::text() const {
   std::string out = cat(file, ": ", matched.size(), " imported, ", missing.size(), " missing, ",
                         unused.size(), " unused, ", mismatched.size(), " mismatched\n");
   for (const auto& match : matched) {
-    if (match.theirs == match.ours && !match.transposed) continue;
+    if (match.theirs == match.ours && match.change.empty()) continue;
     out += cat("  ", match.ours, ": from ", printable(match.theirs), " ", match.type,
-               match.transposed ? ", transposed" : "", "\n");
+               match.change.empty() ? "" : ", ", match.change, "\n");
   }
   for (const auto& name : missing) out += cat("  missing: ", name, "\n");
   for (const auto& name : unused) out += cat("  unused: ", printable(name), "\n");
@@ -218,14 +278,15 @@ ImportReport import_weights(const std::filesystem::path& path, State& state,
     check(fresh, report.file, ": tensors ", quote(source->second), " and ", quote(theirs),
           " both become ", quote(target.ours));
     const Tensor& wanted = state.get(target.ours);
-    if (std::string cause = obstacle(tensor, wanted, target.transpose); !cause.empty()) {
+    if (std::string cause = obstacle(tensor, wanted, target.change); !cause.empty()) {
       report.mismatched.push_back({theirs, target.ours, std::move(cause)});
       continue;
     }
     require_no_nan(tensor, report.file, theirs);
-    Tensor value = target.transpose ? transposed(tensor) : tensor;
+    Tensor value = target.change.transpose ? transposed(tensor) : tensor;
+    if (!target.change.parts.empty()) value = in_order(value, target.change.parts);
     if (value.dtype() != wanted.dtype()) value = value.to(wanted.dtype());
-    report.matched.push_back({theirs, target.ours, tensor.text_type(), target.transpose});
+    report.matched.push_back({theirs, target.ours, tensor.text_type(), target.change.text()});
     values[target.ours] = std::move(value);
   }
   for (const auto& [ours, entry] : state.entries()) {

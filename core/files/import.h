@@ -12,8 +12,9 @@ namespace tessera {
 
 struct ImportOptions {
   // "theirs=ours" names one tensor; "/regex/=ours" all tensors whose whole name matches, where ours
-  // may hold $1 to $9. ":t" at the end transposes a tensor of rank 2. The first rule that matches a
-  // name counts; a name that none matches keeps its name. Examples:
+  // may hold $1 to $9. ":t" at the end transposes a tensor of rank 2; ":parts(2,0,1,3)" behind it
+  // cuts the first axis into so many equal parts and takes them in this order (gates of an LSTM).
+  // The first rule that matches a name counts; a name that none matches keeps its name. Examples:
   //   "dense_1.kernel=fc1.weight:t"   "/net\\.(\\d+)\\.w/=fc$1.weight"
   std::vector<std::string> rules = {};
   // Whole names (regex) that need no partner: tensors of the file that are not wanted (in theirs),
@@ -28,8 +29,8 @@ struct ImportOptions {
 struct ImportReport {
   struct Match {
     std::string theirs, ours;
-    std::string type;  // as stored in the file
-    bool transposed = false;
+    std::string type;         // as stored in the file
+    std::string change = {};  // "transposed", "parts 2,0,1,3", both or none
   };
   struct Mismatch {
     std::string theirs, ours;
@@ -60,7 +61,7 @@ TensorMap read_weights(const std::filesystem::path& path);
 
 // Replaces the tensors of `state` (which says what is wanted: names, dtypes, shapes) by those of
 // the file. Floating-point tensors are converted to the dtype wanted; shapes must be equal, after
-// the transposition that a rule asks for. Throws Error when the file cannot be read, a rule is
+// what a rule asks for. Throws Error when the file cannot be read, a rule is
 // malformed, two tensors claim one name, a value is NaN, or, when strict, the report is not
 // complete; the state is then unchanged.
 ImportReport import_weights(const std::filesystem::path& path, State& state,

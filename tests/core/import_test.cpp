@@ -64,6 +64,29 @@ TEST_F(Import, Names) {
       << report.text();
 }
 
+// Gates in another order: parts of the first axis, after a transposition.
+TEST_F(Import, PartsOfAnAxis) {
+  const ImportReport report =
+      import({{"w", turned}, {"b", bias}},
+             {.rules = {"w=fc1.weight:t:parts(2,0,1)", "b=fc1.bias:parts(1,2,0)"}});
+  EXPECT_TRUE(equal_bits(state.get("fc1.weight"), Tensor::from<float>({5, 6, 1, 2, 3, 4}, {3, 2})));
+  EXPECT_TRUE(equal_bits(state.get("fc1.bias"), Tensor::from<float>({8, 9, 7}, {3})));
+  EXPECT_NE(report.text().find("fc1.weight: from w f32[2,3], transposed, parts 2,0,1"),
+            std::string::npos)
+      << report.text();
+  EXPECT_NE(
+      message_of({{"w", turned}, {"fc1.bias", bias}}, {.rules = {"w=fc1.weight:t:parts(1,0)"}})
+          .find("the first axis of f32[2,3] transposed has no 2 equal parts"),
+      std::string::npos);
+  for (const char* bad : {"w=a:parts()", "w=a:parts(0)", "w=a:parts(0,2)", "w=a:parts(0,0)",
+                          "w=a:parts(1,-1)", "w=a:parts(0,1,)"}) {
+    EXPECT_NE(
+        message_of({{"w", weight}}, {.rules = {bad}}).find("expected parts(...) with each of 0"),
+        std::string::npos)
+        << bad;
+  }
+}
+
 TEST_F(Import, Patterns) {
   import({{"net.1.w", weight},
           { "net.1.b",

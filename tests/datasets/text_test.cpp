@@ -156,6 +156,17 @@ TEST(TextStreams, CutATextIntoStreamsAndWindows) {
   EXPECT_TRUE(asked.contains(1) && asked.contains(27));
 }
 
+// Behind an end of a line the first word is asked for, too.
+TEST(TextStreams, BeginAfterAnEndOfALine) {
+  Vocabulary v;
+  const auto text = std::make_shared<Text>(parsed("a b\nc\n", TextUnit::word, v));
+  const TextStreams data(text, v.size(), 1, 5);
+  TensorMap batch = batch_of(data.fields(), 1);
+  data.fill(0, 0, batch);
+  EXPECT_EQ(batch.at("x").to_vector<std::int32_t>(), (Numbers{2, 0, 1, 2, 3}));
+  EXPECT_EQ(batch.at("y").to_vector<std::int32_t>(), (Numbers{0, 1, 2, 3, 2}));
+}
+
 TEST(TextStreams, NeedAWindow) {
   EXPECT_EQ(
       error_of([] { TextStreams(counting(40), 100, 2, 20); }),

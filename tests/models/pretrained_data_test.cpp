@@ -10,8 +10,11 @@
 #include "datasets/cifar.h"
 #include "datasets/imagenet.h"
 #include "datasets/preprocess.h"
+#include "datasets/text.h"
+#include "models/lstm.h"
 #include "models/zoo.h"
 #include "nn/classification.h"
+#include "nn/language_model.h"
 #include "nn/trainer.h"
 #include "tests/data_dir.h"
 #include "tests/fill_xy.h"
@@ -142,6 +145,36 @@ TEST(Pretrained, SqueezeNetOfImageNet) {
                           "conv_final.weight=conv10.weight", "conv_final.bias=conv10.bias"}});
   expect_golden("squeezenet", model, {3, 227, 227}, 100);
   expect_pictures("squeezenet_v1.0_imagenet", model, 227, datasets::PixelFormat::caffe());
+}
+
+// The figures of its makers' protocol: ten streams, and one, whatever the window.
+TEST(Pretrained, LstmOnTheTreebank) {
+  const auto file = net_file("ptb_lstm100.safetensors");
+  const auto dir = testing::data_dir("ptb");
+  if (!file || !dir) GTEST_SKIP() << "the text or the network is not here";
+  const datasets::TextSplit split = datasets::read_texts(*dir, datasets::TextUnit::word);
+  const LstmLanguageModel network(10000, lstm_size("lstm100").size);
+  const auto loss = [&](const datasets::Text& text, std::int64_t steps) {
+    const auto task = std::make_shared<nn::LanguageModeling>(steps, 10000);
+    Model model = nn::initial_model(network, *task);
+    const ImportReport report = import_weights(
+        *file, model.state,
+        {.rules = {"embed.weight=embedding.weight", "lstm.Wx=lstm.0.weight_ih:t:parts(2,0,1,3)",
+                   "lstm.Wh=lstm.0.weight_hh:t:parts(2,0,1,3)", "lstm.b=lstm.0.bias:parts(2,0,1,3)",
+                   "affine.W=softmax.weight:t", "affine.b=softmax.bias"}});
+    EXPECT_TRUE(report.complete()) << report.text();
+    const datasets::TextStreams data(std::make_shared<datasets::Text>(text), 10000, 1, steps);
+    return nn::Evaluator(model.graph, task)(model.state, data).loss();
+  };
+  EXPECT_NEAR(std::exp(loss(split.test, 35)), 135.8441, 0.001);
+  EXPECT_NEAR(std::exp(loss(split.test, 100)), 135.8441, 0.001);
+  // Ten streams of 235 windows of 35, a tenth of the text apart, each with a state of its own.
+  double sum = 0;
+  for (std::int64_t stream = 0; stream < 10; ++stream) {
+    const auto first = split.test.tokens.begin() + stream * ((82430 - 1) / 10);
+    sum += loss({.name = "stream", .tokens = {first, first + 235 * 35 + 1}}, 35);
+  }
+  EXPECT_NEAR(std::exp(sum / 10), 136.0776, 0.001);
 }
 
 }  // namespace

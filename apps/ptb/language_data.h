@@ -1,0 +1,23 @@
+// Texts as the application ptb offers them: the Penn Treebank, any text, or the built-in one.
+#pragma once
+
+#include "apps/cli/benchmark.h"
+#include "datasets/text.h"
+
+namespace tessera::apps {
+
+inline constexpr std::int64_t kUsualSteps = 35;
+inline constexpr const char* kDataHelp =
+    "folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (the Penn Treebank), or train.txt, "
+    "valid.txt and test.txt (any text); synthetic[:TRAIN[:TEST]]: the built-in text of so many "
+    "words (default: TESSERA_DATA, or the built-in text)";
+
+// --unit, --window, --streams.
+std::vector<Choice> text_choices();
+// The texts that a request names, and what a model must have been trained on to know their tokens.
+datasets::TextSplit texts(const DataRequest& request);
+Config text_settings(const datasets::TextSplit& split);
+// Benchmark::data: training and measuring on streams of these texts.
+Data language_data(const DataRequest& request);
+
+}  // namespace tessera::apps
