@@ -305,6 +305,7 @@ class Builder {
       step.buffers.outputs.push_back(planes);
       count(planes);
     }
+    if (selected.plan.in_place) note_over(node, step);
     const bool prologue = fixed_[id(&node)];
     TESSERA_ASSERT(!prologue || plan_.prologue_steps == plan_.steps.size());
     if (prologue) note_prologue_reads(node);
@@ -318,6 +319,24 @@ class Builder {
                           node.types()[0].text(), selected.plan.note, selected.plan.flops, bytes,
                           prologue, std::move(selected.refusals)});
     plan_.steps.push_back(std::move(step));
+  }
+
+  // Operands of the outputs' type that are read once, element by element.
+  void note_over(const Node& node, Step& step) const {
+    const std::size_t first = node.op().has(kEpilogue) ? node.op().inputs.size() - 1 : 0;
+    const TensorType& type = node.types()[0];
+    for (std::size_t i = first; i < node.inputs().size(); ++i) {
+      const Value v = node.inputs()[i];
+      if (!v || !(v.type() == type)) continue;
+      const int from = step.buffers.inputs[i][0];
+      const auto reads = std::ranges::count_if(step.buffers.inputs, [&](const Planes& planes) {
+        return std::ranges::find(planes, from) != planes.end();
+      });
+      if (reads != 1) continue;
+      for (std::size_t o = 0; o < node.types().size(); ++o) {
+        if (node.types()[o] == type) step.over.emplace_back(step.buffers.outputs[o][0], from);
+      }
+    }
   }
 
   void note_prologue_reads(const Node& node) {
@@ -350,9 +369,27 @@ class Builder {
       }
     }
     for (const Copy& copy : plan_.after) touch(copy.from, count);
+    // What dies as an operand of a step that may write over it is where its output goes.
+    std::map<int, int> shares;  // a buffer in the place of another
+    for (int s = 0; s < count; ++s) {
+      for (const auto& [to, from] : plan_.steps[static_cast<std::size_t>(s)].over) {
+        const auto place = shares.contains(from) ? shares.at(from) : from;
+        const auto made = lives.find(to), dead = lives.find(place);
+        if (made == lives.end() || dead == lives.end() || made->second.first != s ||
+            dead->second.last != s || made->second.last == s)
+          continue;
+        dead->second.last = made->second.last;
+        lives.erase(made);
+        shares[to] = place;
+      }
+    }
     std::vector<Lifetime> lifetimes;
     for (const auto& [b, life] : lives) lifetimes.push_back(life);
     plan_.memory.arena = plan_arena(plan_.buffers, lifetimes);
+    for (const auto& [to, place] : shares) {
+      plan_.buffers[static_cast<std::size_t>(to)].offset =
+          plan_.buffers[static_cast<std::size_t>(place)].offset;
+    }
     for (const auto& life : lifetimes) {
       if (life.last >= count) continue;
       const Buffer& buffer = plan_.buffers[static_cast<std::size_t>(life.buffer)];

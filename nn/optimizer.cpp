@@ -15,6 +15,12 @@ bool is_weight(const ParameterSpec& p) {
 }
 
 Updated sgd(const Update& u) {
+  if (u.moments.empty()) {
+    const Value zero = u.parameter.graph().constant(0.0, u.parameter.type());
+    return {
+        ops::sgd_update(u.parameter, u.gradient, zero, u.rate, 0.0, false, u.weight_decay).param,
+        {}};
+  }
   const auto next = ops::sgd_update(u.parameter, u.gradient, u.moments[0], u.rate,
                                     u.options.momentum, u.options.nesterov, u.weight_decay);
   return {next.param, {next.momentum}};
@@ -76,6 +82,11 @@ const Optimizer& optimizer(const std::string& name) {
     names += (names.empty() ? "" : ", ") + row.name;
   }
   fail("there is no optimizer '", name, "', but ", names);
+}
+
+std::vector<std::string> moments_of(const OptimizerOptions& options) {
+  if (options.name == "sgd" && options.momentum == 0) return {};
+  return optimizer(options.name).moments;
 }
 
 ParameterGroup group_of(const OptimizerOptions& options, const ParameterSpec& parameter) {

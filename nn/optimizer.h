@@ -50,7 +50,7 @@ GradientTransform clip_by_norm(double limit);
 // One update of one parameter, being built.
 struct Update {
   Value parameter, gradient;
-  std::vector<Value> moments;  // before it, one for each of Optimizer::moments
+  std::vector<Value> moments;  // before it, one for each of moments_of()
   Value count;                 // updates since the moments were zero, this one included
   Value rate;
   double weight_decay = 0;
@@ -74,5 +74,7 @@ struct Optimizer {
 std::span<const Optimizer> optimizers();
 // Throws Error, naming those that there are.
 const Optimizer& optimizer(const std::string& name);
+// The moments that these options ask for: without momentum sgd has none to keep.
+std::vector<std::string> moments_of(const OptimizerOptions& options);
 
 }  // namespace tessera::nn

@@ -154,7 +154,7 @@ void Trainer::reset_optimizer() {
   for (const auto* specs : {&parameters_, &own_}) {
     for (const auto& p : *specs) {
       if (is_frozen(p.name)) continue;
-      for (const std::string& moment : kind.moments)
+      for (const std::string& moment : moments_of(options_.optimizer))
         state_->set(moment_name(p.name, moment), Tensor(DType::f32, p.type.shape));
     }
   }
@@ -189,7 +189,7 @@ void add_updates(Graph& graph, const std::vector<Trained>& trained,
                   t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale,
                   *t.group.weight_decay,
                   options};
-    for (const std::string& moment : kind.moments)
+    for (const std::string& moment : moments_of(options))
       update.moments.push_back(graph.state(moment_name(t.name, moment), t.parameter.type()));
     const Updated next = kind.update(update);
     graph.set_update(t.parameter, next.parameter);
@@ -320,7 +320,7 @@ void Trainer::build() {
     }
   }
   for (const auto& p : own_) {
-    for (const std::string& moment : optimizer(options_.optimizer.name).moments) {
+    for (const std::string& moment : moments_of(options_.optimizer)) {
       const std::string name = moment_name(p.name, moment);
       if (graph.find_leaf(name) && !state_->has(name))
         state_->set(name, Tensor(DType::f32, p.type.shape));

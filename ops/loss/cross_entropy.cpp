@@ -142,9 +142,13 @@ struct Rows {
       const float dy = args.in(2).as<const float>()[i], even = smoothing / static_cast<float>(c);
       float* out = args.out().as<float>() + i * c;
       kernels->softmax(x, c, out);
-      for (std::int64_t j = 0; j < c; ++j) {
-        out[j] = dy * (out[j] - (j == label ? 1 - smoothing + even : even));
+      const float own = out[label];
+      if (smoothing > 0) {
+        for (std::int64_t j = 0; j < c; ++j) out[j] = dy * (out[j] - even);
+      } else {
+        kernels->scale(out, c, dy);
       }
+      out[label] = dy * (own - (1 - smoothing + even));
     });
   }
 };
@@ -157,6 +161,7 @@ KernelPlan prepare(const KernelQuery& query, CpuFeatures features) {
                   &softmax_kernels(features)};
   KernelPlan plan;
   plan.flops = 20.0 * static_cast<double>(shape.numel());
+  plan.in_place = with_grad;  // logits become their gradient
   if (with_grad) {
     plan.run = [rows](const KernelArgs& args) { rows.grad(args); };
   } else {

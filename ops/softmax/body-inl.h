@@ -68,6 +68,11 @@ void softmax(const float* x, int64_t n, float* out) {
   each(out, n, out, [=](F v) { return mul(v, scale); });
 }
 
+void scale(float* x, int64_t n, float factor) {
+  const F by = set(factor);
+  each(x, n, x, [=](F v) { return mul(v, by); });
+}
+
 void log_softmax(const float* x, int64_t n, float* out) {
   const float m = row_max(x, n);
   const F shift = set(m), rest = set(log_of(row_exp(x, n, m, nullptr)));

@@ -12,6 +12,8 @@ struct SoftmaxKernels {
   void (*softmax)(const float* x, int64_t n, float* out);
   // out[i] = x[i] - m - log(sum); out may be x.
   void (*log_softmax)(const float* x, int64_t n, float* out);
+  // x[i] *= factor
+  void (*scale)(float* x, int64_t n, float factor);
   // log(sum of e^x[i]).
   float (*log_sum_exp)(const float* x, int64_t n);
 };

@@ -28,6 +28,10 @@ void log_softmax(const float* x, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = x[i] - m - rest;
 }
 
+void scale(float* x, int64_t n, float factor) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
 float log_sum_exp(const float* x, int64_t n) {
   const float m = row_max(x, n);
   return m + logf(exp_sum(x, n, m));
@@ -35,6 +39,7 @@ float log_sum_exp(const float* x, int64_t n) {
 
 }  // namespace
 
-extern "C" const SoftmaxKernels tessera_softmax_ref = {"ref", softmax, log_softmax, log_sum_exp};
+extern "C" const SoftmaxKernels tessera_softmax_ref = {"ref", softmax, log_softmax, scale,
+                                                       log_sum_exp};
 
 }  // namespace tessera

@@ -5,7 +5,7 @@
 
 #include "ops/softmax/body-inl.h"
 
-extern "C" const tessera::SoftmaxKernels tessera::tessera_softmax_avx2 = {"avx2", softmax,
-                                                                          log_softmax, log_sum_exp};
+extern "C" const tessera::SoftmaxKernels tessera::tessera_softmax_avx2 = {
+    "avx2", softmax, log_softmax, scale, log_sum_exp};
 
 #endif

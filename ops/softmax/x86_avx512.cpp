@@ -6,6 +6,6 @@
 #include "ops/softmax/body-inl.h"
 
 extern "C" const tessera::SoftmaxKernels tessera::tessera_softmax_avx512 = {
-    "avx512", softmax, log_softmax, log_sum_exp};
+    "avx512", softmax, log_softmax, scale, log_sum_exp};
 
 #endif

@@ -189,6 +189,15 @@ TEST(LstmModel, Variants) {
   }
 }
 
+// A training step holds the logits once: their gradient is written over them.
+TEST(LstmModel, LogitsAreKeptOnce) {
+  constexpr std::int64_t kWords = 10000, kWindow = 35, kLanes = 20;
+  nn::Trainer trainer = trainer_for(kWords, kWindow, {.layers = 1, .hidden = 8});
+  const std::int64_t logits = kWindow * kLanes * kWords * 4;
+  EXPECT_GT(trainer.train_plan(kLanes).memory().arena, logits);
+  EXPECT_LT(trainer.train_plan(kLanes).memory().arena, 3 * logits / 2);
+}
+
 // Distillation's loss to the task's own targets is the task's loss, with streams' ends left out.
 TEST(LanguageModeling, LossesAgree) {
   Graph graph(ops::standard_ops());

@@ -85,6 +85,23 @@ TEST(Sgd, StepsByHand) {
 }
 
 // (1 - s) of the label's cross-entropy and s of the mean over all classes.
+// Without momentum there is no buffer, in the state or in the step.
+TEST(Sgd, KeepsNoMomentumOfZero) {
+  Trainer plain = trainer({.momentum = 0, .nesterov = false, .weight_decay = 0.1});
+  Trainer heavy = trainer({.momentum = 0.5, .nesterov = false});
+  const std::string weight = plain.parameters()[0].name;
+  EXPECT_FALSE(plain.state().has(weight + ".momentum"));
+  EXPECT_TRUE(heavy.state().has(weight + ".momentum"));
+  EXPECT_EQ(plain.train_graph().find_leaf(weight + ".momentum"), nullptr);
+  const State before = plain.state().clone(), g = gradients_at(before);
+  one_step(plain, 0.3);
+  for (std::int64_t i = 0; i < g.get(weight).numel(); ++i) {
+    const double w = element(before.get(weight), i);
+    EXPECT_NEAR(element(plain.state().get(weight), i),
+                w - 0.3 * (element(g.get(weight), i) + 0.1 * w), 1e-5);
+  }
+}
+
 TEST(LabelSmoothing, IsPartOfTheLoss) {
   const double share = 0.3;
   const testing::Spirals data(32);
