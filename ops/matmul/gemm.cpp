@@ -183,6 +183,10 @@ class Worker {
       b_ = args_.b + col0_ * p.k + k0 * kLanes;
       b_ks_ = kLanes;
       b_vs_ = kLanes * p.k;
+      // What this worker reads next: the same columns further down, else the next group.
+      const bool last = k0 + k >= p.k;
+      const bool more = !last || col0_ + cols_ < p.n;
+      next_ = !more ? nullptr : last ? b_ - k0 * kLanes + vectors_ * b_vs_ : b_ + k * kLanes;
     } else {
       b_ = args_.b + k0 * args_.ldb + col0_;
       b_ks_ = args_.ldb;
@@ -200,13 +204,16 @@ class Worker {
       const float* a =
           plan_.pack_a ? packed_a_ + (r - block0_) * plan_.problem.k : args_.a + r * a_rs;
       const int64_t count = std::min<int64_t>(plan_.rows, row1 - r);
+      // Each row tile asks for one of the vectors that come next: B then streams evenly.
+      const int64_t turn = (r - row0) / plan_.rows;
+      const float* ahead = next_ && turn < vectors_ ? next_ + turn * b_vs_ : nullptr;
       for (int v = 0; v < vectors_; v += max_vectors) {
         const int width = std::min(max_vectors, vectors_ - v);
         const int64_t tail = cols_ - (v + width - 1) * kLanes;
         table[count - 1][width - 1]({a + k0 * a_cs, a_rs, a_cs, b_ + v * b_vs_, b_ks_, b_vs_,
                                      c + (r - row0) * ldc + v * kLanes, ldc, k,
                                      static_cast<int32_t>(std::min(tail, kLanes)),
-                                     k0 > 0 || args_.accumulate});
+                                     k0 > 0 || args_.accumulate, ahead});
       }
     }
   }
@@ -222,6 +229,7 @@ class Worker {
   int vectors_ = 0;
   const float* b_ = nullptr;
   int64_t b_ks_ = 0, b_vs_ = 0;
+  const float* next_ = nullptr;  // vectors of B after these; null: not known
 };
 
 // Row, within a group's [0, rows), at which a boundary `cost` into that group's work falls.

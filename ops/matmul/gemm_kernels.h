@@ -26,6 +26,9 @@ struct GemmTile {
   int64_t k;
   int32_t tail;
   int32_t accumulate;  // add to what c holds, else overwrite
+  // A vector of B that will be read next, a step's 16 floats at ahead[k * b_ks]: worth asking for
+  // where B is larger than the second-level cache. Null: there is none.
+  const float* ahead = nullptr;
 };
 
 using GemmTileFunction = void (*)(const GemmTile&);

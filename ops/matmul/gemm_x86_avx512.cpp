@@ -21,6 +21,8 @@ void tile(const GemmTile& t) {
   // B is read once per tile from L2: ask for it some steps ahead, across page ends too. The same
   // for A when its steps go from row to row of memory.
   constexpr int64_t kAhead = kRows >= 6 ? 8 : 16;
+  // Without a next vector the prefetch repeats one of this tile's own.
+  const float* next = t.ahead ? t.ahead : b;
   for (int64_t k = 0; k < t.k; ++k) {
     __m512 bv[kVectors];
 #pragma GCC unroll 8
@@ -35,6 +37,8 @@ void tile(const GemmTile& t) {
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_fmadd_ps(ar, bv[v], acc[r][v]);
     }
+    _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+    next += b_ks;
     a += a_cs;
     b += b_ks;
   }
