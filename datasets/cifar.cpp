@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "core/files/atomic_file.h"
 #include "core/parallel.h"
 #include "datasets/byte_reader.h"
 
@@ -47,9 +48,8 @@ class Folder {
  private:
   fs::path find(const std::string& file) const {
     for (const char* ending : {"", ".gz", ".xz"}) {
-      std::error_code error;
       fs::path path = at_ / (file + ending);
-      if (fs::is_regular_file(path, error)) return path;
+      if (file_exists(path) && fs::is_regular_file(path)) return path;
     }
     return {};
   }

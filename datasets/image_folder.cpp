@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/files/atomic_file.h"
 
 namespace tessera::datasets {
 namespace {
@@ -27,8 +28,7 @@ bool is_file(const fs::path& path) {
 }
 
 bool is_folder(const fs::path& path) {
-  std::error_code error;
-  return fs::is_directory(path, error);
+  return file_exists(path) && fs::is_directory(path);
 }
 
 bool is_picture(const fs::path& path) {

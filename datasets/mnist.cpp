@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/files/atomic_file.h"
 #include "datasets/byte_reader.h"
 #include "datasets/idx.h"
 
@@ -31,13 +32,12 @@ std::string usual_name(const FileName& file) {
   return cat(file.stem, "-", file.suffix);
 }
 
-// Empty when there is none.
+// Empty when there is none. Throws Error where the system cannot tell.
 fs::path find(const fs::path& dir, const FileName& file) {
   for (const char* separator : {"-", "."}) {
     for (const char* ending : {"", ".gz"}) {
-      std::error_code error;
       fs::path path = dir / cat(file.stem, separator, file.suffix, ending);
-      if (fs::is_regular_file(path, error)) return path;
+      if (file_exists(path) && fs::is_regular_file(path)) return path;
     }
   }
   return {};

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/files/atomic_file.h"
 #include "datasets/byte_reader.h"
 
 namespace tessera::datasets {
@@ -153,8 +154,7 @@ Found find_part(const std::filesystem::path& dir, const Part& part) {
   for (const auto& folder : {dir, dir / "ptb"}) {
     for (const bool treebank : {true, false}) {
       const auto path = folder / cat(treebank ? "ptb." : "", part.name, ".txt");
-      std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) return {path, treebank};
+      if (file_exists(path)) return {path, treebank};
     }
   }
   fail("[text] ", dir.string(), ": expected ptb.", part.name, ".txt (the Penn Treebank) or ",

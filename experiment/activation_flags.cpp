@@ -17,7 +17,8 @@ void ActivationFlags::add_flags(FlagList& options, const std::string& prefix) {
       number_flag([this](std::int64_t n) { asked_bits = bits = n; }),
       "activations take 2^N values: 1 to 8; 0, the default: they stay f32");
   add((prefix + "activation-at").c_str(),
-      text_flag([this](const std::string& place) { asked_at = at = place; }, "inputs|activations"),
+      text_flag([this](const std::string& place) { asked_at = at = place; },
+                quant::ActivationOptions::places().alternatives().c_str()),
       "which: what layers multiply weights with, but for the first one's (inputs, the default); or "
       "all that activation functions give, the stream behind residual sums included");
 }
@@ -30,15 +31,15 @@ void ActivationFlags::add_quantizer_flag(FlagList& options) {
 
 void ActivationFlags::validate(const std::string& prefix) const {
   check_range("--" + prefix + "activation-bits", static_cast<double>(bits), 0, 8);
-  naming("--" + prefix + "activation-at", [&] { quant::ActivationOptions::parse_place(at); });
-  naming("--activation-quantizer", [&] { quant::ActivationOptions::parse(quantizer); });
+  naming("--" + prefix + "activation-at", [&] { quant::ActivationOptions::places().parse(at); });
+  naming("--activation-quantizer", [&] { quant::ActivationOptions::kinds().parse(quantizer); });
 }
 
 quant::ActivationOptions ActivationFlags::options() const {
   quant::ActivationOptions out;
   out.bits = static_cast<int>(bits);
-  out.kind = quant::ActivationOptions::parse(quantizer);
-  out.place = quant::ActivationOptions::parse_place(at);
+  out.kind = quant::ActivationOptions::kinds().parse(quantizer);
+  out.place = quant::ActivationOptions::places().parse(at);
   return out;
 }
 

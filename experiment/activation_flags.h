@@ -7,7 +7,8 @@
 #include <string>
 
 #include "core/files/checkpoint.h"
-#include "experiment/flags.h"
+#include "core/values.h"
+#include "experiment/flag_list.h"
 #include "quant/calibrate/activations.h"
 
 namespace tessera::experiment {

@@ -74,7 +74,7 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
     return out;
   }
   const auto data = calibration_data(task_, reference, seed);
-  const quant::CalibrationSet samples(*data, recipe.adaround.samples);
+  const quant::CalibrationSet samples(*data, recipe.calibration_samples());
   session_.detail(cat("sensitivities (", recipe.sensitivity, ") of ", out.tensors.size(),
                       " tensors on ", samples.samples(), " samples\n"));
   out.dense_loss = quant::measure_costs(out.tensors, reference.model.graph, task_.data.task,

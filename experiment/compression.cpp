@@ -15,6 +15,7 @@
 #include "quant/calibrate/batch_norm.h"
 #include "quant/calibrate/calibration.h"
 #include "quant/method/compress.h"
+#include "quant/method/lc.h"
 #include "quant/pack/entries.h"
 #include "timing/latency.h"
 
@@ -91,10 +92,10 @@ std::int64_t reestimate(const Task& task, const Reference& reference, const Comp
 double direct_value(const Task& task, const Reference& reference, const CompressRecipe& recipe,
                     const Variant& variant, std::uint64_t seed) {
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
-  quant::DirectCompression direct;
-  direct.begin(trainer, plan_for(trainer, trainer.state(), recipe, variant), false);
-  Model model = quant::harden(trainer, quant::with_entries(direct.codebooks(trainer),
-                                                           quant::parse_entries(recipe.entries)));
+  const auto direct = quant::compressed(
+      trainer, plan_for(trainer, trainer.state(), recipe, variant), quant::direct_compression());
+  Model model = quant::harden(
+      trainer, quant::with_entries(direct, quant::entry_types().parse(recipe.entries)));
   reestimate(task, reference, recipe, seed, model);
   return measure(model.graph, model.state, task.data).value();
 }
@@ -166,8 +167,8 @@ void require_data(const Task& task, const CompressRecipe& recipe,
   };
   for (const Variant& variant : variants) {
     const auto method = recipe.method(variant.method);
-    if (method->epochs() > 0) add(train, variant.method);
-    if (method->epochs() == 0 && method->needs_data()) add(look, variant.method);
+    if (method.training) add(train, variant.method);
+    if (!method.training && method.needs_data()) add(look, variant.method);
     if (SizeTarget::parse(variant.codebook)) add(look, "bit allocation");
   }
   if (recipe.activations.bits > 0 &&
@@ -187,7 +188,7 @@ std::string plan_text(const Task& task, const CompressRecipe& recipe, const Vari
                       const State* weights) {
   const nn::Trainer trainer = make_trainer(task, recipe.trainer(0));
   const auto plan = plan_for(trainer, weights ? *weights : trainer.state(), recipe, variant);
-  recipe.method(variant.method)->require(plan);
+  recipe.method(variant.method).require(plan);
   return plan.text();
 }
 
@@ -248,7 +249,7 @@ Compression compress_reference(Session& session, const Task& given, const Refere
 
   nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
   const auto plan = plan_for(trainer, trainer.state(), recipe, variant);
-  const auto method = recipe.method(variant.method, seed);
+  auto method = recipe.method(variant.method, seed);
   quant::CompressOptions options;
   options.checkpoint = checkpoint;
   options.checkpoint_seconds = session.out().checkpoint_seconds;
@@ -257,14 +258,14 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   options.test = task.test.get();
   options.test_name = task.data.measured_on;
   options.observer = session.observer();
-  const auto data = !method->needs_data()   ? task.test
-                    : method->epochs() == 0 ? calibration_data(task, reference, seed)
-                                            : training_data(task, seed, recipe.augment);
-  const auto done = quant::compress(trainer, *data, plan, *method, options);
+  const auto data = !method.needs_data() ? task.test
+                    : !method.training   ? calibration_data(task, reference, seed)
+                                         : training_data(task, seed, recipe.augment);
+  const auto done = quant::compress(trainer, *data, plan, method, options);
   if (!done.finished) throw Interrupted();
 
   const quant::Codebooks codebooks =
-      quant::with_entries(done.codebooks, quant::parse_entries(recipe.entries));
+      quant::with_entries(done.codebooks, quant::entry_types().parse(recipe.entries));
   Model model = quant::harden(trainer, codebooks);
   if (recipe.bn_batches > 0) {
     out.before_bn = measure(model.graph, model.state, task.data).value();
@@ -276,7 +277,7 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   const SavedModel saved = save(model, file, form);
   out.file = saved.json.filename().string();
   out.seed = static_cast<std::int64_t>(seed);
-  out.epochs = method->epochs();
+  out.epochs = method.epochs();
   out.seconds = done.seconds;
   write_file(
       session.path(name + ".histograms.json"),

@@ -1,46 +1,31 @@
 #include "experiment/flag_list.h"
 
-#include <charconv>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include "core/text.h"
-#include "experiment/flags.h"
+#include "core/values.h"
 
 namespace tessera::experiment {
 
 namespace {
 
 template <class T>
-T number_of(const std::string& text) {
-  using Limits = std::numeric_limits<T>;
-  const std::size_t sign = text.starts_with('+') && !text.starts_with("+-") ? 1 : 0;
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data() + sign, end, value);
-  constexpr bool kWhole = std::is_integral_v<T>;
-  check(error != std::errc::result_out_of_range, "expected a ", kWhole ? "whole " : "",
-        "number from ", Limits::lowest(), " to ", Limits::max(), ", got ", quote(text));
-  check(error == std::errc() && stop == end, "expected a ", kWhole ? "whole " : "", "number",
-        std::is_unsigned_v<T> ? " of 0 or more" : "", ", got ", quote(text));
-  return value;
-}
-
-template <class T>
 FlagValue number(T& variable, const char* placeholder) {
-  return {placeholder, cat(variable), false,
-          [&variable](const std::string& text) { variable = number_of<T>(text); }};
-}
-
-bool on_or_off(const std::string& text) {
-  for (const char* yes : {"on", "yes", "true", "1"}) {
-    if (text == yes) return true;
-  }
-  for (const char* no : {"off", "no", "false", "0"}) {
-    if (text == no) return false;
-  }
-  fail("expected on or off, got ", quote(text));
+  return {placeholder, cat(variable), false, [&variable](const std::string& text) {
+            if constexpr (std::is_floating_point_v<T>) {
+              variable = number_of(text);
+            } else if constexpr (std::is_unsigned_v<T>) {
+              variable = unsigned_of(text);
+            } else {
+              const std::int64_t value = whole_of(text);
+              check(std::in_range<T>(value), "expected a whole number from ",
+                    std::numeric_limits<T>::lowest(), " to ", std::numeric_limits<T>::max(),
+                    ", got ", quote(text));
+              variable = static_cast<T>(value);
+            }
+          }};
 }
 
 }  // namespace
@@ -54,14 +39,19 @@ FlagValue flag(std::int64_t& variable, const char* placeholder) {
 FlagValue flag(std::uint64_t& variable, const char* placeholder) {
   return number(variable, placeholder);
 }
-FlagValue flag(double& variable, const char* placeholder) {
-  return number(variable, placeholder);
+FlagValue flag(double& variable, const char* placeholder, bool* given) {
+  FlagValue out = number(variable, placeholder);
+  if (given == nullptr) return out;
+  out.set = [set = std::move(out.set), given](const std::string& text) {
+    set(text);
+    *given = true;
+  };
+  return out;
 }
 
 FlagValue number_flag(std::function<void(std::int64_t)> take, const char* placeholder) {
-  return {placeholder, "", false, [take = std::move(take)](const std::string& text) {
-            take(number_of<std::int64_t>(text));
-          }};
+  return {placeholder, "", false,
+          [take = std::move(take)](const std::string& text) { take(whole_of(text)); }};
 }
 
 FlagValue text_flag(std::string& variable, const char* placeholder) {
@@ -89,6 +79,21 @@ FlagList::Adder FlagList::Adder::operator()(const std::string& name, FlagValue v
                                             const std::string& about) const {
   TESSERA_ASSERT(!list_.has(name));
   list_.entries_.push_back({name, about, std::move(value)});
+  return *this;
+}
+
+FlagList& FlagList::add(Settings& settings, const std::string& name) {
+  const Setting& row = settings.row(name);
+  const bool whole = std::holds_alternative<std::int64_t>(row.fallback),
+             on_off = std::holds_alternative<bool>(row.fallback);
+  FlagValue value;
+  value.placeholder = !row.placeholder.empty() ? row.placeholder
+                      : whole                  ? "N"
+                      : on_off                 ? "on|off"
+                                               : "X";
+  value.fallback = settings.shown(name);
+  value.set = [&settings, name](const std::string& text) { settings.read(name, text); };
+  add_options()(name, std::move(value), row.help);
   return *this;
 }
 

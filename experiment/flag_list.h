@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/settings.h"
+
 namespace tessera::experiment {
 
 // What a flag does with its value.
@@ -22,7 +24,8 @@ struct FlagValue {
 FlagValue flag(int& variable, const char* placeholder = "N");
 FlagValue flag(std::int64_t& variable, const char* placeholder = "N");
 FlagValue flag(std::uint64_t& variable, const char* placeholder = "N");
-FlagValue flag(double& variable, const char* placeholder = "N");
+// `given`: becomes true with a value.
+FlagValue flag(double& variable, const char* placeholder = "N", bool* given = nullptr);
 // A whole number without a default, for who looks at it first.
 FlagValue number_flag(std::function<void(std::int64_t)> take, const char* placeholder = "N");
 // Text, whose default is shown unless it is empty.
@@ -56,6 +59,11 @@ class FlagList {
     FlagList& list_;
   };
   Adder add_options() { return Adder(*this); }
+  // A setting, which outlives the list.
+  FlagList& add(Settings& settings, const std::string& name);
+  // Those that were given a value, in their order.
+  void mark_given(const std::string& name) { given_.push_back(name); }
+  const std::vector<std::string>& given() const { return given_; }
   // Another list under its own title.
   FlagList& add(const FlagList& other);
 
@@ -71,6 +79,7 @@ class FlagList {
   std::string title_;
   std::vector<Entry> entries_;
   std::vector<FlagList> others_;
+  std::vector<std::string> given_;
 };
 
 }  // namespace tessera::experiment

@@ -4,7 +4,8 @@
 #include <string>
 
 #include "core/files/checkpoint.h"
-#include "experiment/flags.h"
+#include "core/values.h"
+#include "experiment/flag_list.h"
 #include "nn/optimizer.h"
 
 namespace tessera::experiment {

@@ -13,11 +13,8 @@ namespace tessera::experiment {
 namespace {
 
 constexpr double kMost = 1e9;  // for what has no natural limit
+constexpr double kMostBatch = 1 << 20;
 constexpr const char *kBpw = "bpw:", *kSize = "size:";
-
-std::string on_off(bool value) {
-  return value ? "on" : "off";
-}
 
 nn::TrainerOptions trainer_options(std::int64_t batch, const nn::OptimizerOptions& optimizer,
                                    std::uint64_t seed) {
@@ -33,14 +30,6 @@ void check_positive(const std::string& name, double value) {
         value);
 }
 
-void check_rates(const std::string& prefix, std::int64_t batch, double lr, double lr_decay,
-                 double lr_final) {
-  check_range(prefix + "batch", static_cast<double>(batch), 1, 1 << 20);
-  check_positive(prefix + "lr", lr);
-  check_range(prefix + "lr-decay", lr_decay, 1e-6, 1e6);
-  check_range(prefix + "lr-final", lr_final, 0, 1);
-}
-
 constexpr const char* kNoAugmentation = "none";
 
 // Whether the words are known is for the data to say.
@@ -50,12 +39,6 @@ void check_augment(const std::string& flag, const std::string& augment) {
 
 }  // namespace
 
-std::string exact(double value) {
-  char buffer[64];
-  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
-  return {buffer, result.ptr};
-}
-
 void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   const auto name = [&](const char* text) { return prefix + text; };
   auto add = options.add_options();
@@ -63,9 +46,11 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("batch"), flag(batch), "samples per step");
   add(name("lr"), flag(lr, "X"), "learning rate");
   add(name("lr-decay"), flag(lr_decay, "X"), "factor on the learning rate after each epoch");
-  add(name("lr-final"), flag(lr_final, "X"),
+  add(name("lr-final"), flag(lr_final, "X", &lr_final_given),
       "share of the learning rate left at the end (half a cosine; 1: constant)");
-  lr_steps.add_flags(options, prefix);
+  lr_steps.flag = "--" + prefix + "lr-steps";
+  add(name("lr-steps"), text_flag(lr_steps.list, "LIST"), nn::kLrStepsHelp);
+  add(name("lr-step-factor"), flag(lr_steps.factor, "X"), nn::kLrStepFactorHelp);
   add_optimizer_flags(options, prefix, optimizer);
   add(name("label-smoothing"), flag(label_smoothing, "X"), "share given to all classes");
   add(name("warmup"), flag(warmup, "X"),
@@ -74,33 +59,39 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("r2"), text_flag(r2, "KIND"),
       "range restriction while training: linf, margin or softminmax");
   add(name("r2-weight"), flag(r2_weight, "X"), "its coefficient");
-  add(name("compute"), text_flag(compute, "f32|bf16"),
+  add(name("compute"), text_flag(compute, compute_types().alternatives().c_str()),
       "bf16: convolutions round their operands; weights and sums stay f32");
 }
 
-void check_compute(const std::string& flag, const std::string& value) {
-  check(value == "f32" || value == "bf16", flag, " must be f32 or bf16, got '", value, "'");
+const Names<bool>& compute_types() {
+  static const Names<bool> all("type to compute in", {{"f32", false}, {"bf16", true}});
+  return all;
 }
 
 void TrainRecipe::validate(const std::string& prefix) const {
   const std::string p = "--" + prefix;
   check_range(p + "epochs", static_cast<double>(epochs), 1, 1e6);
-  check_rates(p, batch, lr, lr_decay, lr_final);
+  check_range(p + "batch", static_cast<double>(batch), 1, kMostBatch);
+  check_positive(p + "lr", lr);
+  check_range(p + "lr-decay", lr_decay, 1e-6, 1e6);
+  check_range(p + "lr-final", lr_final, 0, 1);
   check_optimizer(optimizer, prefix);
-  lr_steps.validate(prefix);
+  check_range(p + "lr-step-factor", lr_steps.factor, 1e-9, 1e3);
+  check(!lr_final_given || !lr_steps.any(), p, "lr-final is of a cosine, ", p,
+        "lr-steps takes its place: they exclude each other");
   lr_steps.shares(static_cast<double>(epochs));
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
   check_range(p + "warmup", warmup, 0, 0.999);
-  check_compute(p + "compute", compute);
+  naming(p + "compute", [&] { compute_types().parse(compute); });
   check_augment(p + "augment", augment);
-  if (r2 != "none") naming(p + "r2", [&] { quant::RangeRestriction::parse(r2); });
+  if (r2 != "none") naming(p + "r2", [&] { quant::RangeRestriction::kinds().parse(r2); });
   check_range(p + "r2-weight", r2_weight, 0, kMost);
 }
 
 void TrainRecipe::add_objectives(nn::Trainer& trainer) const {
   if (r2 == "none") return;
   const auto objective =
-      std::make_shared<quant::RangeRestriction>(quant::RangeRestriction::parse(r2));
+      std::make_shared<quant::RangeRestriction>(quant::RangeRestriction::kinds().parse(r2));
   trainer.set(nn::coefficient_input(objective->name()), r2_weight);
   trainer.add_objective(objective);
 }
@@ -144,68 +135,43 @@ nn::Schedule TrainRecipe::schedule() const {
 nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
   auto options = trainer_options(batch, optimizer, seed);
   options.label_smoothing = label_smoothing;
-  options.bf16 = compute == "bf16";
+  options.bf16 = compute_types().parse(compute);
   return options;
 }
 
 void CompressRecipe::add_flags(FlagList& options) {
   add_policy_flags(options);
-  auto& steps = lc.alternation;
   auto add = options.add_options();
   add("entries", text_flag(entries, "DTYPE"),
       "how codebook entries are stored: f32, bf16, or s8 with a scale (all rounded once the method "
       "is done)");
-  add("calibration-samples", flag(adaround.samples),
-      "samples that fisher, adaround, activation ranges and bit allocation look at");
   add("bn-reestimate", flag(bn_batches),
-      "batches of them from which batch norm takes its statistics anew, once the "
+      "batches of calibration samples from which batch norm takes its statistics anew, once the "
       "weights are codebooks; 16 will do, 0: keep them");
   activations.add_flags(options, "");
   activations.add_quantizer_flag(options);
-  add("sensitivity", text_flag(sensitivity, "loss|fisher"),
+  add("sensitivity", text_flag(sensitivity, quant::sensitivities().alternatives().c_str()),
       "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
-  add("adaround-steps", flag(adaround.iterations), "AdaRound: steps of Adam for each layer");
-  add("adaround-batch", flag(adaround.batch), "AdaRound: samples per step");
-  add("adaround-lr", flag(adaround.lr, "X"), "AdaRound: learning rate");
-  add("adaround-lambda", flag(adaround.regularization, "X"),
-      "AdaRound: weight of the term that makes roundings whole");
-  add("mu", flag(lc.mu, "X"), "LC: penalty weight of the first step");
-  add("mu-growth", flag(lc.mu_growth, "X"), "LC: its factor per step");
-  add("lc-steps", flag(steps.steps), "L and C steps (LC and iDC)");
-  add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step; a part of one will do");
-  add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
-  add("lr", flag(steps.lr, "X"), "learning rate of the first step");
-  add("lr-decay", flag(steps.lr_decay, "X"), "its factor per step");
-  add("lr-final", flag(steps.lr_final, "X"),
-      "share of the rate left at the end of a step (half a cosine; 1: constant)");
-  add("lr-clip", switch_flag(lc.clip_rate), "LC: keep the learning rate below 1/mu");
-  add("momentum-reset", switch_flag(steps.reset_momentum), "momentum starts at 0 in every step");
   add("batch", flag(batch), "samples per training step");
   add_optimizer_flags(options, "", optimizer);
   add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
-  trained.add_flags(options);
+  for (const quant::MethodRow& row : quant::methods()) {
+    FlagList own(cat(row.name, " (", row.doc, ")"));
+    for (const Setting& setting : row.settings) {
+      if (!options.has(setting.name)) own.add(methods, setting.name);
+    }
+    options.add(own);
+  }
 }
 
 void CompressRecipe::validate() const {
-  const auto& steps = lc.alternation;
-  check_rates("--", batch, steps.lr, steps.lr_decay, steps.lr_final);
+  check_range("--batch", static_cast<double>(batch), 1, kMostBatch);
   check_optimizer(optimizer, "");
-  check_range("--calibration-samples", static_cast<double>(adaround.samples), 1, 1e7);
   check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
-  check_range("--adaround-steps", static_cast<double>(adaround.iterations), 1, 1e7);
-  check_range("--adaround-batch", static_cast<double>(adaround.batch), 1, 1 << 20);
-  check_positive("--adaround-lr", adaround.lr);
-  check_range("--adaround-lambda", adaround.regularization, 0, kMost);
-  naming("--entries", [&] { quant::parse_entries(entries); });
-  check(sensitivity == "loss" || sensitivity == "fisher",
-        "--sensitivity must be loss or fisher, got '", sensitivity, "'");
-  check_positive("--mu", lc.mu);
-  check_range("--mu-growth", lc.mu_growth, 1e-3, 1e3);
-  check_range("--lc-steps", steps.steps, 1, 1e5);
-  check_range("--lc-epochs", steps.epochs, 1e-4, 1e5);
-  check_range("--first-epochs", steps.first_epochs, 1e-4, 1e5);
+  naming("--entries", [&] { quant::entry_types().parse(entries); });
+  naming("--sensitivity", [&] { quant::sensitivities().parse(sensitivity); });
   check_augment("--augment", augment);
-  trained.validate();
+  quant::validate_methods(methods);
   activations.validate("");
   check_range("--min-size", static_cast<double>(min_size), 0, 1e15);
   policy("adaptive:2", 0);  // presets and rules are known, or Error
@@ -221,41 +187,30 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
     out["activations"] =
         cat(activations.quantizer, " ", activations.bits, " bits of ", activations.at);
     if (activations.quantizer != "dorefa")
-      out["activation_samples"] = std::to_string(adaround.samples);
+      out["activation_samples"] = std::to_string(calibration_samples());
   }
   if (bn_batches > 0) {
     out["bn_reestimate"] = std::to_string(bn_batches);
     out["bn_batch"] = std::to_string(batch);
   }
-  if (name == "dc") return out;
-  if (name == "fisher" || name == "adaround") {
-    out["calibration"] = std::to_string(adaround.samples);
-    if (name == "fisher") return out;
-    out["adaround_steps"] = std::to_string(adaround.iterations);
-    out["adaround_batch"] = std::to_string(adaround.batch);
-    out["adaround_lr"] = exact(adaround.lr);
-    out["adaround_lambda"] = exact(adaround.regularization);
-    return out;
-  }
+  const quant::MethodRow& row = quant::method_row(name);
+  out.merge(row.config(methods));
+  if (!row.trains()) return out;
   out["batch"] = std::to_string(batch);
   out.merge(optimizer_config(optimizer, ""));
   if (augment != kNoAugmentation) out["augment"] = augment;
-  if (TrainedRecipe::has(name)) {
-    out.merge(trained.config(name));
-    return out;
-  }
-  const auto& steps = lc.alternation;
-  out["steps"] = std::to_string(steps.steps);
-  out["step_epochs"] = exact(steps.epochs);
-  out["first_epochs"] = exact(steps.first_epochs);
-  out["lr"] = exact(steps.lr);
-  out["lr_decay"] = exact(steps.lr_decay);
-  out["lr_final"] = exact(steps.lr_final);
-  out["momentum_reset"] = on_off(steps.reset_momentum);
-  if (name == "idc") return out;
-  out["mu"] = exact(lc.mu);
-  out["mu_growth"] = exact(lc.mu_growth);
-  out["lr_clip"] = on_off(lc.clip_rate);
+  return out;
+}
+
+CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t epochs) const {
+  check_range("--epochs", static_cast<double>(epochs), 1, 1e6);
+  const quant::MethodRow& row = quant::method_row(name);
+  if (!row.trains()) return *this;
+  CompressRecipe out = *this;
+  row.rescale(out.methods, epochs);
+  const std::int64_t got = out.method(name).epochs();
+  check(got == epochs, "--epochs ", epochs, ": method ", name, " would train ", got,
+        "; its schedule cannot be scaled");
   return out;
 }
 
@@ -263,45 +218,26 @@ nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
   return trainer_options(batch, optimizer, seed);
 }
 
-std::vector<std::string> CompressRecipe::method_names() {
-  std::vector<std::string> out = {"dc", "fisher", "adaround", "idc", "lc", "lc-qp"};
-  for (const auto& name : TrainedRecipe::names()) out.push_back(name);
-  return out;
-}
-
-std::unique_ptr<quant::Method> CompressRecipe::method(const std::string& name,
-                                                      std::uint64_t seed) const {
-  if (name == "dc") return std::make_unique<quant::DirectCompression>();
-  if (name == "fisher") return std::make_unique<quant::FisherCompression>(adaround.samples);
-  if (name == "adaround") {
-    quant::AdaRoundOptions options = adaround;
-    options.seed = seed;
-    return std::make_unique<quant::AdaRound>(options);
-  }
-  if (name == "idc") return std::make_unique<quant::IteratedDirectCompression>(lc.alternation);
-  if (TrainedRecipe::has(name)) return trained.method(name);
-  if (name != "lc" && name != "lc-qp") fail_unknown("--method", name, method_names());
-  quant::LcOptions options = lc;
-  options.augmented = name == "lc";
-  return std::make_unique<quant::LearningCompression>(options);
+quant::AnyMethod CompressRecipe::method(const std::string& name, std::uint64_t seed) const {
+  return quant::method_row(name).make(methods, seed);
 }
 
 quant::ActivationOptions CompressRecipe::activation_options() const {
   quant::ActivationOptions out = activations.options();
-  out.samples = adaround.samples;
+  out.samples = calibration_samples();
   return out;
 }
 
 Config CompressRecipe::sensitivity_config() const {
   Config out = {{"sensitivity", sensitivity},
-                {"calibration", std::to_string(adaround.samples)},
+                {"calibration", std::to_string(calibration_samples())},
                 {"policy", policies}};
   out.merge(policy_config());
   return out;
 }
 
 quant::Sensitivity CompressRecipe::sensitivity_kind() const {
-  return sensitivity == "fisher" ? quant::Sensitivity::fisher : quant::Sensitivity::loss;
+  return quant::sensitivities().parse(sensitivity);
 }
 
 std::optional<SizeTarget> SizeTarget::parse(const std::string& codebook) {

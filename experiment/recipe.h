@@ -11,28 +11,25 @@
 #include "core/files/checkpoint.h"
 #include "experiment/activation_flags.h"
 #include "experiment/optimizer_flags.h"
-#include "experiment/trained_recipe.h"
+#include "nn/lr_steps.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
-#include "quant/method/adaround.h"
-#include "quant/method/lc.h"
+#include "quant/method/method_list.h"
 #include "quant/plan/sensitivity.h"
 
 namespace tessera::experiment {
 
-// A double as shortest text that reads back to it.
-std::string exact(double value);
-
-// Throws Error naming the flag unless the value is f32 or bf16.
-void check_compute(const std::string& flag, const std::string& value);
+// What convolutions compute in: f32, or bf16 (true).
+const Names<bool>& compute_types();
 
 struct TrainRecipe {
   std::int64_t epochs = 30;
   std::int64_t batch = 256;
   double lr = 0.1;
-  double lr_decay = 1;     // factor per epoch
-  double lr_final = 0.01;  // share of the rate left at the end, by half a cosine; 1: constant
-  LrSteps lr_steps;        // in place of the cosine
+  double lr_decay = 1;          // factor per epoch
+  double lr_final = 0.01;       // share of the rate left at the end, by half a cosine; 1: constant
+  bool lr_final_given = false;  // by a flag, which lr_steps leave no room for
+  nn::LrSteps lr_steps;         // in place of the cosine
   nn::OptimizerOptions optimizer;
   double label_smoothing = 0;
   std::string compute = "f32";  // or bf16
@@ -63,10 +60,8 @@ struct SizeTarget {
 };
 
 struct CompressRecipe {
-  quant::LcOptions lc;  // its alternation is that of iDC too
-  TrainedRecipe trained;
-  quant::AdaRoundOptions adaround;  // its samples are also those of fisher and of bit allocation
-  std::int64_t bn_batches = 0;      // from which batch norm is estimated after hardening; 0: never
+  Settings methods = quant::method_settings();  // of all of them
+  std::int64_t bn_batches = 0;  // from which batch norm is estimated after hardening; 0: never
   std::string sensitivity = "loss";
   ActivationFlags activations{.quantizer = "mse"};
   std::int64_t batch = 256;
@@ -83,20 +78,21 @@ struct CompressRecipe {
   std::int64_t min_size = 0;        // weights with fewer elements stay dense
   std::vector<std::string> shared;  // regexes; what one matches has one codebook
 
+  // Those of methods under a title for each.
   void add_flags(FlagList& options);
   void validate() const;
   // Of one run; a method that trains nothing has only the codebooks.
   Config config(const std::string& method, const std::string& codebook) const;
   nn::TrainerOptions trainer(std::uint64_t seed) const;
-  // Every name that method() takes, for lists and --method all.
-  static std::vector<std::string> method_names();
   // With the schedule of a method scaled to this many epochs of training, all together: as many
   // steps with the same rates, each the same share of the whole, and LC's mu times the epochs of a
   // step as it was; of methods with one schedule a rate that falls behind given epochs does so
   // still. A method that does not train stays as it is. Throws Error for a method that cannot be
   // scaled.
   CompressRecipe with_epochs(const std::string& method, std::int64_t epochs) const;
-  std::unique_ptr<quant::Method> method(const std::string& name, std::uint64_t seed = 1) const;
+  quant::AnyMethod method(const std::string& name, std::uint64_t seed = 1) const;
+  // That fisher, adaround, activation ranges and bit allocation look at.
+  std::int64_t calibration_samples() const { return methods.whole(quant::kCalibrationSamples); }
   quant::ActivationOptions activation_options() const;
   // What decides a tensor's bits under a target: how it is measured, and on what.
   Config sensitivity_config() const;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
+#include "core/interrupt.h"
 #include "timing/full_batches.h"
 #include "timing/statistics.h"
 
@@ -22,42 +24,49 @@ nn::Trainer trainer_of(const Task& task, const BatchSource& data, nn::TrainerOpt
   return make_trainer(task, options);
 }
 
+// As many steps as fit half a second.
 double median_step(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr) {
-  const std::int64_t batch = trainer.options().batch;
-  std::vector<double> seconds;
-  const auto run = [&](std::int64_t steps) {
-    auto last = Clock::now();
-    nn::Position position;
-    trainer.train_epoch(
-        FullBatches(data, batch, steps), position, [&](double) { return lr; },
-        [&](const nn::StepReport&) {
-          const auto now = Clock::now();
-          seconds.push_back(std::chrono::duration<double>(now - last).count());
-          last = now;
-        });
-  };
-  run(kWarmUp);  // compiles
-  const double once = seconds.back();
-  seconds.clear();
-  run(std::clamp(static_cast<std::int64_t>(kSeconds / once), kLeast, kMost));
-  return median(seconds);
+  StepTimer timer(trainer, std::move(data), lr);
+  timer.run(1);
+  const double once = timer.rounds().back().front() / 1e3;
+  timer.forget();
+  timer.run(std::clamp(static_cast<std::int64_t>(kSeconds / once), kLeast, kMost));
+  return median(timer.rounds().back()) / 1e3;
 }
 
 }  // namespace
 
+StepTimer::StepTimer(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr)
+    : trainer_(trainer), data_(std::move(data)), lr_(lr) {
+  run(kWarmUp);  // compiles
+  forget();
+}
+
+void StepTimer::run(std::int64_t steps) {
+  std::optional<Clock::time_point> last;
+  auto& ms = rounds_.emplace_back();
+  trainer_.train_epoch(
+      FullBatches(data_, trainer_.options().batch, steps + 1), position_,
+      [this](double) { return lr_; },
+      [&](const nn::StepReport&) {
+        const auto now = Clock::now();
+        if (last) ms.push_back(std::chrono::duration<double, std::milli>(now - *last).count());
+        last = Clock::now();
+      });
+  stop_if_interrupted();
+}
+
 double method_step_seconds(const Task& task, const State& weights, const CompressRecipe& recipe,
                            const std::string& name, const std::string& codebook,
                            std::int64_t group_rows) {
-  const auto method = recipe.method(name);
-  if (method->epochs() == 0) return 0;
+  const auto method = recipe.method(name).training;
+  if (method == nullptr) return 0;
   const auto data = training_data(task, kSeed, recipe.augment);
   nn::Trainer trainer = trainer_of(task, *data, recipe.trainer(kSeed));
   nn::set_weights(trainer, weights);
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                             recipe.policy(codebook, group_rows));
-  method->set_data(*data);
-  method->begin(trainer, plan, false);
-  method->before_epoch(trainer, 0);
+  quant::start_at(trainer, *data, plan, *method, 0);
   return median_step(trainer, data, method->learning_rate(0));
 }
 

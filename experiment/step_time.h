@@ -1,10 +1,34 @@
 // How long training will take, before it begins.
 #pragma once
 
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "experiment/recipe.h"
 #include "experiment/task.h"
 
 namespace tessera::experiment {
+
+// Times of whole training steps, data included, on full batches of a source.
+class StepTimer {
+ public:
+  // Warms up. The trainer outlives it.
+  StepTimer(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data, double lr);
+  // A round of so many steps; the one before them, which shuffles, is not counted. Throws
+  // Interrupted.
+  void run(std::int64_t steps);
+  void forget() { rounds_.clear(); }
+  // Milliseconds of each step of each round.
+  const std::vector<std::vector<double>>& rounds() const { return rounds_; }
+
+ private:
+  nn::Trainer& trainer_;
+  std::shared_ptr<const BatchSource> data_;
+  double lr_;
+  nn::Position position_;
+  std::vector<std::vector<double>> rounds_;
+};
 
 // Median seconds of some training steps of a method at its start, after a warm-up; 0 for one that
 // does not train. What comes between epochs is not in it. Throws Error for what cannot work.

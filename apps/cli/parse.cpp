@@ -4,10 +4,12 @@
 #include <boost/program_options.hpp>
 #include <iostream>
 #include <set>
-#include <sstream>
+#include <utility>
 
+#include "core/files/atomic_file.h"
 #include "core/memory_rule.h"
 #include "core/words.h"
+#include "report/terminal.h"
 
 namespace tessera::apps {
 
@@ -17,7 +19,8 @@ namespace {
 
 namespace style = po::command_line_style;
 constexpr int kStyle = style::default_style & ~style::allow_guessing;
-constexpr const char* kWord = "argument";  // what has no flag
+constexpr std::size_t kColumns = 80, kAboutColumn = 40;  // of help
+constexpr const char* kWord = "argument";                // what has no flag
 
 // Flags that take one or several of something, by the name that people also give them.
 struct Alias {
@@ -26,7 +29,9 @@ struct Alias {
 constexpr Alias kAliases[] = {{"seeds", "seed"}, {"methods", "method"}};
 
 void print_help(const Usage& usage, const FlagList& flags) {
-  std::cout << "usage: " << usage.line << "\n" << usage.about << "\n\n" << help_text(flags);
+  std::cout << "usage: " << usage.line << "\n"
+            << wrapped(usage.about, int{kColumns}) << "\n"
+            << help_text(flags);
   std::string also;
   for (const Alias& alias : kAliases) {
     if (flags.has(alias.name)) {
@@ -62,6 +67,22 @@ po::options_description described(const FlagList& flags) {
     }
   }
   for (const FlagList& other : flags.others()) out.add(described(other));
+  return out;
+}
+
+// Broken at spaces; a word that is longer behind its last comma that fits.
+std::vector<std::string> lines_of(const std::string& text, std::size_t columns) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = text.size();
+    if (end - at > columns) {
+      end = text.rfind(' ', at + columns);
+      if (end == text.npos || end <= at) end = text.rfind(',', at + columns - 1) + 1;
+      if (end <= at || end - at > columns) end = at + columns;
+    }
+    out.push_back(text.substr(at, end - at));
+    at = text.find_first_not_of(' ', end);
+  }
   return out;
 }
 
@@ -129,9 +150,18 @@ bool asks_for_help(const std::vector<std::string>& args) {
 }
 
 std::string help_text(const FlagList& flags) {
-  std::ostringstream out;
-  out << described(flags);
-  return out.str();
+  std::string out = flags.title() + ":\n";
+  for (const FlagList::Entry& entry : flags.entries()) {
+    std::string left = entry.name == "help" ? "  -h [ --help ]" : "  --" + entry.name;
+    if (!entry.value.placeholder.empty()) left += " " + value_name(entry.value);
+    if (left.size() + 1 >= kAboutColumn) out += std::exchange(left, "") + "\n";
+    for (const std::string& line : lines_of(entry.about, kColumns - kAboutColumn)) {
+      left.resize(kAboutColumn, ' ');
+      out += std::exchange(left, "") + line + "\n";
+    }
+  }
+  for (const FlagList& other : flags.others()) out += "\n" + help_text(other);
+  return out;
 }
 
 std::vector<std::string> canonical_flags(std::vector<std::string> args, const FlagList& flags) {
@@ -166,6 +196,7 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
   }
   for (const Given& given : all.flags) {
     naming("--" + given.name, [&] { flags.find(given.name)->set(given.text); });
+    flags.mark_given(given.name);
   }
   const int count = static_cast<int>(all.words.size());
   check(usage.most > 0 || count == 0, "unexpected argument '", count == 0 ? "" : all.words[0],
@@ -173,6 +204,11 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
   check(count >= usage.least && count <= usage.most, "expected ", usage.expected,
         "; usage: ", usage.line);
   return all.words;
+}
+
+void require_new(const std::filesystem::path& file, bool overwrite) {
+  check(overwrite || !file_exists(file), file.string(),
+        " is there already; --overwrite replaces it");
 }
 
 }  // namespace tessera::apps

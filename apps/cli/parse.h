@@ -2,11 +2,13 @@
 // headers no other file reads).
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "experiment/flags.h"
+#include "core/values.h"
+#include "experiment/flag_list.h"
 
 namespace tessera::apps {
 
@@ -41,5 +43,9 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
 
 // `args` with --seed and --method, where `flags` have them, in place of their other names.
 std::vector<std::string> canonical_flags(std::vector<std::string> args, const FlagList& flags);
+
+// Throws Error where `file` exists, unless --overwrite was given.
+void require_new(const std::filesystem::path& file, bool overwrite);
+inline constexpr const char* kOverwriteHelp = "replace what is there; without it that is an error";
 
 }  // namespace tessera::apps

@@ -12,7 +12,8 @@
 #include "apps/cli/progress_line.h"
 #include "apps/cli/run_log.h"
 #include "core/files/json_io.h"
-#include "experiment/flags.h"
+#include "core/values.h"
+#include "experiment/flag_list.h"
 #include "experiment/session.h"
 
 namespace tessera::apps {

@@ -109,16 +109,16 @@ Recipes recipes(const std::string& name) {
   compress.optimizer.weight_decay = train.optimizer.weight_decay;
   compress.augment = "crop,flip";
   // A prediction of 1000 classes for each of 1.3 million pictures would take 2.6 GB.
-  compress.trained.distill = "teacher";
-  compress.lc.mu = 1e-3;
-  compress.lc.mu_growth = 1.7;
-  compress.lc.alternation = {.steps = 12,
-                             .epochs = 1,
-                             .first_epochs = 1,
-                             .lr = train.lr / 20,
-                             .lr_decay = 0.85,
-                             .lr_final = 1,
-                             .reset_momentum = false};
+  compress.methods.set("distill", "teacher");
+  compress.methods.set({{"mu", 1e-3},
+                        {"mu-growth", 1.7},
+                        {"lc-steps", 12},
+                        {"lc-epochs", 1},
+                        {"first-epochs", 1},
+                        {"lr", train.lr / 20},
+                        {"lr-decay", 0.85},
+                        {"lr-final", 1},
+                        {"momentum-reset", false}});
   return out;
 }
 

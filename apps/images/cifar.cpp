@@ -93,15 +93,15 @@ Recipes recipes(const std::string& name) {
   compress.batch = 128;
   compress.optimizer.weight_decay = 5e-4;
   compress.augment = "crop,flip";
-  compress.lc.mu = 1e-3;
-  compress.lc.mu_growth = 1.4;
-  compress.lc.alternation = {.steps = 20,
-                             .epochs = 1,
-                             .first_epochs = 2,
-                             .lr = train.lr / 10,
-                             .lr_decay = 0.9,
-                             .lr_final = 1,
-                             .reset_momentum = false};
+  compress.methods.set({{"mu", 1e-3},
+                        {"mu-growth", 1.4},
+                        {"lc-steps", 20},
+                        {"lc-epochs", 1},
+                        {"first-epochs", 2},
+                        {"lr", train.lr / 10},
+                        {"lr-decay", 0.9},
+                        {"lr-final", 1},
+                        {"momentum-reset", false}});
   return out;
 }
 

@@ -62,20 +62,28 @@ Recipes recipes(const std::string& name) {
   train.lr = 0.1;
   train.lr_final = 0.01;
   CompressRecipe& compress = out.compress;
-  compress.lc.mu = 9e-5;
-  compress.lc.mu_growth = 1.1;
-  compress.lc.alternation = {
-      .steps = 30, .epochs = 10, .first_epochs = 20, .lr = 0.09, .lr_decay = 0.98, .lr_final = 1};
+  compress.methods.set({{"mu", 9e-5},
+                        {"mu-growth", 1.1},
+                        {"lc-steps", 30},
+                        {"lc-epochs", 10},
+                        {"first-epochs", 20},
+                        {"lr", 0.09},
+                        {"lr-decay", 0.98},
+                        {"lr-final", 1}});
   compress.batch = 256;
   if (name == "lenet5") {
     train.epochs = 10;
     train.batch = compress.batch = 128;
     train.lr = 0.05;
     train.optimizer.weight_decay = compress.optimizer.weight_decay = 5e-4;
-    compress.lc.mu = 4e-4;
-    compress.lc.mu_growth = 1.2;
-    compress.lc.alternation = {
-        .steps = 20, .epochs = 2, .first_epochs = 4, .lr = 0.05, .lr_decay = 0.92, .lr_final = 1};
+    compress.methods.set({{"mu", 4e-4},
+                          {"mu-growth", 1.2},
+                          {"lc-steps", 20},
+                          {"lc-epochs", 2},
+                          {"first-epochs", 4},
+                          {"lr", 0.05},
+                          {"lr-decay", 0.92},
+                          {"lr-final", 1}});
   }
   return out;
 }
@@ -92,10 +100,14 @@ Story story() {
   out.recipes.train.batch = 128;
   // Fewer and shorter steps, so mu starts higher and grows faster to the same end.
   CompressRecipe& compress = out.recipes.compress;
-  compress.lc.mu = 1e-3;
-  compress.lc.mu_growth = 1.25;
-  compress.lc.alternation = {
-      .steps = 20, .epochs = 4, .first_epochs = 8, .lr = 0.05, .lr_decay = 0.95, .lr_final = 1};
+  compress.methods.set({{"mu", 1e-3},
+                        {"mu-growth", 1.25},
+                        {"lc-steps", 20},
+                        {"lc-epochs", 4},
+                        {"first-epochs", 8},
+                        {"lr", 0.05},
+                        {"lr-decay", 0.95},
+                        {"lr-final", 1}});
   compress.batch = 128;
   return out;
 }

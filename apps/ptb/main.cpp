@@ -79,10 +79,14 @@ Recipes recipes(const std::string& name) {
   CompressRecipe& compress = out.compress;
   compress.batch = 20;
   compress.optimizer = train.optimizer;
-  compress.lc.mu = 1e-3;
-  compress.lc.mu_growth = 1.5;
-  compress.lc.alternation = {
-      .steps = 12, .epochs = 1, .first_epochs = 1, .lr = 5, .lr_decay = 0.9, .lr_final = 1};
+  compress.methods.set({{"mu", 1e-3},
+                        {"mu-growth", 1.5},
+                        {"lc-steps", 12},
+                        {"lc-epochs", 1},
+                        {"first-epochs", 1},
+                        {"lr", 5},
+                        {"lr-decay", 0.9},
+                        {"lr-final", 1}});
   return out;
 }
 

@@ -17,7 +17,9 @@ int report_command(const std::vector<std::string>& args) {
       args,
       {"tessera report DIR [options]",
        "Tables, plots, curves and weight histograms of the results that compress and compare left "
-       "in a folder, as one HTML file that needs nothing else.",
+       "in a folder, as one HTML file that needs nothing else. A result that cannot be read is "
+       "left "
+       "out and named; the exit status is then 2.",
        1,
        1,
        "one folder",
@@ -34,7 +36,7 @@ int report_command(const std::vector<std::string>& args) {
   for (const std::string& problem : report.problems) {
     std::cout << "PROBLEM " << tessera::escaped(problem) << "\n";
   }
-  return kExitDone;
+  return report.damaged > 0 ? kExitBadInput : kExitDone;
 }
 
 }  // namespace tessera::apps

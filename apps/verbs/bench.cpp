@@ -54,9 +54,10 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (!files) return kExitDone;
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
-  check_compute("--compute", compute);
+  training.bf16 = naming("--compute", [&] { return compute_types().parse(compute); });
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
-  training.bf16 = compute == "bf16";
+  for (const std::string& name : training.methods)
+    check(quant::method_row(name).trains(), "--method: ", name, " does not train");
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
   for (const auto& method : training.methods) recipes.compress.method(method);  // known, or Error
   const auto kinds = codebooks.codebooks();

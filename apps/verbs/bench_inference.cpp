@@ -3,6 +3,7 @@
 #include "core/text.h"
 #include "experiment/task.h"
 #include "quant/method/compress.h"
+#include "quant/method/lc.h"
 #include "quant/pack/decoded.h"
 #include "report/table.h"
 #include "timing/latency.h"
@@ -56,16 +57,13 @@ void bench_inference(Session& session, const Task& task, const Recipes& recipes,
     bench_model(session, table, "packed", *model, repeat);
   } else {
     const CompressRecipe& recipe = recipes.compress;
-    nn::Trainer trainer(task.network.network, task.data.task, recipe.trainer(kSeed));
+    nn::Trainer trainer = make_trainer(task, recipe.trainer(kSeed));
     bench_model(session, table, "f32", nn::inference_model(trainer), repeat);
     for (const auto& codebook : codebooks) {
-      quant::DirectCompression direct;
-      direct.begin(trainer,
-                   quant::plan_compression(trainer.parameters(), trainer.state(),
-                                           recipe.policy(codebook, 0)),
-                   false);
-      bench_model(session, table, codebook, quant::harden(trainer, direct.codebooks(trainer)),
-                  repeat);
+      const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
+                                                recipe.policy(codebook, 0));
+      const auto direct = quant::compressed(trainer, plan, quant::direct_compression());
+      bench_model(session, table, codebook, quant::harden(trainer, direct), repeat);
     }
   }
   session.text() << "\nInference, caches hot, medians of rounds: the least and the median of "

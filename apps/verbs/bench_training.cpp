@@ -8,9 +8,9 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "experiment/step_time.h"
 #include "quant/method/compress.h"
 #include "report/table.h"
-#include "timing/full_batches.h"
 #include "timing/latency.h"
 #include "timing/peak.h"
 #include "timing/statistics.h"
@@ -21,7 +21,6 @@ namespace {
 
 constexpr double kLearningRate = 0.01;
 constexpr std::uint64_t kSeed = 1;
-constexpr std::int64_t kWarmUp = 2;
 constexpr std::int64_t kLeast = 20, kMost = 200;  // steps of one round where nobody says
 constexpr double kRoundSeconds = 2, kProfileSeconds = 2;
 constexpr std::int64_t kMostProfiled = 100;
@@ -31,37 +30,6 @@ using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
-
-class StepTimer {
- public:
-  StepTimer(nn::Trainer& trainer, std::shared_ptr<const BatchSource> data)
-      : trainer_(trainer), data_(std::move(data)) {
-    run(kWarmUp);  // compiles
-    forget();
-  }
-  // The first step of a run shuffles and is not counted.
-  void run(std::int64_t steps) {
-    std::optional<Clock::time_point> last;
-    auto& ms = rounds_.emplace_back();
-    trainer_.train_epoch(
-        FullBatches(data_, trainer_.options().batch, steps + 1), position_,
-        [](double) { return kLearningRate; },
-        [&](const nn::StepReport&) {
-          if (last) ms.push_back(ms_since(*last));
-          last = Clock::now();
-        });
-    stop_if_interrupted();
-  }
-  void forget() { rounds_.clear(); }
-  // Of each step of each round.
-  const std::vector<std::vector<double>>& rounds() const { return rounds_; }
-
- private:
-  nn::Trainer& trainer_;
-  std::shared_ptr<const BatchSource> data_;
-  nn::Position position_;
-  std::vector<std::vector<double>> rounds_;
-};
 
 // As many as fit the round's time, by the time of one.
 std::int64_t steps_of_round(StepTimer& timer, std::int64_t wanted) {
@@ -146,7 +114,7 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
         data->samples(), " samples");
   const auto trainer = [&] { return make_trainer(task, recipe.trainer(kSeed)); };
   nn::Trainer plain = trainer();
-  StepTimer without(plain, data);
+  StepTimer without(plain, data, kLearningRate);
   const std::int64_t steps = steps_of_round(without, bench.steps);
   session.json()["batch"] = bench.batch;
   if (bench.peak_memory) {  // before anything else takes memory
@@ -164,15 +132,13 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
   std::vector<std::unique_ptr<Timed>> others;
   for (const auto& name : bench.methods) {
     auto& other = *others.emplace_back(std::make_unique<Timed>(trainer()));
-    other.method = recipes.compress.method(name);
-    other.method->set_data(*data);
+    other.method = recipes.compress.method(name).training;
     const auto plan = quant::plan_compression(other.trainer.parameters(), other.trainer.state(),
                                               recipes.compress.policy(bench.codebook, 0));
-    other.method->begin(other.trainer, plan, false);
     // The middle of the schedule, where all its parts are at work.
-    other.method->before_epoch(other.trainer,
-                               std::floor(static_cast<double>(other.method->epochs()) / 2));
-    other.timer.emplace(other.trainer, data);
+    quant::start_at(other.trainer, *data, plan, *other.method,
+                    std::floor(static_cast<double>(other.method->epochs()) / 2));
+    other.timer.emplace(other.trainer, data, kLearningRate);
   }
   without.forget();
   for (int r = 0; r < bench.repeat; ++r) {

@@ -94,7 +94,7 @@ class Comparing {
         } catch (const Error& error) {
           state = cat("PROBLEM ", error.what());
         }
-        add(name, p.recipe.method(p.variant.method)->epochs(), p.recipe.batch, seconds, state);
+        add(name, p.recipe.method(p.variant.method).epochs(), p.recipe.batch, seconds, state);
       }
     }
     table.print(session_.text());
@@ -200,7 +200,7 @@ std::vector<Planned> planned_runs(const CompressionFlags& flags, std::int64_t ep
 int compare_verb(const Benchmark& benchmark, const Args& args) {
   CompressionFlags flags(benchmark, args);
   flags.methods = "all";
-  std::int64_t epochs = flags.recipes.compress.lc.alternation.total_epochs();
+  std::int64_t epochs = flags.recipes.compress.method("lc").epochs();
   FlagList general("Flags");
   flags.add_first(general);
   flags.codebooks.add_target_flags(general);

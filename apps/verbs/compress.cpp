@@ -43,7 +43,7 @@ void require_trainable(const CompressionFlags& flags, const std::vector<Variant>
         "--from-scratch: the ranges of --activation-quantizer ", recipe.activations.quantizer,
         " are calibrated with trained weights; dorefa needs none");
   for (const Variant& variant : variants) {
-    check(recipe.method(variant.method)->epochs() > 0, "--from-scratch: ", variant.method,
+    check(quant::method_row(variant.method).trains(), "--from-scratch: ", variant.method,
           " does not train");
     check(!SizeTarget::parse(variant.codebook),
           "--from-scratch: --target-bpw and --target-size measure a trained network");

@@ -41,8 +41,7 @@ void CompressionFlags::add_first(FlagList& general) {
       "dense model to start from (default: one reference per seed, trained unless it is in --out)");
   add("seed", text_flag(seeds, "LIST"), "of initial weights and batch order, or several: 1,2,3");
   add("method", text_flag(methods, "LIST"),
-      ("all, or several of " + listed(CompressRecipe::method_names()) +
-       " (twn and ttq take 2 bits)")
+      ("all, or several of " + listed(quant::method_names()) + " (twn and ttq take 2 bits)")
           .c_str());
   codebooks.add_flags(general);
   add("calibration", text_flag(calibration, "DIR"),
@@ -70,9 +69,15 @@ std::optional<std::vector<std::string>> CompressionFlags::parse(const Args& args
                                                                 const Usage& usage,
                                                                 FlagList& general) const {
   const std::string preset = peek_flag(args, "preset");
-  return parse_flags(
+  auto words = parse_flags(
       preset.empty() ? args : with_preset(preset, canonical_flags(args, general), general), usage,
       general);
+  for (const std::string& name : general.given()) {
+    // What activations the reference has is compared with the model's settings.
+    check(from.empty() || !name.starts_with("ref-") || name.starts_with("ref-activation"), "--",
+          name, " is of a reference that is trained; --from ", from, " is taken as it is");
+  }
+  return words;
 }
 
 void CompressionFlags::validate() const {
@@ -83,9 +88,9 @@ void CompressionFlags::validate() const {
 }
 
 std::vector<std::string> CompressionFlags::method_names() const {
-  if (methods == "all") return CompressRecipe::method_names();
+  if (methods == "all") return quant::method_names();
   const auto names = distinct(word_list(methods, "--method"), "--method");
-  for (const auto& name : names) recipes.compress.method(name);
+  for (const auto& name : names) quant::method_row(name);
   return names;
 }
 
@@ -131,7 +136,7 @@ CompressionWork::CompressionWork(CompressionFlags& flags)
     const CompressRecipe& recipe = flags.recipes.compress;
     const auto images = data.unlabelled(flags.calibration);
     task.calibration = std::make_shared<quant::CalibrationSet>(
-        *images, std::max(recipe.adaround.samples, recipe.bn_batches * recipe.batch));
+        *images, std::max(recipe.calibration_samples(), recipe.bn_batches * recipe.batch));
     const Tensor& x = task.calibration->tensors().at("x");
     task.calibration_sha256 = sha256_hex({x.data(), static_cast<std::size_t>(x.bytes())});
   }

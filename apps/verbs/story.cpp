@@ -41,7 +41,6 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   run.name = "story";
   TrainRecipe training = story.recipes.train;
   CompressRecipe recipe = story.recipes.compress;
-  auto& steps = recipe.lc.alternation;
   std::string seed_text = "1";
   FlagList options("Flags");
   data.add_flags(options);
@@ -49,9 +48,8 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   auto add = options.add_options();
   add("seed", text_flag(seed_text, "N"), "of initial weights and batch order");
   add("ref-epochs", flag(training.epochs), "epochs of the reference");
-  add("lc-steps", flag(steps.steps), "steps of iDC and LC");
-  add("lc-epochs", flag(steps.epochs, "X"), "epochs of a step");
-  add("first-epochs", flag(steps.first_epochs, "X"), "epochs of the first step");
+  for (const char* name : {"lc-steps", "lc-epochs", "first-epochs"})
+    options.add(recipe.methods, name);
   run.add_writing_flags(options);
   const Usage usage{
       .line = benchmark.name + " [flags]",

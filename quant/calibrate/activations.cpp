@@ -20,13 +20,13 @@ namespace {
 using Place = ActivationOptions::Place;
 
 // What the ends of a range are called, and what stands there.
-struct Names {
+struct OwnNames {
   const char *low, *high, *what;
 };
-constexpr Names kInputs = {".input_low", ".input_high", "input"};
-constexpr Names kOutputs = {".output_low", ".output_high", "output"};
+constexpr OwnNames kInputs = {".input_low", ".input_high", "input"};
+constexpr OwnNames kOutputs = {".output_low", ".output_high", "output"};
 
-const Names& names(Place place) {
+const OwnNames& names(Place place) {
   return place == Place::inputs ? kInputs : kOutputs;
 }
 constexpr std::int64_t kBatchSize = 16;
@@ -112,23 +112,19 @@ void walk(const nn::Network& network, const nn::Task& task, const State& weights
 
 }  // namespace
 
-ActivationOptions::Kind ActivationOptions::parse(const std::string& text) {
-  constexpr std::pair<const char*, Kind> kNames[] = {{"dorefa", Kind::dorefa},
-                                                     {"minmax", Kind::minmax},
-                                                     {"percentile", Kind::percentile},
-                                                     {"mse", Kind::mse},
-                                                     {"learned", Kind::learned}};
-  for (const auto& [name, kind] : kNames) {
-    if (text == name) return kind;
-  }
-  fail("activation quantizer '", text,
-       "' is unknown; there are dorefa, minmax, percentile, mse and learned");
+const Names<ActivationOptions::Kind>& ActivationOptions::kinds() {
+  static const Names<Kind> all("activation quantizer", {{"dorefa", Kind::dorefa},
+                                                        {"minmax", Kind::minmax},
+                                                        {"percentile", Kind::percentile},
+                                                        {"mse", Kind::mse},
+                                                        {"learned", Kind::learned}});
+  return all;
 }
 
-Place ActivationOptions::parse_place(const std::string& text) {
-  if (text == "inputs") return Place::inputs;
-  if (text == "activations") return Place::activations;
-  fail("activations can be quantized at inputs or activations, not at '", text, "'");
+const Names<Place>& ActivationOptions::places() {
+  static const Names<Place> all("place of quantized activations",
+                                {{"inputs", Place::inputs}, {"activations", Place::activations}});
+  return all;
 }
 
 ActivationRange fit_range(std::span<const float> values, const ActivationOptions& options) {
@@ -170,7 +166,7 @@ Value QuantizedActivations::quantize(nn::Scope& scope, const std::string& path,
                                      const std::string& place, Value x) const {
   const double n = levels(options_.bits);
   if (options_.kind == ActivationOptions::Kind::dorefa) return rounded(ops::clamp(x, 0.0, 1.0), n);
-  const Names& own = names(options_.place);
+  const OwnNames& own = names(options_.place);
   // A network that is part of another has its names behind the path of that (a teacher).
   const auto range = ranges_.find(path.empty() ? place : place.substr(path.size() + 1));
   check(range != ranges_.end(), "'", place, "': its ", own.what, " has no calibrated range");
@@ -236,7 +232,7 @@ std::shared_ptr<const nn::Network> quantize_activations(std::shared_ptr<const nn
 }
 
 bool is_activation_range(const std::string& parameter) {
-  for (const Names& n : {kInputs, kOutputs}) {
+  for (const OwnNames& n : {kInputs, kOutputs}) {
     if (parameter.ends_with(n.low) || parameter.ends_with(n.high)) return true;
   }
   return false;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/batch_source.h"
+#include "core/named.h"
 #include "core/state.h"
 #include "nn/task.h"
 
@@ -33,8 +34,8 @@ struct ActivationOptions {
   std::int64_t samples = 256;  // of calibration
   bool skip_first = true;      // inputs: the first layer sees the data as it is
 
-  static Kind parse(const std::string& text);  // throws Error
-  static Place parse_place(const std::string& text);
+  static const Names<Kind>& kinds();
+  static const Names<Place>& places();
 };
 
 struct ActivationRange {

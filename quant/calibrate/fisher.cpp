@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "core/autodiff.h"
+#include "core/compile.h"
 #include "core/interrupt.h"
+#include "nn/evaluator.h"
 #include "ops/build.h"
 
 namespace tessera::quant {
@@ -71,32 +73,6 @@ Importance fisher_information(const Graph& inference, const nn::Task& task, cons
     out.emplace(name, std::move(h));
   }
   return out;
-}
-
-CStepReport FisherCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
-                                     bool resuming) {
-  require(plan);
-  plan_ = plan;
-  if (resuming) return {};
-  check(data_ != nullptr, "fisher needs calibration data: set_data() comes before begin()");
-  const CalibrationSet samples(*data_, samples_);
-  const Importance importance = fisher_information(nn::inference_graph(trainer), *trainer.task(),
-                                                   trainer.state(), plan.compressed(), samples);
-  Codebooks fitted;
-  for (const auto& item : plan.tensors) {
-    if (!item.choice) continue;
-    stop_if_interrupted();
-    fitted.emplace(
-        item.name,
-        fit_tensor(item.name, item.choice->spec, item.shape, item.choice->group_rows,
-                   trainer.state().get(item.name).span<float>(), importance.at(item.name)));
-  }
-  store_codebooks(trainer.state(), fitted);
-  return measured(trainer.state(), fitted);
-}
-
-Codebooks FisherCompression::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
 }
 
 }  // namespace tessera::quant

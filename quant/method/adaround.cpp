@@ -8,6 +8,7 @@
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "ops/build.h"
+#include "quant/method/method_list.h"
 
 namespace tessera::quant {
 
@@ -257,55 +258,87 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
   return out;
 }
 
-void AdaRound::require(const CompressionPlan& plan) const {
-  plan.require_plain(name());
+namespace {
+
+constexpr const char* kName = "adaround";
+
+void require_roundable(const CompressionPlan& plan) {
+  plan.require_plain(kName);
   for (const auto& item : plan.tensors) {
-    check(!item.choice || item.choice->spec.scale_block() == 0, name(), ": '", item.name,
+    check(!item.choice || item.choice->spec.scale_block() == 0, kName, ": '", item.name,
           "' is to have a scale per block; dc, fisher, idc and lc fit those");
-    check(!item.choice || item.choice->spec.vector_len() == 1, name(), ": '", item.name,
+    check(!item.choice || item.choice->spec.vector_len() == 1, kName, ": '", item.name,
           "' is to have entries of ", item.choice ? item.choice->spec.vector_len() : 1,
           " weights; dc, fisher, idc, lc and dkm make those");
   }
 }
 
-CStepReport AdaRound::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
-  require(plan);
-  plan_ = plan;
-  if (resuming) return {};
-  check(data_ != nullptr, "adaround needs calibration data: set_data() comes before begin()");
-  const Graph graph = nn::inference_graph(trainer);
-  const std::vector<Layer> layers = layers_of(graph, plan.compressed());
-  const CalibrationSet samples(*data_, options_.samples);
-  Codebooks fitted;
-  State quantized = decoded_state(trainer.state(), {});
-  layers_.clear();
-  for (const Layer& layer : layers) {
+PostTrained round_all(const AdaRoundOptions& options, const TrainedNetwork& network,
+                      const CompressionPlan& plan, const CalibrationSet& samples,
+                      std::vector<RoundedLayer>* reports) {
+  Codebooks out;
+  State quantized = decoded_state(network.state, {});
+  if (reports) reports->clear();
+  for (const Layer& layer : layers_of(network.inference, plan.compressed())) {
     const TensorPlan& item = *plan.find(layer.name);
-    const auto weights = trainer.state().get(layer.name).span<float>();
+    const auto weights = network.state.get(layer.name).span<float>();
     const CodebookTensor nearest =
         fit_tensor(layer.name, item.choice->spec, item.shape, item.choice->group_rows, weights);
-    const Tensor y = activations(layer.node->output(), trainer.state(), samples);
+    const Tensor y = activations(layer.node->output(), network.state, samples);
     const Tensor x = activations(layer.input(), quantized, samples);
-    layers_.emplace_back();
-    CodebookTensor c = round_layer(layer, nearest, weights, x, y, options_, &layers_.back());
+    RoundedLayer rounded;
+    CodebookTensor c = round_layer(layer, nearest, weights, x, y, options, &rounded);
+    if (reports) reports->push_back(rounded);
     quantized.set(layer.name, Tensor::from(decoded(c), item.shape));
-    fitted.emplace(layer.name, std::move(c));
+    out.emplace(layer.name, std::move(c));
   }
-  store_codebooks(trainer.state(), fitted);
-  CStepReport report = measured(trainer.state(), fitted);
+  CStepReport report = measured(network.state, out);
   double changed = 0, count = 0;
   for (auto& tensor : report.tensors) {
-    const CodebookTensor& c = fitted.at(tensor.name);
+    const CodebookTensor& c = out.at(tensor.name);
     tensor.changed = c.changed;
     changed += c.changed * static_cast<double>(c.indices.size());
     count += static_cast<double>(c.indices.size());
   }
   report.changed = changed / count;
-  return report;
+  return {std::move(out), std::move(report)};
 }
 
-Codebooks AdaRound::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
+}  // namespace
+
+PostTraining adaround(AdaRoundOptions options, std::vector<RoundedLayer>* layers) {
+  const auto run = [=](const TrainedNetwork& network, const CompressionPlan& plan,
+                       const CalibrationSet* samples) {
+    return round_all(options, network, plan, *samples, layers);
+  };
+  return {kName, options.samples, run, require_roundable};
+}
+
+MethodRow adaround_row() {
+  const AdaRoundOptions usual;
+  return {.name = kName,
+          .doc = "the neighbouring entry each weight takes is learned, layer by layer",
+          .settings = {calibration_samples(),
+                       Setting::whole("adaround-steps", usual.iterations,
+                                      "AdaRound: steps of Adam for each layer", "adaround_steps", 1,
+                                      1e7),
+                       Setting::whole("adaround-batch", usual.batch, "AdaRound: samples per step",
+                                      "adaround_batch", 1, 1 << 20),
+                       Setting::above_zero("adaround-lr", usual.lr, "AdaRound: learning rate",
+                                           "adaround_lr"),
+                       Setting::number("adaround-lambda", usual.regularization,
+                                       "AdaRound: weight of the term that makes roundings whole",
+                                       "adaround_lambda", 0, 1e9)},
+          .after_training = [](const Settings& s, std::uint64_t seed) {
+            AdaRoundOptions options;
+            options.samples = s.whole(kCalibrationSamples);
+            options.iterations = s.whole("adaround-steps");
+            options.batch = s.whole("adaround-batch");
+            options.lr = s.number("adaround-lr");
+            options.regularization = s.number("adaround-lambda");
+            options.seed = seed;
+            return adaround(options);
+          }};
 }
 
 }  // namespace tessera::quant

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "quant/calibrate/calibration.h"
 #include "quant/calibrate/layers.h"
 #include "quant/method/method.h"
 
@@ -52,29 +51,7 @@ CodebookTensor round_layer(const Layer& layer, const CodebookTensor& codebook,
 
 // Exact k-means codebooks (or whichever the plan says) whose indices are learned: layers in the
 // order of the network, each on what the layers before it give once they are rounded (asymmetric
-// reconstruction).
-class AdaRound final : public Method {
- public:
-  explicit AdaRound(AdaRoundOptions options) : options_(options) {}
-  std::string name() const override { return "adaround"; }
-  std::int64_t epochs() const override { return 0; }
-  double learning_rate(double) const override { return 0; }
-  bool needs_data() const override { return true; }
-  void require(const CompressionPlan& plan) const override;
-  void set_data(const BatchSource& data) override { data_ = &data; }
-  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer&, double) override {}
-  std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {
-    return std::nullopt;
-  }
-  Codebooks codebooks(const nn::Trainer& trainer) const override;
-  const std::vector<RoundedLayer>& layers() const { return layers_; }
-
- private:
-  AdaRoundOptions options_;
-  const BatchSource* data_ = nullptr;
-  CompressionPlan plan_;
-  std::vector<RoundedLayer> layers_;
-};
+// reconstruction). `layers`, where given, is filled with what became of each.
+PostTraining adaround(AdaRoundOptions options, std::vector<RoundedLayer>* layers = nullptr);
 
 }  // namespace tessera::quant

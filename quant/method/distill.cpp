@@ -40,13 +40,6 @@ Value teacher_prediction(nn::StepBuilder& step) {
 
 }  // namespace
 
-DistillOptions::Kind DistillOptions::parse(const std::string& text) {
-  if (text == "none") return Kind::none;
-  if (text == "memory") return Kind::memory;
-  if (text == "teacher") return Kind::teacher;
-  fail("distillation '", text, "' is unknown; there are none, memory and teacher");
-}
-
 Value SelfDistillation::loss(nn::StepBuilder& step) const {
   const Value predicted =
       kind_ == DistillOptions::Kind::memory ? remembered(step, samples_) : teacher_prediction(step);
@@ -90,6 +83,26 @@ void Distiller::finish_epoch(nn::Trainer& trainer) const {
       trainer.state().set(cat(kTeacher, ".", p.name), trainer.state().get(p.name).clone());
     }
   }
+}
+
+const Names<DistillOptions::Kind>& DistillOptions::kinds() {
+  static const Names<Kind> all(
+      "distillation", {{"memory", Kind::memory}, {"teacher", Kind::teacher}, {"none", Kind::none}});
+  return all;
+}
+
+std::vector<Setting> distill_settings() {
+  const DistillOptions usual;
+  return {Setting::choice("distill", usual.kind,
+                          "MOCQ: soft targets from each sample's last prediction, or from the "
+                          "network of the epoch before",
+                          "mocq.distill", DistillOptions::kinds()),
+          Setting::number("distill-alpha", usual.alpha, "their share at the end",
+                          "mocq.distill_alpha", 0, 1)};
+}
+
+DistillOptions distill_options(const Settings& s) {
+  return {DistillOptions::kinds().parse(s.text("distill")), s.number("distill-alpha")};
 }
 
 }  // namespace tessera::quant

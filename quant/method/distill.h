@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "core/settings.h"
 #include "nn/trainer.h"
 
 namespace tessera::quant {
@@ -22,7 +23,7 @@ struct DistillOptions {
   double alpha =
       0.8;  // weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs
 
-  static Kind parse(const std::string& text);  // "none", "memory", "teacher"; throws Error
+  static const Names<Kind>& kinds();
 };
 
 // target = (1 - alpha) one_hot(y) + alpha p;  loss = mean of -sum target log softmax(logits), or
@@ -63,5 +64,9 @@ class Distiller {
  private:
   DistillOptions options_;
 };
+
+// By the settings "distill" and "distill-alpha" of the methods' list.
+std::vector<Setting> distill_settings();
+DistillOptions distill_options(const Settings& settings);
 
 }  // namespace tessera::quant

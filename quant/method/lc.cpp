@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "ops/build.h"
+#include "quant/method/method_list.h"
 
 namespace tessera::quant {
 
@@ -40,13 +41,15 @@ void take_decoded(State& state, const Codebooks& codebooks) {
 
 }  // namespace
 
-CStepReport DirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool) {
-  plan_ = plan;
-  return compress_directly(trainer.state(), plan, {}, 0);
-}
-
-Codebooks DirectCompression::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
+PostTraining direct_compression() {
+  return {"dc", 0,
+          [](const TrainedNetwork& network, const CompressionPlan& plan, const CalibrationSet*) {
+            PostTrained out;
+            out.codebooks = fit_all(
+                plan, [&](const std::string& name) { return weights_of(network.state, name); }, {},
+                out.report);
+            return out;
+          }};
 }
 
 std::int64_t Alternation::total_epochs() const {
@@ -69,11 +72,10 @@ double Alternation::rate(double epoch) const {
   return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine);
 }
 
-CStepReport IteratedDirectCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+CStepReport IteratedDirectCompression::start(nn::Trainer& trainer, const BatchSource&,
                                              bool resuming) {
-  plan_ = plan;
   if (resuming) return {};
-  CStepReport report = compress_directly(trainer.state(), plan, {}, 0);
+  CStepReport report = compress_directly(trainer.state(), plan(), {}, 0);
   take_decoded(trainer.state(), codebooks(trainer));
   if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
@@ -83,14 +85,10 @@ std::optional<CStepReport> IteratedDirectCompression::after_update(nn::Trainer& 
                                                                    double from, double to) {
   const std::int64_t step = alternation_.complete(to);
   if (step == alternation_.complete(from)) return std::nullopt;
-  CStepReport report = compress_directly(trainer.state(), plan_, codebooks(trainer), step);
+  CStepReport report = compress_directly(trainer.state(), plan(), codebooks(trainer), step);
   take_decoded(trainer.state(), codebooks(trainer));
   if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
-}
-
-Codebooks IteratedDirectCompression::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
 }
 
 QuadraticPenalty::QuadraticPenalty(const CompressionPlan& plan) : names_(plan.compressed()) {}
@@ -125,20 +123,18 @@ void LearningCompression::set_targets(State& state, const Codebooks& codebooks, 
   }
 }
 
-CStepReport LearningCompression::begin(nn::Trainer& trainer, const CompressionPlan& plan,
-                                       bool resuming) {
-  plan_ = plan;
+CStepReport LearningCompression::start(nn::Trainer& trainer, const BatchSource&, bool resuming) {
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
-    report = compress_directly(state, plan, {}, 0);
-    for (const auto& item : plan.tensors) {
+    report = compress_directly(state, plan(), {}, 0);
+    for (const auto& item : plan().tensors) {
       if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
     }
     set_targets(state, codebooks(trainer), mu(0));
     if (options_.alternation.reset_momentum) trainer.reset_optimizer();
   }
-  trainer.add_objective(std::make_shared<QuadraticPenalty>(plan));
+  trainer.add_objective(std::make_shared<QuadraticPenalty>(plan()));
   return report;
 }
 
@@ -161,7 +157,7 @@ std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& traine
     for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] - multiplier[i] / m);
     return w;
   };
-  const Codebooks fitted = fit_all(plan_, shifted, codebooks(trainer), report);
+  const Codebooks fitted = fit_all(plan(), shifted, codebooks(trainer), report);
   store_codebooks(state, fitted);
 
   // The report's distance is of the weights themselves, not of the shifted ones.
@@ -192,8 +188,104 @@ std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& traine
   return report;
 }
 
-Codebooks LearningCompression::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
+namespace {
+
+std::vector<Setting> alternation_settings() {
+  const Alternation usual;
+  return {Setting::whole("lc-steps", usual.steps, "L and C steps (LC and iDC)", "steps", 1, 1e5),
+          Setting::number("lc-epochs", usual.epochs, "epochs of a step; a part of one will do",
+                          "step_epochs", 1e-4, 1e5),
+          Setting::number("first-epochs", usual.first_epochs, "epochs of the first step",
+                          "first_epochs", 1e-4, 1e5),
+          Setting::above_zero("lr", usual.lr, "learning rate of the first step", "lr"),
+          Setting::number("lr-decay", usual.lr_decay, "its factor per step", "lr_decay", 1e-6, 1e6),
+          Setting::number("lr-final", usual.lr_final,
+                          "share of the rate left at the end of a step (half a cosine; 1: "
+                          "constant)",
+                          "lr_final", 0, 1),
+          Setting::on_off("momentum-reset", usual.reset_momentum,
+                          "momentum starts at 0 in every step", "momentum_reset")};
+}
+
+std::vector<Setting> lc_settings() {
+  const LcOptions usual;
+  std::vector<Setting> out = alternation_settings();
+  out.push_back(Setting::above_zero("mu", usual.mu, "LC: penalty weight of the first step", "mu"));
+  out.push_back(Setting::number("mu-growth", usual.mu_growth, "LC: its factor per step",
+                                "mu_growth", 1e-3, 1e3));
+  out.push_back(Setting::on_off("lr-clip", usual.clip_rate, "LC: keep the learning rate below 1/mu",
+                                "lr_clip"));
+  return out;
+}
+
+// What fits the epochs of a step; returns the share of what there was.
+double rescale_alternation(Settings& s, std::int64_t epochs) {
+  const double share =
+      static_cast<double>(epochs) / static_cast<double>(alternation(s).total_epochs());
+  s.set("lc-epochs", s.number("lc-epochs") * share);
+  s.set("first-epochs", s.number("first-epochs") * share);
+  return share;
+}
+
+MethodRow lc_family(const char* name, const char* doc, bool augmented) {
+  return {.name = name,
+          .doc = doc,
+          .settings = lc_settings(),
+          .training =
+              [augmented](const Settings& s) {
+                LcOptions options = lc_options(s);
+                options.augmented = augmented;
+                return std::make_unique<LearningCompression>(options);
+              },
+          // What the penalty does in a step is lr * mu * updates: shorter steps need more of it.
+          .rescale =
+              [](Settings& s, std::int64_t epochs) {
+                s.set("mu", s.number("mu") / rescale_alternation(s, epochs));
+              }};
+}
+
+}  // namespace
+
+Alternation alternation(const Settings& s) {
+  return {.steps = static_cast<int>(s.whole("lc-steps")),
+          .epochs = s.number("lc-epochs"),
+          .first_epochs = s.number("first-epochs"),
+          .lr = s.number("lr"),
+          .lr_decay = s.number("lr-decay"),
+          .lr_final = s.number("lr-final"),
+          .reset_momentum = s.on("momentum-reset")};
+}
+
+LcOptions lc_options(const Settings& s) {
+  return {.alternation = alternation(s),
+          .mu = s.number("mu"),
+          .mu_growth = s.number("mu-growth"),
+          .clip_rate = s.on("lr-clip")};
+}
+
+MethodRow direct_row() {
+  return {.name = "dc",
+          .doc = "direct compression: the codebook that fits the weights best, once",
+          .settings = {},
+          .after_training = [](const Settings&, std::uint64_t) { return direct_compression(); }};
+}
+
+MethodRow idc_row() {
+  return {.name = "idc",
+          .doc = "iterated direct compression: train freely, quantize, go on",
+          .settings = alternation_settings(),
+          .training =
+              [](const Settings& s) {
+                return std::make_unique<IteratedDirectCompression>(alternation(s));
+              },
+          .rescale = [](Settings& s, std::int64_t epochs) { rescale_alternation(s, epochs); }};
+}
+
+MethodRow lc_row() {
+  return lc_family("lc", "learning-compression: L and C steps, augmented Lagrangian", true);
+}
+MethodRow lc_qp_row() {
+  return lc_family("lc-qp", "the same by a quadratic penalty, without multipliers", false);
 }
 
 }  // namespace tessera::quant

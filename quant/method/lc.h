@@ -3,26 +3,13 @@
 // quantization", arXiv 1707.04319).
 #pragma once
 
+#include "core/settings.h"
 #include "quant/method/method.h"
 
 namespace tessera::quant {
 
 // DC: quantize the reference once.
-class DirectCompression final : public Method {
- public:
-  std::string name() const override { return "dc"; }
-  std::int64_t epochs() const override { return 0; }
-  double learning_rate(double) const override { return 0; }
-  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer&, double) override {}
-  std::optional<CStepReport> after_update(nn::Trainer&, double, double) override {
-    return std::nullopt;
-  }
-  Codebooks codebooks(const nn::Trainer& trainer) const override;
-
- private:
-  CompressionPlan plan_;
-};
+PostTraining direct_compression();
 
 // Steps of some epochs of training, or of a part of one, each followed by a C step; the first may
 // be longer. A C step comes after the update that completes its step.
@@ -50,14 +37,12 @@ class IteratedDirectCompression final : public Method {
   std::string name() const override { return "idc"; }
   std::int64_t epochs() const override { return alternation_.total_epochs(); }
   double learning_rate(double epoch) const override { return alternation_.rate(epoch); }
-  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
-  void before_epoch(nn::Trainer&, double) override {}
   std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
-  Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  private:
+  CStepReport start(nn::Trainer& trainer, const BatchSource& data, bool resuming) override;
+
   Alternation alternation_;
-  CompressionPlan plan_;
 };
 
 struct LcOptions {
@@ -77,16 +62,14 @@ class LearningCompression final : public Method {
   std::int64_t epochs() const override { return options_.alternation.total_epochs(); }
   double learning_rate(double epoch) const override;
   double mu(std::int64_t step) const;
-  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) override;
   void before_epoch(nn::Trainer& trainer, double epoch) override;
   std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) override;
-  Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  private:
+  CStepReport start(nn::Trainer& trainer, const BatchSource& data, bool resuming) override;
   void set_targets(State& state, const Codebooks& codebooks, double mu) const;
 
   LcOptions options_;
-  CompressionPlan plan_;
 };
 
 // The L step's penalty on planned tensors, 1/2 ||w - target||^2, target a state NAME.lc_target; its
@@ -101,5 +84,9 @@ class QuadraticPenalty final : public nn::Objective {
  private:
   std::vector<std::string> names_;
 };
+
+// By the settings of the list (method_list.h): "lc-steps", "mu", ...
+Alternation alternation(const Settings& settings);
+LcOptions lc_options(const Settings& settings);
 
 }  // namespace tessera::quant

@@ -5,6 +5,17 @@
 
 namespace tessera::quant {
 
+CStepReport Method::begin(nn::Trainer& trainer, const CompressionPlan& plan,
+                          const BatchSource& data, bool resuming) {
+  require(plan);
+  plan_ = plan;
+  return start(trainer, data, resuming);
+}
+
+Codebooks Method::codebooks(const nn::Trainer& trainer) const {
+  return load_codebooks(trainer.state(), plan_);
+}
+
 void store_codebooks(State& state, const Codebooks& codebooks) {
   for (const auto& [name, c] : codebooks) {
     state.set(name + ".c_indices",

@@ -1,13 +1,17 @@
-// A compression method: what it adds to the training graph, what it does between epochs, and the
-// codebooks it ends with. The driver (compress.h) runs every method the same way. All of a method's
-// memory lives in the trainer's State, so a checkpoint holds it.
+// Compression methods. One that trains says what it adds to the training graph, what it does
+// between epochs, and the codebooks it ends with; all its memory lives in the trainer's State, so a
+// checkpoint holds it. One that works after training is a function. The driver (compress.h) runs
+// both; method_list.h names them all.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "nn/trainer.h"
+#include "quant/calibrate/calibration.h"
 #include "quant/pack/harden.h"
 #include "quant/plan/policy.h"
 
@@ -28,6 +32,7 @@ struct CStepReport {
   std::vector<TensorStep> tensors;
 };
 
+// A method that trains. begin() asks whether it can carry out the plan, remembers it, and starts.
 class Method {
  public:
   virtual ~Method() = default;
@@ -35,21 +40,50 @@ class Method {
   // Epochs of training, all together.
   virtual std::int64_t epochs() const = 0;
   virtual double learning_rate(double epoch) const = 0;
-  // Whether it looks at training data, by training or by calibration.
-  virtual bool needs_data() const { return epochs() > 0; }
-  // The training data, before begin(); it stays alive until begin() has returned.
-  virtual void set_data(const BatchSource& /*data*/) {}
   // Throws Error for a plan that the method cannot carry out, before any work; begin() asks, too.
   virtual void require(const CompressionPlan& /*plan*/) const {}
   // Adds objectives and state to a trained network. When resuming, the state is already there.
-  virtual CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) = 0;
+  // `data` is what will train.
+  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, const BatchSource& data,
+                    bool resuming = false);
   // Before the first update of an epoch, a whole number, or where a resume enters it.
-  virtual void before_epoch(nn::Trainer& trainer, double epoch) = 0;
+  virtual void before_epoch(nn::Trainer& /*trainer*/, double /*epoch*/) {}
   // After an update, which took training from one fractional epoch to the other (the last of an
   // epoch: to a whole number). A C step, when one is due.
   virtual std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) = 0;
   // The current codebooks: what hardening stores.
-  virtual Codebooks codebooks(const nn::Trainer& trainer) const = 0;
+  Codebooks codebooks(const nn::Trainer& trainer) const;
+
+ protected:
+  // begin() with the plan at hand.
+  virtual CStepReport start(nn::Trainer& trainer, const BatchSource& data, bool resuming) = 0;
+  const CompressionPlan& plan() const { return plan_; }
+
+ private:
+  CompressionPlan plan_;
+};
+
+// What a method that works after training sees of a network: all of it but its data.
+struct TrainedNetwork {
+  const Graph& inference;  // on the task's inputs, with all its outputs
+  std::shared_ptr<const nn::Task> task;
+  const State& state;
+};
+
+struct PostTrained {
+  Codebooks codebooks;
+  CStepReport report;
+};
+
+// A method that works after training: a function of the network, the plan and some samples.
+struct PostTraining {
+  std::string name;
+  std::int64_t samples = 0;  // of the training data that it looks at; 0: none, and gets null
+  std::function<PostTrained(const TrainedNetwork& network, const CompressionPlan& plan,
+                            const CalibrationSet* samples)>
+      run;
+  // Throws Error for a plan that the method cannot carry out, before any work. May be unset.
+  std::function<void(const CompressionPlan& plan)> require = {};
 };
 
 // The state of an alternating method by name: its codebooks as u8 indices and f32 entries.

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/autodiff.h"
+#include "core/values.h"
 #include "ops/build.h"
 #include "ops/codebook/nearest.h"
 
@@ -124,6 +125,51 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {
   return assign_representatives(plan(), trainer.state());
+}
+
+namespace {
+
+MocqOptions mocq_options(const Settings& s) {
+  MocqOptions out;
+  out.schedule = training_schedule(s);
+  out.penalty_end = s.number("mocq-penalty");
+  out.pull_end = s.number("mocq-pull");
+  out.guard = s.number("mocq-guard");
+  out.forward = forward_stages(s);
+  out.distill = distill_options(s);
+  return out;
+}
+
+}  // namespace
+
+MethodRow mocq_row() {
+  const MocqOptions usual;
+  std::vector<Setting> own = distill_settings();
+  own.push_back(Setting::number("mocq-penalty", usual.penalty_end,
+                                "MOCQ: coefficient of the quantization error at the end of its "
+                                "ramp, besides the dynamic one",
+                                "", 1e-9, 1e6));
+  own.push_back(Setting::number("mocq-pull", usual.pull_end,
+                                "MOCQ: dynamic coefficient there: the error's gradient in terms of "
+                                "the task's",
+                                "", 1e-6, 1e6));
+  own.push_back(Setting::number("mocq-guard", usual.guard,
+                                "MOCQ: distance kept from the poles of the error", "mocq.guard",
+                                1e-6, 0.5));
+  for (Setting& setting : forward_settings()) own.push_back(std::move(setting));
+  MethodRow out = trained_row(
+      "mocq", "a periodic quantization error beside the task, weighed by gradients", std::move(own),
+      [](const Settings& s) { return std::make_unique<Mocq>(mocq_options(s)); },
+      [](const Settings& s, Config& config) {
+        const MocqOptions o = mocq_options(s);
+        const auto range = [](double from, double to) { return exact(from) + " to " + exact(to); };
+        config["mocq.pull"] = range(o.pull_begin, o.pull_end);
+        config["mocq.penalty"] = range(o.penalty_begin, o.penalty_end);
+        config["mocq.ramp"] = range(o.start, o.ramp_until);
+        describe_forward(config);
+      });
+  out.also(validate_forward);
+  return out;
 }
 
 }  // namespace tessera::quant

@@ -84,4 +84,13 @@ Codebooks MocqAuthors::snap(const nn::Trainer& trainer) const {
   });
 }
 
+MethodRow mocq_authors_row() {
+  return trained_row("mocq-authors",
+                     "MOCQ as its authors' code has it, on one grid for all tensors",
+                     distill_settings(), [](const Settings& s) {
+                       return std::make_unique<MocqAuthors>(
+                           MocqAuthorsOptions{training_schedule(s), distill_options(s)});
+                     });
+}
+
 }  // namespace tessera::quant

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/values.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/nearest.h"
@@ -44,18 +45,6 @@ Value unexplained(Value w, Value basis) {
 }
 
 }  // namespace
-
-ClusterRegularizer::Family ClusterRegularizer::parse(const std::string& text) {
-  constexpr std::pair<const char*, Family> kNames[] = {{"l1", Family::l1},
-                                                       {"l2", Family::l2},
-                                                       {"soft", Family::soft},
-                                                       {"bins", Family::bins},
-                                                       {"spectral", Family::spectral}};
-  for (const auto& [name, family] : kNames) {
-    if (text == name) return family;
-  }
-  fail("regularizer '", text, "' is unknown; there are l1, l2, soft, bins and spectral");
-}
 
 std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const std::string& name,
                                                        Value w) const {
@@ -157,6 +146,51 @@ void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
 
 Codebooks Qar::snap(const nn::Trainer& trainer) const {
   return assign_representatives(plan(), trainer.state());
+}
+
+const Names<ClusterRegularizer::Family>& ClusterRegularizer::families() {
+  static const Names<Family> all("regularizer", {{"l1", Family::l1},
+                                                 {"l2", Family::l2},
+                                                 {"soft", Family::soft},
+                                                 {"bins", Family::bins},
+                                                 {"spectral", Family::spectral}});
+  return all;
+}
+
+namespace {
+
+QarOptions qar_options(const Settings& s) {
+  QarOptions out;
+  out.schedule = training_schedule(s);
+  out.family = ClusterRegularizer::families().parse(s.text("regularizer"));
+  out.forward = forward_stages(s);
+  if (const double pull = s.number("qar-pull"); pull > 0) out.ramp_end = pull;
+  return out;
+}
+
+}  // namespace
+
+MethodRow qar_row() {
+  std::vector<Setting> own = {
+      Setting::choice("regularizer", QarOptions().family,
+                      "QAR: what pulls weights to their representatives", "qar.regularizer",
+                      ClusterRegularizer::families()),
+      Setting::number("qar-pull", 0, "QAR: as --mocq-pull; 0: 1, or 0.02 for spectral", "", 0,
+                      1e6)};
+  for (Setting& setting : forward_settings()) own.push_back(std::move(setting));
+  MethodRow out = trained_row(
+      "qar", "clustering regularizers with trained representatives", std::move(own),
+      [](const Settings& s) { return std::make_unique<Qar>(qar_options(s)); },
+      [](const Settings& s, Config& config) {
+        const QarOptions o = qar_options(s);
+        config["qar.pull"] = exact(o.ramp_begin) + " to " + exact(o.end());
+        config["qar.ramp_until"] = exact(o.ramp_until);
+        if (o.family == ClusterRegularizer::Family::soft)
+          config["qar.temperature"] = exact(o.temperature);
+        describe_forward(config);
+      });
+  out.also(validate_forward);
+  return out;
 }
 
 }  // namespace tessera::quant

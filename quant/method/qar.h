@@ -23,7 +23,7 @@ namespace tessera::quant {
 class ClusterRegularizer final : public nn::Objective {
  public:
   enum class Family { l1, l2, soft, bins, spectral };
-  static Family parse(const std::string& text);  // throws Error
+  static const Names<Family>& families();
 
   // tau of `soft` is `temperature` times the square of half the mean distance of entries.
   ClusterRegularizer(Family family, const CompressionPlan& plan, nn::Coefficient coefficient,

@@ -8,10 +8,6 @@ namespace tessera::quant {
 
 namespace {
 
-constexpr std::pair<const char*, QatKind> kNames[] = {
-    {"ste", QatKind::ste}, {"twn", QatKind::twn},   {"ttq", QatKind::ttq},
-    {"lsq", QatKind::lsq}, {"ewgs", QatKind::ewgs}, {"dkm", QatKind::dkm}};
-
 class Transform final : public nn::WeightTransform {
  public:
   Transform(std::shared_ptr<const QatRule> rule, const CompressionPlan& plan)
@@ -32,23 +28,19 @@ class Transform final : public nn::WeightTransform {
 
 }  // namespace
 
-QatKind parse_qat(const std::string& text) {
-  for (const auto& [name, kind] : kNames) {
-    if (text == name) return kind;
-  }
-  fail("quantization-aware training '", text,
-       "' is unknown; there are ste, twn, ttq, lsq, ewgs and dkm");
-}
+Qat::Qat(std::string name, const TrainingSchedule& schedule, std::shared_ptr<const QatRule> rule)
+    : TrainedMethod(schedule), name_(std::move(name)), rule_(std::move(rule)) {}
 
-const char* name(QatKind kind) {
-  for (const auto& [name, known] : kNames) {
-    if (kind == known) return name;
-  }
-  return "?";
+MethodRow qat_row(const char* name, const char* doc, std::vector<Setting> own,
+                  std::function<std::shared_ptr<const QatRule>(const Settings&)> rule,
+                  std::function<void(const Settings&, Config&)> describe) {
+  return trained_row(
+      name, doc, std::move(own),
+      [name, rule = std::move(rule)](const Settings& s) {
+        return std::make_unique<Qat>(name, training_schedule(s), rule(s));
+      },
+      std::move(describe));
 }
-
-Qat::Qat(const QatOptions& options)
-    : TrainedMethod(options.schedule), kind_(options.kind), rule_(make_rule(options)) {}
 
 bool Qat::takes(const CodebookSpec& spec) const {
   return rule_->takes(spec);

@@ -53,11 +53,11 @@ nn::WeightTerm softminmax(nn::Scope& scope, const std::string& name, Value w) {
 
 }  // namespace
 
-RangeRestriction::Kind RangeRestriction::parse(const std::string& text) {
-  if (text == "linf") return Kind::linf;
-  if (text == "margin") return Kind::margin;
-  if (text == "softminmax") return Kind::softminmax;
-  fail("range restriction '", text, "' is unknown; there are linf, margin and softminmax");
+const Names<RangeRestriction::Kind>& RangeRestriction::kinds() {
+  static const Names<Kind> all(
+      "range restriction",
+      {{"linf", Kind::linf}, {"margin", Kind::margin}, {"softminmax", Kind::softminmax}});
+  return all;
 }
 
 bool RangeRestriction::touches(const std::string& name, const Shape& shape) const {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 
+#include "core/named.h"
 #include "nn/objective.h"
 
 namespace tessera::quant {
@@ -19,7 +20,7 @@ namespace tessera::quant {
 class RangeRestriction final : public nn::Objective {
  public:
   enum class Kind { linf, margin, softminmax };
-  static Kind parse(const std::string& text);  // throws Error
+  static const Names<Kind>& kinds();
 
   // `touches`: which weights; null: every parameter of rank 2 or more.
   explicit RangeRestriction(Kind kind, std::function<bool(const std::string&)> touches = nullptr)

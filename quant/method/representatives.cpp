@@ -129,4 +129,31 @@ void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
     trainer.reset_optimizer();
 }
 
+std::vector<Setting> forward_settings() {
+  const ForwardStages usual;
+  return {Setting::number("hard-from", usual.hard_from,
+                          "MOCQ and QAR: share of the epochs from which the forward pass is "
+                          "quantized (1: never)",
+                          "forward.hard_from", 0, 1),
+          Setting::number("finish-from", usual.finish_from,
+                          "MOCQ and QAR: share from which only representatives, biases and scales "
+                          "are trained",
+                          "forward.finish_from", 0, 1)};
+}
+
+ForwardStages forward_stages(const Settings& s) {
+  return {s.number("hard-from"), s.number("finish-from")};
+}
+
+void describe_forward(Config& config) {
+  config["forward.warm_up"] = "1 epoch";
+}
+
+void validate_forward(const Settings& settings) {
+  const ForwardStages stages = forward_stages(settings);
+  check(stages.hard_from >= 1 || stages.hard_from <= stages.finish_from, "--hard-from ",
+        stages.hard_from, " lies behind --finish-from ", stages.finish_from,
+        ", from where weights are held");
+}
+
 }  // namespace tessera::quant

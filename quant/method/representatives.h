@@ -53,4 +53,12 @@ struct ForwardStages {
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };
 
+// By the settings "hard-from" and "finish-from" of the methods' list; what else configurations say.
+std::vector<Setting> forward_settings();
+ForwardStages forward_stages(const Settings& settings);
+void describe_forward(Config& config);
+// Throws Error naming the flags where weights would be held before they have seen the quantized
+// pass.
+void validate_forward(const Settings& settings);
+
 }  // namespace tessera::quant

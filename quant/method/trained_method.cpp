@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "nn/lr_steps.h"
 #include "nn/schedule.h"
 #include "quant/fit/assign.h"
 #include "quant/fit/vectors.h"
@@ -16,9 +17,8 @@ double TrainingSchedule::rate(double epoch) const {
   return lr * (lr_final + (1 - lr_final) * half_cosine);
 }
 
-CStepReport TrainedMethod::begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) {
-  require(plan);
-  plan_ = plan;
+CStepReport TrainedMethod::start(nn::Trainer& trainer, const BatchSource& data, bool resuming) {
+  samples_ = data.samples();
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
@@ -50,7 +50,7 @@ void TrainedMethod::before_epoch(nn::Trainer& trainer, double epoch) {
 
 std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, double, double to) {
   if (to != std::floor(to)) return std::nullopt;
-  for (const auto& name : plan_.compressed()) {
+  for (const auto& name : plan().compressed()) {
     for (const float w : std::as_const(trainer.state()).get(name).span<float>()) {
       check(std::isfinite(w), "'", name, "': a weight became ", w,
             "; a smaller learning rate or coefficient may help");
@@ -65,14 +65,10 @@ std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, dou
   return report;
 }
 
-Codebooks TrainedMethod::codebooks(const nn::Trainer& trainer) const {
-  return load_codebooks(trainer.state(), plan_);
-}
-
 Codebooks TrainedMethod::fit_weights(const State& state, const Codebooks& previous,
                                      CStepReport& report) const {
   Codebooks out = fit_all(
-      plan_, [&](const std::string& name) { return state.get(name).to_vector<float>(); }, previous,
+      plan(), [&](const std::string& name) { return state.get(name).to_vector<float>(); }, previous,
       report);
   for (auto& [name, c] : out) {
     const auto k = static_cast<std::size_t>(choice(name)->spec.size());
@@ -89,7 +85,7 @@ Codebooks TrainedMethod::fit_weights(const State& state, const Codebooks& previo
 }
 
 const TensorChoice* TrainedMethod::choice(const std::string& name) const {
-  const TensorPlan* item = plan_.find(name);
+  const TensorPlan* item = plan().find(name);
   return item ? &*item->choice : nullptr;
 }
 
@@ -153,6 +149,68 @@ float cell_width(const CodebookTensor& c) {
 TensorType entries_type(const Shape& weight, const TensorChoice& choice) {
   const CodebookFormat format = choice.spec.format(choice.group_rows);
   return {DType::f32, format.entries_shape(weight, choice.spec.size()), {}};
+}
+
+namespace {
+
+nn::LrSteps lr_steps(const Settings& s) {
+  return {s.text("train-lr-steps"), s.number("train-lr-step-factor"), "--train-lr-steps"};
+}
+
+std::vector<Setting> schedule_settings() {
+  const TrainingSchedule usual;
+  return {
+      Setting::whole("train-epochs", usual.epochs, "epochs of methods that train with one schedule",
+                     "train.epochs", 1, 1e6),
+      Setting::number("train-lr", usual.lr,
+                      "their learning rate; it falls by half a cosine (MOCQ and QAR: after a "
+                      "rise over the first epoch of the quantized forward pass)",
+                      "train.lr", 1e-12, 1e3),
+      Setting::number("train-lr-final", usual.lr_final, "share of it left at the end", "", 0, 1),
+      Setting::text("train-lr-steps", "", nn::kLrStepsHelp, "", "LIST",
+                    [](const std::string& list) {
+                      nn::LrSteps{list, 1, "--train-lr-steps"}.validate();
+                    }),
+      Setting::number("train-lr-step-factor", usual.step_factor, nn::kLrStepFactorHelp, "", 1e-9,
+                      1e3)};
+}
+
+}  // namespace
+
+TrainingSchedule training_schedule(const Settings& s) {
+  const auto epochs = static_cast<int>(s.whole("train-epochs"));
+  return {.epochs = epochs,
+          .lr = s.number("train-lr"),
+          .lr_final = s.number("train-lr-final"),
+          .steps = lr_steps(s).shares(epochs),
+          .step_factor = s.number("train-lr-step-factor")};
+}
+
+MethodRow trained_row(const char* name, const char* doc, std::vector<Setting> own,
+                      std::function<std::unique_ptr<Method>(const Settings&)> training,
+                      std::function<void(const Settings&, Config&)> describe) {
+  std::vector<Setting> all = schedule_settings();
+  all.insert(all.end(), own.begin(), own.end());
+  return {.name = name,
+          .doc = doc,
+          .settings = std::move(all),
+          .training = std::move(training),
+          .rescale = [](Settings& s, std::int64_t epochs) { s.set("train-epochs", epochs); },
+          .validate =
+              [](const Settings& s) {
+                check(!s.given("train-lr-final") || !lr_steps(s).any(),
+                      "--train-lr-final is of a cosine, --train-lr-steps takes its place: they "
+                      "exclude each other");
+              },
+          .describe =
+              [describe = std::move(describe)](const Settings& s, Config& config) {
+                if (lr_steps(s).any()) {
+                  config["train.lr_steps"] = lr_steps(s).text();
+                } else {
+                  config["train.lr_final"] = s.shown("train-lr-final");
+                }
+                if (describe) describe(s, config);
+              }};
 }
 
 }  // namespace tessera::quant

@@ -3,7 +3,7 @@
 // they are. The last snap is the result.
 #pragma once
 
-#include "quant/method/method.h"
+#include "quant/method/method_list.h"
 
 namespace tessera::quant {
 
@@ -23,16 +23,14 @@ class TrainedMethod : public Method {
  public:
   std::int64_t epochs() const override { return schedule_.epochs; }
   double learning_rate(double epoch) const override { return schedule_.rate(epoch); }
-  void set_data(const BatchSource& data) override { samples_ = data.samples(); }
   // Besides what the method itself asks for: every tensor fitted on its own, and the 2^bits or
   // fewer free entries of an adaptive codebook, unless the method takes others.
   void require(const CompressionPlan& plan) const override;
-  CStepReport begin(nn::Trainer& trainer, const CompressionPlan& plan, bool resuming) final;
   void before_epoch(nn::Trainer& trainer, double epoch) final;
   std::optional<CStepReport> after_update(nn::Trainer& trainer, double from, double to) final;
-  Codebooks codebooks(const nn::Trainer& trainer) const override;
 
  protected:
+  CStepReport start(nn::Trainer& trainer, const BatchSource& data, bool resuming) final;
   virtual bool takes(const CodebookSpec& spec) const {
     return spec.kind() == CodebookSpec::Kind::kAdaptive;
   }
@@ -55,7 +53,6 @@ class TrainedMethod : public Method {
   // entries as its specification says: the last one is repeated where fewer differ.
   Codebooks fit_weights(const State& state, const Codebooks& previous, CStepReport& report) const;
 
-  const CompressionPlan& plan() const { return plan_; }
   const TrainingSchedule& schedule() const { return schedule_; }
   std::int64_t samples() const { return samples_; }  // of the training data
   // The choice of a planned weight; null for others.
@@ -63,7 +60,6 @@ class TrainedMethod : public Method {
 
  private:
   TrainingSchedule schedule_;
-  CompressionPlan plan_;
   std::int64_t samples_ = 0;
 };
 
@@ -80,5 +76,12 @@ float cell_width(const CodebookTensor& c);
 
 // The type of the entries of a planned weight, [groups, k]; of vectors [groups, k, vector_len].
 TensorType entries_type(const Shape& weight, const TensorChoice& choice);
+
+// A row of the list (method_list.h) for a method with one schedule, whose settings "train-epochs",
+// "train-lr", ... come before its own.
+MethodRow trained_row(const char* name, const char* doc, std::vector<Setting> own,
+                      std::function<std::unique_ptr<Method>(const Settings&)> training,
+                      std::function<void(const Settings&, Config&)> describe = {});
+TrainingSchedule training_schedule(const Settings& settings);
 
 }  // namespace tessera::quant

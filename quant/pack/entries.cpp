@@ -93,11 +93,10 @@ Codebooks with_entries(const Codebooks& codebooks, DType dtype) {
   return out;
 }
 
-DType parse_entries(std::string_view text) {
-  for (const DType dtype : {DType::f32, DType::bf16, DType::s8}) {
-    if (text == name(dtype)) return dtype;
-  }
-  fail("codebook entries are stored as f32, bf16 or s8, not '", text, "'");
+const Names<DType>& entry_types() {
+  static const Names<DType> all("type of codebook entries",
+                                {{"f32", DType::f32}, {"bf16", DType::bf16}, {"s8", DType::s8}});
+  return all;
 }
 
 }  // namespace tessera::quant

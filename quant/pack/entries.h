@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "core/named.h"
 #include "quant/pack/harden.h"
 
 namespace tessera::quant {
@@ -18,7 +19,7 @@ namespace tessera::quant {
 CodebookTensor with_entries(CodebookTensor codebook, DType dtype);
 Codebooks with_entries(const Codebooks& codebooks, DType dtype);
 
-// "f32", "bf16" or "s8"; throws Error for another text.
-DType parse_entries(std::string_view text);
+// How entries can be stored: "f32", "bf16" or "s8".
+const Names<DType>& entry_types();
 
 }  // namespace tessera::quant

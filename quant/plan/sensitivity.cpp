@@ -115,4 +115,10 @@ double measure_costs(std::vector<CandidateTensor>& tensors, const Graph& inferen
   return dense;
 }
 
+const Names<Sensitivity>& sensitivities() {
+  static const Names<Sensitivity> all(
+      "sensitivity", {{"loss", Sensitivity::loss}, {"fisher", Sensitivity::fisher}});
+  return all;
+}
+
 }  // namespace tessera::quant

@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include "core/named.h"
+#include "quant/calibrate/calibration.h"
 #include "quant/calibrate/fisher.h"
 #include "quant/plan/allocate.h"
 
@@ -23,6 +25,7 @@ std::vector<CandidateTensor> candidates(const std::vector<nn::ParameterSpec>& pa
 //           pass for all candidates together)
 // Returns the loss of the dense network on the samples.
 enum class Sensitivity { loss, fisher };
+const Names<Sensitivity>& sensitivities();
 double measure_costs(std::vector<CandidateTensor>& tensors, const Graph& inference,
                      std::shared_ptr<const nn::Task> task, const State& state,
                      const CalibrationSet& samples, Sensitivity kind);

@@ -72,7 +72,7 @@ auto order_of(const ComparedRun& run) {
     const std::string& text = run.variant.codebook;
     std::from_chars(text.data() + colon + 1, text.data() + text.size(), k);
   }
-  const auto methods = CompressRecipe::method_names();
+  const auto methods = quant::method_names();
   const auto method = std::find(methods.begin(), methods.end(), run.variant.method);
   return std::tuple(k, run.variant.codebook, run.variant.group_rows, method - methods.begin(),
                     run.variant.method, run.seed);
@@ -217,7 +217,16 @@ Report load_report(const fs::path& folder, const std::vector<std::string>& names
         kResultExtension, " as compress and compare write them)");
   std::sort(files.begin(), files.end());
   std::map<std::string, Loaded> networks;
-  for (const fs::path& file : files) add(networks, read_stored(file), file, report);
+  for (const fs::path& file : files) {
+    try {
+      add(networks, read_stored(file), file, report);
+    } catch (const Error& error) {  // which names the file
+      report.problems.push_back(error.what());
+      ++report.damaged;
+    }
+  }
+  check(report.damaged == 0 || !networks.empty() || !unfinished.empty(), folder.string(),
+        ": no result can be read: ", report.damaged == 0 ? "" : report.problems.front());
   std::sort(unfinished.begin(), unfinished.end());
   for (const std::string& name : unfinished) add_unfinished(networks, folder, name, report);
   for (auto& [prefix, loaded] : networks) {

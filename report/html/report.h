@@ -45,12 +45,13 @@ struct Report {
   std::string folder;  // its last name
   std::vector<NetworkReport> networks;
   std::vector<std::string> problems;  // of reading
+  std::int64_t damaged = 0;           // results left out for theirs
 };
 
 // From every result in a folder, or only from those with these names, with the logs and histograms
 // beside them; and from the logs of runs that have no result yet. Throws Error when there is
-// neither, and for a damaged result; a log or histograms that cannot be read are problems of the
-// report.
+// neither, and where no result can be read; one that is damaged, a log or histograms that cannot be
+// read are problems of the report.
 Report load_report(const std::filesystem::path& folder, const std::vector<std::string>& names = {});
 
 // Throws Error for histograms that are not as weight_histograms() writes them.

@@ -38,6 +38,22 @@ TEST_F(Contradictions, OfANetworkAndItsFile) {
   expect_refused({"export", file, path("net.onnx")}, "ONNX is not written");
 }
 
+TEST_F(Contradictions, NothingIsLeftOutSilently) {
+  const std::string file = trained();
+  for (const char* verb : {"compress", "compare"}) {
+    const Args from = {verb, "--data", kTiny, "--from", file, "--plan"};
+    Args reference = from, rate = from;
+    reference.insert(reference.end(), {"--ref-lr", "0.2"});
+    rate.insert(rate.end(), {"--train-lr-steps", "0.5", "--train-lr-final", "0.1"});
+    expect_refused(reference, "--ref-lr is of a reference that is trained; --from " + file);
+    expect_refused(rate, "--train-lr-final is of a cosine, --train-lr-steps takes its place");
+  }
+  expect_refused({"train", "--data", kTiny, "--lr-steps", "0.5", "--lr-final", "0.1"},
+                 "--lr-final is of a cosine, --lr-steps takes its place");
+  std::filesystem::create_symlink("loop", path("loop"));
+  expect_refused({"train", "--data", path("loop")}, "cannot read " + path("loop"));
+}
+
 TEST_F(Contradictions, MessagesNameTheFlag) {
   expect_refused({"compress", "--codebook", "magic"}, "--codebook: ");
   expect_refused({"compress", "--rule", "fc1.*=magic"}, "--rule 'fc1.*=magic': ");

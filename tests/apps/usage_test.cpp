@@ -51,6 +51,18 @@ TEST_F(Programs, SayTheirVersion) {
   }
 }
 
+// Of a help what is no command line.
+TEST_F(Programs, HelpFitsEightyColumns) {
+  for (const std::string& name : built()) {
+    for (const std::string& verb : verbs(name)) {
+      std::istringstream lines(run_of(name, {verb, "--help"}).out);
+      for (std::string line; std::getline(lines, line) && line != "Examples:";) {
+        EXPECT_LE(line.size(), 80u) << name << " " << verb << ": " << line;
+      }
+    }
+  }
+}
+
 // The examples of a help, as command lines.
 std::vector<std::string> examples(const std::string& help) {
   std::istringstream lines(help.substr(std::min(help.find("\nExamples:\n"), help.size())));

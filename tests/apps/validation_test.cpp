@@ -1,5 +1,7 @@
 // --validation: what is held out trains nothing and is what every figure is of; the test set is
 // left alone.
+#include <algorithm>
+
 #include "datasets/subset.h"
 #include "datasets/synthetic_digits.h"
 #include "tests/apps/app.h"
@@ -38,9 +40,11 @@ class Validation : public MnistApp {
                 more);
   }
   Args compress(const std::string& out, const Args& more = {}) const {
-    return with({"compress", "--data", kTiny, "--out", path(out), "--method", "lc", "--bits", "1",
-                 "--lc-steps", "2", "--first-epochs", "1", "--ref-epochs", "2", "--threads", "1"},
-                more);
+    const bool trains = std::find(more.begin(), more.end(), "--from") == more.end();
+    const Args args = {"compress", "--data",    kTiny, "--out",      path(out), "--method",
+                       "lc",       "--bits",    "1",   "--lc-steps", "2",       "--first-epochs",
+                       "1",        "--threads", "1"};
+    return with(trains ? with(args, {"--ref-epochs", "2"}) : args, more);
   }
 
   // Built-in digits as files. `other`: the pictures and labels of the samples that --validation

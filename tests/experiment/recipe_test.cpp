@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "quant/method/lc.h"
 #include "tests/datasets/temp_dir.h"
 
 namespace tessera::experiment {
@@ -12,25 +13,29 @@ using datasets::error_of;
 
 CompressRecipe sample() {
   CompressRecipe recipe;
-  recipe.lc.mu = 1e-3;
-  recipe.lc.mu_growth = 1.2;
-  recipe.lc.alternation = {
-      .steps = 30, .epochs = 10, .first_epochs = 20, .lr = 0.1, .lr_decay = 0.97};
+  recipe.methods.set({{"mu", 1e-3},
+                      {"mu-growth", 1.2},
+                      {"lc-steps", 30},
+                      {"lc-epochs", 10},
+                      {"first-epochs", 20},
+                      {"lr", 0.1},
+                      {"lr-decay", 0.97}});
   return recipe;
 }
 
 // What the penalty does in a step, but for the learning rate.
 double pull(const CompressRecipe& recipe, int step) {
-  return quant::LearningCompression(recipe.lc).mu(step) * recipe.lc.alternation.epochs;
+  return quant::LearningCompression(quant::lc_options(recipe.methods)).mu(step) *
+         recipe.methods.number("lc-epochs");
 }
 
 TEST(WithEpochs, TotalIsExactAndStepsDoTheSame) {
   const CompressRecipe recipe = sample();
   for (const std::int64_t epochs : {1, 2, 3, 7, 29, 30, 31, 100, 309, 310, 311, 5000}) {
     const CompressRecipe scaled = recipe.with_epochs("lc", epochs);
-    const auto& steps = scaled.lc.alternation;
-    EXPECT_EQ(scaled.method("lc")->epochs(), epochs);
-    EXPECT_EQ(recipe.with_epochs("idc", epochs).method("idc")->epochs(), epochs);
+    const quant::Alternation steps = quant::alternation(scaled.methods);
+    EXPECT_EQ(scaled.method("lc").epochs(), epochs);
+    EXPECT_EQ(recipe.with_epochs("idc", epochs).method("idc").epochs(), epochs);
     EXPECT_EQ(steps.steps, 30);
     EXPECT_NEAR(steps.first_epochs / steps.epochs, 2, 1e-9);
     for (const int step : {0, 13, 29}) {
@@ -38,7 +43,8 @@ TEST(WithEpochs, TotalIsExactAndStepsDoTheSame) {
     }
     const double total = static_cast<double>(epochs);
     for (const double share : {0.01, 0.5, 0.99}) {
-      EXPECT_NEAR(steps.rate(total * share) / recipe.lc.alternation.rate(310 * share), 1, 1e-9)
+      EXPECT_NEAR(steps.rate(total * share) / quant::alternation(recipe.methods).rate(310 * share),
+                  1, 1e-9)
           << epochs;
     }
     EXPECT_NO_THROW(scaled.validate());
@@ -52,9 +58,9 @@ TEST(WithEpochs, ItsOwnTotalChangesNothing) {
 
 TEST(WithEpochs, EveryMethodIsScaledOrDoesNotTrain) {
   const CompressRecipe recipe = sample();
-  for (const std::string& name : CompressRecipe::method_names()) {
-    const auto epochs = recipe.with_epochs(name, 17).method(name)->epochs();
-    EXPECT_EQ(epochs, recipe.method(name)->epochs() == 0 ? 0 : 17) << name;
+  for (const std::string& name : quant::method_names()) {
+    const auto epochs = recipe.with_epochs(name, 17).method(name).epochs();
+    EXPECT_EQ(epochs, recipe.method(name).epochs() == 0 ? 0 : 17) << name;
   }
   EXPECT_THROW(recipe.with_epochs("lc", 0), Error);
   EXPECT_THROW(recipe.with_epochs("magic", 5), Error);
@@ -69,26 +75,27 @@ void expect_steps(const nn::Schedule& rate, double epochs) {
 
 TEST(LrSteps, OfMethodsAreSharesOrTheEpochsThatWereAsked) {
   CompressRecipe recipe;
-  recipe.trained.schedule = {.epochs = 350, .lr = 0.1};
-  recipe.trained.lr_steps.list = "0.2857142857142857,0.6428571428571429,0.8571428571428571";
+  recipe.methods.set(
+      {{"train-epochs", 350},
+       {"train-lr", 0.1},
+       {"train-lr-steps", "0.2857142857142857,0.6428571428571429,0.8571428571428571"}});
   for (const std::string name : {"mocq-authors", "lsq", "dkm"}) {
     for (const std::int64_t epochs : {350, 35, 7}) {
-      const auto method = recipe.with_epochs(name, epochs).method(name);
+      const auto method = recipe.with_epochs(name, epochs).method(name).training;
       expect_steps([&](double epoch) { return method->learning_rate(epoch); },
                    static_cast<double>(epochs));
     }
   }
   // However many epochs there are, a step behind epoch 100 is behind epoch 100.
-  recipe.trained.schedule.epochs = 30;
-  recipe.trained.lr_steps.list = "100,225,300";
+  recipe.methods.set({{"train-epochs", 30}, {"train-lr-steps", "100,225,300"}});
   for (const std::string name : {"mocq-authors", "lsq", "dkm"}) {
-    EXPECT_EQ(
-        error_of([&] { recipe.method(name); }),
-        "--lr-steps 100,225,300: training ends with epoch 30, the step behind epoch 100 never "
-        "comes; shares such as 0.3,0.6 suit any number");
+    EXPECT_EQ(error_of([&] { recipe.method(name); }),
+              "--train-lr-steps 100,225,300: training ends with epoch 30, the step behind epoch "
+              "100 never "
+              "comes; shares such as 0.3,0.6 suit any number");
     for (const std::int64_t epochs : {350, 400}) {
       const CompressRecipe scaled = recipe.with_epochs(name, epochs);
-      const auto method = scaled.method(name);
+      const auto method = scaled.method(name).training;
       expect_steps([&](double epoch) { return method->learning_rate(epoch); }, 350);
       EXPECT_EQ(scaled.config(name, "adaptive:2").at("train.lr_steps"), "x 0.1 at 100,225,300");
     }

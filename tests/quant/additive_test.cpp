@@ -210,13 +210,12 @@ TEST_P(Additive, FromMethodToFileAndBack) {
       t.parameters(), t.state(),
       policy(2, sparse, shared ? std::vector<std::string>{"fc.*"} : std::vector<std::string>{}));
   const Alternation steps{.steps = 6, .epochs = 1, .first_epochs = 2, .lr = 0.05, .lr_decay = 0.97};
-  std::unique_ptr<Method> method;
-  if (std::string_view(name) == "dc") method = std::make_unique<DirectCompression>();
+  AnyMethod method = direct_compression();
   if (std::string_view(name) == "idc") method = std::make_unique<IteratedDirectCompression>(steps);
   if (std::string_view(name) == "lc")
     method = std::make_unique<LearningCompression>(
         LcOptions{.alternation = steps, .mu = 1e-2, .mu_growth = 2});
-  const auto result = compress(t, data, plan, *method);
+  const auto result = compress(t, data, plan, method);
   ASSERT_TRUE(result.finished);
   if (std::string_view(name) == "lc") {
     EXPECT_LT(result.c_steps.back().distance, 0.7 * result.c_steps.front().distance);
@@ -258,8 +257,9 @@ INSTANTIATE_TEST_SUITE_P(Methods, Additive,
 TEST(Additive, AResumedRunFindsItsCodebooks) {
   nn::Trainer t = test::reference(10);
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2, 0.05, {"fc.*"}));
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   const auto fitted = compress(t, test::Scores(), plan, dc).codebooks;
+  store_codebooks(t.state(), fitted);
   const auto loaded = load_codebooks(t.state(), plan);
   for (const auto& [name, c] : fitted) {
     EXPECT_EQ(loaded.at(name).sparse.positions, c.sparse.positions);
@@ -271,7 +271,7 @@ TEST(Additive, AResumedRunFindsItsCodebooks) {
 TEST(Harden, RefusesSharersWithOtherEntries) {
   nn::Trainer t = test::reference(10);
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2, 0, {"fc.*"}));
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   auto codebooks = compress(t, test::Scores(), plan, dc).codebooks;
   codebooks.at("fc2.weight").entries[0] += 1;
   EXPECT_NE(error_of([&] { harden(t, codebooks); }).find("shares the entries of 'fc1.weight'"),

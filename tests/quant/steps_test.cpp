@@ -92,8 +92,7 @@ TEST(Coefficients, ReachTheStepAsTheScheduleHasThem) {
     SCOPED_TRACE(cat(item.method->name(), " ", item.epoch));
     const bool theirs = item.method->name() == "mocq-authors";
     nn::Trainer trainer = held_reference();
-    item.method->set_data(Scores());
-    item.method->begin(trainer, plan_of(trainer), false);
+    item.method->begin(trainer, plan_of(trainer), Scores());
     item.method->before_epoch(trainer, item.epoch);
     epoch_of(trainer, 0.01);
     const auto terms = trainer.terms();
@@ -127,9 +126,8 @@ TEST(Entries, ArePulledToTheirWeightsByTheObjectiveAlone) {
     options.forward.hard_from = 0.5;
     Qar qar(options);
     nn::Trainer trainer = held_reference();
-    qar.set_data(Scores());
     const auto plan = plan_of(trainer);
-    qar.begin(trainer, plan, false);
+    qar.begin(trainer, plan, Scores());
     const std::string name = "fc1.weight.representatives";
     Tensor entries = trainer.state().get(name);
     const auto fitted = entries.to_vector<float>();
@@ -283,7 +281,7 @@ TEST(Lc, CStepByHand) {
   LearningCompression lc(options);
   nn::Trainer trainer = reference(10);
   const auto plan = plan_of(trainer);
-  lc.begin(trainer, plan, false);
+  lc.begin(trainer, plan, Scores());
   const std::string name = "fc1.weight";
   const auto w = trainer.state().get(name).to_vector<float>();
   std::vector<float> lambda(w.size()), shifted(w.size());
@@ -392,8 +390,7 @@ TEST(SelfDistillation, IsPartOfBothFormsOfMocq) {
   MocqAuthors authors(theirs);
   for (Method* method : std::initializer_list<Method*>{&mocq, &authors}) {
     nn::Trainer trainer = reference(10);
-    method->set_data(Scores());
-    method->begin(trainer, plan_of(trainer), false);
+    method->begin(trainer, plan_of(trainer), Scores());
     method->before_epoch(trainer, 0);
     epoch_of(trainer, 0);
     const Tensor& memory = std::as_const(trainer.state()).get("distill.memory");

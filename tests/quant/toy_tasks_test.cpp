@@ -20,6 +20,7 @@
 #include "ops/embedding/embedding.h"
 #include "quant/calibrate/fisher.h"
 #include "quant/method/compress.h"
+#include "quant/method/fisher_compression.h"
 #include "quant/method/lc.h"
 #include "quant/method/mocq.h"
 #include "quant/method/qar.h"
@@ -164,15 +165,15 @@ TEST(ToyTasks, ASequenceIsTrainedEvaluatedAndCompressed) {
   const auto plan = quant::plan_compression(t.parameters(), t.state(),
                                             {.weights = {quant::CodebookSpec::adaptive(4)}});
   EXPECT_EQ(plan.compressed().size(), 3u);  // the embedding, too
-  const auto after = [&](quant::Method& method) {
+  const auto after = [&](auto& method) {
     Trainer copy = sequence_trainer();
     set_weights(copy, t.state());
     const auto result = quant::compress(copy, train, plan, method);
     Model packed = quant::harden(copy, result.codebooks);
     return Evaluator(clone(packed.graph), copy.task())(packed.state, test).value();
   };
-  quant::DirectCompression dc;
-  quant::FisherCompression fisher(64);
+  const quant::PostTraining dc = quant::direct_compression();
+  const quant::PostTraining fisher = quant::fisher_compression(64);
   quant::MocqOptions mocq_options;
   mocq_options.schedule = {.epochs = 12, .lr = 0.003};
   mocq_options.distill.kind = quant::DistillOptions::Kind::teacher;
@@ -329,15 +330,15 @@ TEST(ToyTasks, AStateIsCarriedFromBatchToBatch) {
 
   const auto plan = quant::plan_compression(t.parameters(), t.state(),
                                             {.weights = {quant::CodebookSpec::adaptive(8)}});
-  const auto after = [&](quant::Method& method) {
+  const auto after = [&](auto& method) {
     Trainer copy = echo_trainer();
     set_weights(copy, t.state());
     const auto result = quant::compress(copy, train, plan, method);
     Model packed = quant::harden(copy, result.codebooks);
     return Evaluator(packed.graph, copy.task())(packed.state, test).value();
   };
-  quant::DirectCompression dc;
-  quant::FisherCompression fisher(40);
+  const quant::PostTraining dc = quant::direct_compression();
+  const quant::PostTraining fisher = quant::fisher_compression(40);
   quant::MocqOptions mocq_options;
   mocq_options.schedule = {.epochs = 8, .lr = 0.003};
   mocq_options.distill.kind = quant::DistillOptions::Kind::teacher;  // which carries its own state

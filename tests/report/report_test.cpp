@@ -366,5 +366,19 @@ TEST_F(ReportPage, RefusesWhatIsNoResult) {
   EXPECT_THROW(load_report(folder.path()), Error);
 }
 
+TEST_F(ReportPage, LeavesOutADamagedResultAndNamesIt) {
+  store("lc", "adaptive:2", 1, 3);
+  store("lc", "adaptive:2", 2, 3);
+  const auto damaged = folder.path() / (names[0] + ".result");
+  write_file(damaged, read_file(damaged).substr(0, 100));
+  const Report report = load_report(folder.path());
+  ASSERT_EQ(report.networks.size(), 1u);
+  ASSERT_EQ(report.networks[0].runs.size(), 1u);
+  EXPECT_EQ(report.networks[0].runs[0].seed, 2);
+  EXPECT_EQ(report.damaged, 1);
+  ASSERT_EQ(report.problems.size(), 1u);
+  EXPECT_TRUE(contains(report.problems[0], damaged.string()));
+}
+
 }  // namespace
 }  // namespace tessera::experiment

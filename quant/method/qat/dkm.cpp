@@ -1,3 +1,6 @@
+// DKM: soft k-means in the forward pass, differentiated through its iterations (Cho et al., ICLR
+// 2022). tau, a share of the square of half the mean distance of entries, falls geometrically:
+// assignments harden while training.
 #include <cmath>
 
 #include "ops/build.h"
@@ -64,6 +67,25 @@ class Dkm final : public QatRule {
 
 std::unique_ptr<const QatRule> make_dkm(int iterations, double begin, double end) {
   return std::make_unique<Dkm>(iterations, begin, end);
+}
+
+MethodRow dkm_row() {
+  return qat_row(
+      "dkm", "differentiable k-means in the forward pass",
+      {Setting::number("dkm-begin", 1,
+                       "DKM: temperature at the begin, in squares of half the mean distance of "
+                       "entries",
+                       "", 1e-6, 1e3),
+       Setting::number("dkm-end", 0.05, "DKM: at the end", "", 1e-6, 1e3),
+       Setting::whole("dkm-iterations", 3, "DKM: soft k-means steps in a forward pass",
+                      "dkm.iterations", 1, 20)},
+      [](const Settings& s) {
+        return make_dkm(static_cast<int>(s.whole("dkm-iterations")), s.number("dkm-begin"),
+                        s.number("dkm-end"));
+      },
+      [](const Settings& s, Config& config) {
+        config["dkm.temperature"] = s.shown("dkm-begin") + " to " + s.shown("dkm-end");
+      });
 }
 
 }  // namespace tessera::quant

@@ -1,3 +1,6 @@
+// EWGS: s (2 q - 1), q = round(L x) / L, x = clip((w - l) / (u - l), 0, 1), L = 2^bits - 1: the
+// interval [l, u], from 3 standard deviations, and the scale s are trained as LSQ's step; the
+// gradient g of q is g (1 + d sign(g) (x - q)) for x (Lee, Kim & Ham, CVPR 2021).
 #include <algorithm>
 #include <cmath>
 
@@ -85,6 +88,16 @@ class Ewgs final : public QatRule {
 
 std::unique_ptr<const QatRule> make_ewgs(double delta) {
   return std::make_unique<Ewgs>(delta);
+}
+
+MethodRow ewgs_row() {
+  // Their fixed one; they also take it from the Hessian's trace.
+  constexpr double kDelta = 1e-3;
+  return qat_row(
+      "ewgs", "element-wise gradient scaling",
+      {Setting::number("ewgs-delta", kDelta, "EWGS: d in the gradient g (1 + d sign(g) (x - q))",
+                       "ewgs.delta", 0, 10)},
+      [](const Settings& s) { return make_ewgs(s.number("ewgs-delta")); });
 }
 
 }  // namespace tessera::quant

@@ -1,3 +1,5 @@
+// LSQ: s round(clip(w / s, -Qn, Qp)), the step s trained with its gradient times 1 / sqrt(N Qp)
+// (Esser et al., ICLR 2020); s sign(w) at 1 bit.
 #include <cmath>
 
 #include "ops/build.h"
@@ -55,6 +57,10 @@ class Lsq final : public QatRule {
 
 std::unique_ptr<const QatRule> make_lsq() {
   return std::make_unique<Lsq>();
+}
+
+MethodRow lsq_row() {
+  return qat_row("lsq", "learned step size", {}, [](const Settings&) { return make_lsq(); });
 }
 
 }  // namespace tessera::quant

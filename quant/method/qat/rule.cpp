@@ -15,24 +15,6 @@ std::string QatRule::refuses(const TensorChoice& choice) const {
 
 void QatRule::start(State&, const std::string&, const TensorChoice&, const CodebookTensor&) const {}
 
-std::unique_ptr<const QatRule> make_rule(const QatOptions& options) {
-  switch (options.kind) {
-    case QatKind::ste:
-      return make_ste();
-    case QatKind::twn:
-      return make_twn();
-    case QatKind::ttq:
-      return make_ttq();
-    case QatKind::lsq:
-      return make_lsq();
-    case QatKind::ewgs:
-      return make_ewgs(options.ewgs_delta);
-    case QatKind::dkm:
-      return make_dkm(options.dkm_iterations, options.dkm_begin, options.dkm_end);
-  }
-  return nullptr;
-}
-
 Value straight_through(Value value, Value through) {
   return through + ops::detach(value - through);
 }

@@ -31,7 +31,11 @@ class QatRule {
   virtual CodebookTensor snap(const TensorPlan& item, const State& state) const = 0;
 };
 
-std::unique_ptr<const QatRule> make_rule(const QatOptions& options);
+// A row of the methods' list for a rule; `describe`: what its configuration says besides settings
+// with a key.
+MethodRow qat_row(const char* name, const char* doc, std::vector<Setting> own,
+                  std::function<std::shared_ptr<const QatRule>(const Settings&)> rule,
+                  std::function<void(const Settings&, Config&)> describe = {});
 
 // Of each kind, in its own file.
 std::unique_ptr<const QatRule> make_ste();

@@ -1,3 +1,5 @@
+// STE: the forward pass takes the nearest entry of the plan's codebook, refitted after every epoch;
+// gradient 1 (BinaryConnect, Courbariaux et al. 2015, with `--codebook binary-scaled`).
 #include "ops/codebook/nearest.h"
 #include "quant/method/qat/rule.h"
 
@@ -28,6 +30,11 @@ class Ste final : public QatRule {
 
 std::unique_ptr<const QatRule> make_ste() {
   return std::make_unique<Ste>();
+}
+
+MethodRow ste_row() {
+  return qat_row("ste", "straight-through estimator on the nearest entries", {},
+                 [](const Settings&) { return make_ste(); });
 }
 
 }  // namespace tessera::quant

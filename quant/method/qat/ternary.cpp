@@ -1,4 +1,10 @@
-// TWN and TTQ: {-n, 0, p} by a threshold on |w|, which is not the nearest-entry rule.
+// TWN and TTQ: {-n, 0, p} by a threshold on |w|, which is not the nearest-entry rule; 3 levels at 2
+// bits.
+//   twn  {-a, 0, a}: 0 where |w| <= 0.7 mean |w|, a the mean of the other |w| (Li et al. 2016)
+//   ttq  0 where |w| <= 0.05 max |w|, n and p trained (their gradients, sums over all weights,
+//   times
+//        1 / sqrt(N) as in LSQ; never negative); the weight's gradient is scaled by n, 1, p (Zhu et
+//        al., ICLR 2017)
 #include <algorithm>
 #include <cmath>
 
@@ -95,6 +101,16 @@ std::unique_ptr<const QatRule> make_twn() {
 
 std::unique_ptr<const QatRule> make_ttq() {
   return std::make_unique<Ttq>();
+}
+
+MethodRow twn_row() {
+  return qat_row("twn", "ternary weights by a threshold (2 bits)", {},
+                 [](const Settings&) { return make_twn(); });
+}
+
+MethodRow ttq_row() {
+  return qat_row("ttq", "trained ternary quantization (2 bits)", {},
+                 [](const Settings&) { return make_ttq(); });
 }
 
 }  // namespace tessera::quant

@@ -237,7 +237,7 @@ TEST(QuantizedActivations, DistilFromThemselves) {
 
 TEST(QuantizedActivations, RefusesWhatItCannotServe) {
   EXPECT_THROW(QuantizedActivations(network(), options(Kind::mse, 9)), Error);
-  EXPECT_THROW(ActivationOptions::parse("int4"), Error);
+  EXPECT_THROW(ActivationOptions::kinds().parse("int4"), Error);
   const QuantizedActivations uncalibrated(network(), options(Kind::mse, 4));
   EXPECT_EQ(test::error_of([&] { nn::inference_graph(uncalibrated, task); }),
             "'fc2.weight': its input has no calibrated range");
@@ -247,7 +247,7 @@ TEST(QuantizedActivations, RefusesWhatItCannotServe) {
       nn::as_network(nn::share(nn::Sequential(nn::Linear(20, 4), nn::Flatten()))), at);
   EXPECT_EQ(test::error_of([&] { nn::inference_graph(nothing, task); }),
             "the network has no activation function whose output could be quantized");
-  EXPECT_THROW(ActivationOptions::parse_place("weights"), Error);
+  EXPECT_THROW(ActivationOptions::places().parse("weights"), Error);
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ std::shared_ptr<nn::Sequential> network(double dropout) {
 Codebooks quantized(nn::Trainer& trainer) {
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(4), 0}, {}});
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   return compress(trainer, Noise(), plan, dc).codebooks;
 }
 

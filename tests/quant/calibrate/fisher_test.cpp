@@ -13,6 +13,7 @@
 #include "nn/norm.h"
 #include "nn/schedule.h"
 #include "quant/method/compress.h"
+#include "quant/method/fisher_compression.h"
 #include "quant/method/lc.h"
 #include "tests/fill_xy.h"
 #include "tests/quant/scores.h"
@@ -160,8 +161,8 @@ TEST(Fisher, EntriesGoWhereTheLossFeelsThem) {
   const Scores data;
   const Graph graph = nn::inference_graph(t);
   const auto plan = plan_compression(t.parameters(), t.state(), policy(3));
-  DirectCompression dc;
-  FisherCompression fisher(600);
+  const PostTraining dc = direct_compression();
+  const PostTraining fisher = fisher_compression(600);
   const auto plain = compress(t, data, plan, dc), weighted = compress(t, data, plan, fisher);
   ASSERT_TRUE(weighted.finished);
   const Importance h = fisher_information(graph, *t.task(), t.state(), {"fc1.weight", "fc2.weight"},
@@ -192,7 +193,7 @@ TEST(Fisher, ConstantsTiesNegativesAndFewValues) {
     Tensor w = t.state().get("fc2.weight");
     for (std::size_t i = 0; i < w.span<float>().size(); ++i) w.span<float>()[i] = value(i);
     t.state().mark_updated("fc2.weight");
-    FisherCompression fisher(50);
+    const PostTraining fisher = fisher_compression(50);
     const auto plan = plan_compression(t.parameters(), t.state(), policy(8));
     const auto result = compress(t, data, plan, fisher);
     std::vector<float> q(48);
@@ -213,12 +214,13 @@ TEST(Fisher, RefusesWhatCannotWork) {
       error_of([&] { fisher_information(graph, *t.task(), t.state(), {"fc9.weight"}, data); }),
       "Fisher information: the network does not use 'fc9.weight'");
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
-  FisherCompression uncalibrated(8);
-  EXPECT_THROW(uncalibrated.begin(t, plan, false), Error);
+  const PostTraining uncalibrated = fisher_compression(8);
+  EXPECT_EQ(error_of([&] { compressed(t, plan, uncalibrated); }),
+            "fisher needs samples to look at");
   Tensor bias = t.state().get("fc2.bias");
   bias.span<float>()[1] = std::nanf("");
   t.state().mark_updated("fc2.bias");
-  FisherCompression fisher(8);
+  const PostTraining fisher = fisher_compression(8);
   EXPECT_NE(error_of([&] { compress(t, data, plan, fisher); }).find("the gradient of 'fc1.weight'"),
             std::string::npos);
 }

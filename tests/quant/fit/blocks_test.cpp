@@ -8,6 +8,7 @@
 #include "quant/calibrate/fisher.h"
 #include "quant/method/adaround.h"
 #include "quant/method/compress.h"
+#include "quant/method/fisher_compression.h"
 #include "quant/method/lc.h"
 #include "tests/accuracy.h"
 #include "tests/quant/scores.h"
@@ -102,7 +103,7 @@ TEST(Harden, ScalesPerBlockRunAsTheyDecode) {
     const Scores data;
     const auto plan = plan_compression(t.parameters(), t.state(), {{CodebookSpec::parse(text), 0}});
     EXPECT_NE(plan.text().find("a scale per "), std::string::npos);
-    FisherCompression fisher(32);
+    const PostTraining fisher = fisher_compression(32);
     const auto result = compress(t, data, plan, fisher);
     Model model = harden(t, result.codebooks);
     const SizeReport sizes = size_report(model);
@@ -121,7 +122,7 @@ TEST(Lc, LearnsWithAScalePerRow) {
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::parse("binary-scaled@row"), 0}});
   nn::Evaluator evaluate(nn::inference_graph(t), t.task());
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   State direct = decoded_state(t.state(), compress(t, data, plan, dc).codebooks);
   LearningCompression lc({.alternation = {.steps = 14, .epochs = 3, .first_epochs = 6, .lr = 0.05},
                           .mu = 1e-2,
@@ -142,7 +143,7 @@ TEST(Plan, ScalesPerBlockWhereTheyCannotBe) {
   EXPECT_THROW(plan_compression(t.parameters(), t.state(), shared), Error);
   const auto plan = plan_compression(t.parameters(), t.state(), {{spec, 0}});
   EXPECT_EQ(
-      test::error_of([&] { AdaRound(AdaRoundOptions{}).require(plan); }),
+      test::error_of([&] { adaround(AdaRoundOptions{}).require(plan); }),
       "adaround: 'fc1.weight' is to have a scale per block; dc, fisher, idc and lc fit those");
 }
 

@@ -11,12 +11,13 @@
 #include "quant/calibrate/fisher.h"
 #include "quant/method/adaround.h"
 #include "quant/method/compress.h"
+#include "quant/method/fisher_compression.h"
 #include "quant/method/lc.h"
 #include "quant/method/mocq.h"
-#include "quant/method/qat.h"
 #include "quant/pack/harden.h"
 #include "tests/accuracy.h"
 #include "tests/quant/fit/problems.h"
+#include "tests/quant/qat.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -162,17 +163,17 @@ TEST(Plan, VectorsWhereTheyFit) {
   Policy shared{{CodebookSpec::vectors(8, 2), 0}};
   shared.shared = {"fc.*weight"};
   EXPECT_NE(refused(shared).find("has entries of several weights"), std::string::npos);
-  const auto method_error = [&](const Method& method) {
+  const auto method_error = [&](const auto& method) {
     return test::error_of([&] { method.require(plan); });
   };
   EXPECT_EQ(method_error(Mocq(MocqOptions{})),
             "mocq does not make codebooks of vector:16x4, which 'fc1.weight' is to have");
-  for (const QatKind kind : {QatKind::ste, QatKind::lsq, QatKind::ewgs}) {
+  for (const char* kind : {"ste", "lsq", "ewgs"}) {
     QatOptions options;
     options.kind = kind;
-    EXPECT_NE(method_error(Qat(options)).find("does not make"), std::string::npos);
+    EXPECT_NE(method_error(qat_of(options)).find("does not make"), std::string::npos);
   }
-  EXPECT_NE(method_error(AdaRound(AdaRoundOptions{})).find("entries of 4 weights"),
+  EXPECT_NE(method_error(adaround(AdaRoundOptions{})).find("entries of 4 weights"),
             std::string::npos);
 }
 
@@ -185,30 +186,30 @@ TEST(VectorMethods, TrainStoreAndRun) {
   const auto plan = planned(probe, {{CodebookSpec::vectors(4, 4), 0}});
   std::map<std::string, double> accuracy;
   QatOptions soft;
-  soft.kind = QatKind::dkm;
+  soft.kind = "dkm";
   soft.schedule = {.epochs = 24, .lr = 0.05};
   const LcOptions alternating{
       .alternation = {.steps = 14, .epochs = 3, .first_epochs = 6, .lr = 0.05},
       .mu = 1e-2,
       .mu_growth = 1.5};
-  const std::unique_ptr<Method> methods[] = {
-      std::make_unique<DirectCompression>(), std::make_unique<FisherCompression>(64),
-      std::make_unique<LearningCompression>(alternating), std::make_unique<Qat>(soft)};
-  for (const auto& method : methods) {
+  AnyMethod methods[] = {direct_compression(), fisher_compression(64),
+                         std::make_unique<LearningCompression>(alternating),
+                         std::make_unique<Qat>(qat_of(soft))};
+  for (AnyMethod& method : methods) {
     nn::Trainer t = reference(20);
-    const auto result = compress(t, data, plan, *method);
+    const auto result = compress(t, data, plan, method);
     State decoded = decoded_state(t.state(), result.codebooks);
     const auto dense = evaluate(decoded, data);
-    accuracy[method->name()] = tessera::testing::accuracy(dense);
+    accuracy[method.name()] = tessera::testing::accuracy(dense);
     Model model = harden(t, result.codebooks);
     nn::Evaluator packed(clone(model.graph), probe.task());
-    EXPECT_NEAR(dense.loss(), packed(model.state, data).loss(), 1e-5) << method->name();
+    EXPECT_NEAR(dense.loss(), packed(model.state, data).loss(), 1e-5) << method.name();
     for (const auto& tensor : size_report(model).tensors) {
       if (!tensor.coded()) continue;
       EXPECT_EQ(tensor.index_bytes, tensor.weights / 16) << tensor.name;  // 2 bits for 4 weights
       EXPECT_EQ(tensor.codebook_bytes, 4 * 4 * 4) << tensor.name;
     }
-    EXPECT_LE(result.c_steps.back().changed, 1) << method->name();
+    EXPECT_LE(result.c_steps.back().changed, 1) << method.name();
   }
   EXPECT_GT(accuracy["lc"], accuracy["dc"] + 0.03) << accuracy["dc"];
   EXPECT_GT(accuracy["dkm"], accuracy["dc"] + 0.03) << accuracy["dc"];

@@ -207,8 +207,8 @@ TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
   const AdaRoundOptions options{.samples = 96, .iterations = 60};
-  AdaRound adaround(options);
-  Codebooks rounded = compress(t, data, plan, adaround).codebooks;
+  const PostTraining rounding = adaround(options);
+  Codebooks rounded = compress(t, data, plan, rounding).codebooks;
   const Graph graph = nn::inference_graph(t);
   const Layer layer = layers_of(graph, plan.compressed()).back();
   ASSERT_EQ(layer.name, "fc.weight");
@@ -232,15 +232,16 @@ TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
-  DirectCompression dc;
-  AdaRound adaround({.samples = 96, .iterations = 400});
-  const auto direct = compress(t, data, plan, dc), rounded = compress(t, data, plan, adaround);
-  ASSERT_EQ(adaround.layers().size(), 4u);
-  EXPECT_EQ(adaround.layers()[1].name, "block.0.weight");
-  for (const RoundedLayer& layer : adaround.layers()) {
+  const PostTraining dc = direct_compression();
+  std::vector<RoundedLayer> layers;
+  const PostTraining rounding = adaround({.samples = 96, .iterations = 400}, &layers);
+  const auto direct = compress(t, data, plan, dc), rounded = compress(t, data, plan, rounding);
+  ASSERT_EQ(layers.size(), 4u);
+  EXPECT_EQ(layers[1].name, "block.0.weight");
+  for (const RoundedLayer& layer : layers) {
     EXPECT_LE(layer.error, layer.error_nearest) << layer.name;
   }
-  EXPECT_LT(adaround.layers().back().error, 0.8 * adaround.layers().back().error_nearest);
+  EXPECT_LT(layers.back().error, 0.8 * layers.back().error_nearest);
   const Graph graph = nn::inference_graph(t);
   const CalibrationSet samples(data, 96);
   const Tensor target = activations(graph.output("logits"), t.state(), samples);
@@ -263,8 +264,8 @@ TEST(AdaRound, SameSeedSameCodebooks) {
     nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
     const auto plan =
         plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(4), 0}, {}});
-    AdaRound adaround({.samples = 40, .iterations = 60, .seed = seed});
-    return compress(t, Noise(), plan, adaround).codebooks;
+    return compress(t, Noise(), plan, adaround({.samples = 40, .iterations = 60, .seed = seed}))
+        .codebooks;
   };
   const Codebooks a = run(1), b = run(1), c = run(2);
   bool differs = false;

@@ -10,7 +10,7 @@
 #include "ops/build.h"
 #include "quant/method/distill.h"
 #include "quant/method/lc.h"
-#include "quant/method/qat.h"
+#include "tests/quant/qat.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -113,8 +113,8 @@ TEST(Compress, KeepsObjectivesAndTransformsOfTheUser) {
     LearningCompression with(short_lc()), without(short_lc());
     EXPECT_GT(run(with, true), run(without, false) + 0.5);
   }
-  const QatOptions options{.kind = QatKind::ste, .schedule = {.epochs = 1, .lr = 0.05}};
-  Qat with(options), without(options);  // brings a transform of its own
+  const QatOptions options{.kind = "ste", .schedule = {.epochs = 1, .lr = 0.05}};
+  Qat with = qat_of(options), without = qat_of(options);  // brings a transform of its own
   EXPECT_GT(run(with, true), run(without, false) + 0.5);
 }
 

@@ -97,7 +97,7 @@ TEST_F(Interrupt, StopsEveryWalkOverCalibrationSamples) {
 
 // What nobody interrupts takes hours.
 TEST_F(Interrupt, StopsAdaRoundWithinASecondAndCompressSaysSo) {
-  AdaRound method({.samples = 40, .iterations = 1'000'000'000});
+  const PostTraining method = adaround({.samples = 40, .iterations = 1'000'000'000});
   std::jthread other([] {
     std::this_thread::sleep_for(std::chrono::milliseconds(300));
     set_interrupted(true);

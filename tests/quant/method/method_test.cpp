@@ -97,7 +97,7 @@ TEST(Lc, EndsOnItsCodebookAndBeatsDirectCompression) {
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
   nn::Evaluator evaluate(nn::inference_graph(t), t.task());
 
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   const auto direct = compress(t, data, plan, dc);
   State decoded = decoded_state(t.state(), direct.codebooks);
   const double after_dc = tessera::testing::accuracy(evaluate(decoded, data));
@@ -170,7 +170,7 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
   const Policy mixed{{CodebookSpec::adaptive(5), 7},
                      {{"fc2.weight", TensorChoice{CodebookSpec::scaled_ternary(), 0}}}};
   const auto plan = plan_compression(t.parameters(), t.state(), mixed);
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   const auto result = compress(t, data, plan, dc);
   Model model = harden(t, result.codebooks);
   State decoded = decoded_state(t.state(), result.codebooks);
@@ -208,7 +208,7 @@ TEST(Harden, ThePackedModelComputesTheDecodedNetwork) {
 TEST(Harden, RefusesACodebookForAnotherParameter) {
   nn::Trainer t = reference();
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   auto codebooks = compress(t, Scores(), plan, dc).codebooks;
   codebooks.emplace("fc7.weight", codebooks.begin()->second);
   EXPECT_THROW(harden(t, codebooks), Error);

@@ -10,9 +10,8 @@
 #include "ops/build.h"
 #include "ops/op_list.h"
 #include "quant/method/compress.h"
-#include "quant/method/qat.h"
-#include "quant/method/qat/rule.h"
 #include "quant/method/range.h"
+#include "tests/quant/qat.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -36,7 +35,7 @@ Pass pass(const QatOptions& options, int k, const Doubles& w, const std::string&
   nn::Scope scope(graph, true);
   const Value weight = graph.param("w", f32({1, n})), task = graph.input("g", f32({1, n}));
   const Value value =
-      make_rule(options)->quantize(scope, "w", weight, {CodebookSpec::adaptive(k), 0});
+      rule_of(options)->quantize(scope, "w", weight, {CodebookSpec::adaptive(k), 0});
   const Node* leaf = own.empty() ? nullptr : graph.find_leaf(own);
   std::vector<Value> wanted{weight};
   if (leaf) wanted.push_back(leaf->output());
@@ -59,7 +58,7 @@ void expect_near(const Doubles& got, const Doubles& want) {
 // outside, times 1 / sqrt(N Qp).
 TEST(Lsq, ByHand) {
   QatOptions options;
-  options.kind = QatKind::lsq;
+  options.kind = "lsq";
   const double s = 0.5;
   const Doubles w = {-3, -0.6, -0.2, 0.3, 0.7, 2};
   for (const int bits : {1, 2, 3}) {
@@ -86,12 +85,12 @@ TEST(Lsq, ByHand) {
 // 2 mean |w| / sqrt(Qp) (Esser et al., section 2.1).
 TEST(Lsq, StartsAtTheStepOfTheMeanSize) {
   QatOptions options;
-  options.kind = QatKind::lsq;
+  options.kind = "lsq";
   for (const int bits : {1, 2, 3, 4}) {
     const int positive = bits == 1 ? 1 : (1 << (bits - 1)) - 1;
     State state;
     state.set("w", Tensor::from(std::vector<float>{-1, 2, -3, 4}, Shape{1, 4}));
-    make_rule(options)->start(state, "w", {CodebookSpec::adaptive(1 << bits), 0}, {});
+    rule_of(options)->start(state, "w", {CodebookSpec::adaptive(1 << bits), 0}, {});
     EXPECT_NEAR(state.get("w.lsq_step").item(), 2 * 2.5 / std::sqrt(positive), 1e-6);
   }
 }
@@ -100,7 +99,7 @@ TEST(Lsq, StartsAtTheStepOfTheMeanSize) {
 // over sqrt(N L).
 TEST(Ewgs, ItsParametersByHand) {
   QatOptions options;
-  options.kind = QatKind::ewgs;
+  options.kind = "ewgs";
   options.ewgs_delta = 0;
   const Doubles w = {-3, -0.6, -0.2, 0.3, 0.7, 2};
   const double low = -1, high = 1.5, scale = 0.4;
@@ -128,7 +127,7 @@ TEST(Ewgs, ItsParametersByHand) {
 // through.
 TEST(Ternary, TwnByHand) {
   QatOptions options;
-  options.kind = QatKind::twn;
+  options.kind = "twn";
   const Doubles w = {-1, -0.3, 0.2, 0.9, 0.1, 2};  // 0.7 of the mean: 0.525
   const double a = (1 + 0.9 + 2) / 3;
   const Pass got = pass(options, 4, w, "", {});
@@ -140,7 +139,7 @@ TEST(Ternary, TwnByHand) {
 // the sum over its weights by sqrt(N).
 TEST(Ternary, TtqByHand) {
   QatOptions options;
-  options.kind = QatKind::ttq;
+  options.kind = "ttq";
   const Doubles w = {-1, -0.05, 0.08, 0.5, 0.2, 2};  // 0.05 of the largest: 0.1
   const double n = 0.7, p = 1.3;
   const Pass got = pass(options, 4, w, "w.ttq_levels", {n, p});
@@ -155,7 +154,7 @@ TEST(Ternary, TtqByHand) {
 // tau), c_k = sum a w / sum a, and the weights' means over the new centroids.
 TEST(Dkm, ByHand) {
   QatOptions options;
-  options.kind = QatKind::dkm;
+  options.kind = "dkm";
   const Doubles w = {-1, -0.3, 0.2, 0.9, 0.1, 2}, start = {-0.5, 0.8};
   const double width = 0.6, temperature = 0.7, tau = temperature * width * width;
   for (const int iterations : {1, 4}) {
@@ -178,8 +177,8 @@ TEST(Dkm, ByHand) {
 
     Graph graph(ops::standard_ops());
     nn::Scope scope(graph, true);
-    const Value made = make_rule(options)->quantize(scope, "w", graph.param("w", f32({1, 6})),
-                                                    {CodebookSpec::adaptive(2), 0});
+    const Value made = rule_of(options)->quantize(scope, "w", graph.param("w", f32({1, 6})),
+                                                  {CodebookSpec::adaptive(2), 0});
     std::vector<Value> outputs{made};
     for (const auto& [state, next] : graph.updates()) {
       EXPECT_EQ(state.node->name(), "w.dkm_centroids");
@@ -201,17 +200,16 @@ TEST(Dkm, ByHand) {
 // saved.
 TEST(Dkm, CoolsDownWhileItTrains) {
   QatOptions options;
-  options.kind = QatKind::dkm;
+  options.kind = "dkm";
   options.schedule.epochs = 10;
   options.dkm_begin = 30;
   options.dkm_end = 1e-3;
-  Qat dkm(options);
+  Qat dkm = qat_of(options);
   nn::Trainer trainer = reference(10);
   const Scores data;
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(2), 0}});
-  dkm.set_data(data);
-  dkm.begin(trainer, plan, false);
+  dkm.begin(trainer, plan, data);
   nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
   State decoded = decoded_state(trainer.state(), dkm.codebooks(trainer));
   const double saved = evaluate(decoded, data).loss();

@@ -31,7 +31,7 @@ TEST(Representatives, OnAUniformGridTrainItsScale) {
     nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
     const auto plan =
         plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::uniform(2), 0}});
-    DirectCompression dc;
+    const PostTraining dc = direct_compression();
     const Codebooks start = compress(trainer, data, plan, dc).codebooks;
     State direct = decoded_state(trainer.state(), start);
     const auto result = compress(trainer, data, plan, *method);

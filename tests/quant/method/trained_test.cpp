@@ -11,15 +11,15 @@
 #include "quant/calibrate/fisher.h"
 #include "quant/method/adaround.h"
 #include "quant/method/compress.h"
+#include "quant/method/fisher_compression.h"
 #include "quant/method/lc.h"
 #include "quant/method/mocq.h"
 #include "quant/method/mocq_authors.h"
 #include "quant/method/qar.h"
-#include "quant/method/qat.h"
-#include "quant/method/qat/rule.h"
 #include "quant/method/spectral.h"
 #include "tests/accuracy.h"
 #include "tests/fill_xy.h"
+#include "tests/quant/qat.h"
 #include "tests/quant/scores.h"
 
 namespace tessera::quant {
@@ -48,8 +48,8 @@ std::unique_ptr<Method> make(const std::string& name, ClusterRegularizer::Family
   }
   QatOptions options;
   options.schedule = kSchedule;
-  options.kind = parse_qat(name);
-  return std::make_unique<Qat>(options);
+  options.kind = name;
+  return std::make_unique<Qat>(qat_of(options));
 }
 
 struct Outcome {
@@ -65,7 +65,7 @@ Outcome run(Method& method, int k) {
   Outcome out{tessera::testing::accuracy(trainer.evaluate(data)), 0, 0, {}, {}};
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(k), 0}});
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   State direct = decoded_state(trainer.state(), compress(trainer, data, plan, dc).codebooks);
   out.direct = tessera::testing::accuracy(evaluate(direct, data));
   out.result = compress(trainer, data, plan, method);
@@ -176,8 +176,8 @@ TEST_P(QatForward, IsTheCodebook) {
     if (ternary && k != 4) continue;
     QatOptions options;
     options.schedule = {.epochs = 3, .lr = 0.05};
-    options.kind = parse_qat(kind);
-    Qat qat(options);
+    options.kind = kind;
+    Qat qat = qat_of(options);
     nn::Trainer trainer = reference(10);
     const Scores data;
     const auto plan =
@@ -185,7 +185,7 @@ TEST_P(QatForward, IsTheCodebook) {
     const auto result = compress(trainer, data, plan, qat);
     State decoded = decoded_state(trainer.state(), result.codebooks);
     nn::Evaluator evaluate(nn::inference_graph(trainer), trainer.task());
-    qat.begin(trainer, plan, true);
+    qat.begin(trainer, plan, data, /*resuming=*/true);
     nn::Position position;
     EXPECT_NEAR(trainer.train_epoch(data, position, nn::constant(0)).loss,
                 evaluate(decoded, data).loss(), 1e-5)
@@ -200,9 +200,9 @@ INSTANTIATE_TEST_SUITE_P(All, QatForward, ::testing::Values("ste", "lsq", "ewgs"
 // d value / d x is 1 before it is scaled, d x / d w 1/2 inside the interval.
 TEST(Qat, EwgsByHand) {
   QatOptions options;
-  options.kind = QatKind::ewgs;
+  options.kind = "ewgs";
   options.ewgs_delta = 0.5;
-  const auto rule = make_rule(options);
+  const auto rule = rule_of(options);
   for (const double scale : {0.5, -0.5}) {
     Graph graph(ops::standard_ops());
     nn::Scope scope(graph, true);
@@ -230,12 +230,12 @@ TEST(Qat, EwgsByHand) {
 // The snap sorts the levels of a negative scale, and says when training broke them.
 TEST(Qat, EwgsSnapsOddScales) {
   QatOptions options;
-  options.kind = QatKind::ewgs;
-  Qat qat(options);
+  options.kind = "ewgs";
+  Qat qat = qat_of(options);
   nn::Trainer trainer = reference(10);
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(4), 0}});
-  qat.begin(trainer, plan, false);
+  qat.begin(trainer, plan, Scores());
   const std::string scale = "fc1.weight.ewgs_scale";
   trainer.state().set(scale, Tensor::from(std::vector<float>{-0.5f}, Shape{}));
   qat.after_update(trainer, 0, 1);
@@ -294,9 +294,9 @@ TEST(ForwardStages, LearningRateStartsAnewWithTheQuantizedPass) {
 
 TEST(Qat, TernaryLevelsStayThereForLong) {
   QatOptions options;
-  options.kind = QatKind::ttq;
+  options.kind = "ttq";
   options.schedule = {.epochs = 60, .lr = 0.1};
-  Qat ttq(options);
+  Qat ttq = qat_of(options);
   const Outcome out = run(ttq, 4);
   for (const auto& [name, c] : out.result.codebooks) {
     ASSERT_EQ(c.entries.size(), 3u);
@@ -310,23 +310,24 @@ TEST(Qat, TernaryLevelsStayThereForLong) {
 
 TEST(Qat, RefusesPlansItCannotServe) {
   nn::Trainer trainer = reference(10);
-  const auto error_of = [&](QatKind kind, int k, std::int64_t group_rows) -> std::string {
+  const auto error_of = [&](const std::string& kind, int k,
+                            std::int64_t group_rows) -> std::string {
     QatOptions options;
     options.kind = kind;
-    Qat qat(options);
+    Qat qat = qat_of(options);
     const auto plan = plan_compression(trainer.parameters(), trainer.state(),
                                        {{CodebookSpec::adaptive(k), group_rows}});
     try {
-      qat.begin(trainer, plan, false);
+      qat.begin(trainer, plan, Scores());
     } catch (const Error& error) {
       return error.what();
     }
     return "";
   };
-  EXPECT_NE(error_of(QatKind::twn, 2, 0).find("must have 2 bits, which three levels take"),
+  EXPECT_NE(error_of("twn", 2, 0).find("must have 2 bits, which three levels take"),
             std::string::npos);
-  EXPECT_NE(error_of(QatKind::lsq, 2, 2).find("one codebook for the tensor"), std::string::npos);
-  EXPECT_EQ(error_of(QatKind::ste, 2, 2), "");
+  EXPECT_NE(error_of("lsq", 2, 2).find("one codebook for the tensor"), std::string::npos);
+  EXPECT_EQ(error_of("ste", 2, 2), "");
 }
 
 TEST(Plan, MethodsRefuseCodebooksTheyDoNotMake) {
@@ -349,12 +350,12 @@ TEST(Plan, MethodsRefuseCodebooksTheyDoNotMake) {
   EXPECT_NE(error_of(Qar(soft), one(CodebookSpec::adaptive(2), 2)).find("2 rows"),
             std::string::npos);
   QatOptions lsq;
-  lsq.kind = QatKind::lsq;
-  EXPECT_NE(error_of(Qat(lsq), one(CodebookSpec::adaptive(3))).find("adaptive:3"),
+  lsq.kind = "lsq";
+  EXPECT_NE(error_of(qat_of(lsq), one(CodebookSpec::adaptive(3))).find("adaptive:3"),
             std::string::npos);
   QatOptions ste;
-  ste.kind = QatKind::ste;
-  EXPECT_EQ(error_of(Qat(ste), one(CodebookSpec::scaled_binary())), "no error");
+  ste.kind = "ste";
+  EXPECT_EQ(error_of(qat_of(ste), one(CodebookSpec::scaled_binary())), "no error");
   const MocqAuthors authors(MocqAuthorsOptions{});
   EXPECT_EQ(error_of(authors, one(CodebookSpec::adaptive(4))), "no error");
   EXPECT_NE(error_of(authors, one(CodebookSpec::adaptive(4), 2)).find("2 rows"), std::string::npos);
@@ -370,10 +371,9 @@ TEST(Mocq, EntriesFollowTheWeightsIntoTheFirstQuantizedEpoch) {
   MocqOptions options;
   options.schedule.epochs = 6;  // of which the first is not quantized
   Mocq mocq(options);
-  mocq.set_data(Scores());
   const auto plan =
       plan_compression(trainer.parameters(), trainer.state(), {{CodebookSpec::adaptive(2), 0}});
-  mocq.begin(trainer, plan, false);
+  mocq.begin(trainer, plan, Scores());
   const auto entries = [&] {
     return std::as_const(trainer.state()).get("fc1.weight.representatives").to_vector<float>();
   };
@@ -416,20 +416,17 @@ TEST(Plan, MethodsOfSingleTensorsRefuseSharedCodebooksAndCorrections) {
   nn::Trainer trainer = reference(10);
   Policy shared{{CodebookSpec::adaptive(2), 0}}, sparse{{CodebookSpec::adaptive(2), 0, 0.01}};
   shared.shared = {"fc.*weight"};
-  FisherCompression fisher;
-  AdaRound adaround(AdaRoundOptions{});
-  QatOptions options;
-  options.kind = QatKind::lsq;
-  Qat lsq(options);
-  for (Method* method : std::initializer_list<Method*>{&fisher, &adaround, &lsq}) {
+  AnyMethod methods[] = {fisher_compression(), adaround({}),
+                         std::make_unique<Qat>(qat_of({"lsq", {}}))};
+  for (AnyMethod& method : methods) {
     const auto error_of = [&](const Policy& policy) {
       const auto plan = plan_compression(trainer.parameters(), trainer.state(), policy);
-      return test::error_of([&] { method->begin(trainer, plan, false); });
+      return test::error_of([&] { compress(trainer, Scores(), plan, method); });
     };
-    EXPECT_EQ(error_of(shared), method->name() +
+    EXPECT_EQ(error_of(shared), method.name() +
                                     ": 'fc1.weight' is to have a shared codebook; dc, idc and lc "
                                     "fit those");
-    EXPECT_EQ(error_of(sparse), method->name() +
+    EXPECT_EQ(error_of(sparse), method.name() +
                                     ": 'fc1.weight' is to have a sparse correction; dc, idc and lc "
                                     "fit those");
   }

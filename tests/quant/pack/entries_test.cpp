@@ -104,9 +104,9 @@ TEST(Entries, CorrectedWeightsKeepTheirValues) {
 }
 
 TEST(Entries, NamesOfDtypes) {
-  EXPECT_EQ(parse_entries("bf16"), DType::bf16);
-  EXPECT_EQ(error_of([] { parse_entries("s32"); }),
-            "codebook entries are stored as f32, bf16 or s8, not 's32'");
+  EXPECT_EQ(entry_types().parse("bf16"), DType::bf16);
+  EXPECT_EQ(error_of([] { entry_types().parse("s32"); }),
+            "type of codebook entries 's32' is unknown; there are f32, bf16 and s8");
   EXPECT_EQ(error_of([] { with_entries(CodebookTensor{}, DType::u8); }),
             "codebook entries are stored as f32, bf16 or s8, not u8");
 }
@@ -117,7 +117,7 @@ TEST(Entries, AModelWithSmallEntriesRunsAndIsCounted) {
   const test::Scores data;
   const auto plan =
       plan_compression(t.parameters(), t.state(), {.weights = {CodebookSpec::adaptive(4)}});
-  DirectCompression dc;
+  const PostTraining dc = direct_compression();
   const auto codebooks = compress(t, data, plan, dc).codebooks;
   const auto path = std::filesystem::path(::testing::TempDir()) / "tessera_entries.json";
   std::map<DType, std::int64_t> bytes;

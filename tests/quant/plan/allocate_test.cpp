@@ -213,7 +213,7 @@ TEST(Sensitivity, AllocationBeatsTheSameBitsForAll) {
   EXPECT_TRUE(std::regex_match("fc1.weight", std::regex(policy.rules[0].pattern)));
   EXPECT_FALSE(std::regex_match("fc1xweight", std::regex(policy.rules[0].pattern)));
   const auto loss = [&](const Policy& p) {
-    DirectCompression dc;
+    const PostTraining dc = direct_compression();
     const auto result = compress(t, data, plan_compression(t.parameters(), t.state(), p), dc);
     Model model = harden(t, result.codebooks);
     const SizeReport size = size_report(model);

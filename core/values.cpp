@@ -1,11 +1,58 @@
-#include "experiment/flags.h"
+#include "core/values.h"
 
 #include <charconv>
 #include <cmath>
+#include <limits>
+#include <type_traits>
 
-#include "core/files/atomic_file.h"
+#include "core/text.h"
 
-namespace tessera::experiment {
+namespace tessera {
+
+namespace {
+
+template <class T>
+T parsed(const std::string& text) {
+  using Limits = std::numeric_limits<T>;
+  const std::size_t sign = text.starts_with('+') && !text.starts_with("+-") ? 1 : 0;
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data() + sign, end, value);
+  constexpr bool kWhole = std::is_integral_v<T>;
+  check(error != std::errc::result_out_of_range, "expected a ", kWhole ? "whole " : "",
+        "number from ", Limits::lowest(), " to ", Limits::max(), ", got ", quote(text));
+  check(error == std::errc() && stop == end, "expected a ", kWhole ? "whole " : "", "number",
+        std::is_unsigned_v<T> ? " of 0 or more" : "", ", got ", quote(text));
+  return value;
+}
+
+}  // namespace
+
+std::int64_t whole_of(const std::string& text) {
+  return parsed<std::int64_t>(text);
+}
+std::uint64_t unsigned_of(const std::string& text) {
+  return parsed<std::uint64_t>(text);
+}
+double number_of(const std::string& text) {
+  return parsed<double>(text);
+}
+
+bool on_or_off(const std::string& text) {
+  for (const char* yes : {"on", "yes", "true", "1"}) {
+    if (text == yes) return true;
+  }
+  for (const char* no : {"off", "no", "false", "0"}) {
+    if (text == no) return false;
+  }
+  fail("expected on or off, got ", quote(text));
+}
+
+std::string exact(double value) {
+  char buffer[64];
+  const auto result = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  return {buffer, result.ptr};
+}
 
 std::vector<std::string> word_list(const std::string& text, const std::string& what) {
   std::vector<std::string> words;
@@ -47,11 +94,6 @@ std::vector<double> number_list(const std::string& text, const std::string& what
   return numbers;
 }
 
-void require_new(const std::filesystem::path& file, bool overwrite) {
-  check(overwrite || !file_exists(file), file.string(),
-        " is there already; --overwrite replaces it");
-}
-
 namespace {
 
 // 1048576, where a stream would write 1.04858e+06.
@@ -70,4 +112,4 @@ void check_range(const std::string& flag, double value, double min, double max) 
         plain(max), ", got ", plain(value));
 }
 
-}  // namespace tessera::experiment
+}  // namespace tessera

@@ -1,17 +1,24 @@
-// What the values of flags may hold.
+// What people may write as the value of something, and how it reads.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/error.h"
-#include "experiment/flag_list.h"
 
-namespace tessera::experiment {
+namespace tessera {
+
+// Whole text as a number of any size of its type. Throws Error saying what was expected.
+std::int64_t whole_of(const std::string& text);
+std::uint64_t unsigned_of(const std::string& text);
+double number_of(const std::string& text);
+// "on", "yes", "true" or "1", or their opposites. Throws Error.
+bool on_or_off(const std::string& text);
+// The shortest text that reads back to the number.
+std::string exact(double value);
 
 // "1,2,4" as integers; `what` names the flag in messages.
 std::vector<std::int64_t> integer_list(const std::string& text, const std::string& what,
@@ -45,8 +52,4 @@ auto naming(const std::string& flag, Body&& body) {
 // Throws Error unless `value` is finite and in [min, max].
 void check_range(const std::string& flag, double value, double min, double max);
 
-// Throws Error where `file` exists, unless --overwrite was given.
-void require_new(const std::filesystem::path& file, bool overwrite);
-inline constexpr const char* kOverwriteHelp = "replace what is there; without it that is an error";
-
-}  // namespace tessera::experiment
+}  // namespace tessera
