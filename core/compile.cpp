@@ -449,7 +449,7 @@ std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& op
                                     int threads) {
   const ThreadScope scope(threads);  // kernels may be made for it
   SelectOptions select{options.features.value_or(active_features()), threads, options.packed_only,
-                       options.bf16};
+                       options.bf16, options.int8};
   Selection selection = select_kernels(bound, select);
   if (kDebug || environment_lists("TESSERA_CHECK", "verify"))
     verify(selection.graph, Level::selected, "select");

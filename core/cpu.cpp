@@ -16,19 +16,25 @@ struct Name {
   CpuFeatures bit;
   const char* name;
 };
-constexpr std::array<Name, 5> kNames{
-    {{kAvx2, "avx2"}, {kAvx512, "avx512"}, {kVnni, "vnni"}, {kVbmi, "vbmi"}, {kBf16, "bf16"}}};
+constexpr std::array<Name, 6> kNames{{{kAvx2, "avx2"},
+                                      {kAvxVnni, "avxvnni"},
+                                      {kAvx512, "avx512"},
+                                      {kVnni, "vnni"},
+                                      {kVbmi, "vbmi"},
+                                      {kBf16, "bf16"}}};
 
 struct Cap {
   std::string_view word;
   CpuFeatures keeps;
 };
-constexpr std::array<Cap, 6> kCaps{{{"scalar", kScalar},
+constexpr std::array<Cap, 8> kCaps{{{"scalar", kScalar},
                                     {"avx2", kAvx2},
                                     {"avx512", kAvx2 | kAvx512},
                                     {"avx512vnni", kAvx2 | kAvx512 | kVnni},
+                                    {"avx512vnnivbmi", kAvx2 | kAvx512 | kVnni | kVbmi},
                                     {"avx512vbmi", kAvx2 | kAvx512 | kVbmi},
-                                    {"avx512bf16", kAvx2 | kAvx512 | kBf16}}};
+                                    {"avx512bf16", kAvx2 | kAvx512 | kBf16},
+                                    {"avxvnni", kAvx2 | kAvxVnni}}};
 
 #if defined(__x86_64__)
 constexpr bool all(uint32_t word, std::initializer_list<int> positions) {
@@ -52,16 +58,16 @@ CpuFeatures detect() {
   if ((state & 0x6) != 0x6) return kScalar;  // xmm, ymm
   uint32_t a1 = 0, b1 = 0, c1 = 0, d1 = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return kScalar;
-  const uint32_t subleaves = a;
+  const bool more = a >= 1 && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1);
   CpuFeatures found;
   if (all(b, {5})) found = found | kAvx2;
+  if (found.includes(kAvx2) && more && all(a1, {4})) found = found | kAvxVnni;
   // opmask, upper halves of zmm0-15, zmm16-31
   if ((state & 0xe0) == 0xe0 && found.includes(kAvx2) && all(b, {16, 17, 28, 30, 31})) {
     found = found | kAvx512;
     if (all(c, {11})) found = found | kVnni;
     if (all(c, {1})) found = found | kVbmi;
-    if (subleaves >= 1 && __get_cpuid_count(7, 1, &a1, &b1, &c1, &d1) && all(a1, {5}))
-      found = found | kBf16;
+    if (more && all(a1, {5})) found = found | kBf16;
   }
   return found;
 }

@@ -19,18 +19,19 @@ struct CpuFeatures {
 };
 
 inline constexpr CpuFeatures kScalar{0};
-inline constexpr CpuFeatures kAvx2{1};    // AVX2, FMA and F16C
-inline constexpr CpuFeatures kAvx512{2};  // AVX-512 F, BW, DQ, VL and CD
-inline constexpr CpuFeatures kVnni{4};    // AVX-512 VNNI
-inline constexpr CpuFeatures kVbmi{8};    // AVX-512 VBMI
-inline constexpr CpuFeatures kBf16{16};   // AVX-512 BF16
+inline constexpr CpuFeatures kAvx2{1};      // AVX2, FMA and F16C
+inline constexpr CpuFeatures kAvx512{2};    // AVX-512 F, BW, DQ, VL and CD
+inline constexpr CpuFeatures kVnni{4};      // AVX-512 VNNI
+inline constexpr CpuFeatures kVbmi{8};      // AVX-512 VBMI
+inline constexpr CpuFeatures kBf16{16};     // AVX-512 BF16
+inline constexpr CpuFeatures kAvxVnni{32};  // AVX-VNNI
 
 // What CPUID reports and the operating system saves (XCR0). Constant for the process.
 CpuFeatures detected_features();
 
-// detected_features() lowered by a cap word: scalar, avx2, avx512, avx512vnni, avx512vbmi,
-// avx512bf16. A cap keeps its own bits only. An unknown word, or one that asks for more than was
-// detected, throws Error.
+// detected_features() lowered by a cap word: scalar, avx2, avx512, avx512vnni, avx512vnnivbmi,
+// avx512vbmi, avx512bf16, avxvnni. A cap keeps its own bits only. An unknown word, or one that
+// asks for more than was detected, throws Error.
 CpuFeatures capped_features(CpuFeatures detected, std::string_view cap);
 
 // detected_features() lowered by the environment variable TESSERA_ISA, read once.

@@ -134,6 +134,7 @@ struct KernelQuery {
   // Whether input i is fixed between steps (a parameter of an inference plan): packing it is free.
   std::span<const bool> fixed;
   bool bf16 = false;  // products may round their operands to bf16 (CompileOptions::bf16)
+  bool int8 = false;  // products with codebooks may round theirs to bytes (CompileOptions::int8)
   bool is_fixed(int i) const { return fixed[static_cast<std::size_t>(i)]; }
 };
 

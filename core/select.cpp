@@ -188,9 +188,12 @@ class Selector {
     std::vector<char> flags;
     for (const Value v : node.inputs()) flags.push_back(v && fixed_(*v.node));
     const KernelQuery query{
-        node, options_.features, options_.threads,
+        node,
+        options_.features,
+        options_.threads,
         std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
-        options_.bf16};
+        options_.bf16,
+        options_.int8};
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
       std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;

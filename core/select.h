@@ -24,6 +24,7 @@ struct SelectOptions {
   int threads = 1;
   bool packed_only = false;  // a whole-tensor decode is an error
   bool bf16 = false;         // convolutions may compute in bf16
+  bool int8 = false;         // products with codebook weights may compute in integers
 };
 
 struct Selection {

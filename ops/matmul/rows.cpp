@@ -6,6 +6,7 @@
 #include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/codebook_matmul.h"
+#include "ops/codebook/int8_matmul.h"
 #include "ops/codebook/node_view.h"
 #include "ops/elementwise/program_runner.h"
 #include "ops/matmul/gemm.h"
@@ -264,11 +265,76 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   return out;
 }
 
+// ---- codebook, in integers ----
+
+std::string refuses_int8(const KernelQuery& query) {
+  if (!query.int8) return "computes in f32";
+  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
+  if (!dims_of(query.node).tb) return "the weight is not transposed";
+  if (!query.is_fixed(1)) return "the weight changes between steps";
+  const char* reason = nullptr;
+  return int8_fits(view_of(query.node.input(1)), &reason) ? "" : reason;
+}
+
+template <std::uint32_t kBits>
+KernelPlan prepare_int8(const KernelQuery& query) {
+  constexpr CpuFeatures features{kBits};
+  struct State {
+    Dims d;
+    Int8MatmulPlan plan;
+    std::unique_ptr<Epilogue> epilogue;
+  };
+  auto state = std::make_shared<State>();
+  state->d = dims_of(query.node);
+  const Value weight = query.node.input(1);
+  const CodebookView view = view_of(weight);
+  state->epilogue = epilogue_of(query.node, state->d, features);
+  state->plan =
+      prepare_int8_matmul(state->d.m, view, state->epilogue != nullptr, features, query.threads);
+  KernelPlan out;
+  out.run = [state](const KernelArgs& args) {
+    Int8MatmulArgs c;
+    c.x = args.in(0).as<float>();
+    c.x_rs = state->d.k;
+    c.packed = args.in(1).plane[0];
+    Epilogue::Call call;
+    if (state->epilogue) {
+      call = state->epilogue->bind(args);
+      c.epilogue = Epilogue::run;
+      c.epilogue_context = &call;
+    } else {
+      c.y = args.out().as<float>();
+      c.ldy = state->d.n;
+    }
+    run_int8_matmul(state->plan, c, args.scratch);
+  };
+  out.scratch_bytes = static_cast<std::int64_t>(state->plan.scratch_bytes);
+  out.in_place = true;
+  out.flops = flops_of(state->d);
+  out.note = "int8";
+  out.packs = {
+      std::nullopt,
+      OperandPack{Encoding::packed("cbint8", layout_of_int8(view).bytes, weight.type().encoding),
+                  [view](const KernelArgs& args) {
+                    pack_int8(bind_view(view, args.in(0)), args.out().plane[0]);
+                  }}};
+  return out;
+}
+
 constexpr std::uint32_t kBits2 = kAvx2.bits;
 constexpr std::uint32_t kBits512 = kAvx2.bits | kAvx512.bits;
 constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
+constexpr std::uint32_t kBitsAvxVnni = kBits2 | kAvxVnni.bits;
+constexpr std::uint32_t kBitsVnni = kBits512 | kVnni.bits;
+constexpr std::uint32_t kBitsVnniVbmi = kBitsVnni | kVbmi.bits;
+
 constexpr KernelRow kRows[] = {
+    {"matmul_s8_cb_avx512vnnivbmi", {kBitsVnniVbmi}, refuses_int8, prepare_int8<kBitsVnniVbmi>},
+    {"matmul_s8_cb_avx512vnni", {kBitsVnni}, refuses_int8, prepare_int8<kBitsVnni>},
+    {"matmul_s8_cb_avxvnni", {kBitsAvxVnni}, refuses_int8, prepare_int8<kBitsAvxVnni>},
+    {"matmul_s8_cb_avx2", kAvx2, refuses_int8, prepare_int8<kBits2>},
+    {"matmul_s8_cb_ref", {}, refuses_int8, prepare_int8<0>},
     {"matmul_f32_cb_packed_avx512",
      {kBits512},
      refuses_packed,

@@ -20,12 +20,14 @@ TEST(Cpu, FeaturesAreComparedByInclusion) {
 }
 
 TEST(Cpu, CapsOnlyLower) {
-  const CpuFeatures all = kAvx2 | kAvx512 | kVnni | kVbmi | kBf16;
+  const CpuFeatures all = kAvx2 | kAvxVnni | kAvx512 | kVnni | kVbmi | kBf16;
   EXPECT_EQ(capped_features(all, "scalar"), kScalar);
   EXPECT_EQ(capped_features(all, "avx2"), kAvx2);
   EXPECT_EQ(capped_features(all, "avx512"), kAvx2 | kAvx512);
   EXPECT_EQ(capped_features(all, "avx512vnni"), kAvx2 | kAvx512 | kVnni);
   EXPECT_EQ(capped_features(all, "avx512vbmi"), kAvx2 | kAvx512 | kVbmi);
+  EXPECT_EQ(capped_features(all, "avx512vnnivbmi"), kAvx2 | kAvx512 | kVnni | kVbmi);
+  EXPECT_EQ(capped_features(all, "avxvnni"), kAvx2 | kAvxVnni);
   EXPECT_EQ(capped_features(kAvx2, "scalar"), kScalar);
   EXPECT_THROW(capped_features(kAvx2, "avx512"), Error);
   EXPECT_THROW(capped_features(kAvx2 | kAvx512, "avx512vnni"), Error);

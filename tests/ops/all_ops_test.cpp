@@ -95,8 +95,8 @@ TEST_P(AllOps, ShapesMatchReference) {
 }
 
 void expect_close(const OpDef& op, const std::vector<Tensor>& got,
-                  const std::vector<RefTensor>& want, bool bf16 = false) {
-  const test::Bound bound = bf16 ? test::kBf16Bound : test::bound_of(op.name);
+                  const std::vector<RefTensor>& want, const test::Bound* rounded = nullptr) {
+  const test::Bound bound = rounded ? *rounded : test::bound_of(op.name);
   for (std::size_t o = 0; o < want.size(); ++o) {
     int shown = 0;
     for (std::int64_t i = 0; i < want[o].numel() && shown < 3; ++i) {
@@ -120,11 +120,13 @@ TEST_P(AllOps, EveryRowMatchesReference) {
         SCOPED_TRACE(cat(row.name, fixed ? ", fixed operands" : ""));
         auto run = run_row(c, row, {.fixed = fixed});
         // Rows that round their operands serve those who ask for it only.
-        const bool bf16 = !run.refusal.empty();
-        if (bf16) run = run_row(c, row, {.fixed = fixed, .bf16 = true});
+        const bool rounds = !run.refusal.empty();
+        if (rounds) run = run_row(c, row, {.fixed = fixed, .rounds = true});
         if (!run.refusal.empty()) continue;
         reached.insert(row.name);
-        expect_close(op(), run.outputs, want, bf16);
+        const test::Bound& rounded =
+            row.name.find("_s8_") == row.name.npos ? test::kBf16Bound : test::kInt8Bound;
+        expect_close(op(), run.outputs, want, rounds ? &rounded : nullptr);
       }
     }
   };

@@ -14,6 +14,10 @@ struct Bound {
 // Ops that are not listed round once or only move values.
 inline constexpr Bound kDefaultBound = {"", 1e-9, 1.5e-7};
 
+// Operands rounded to bytes, some weights as large as 128; int8_matmul_test.cpp checks the
+// integers.
+inline constexpr Bound kInt8Bound = {"", 1.0, 0.01};
+
 // Operands in [-1, 1] rounded to bf16: each product is off by up to 2^-8, sums of a few hundred.
 inline constexpr Bound kBf16Bound = {"", 0.08, 0.01};
 

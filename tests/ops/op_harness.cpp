@@ -203,11 +203,10 @@ bool runs_here(const KernelRow& row) {
 RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
   RowRun run;
   const std::vector<char> fixed(c.inputs.size(), options.fixed);
-  const KernelQuery query{*c.node,
-                          active_features(),
-                          num_threads(),
-                          {reinterpret_cast<const bool*>(fixed.data()), fixed.size()},
-                          options.bf16};
+  const KernelQuery query{
+      *c.node,        active_features(),
+      num_threads(),  {reinterpret_cast<const bool*>(fixed.data()), fixed.size()},
+      options.rounds, options.rounds};
   run.refusal = row.refuses(query);
   if (!run.refusal.empty()) return run;
   run.plan = row.prepare(query);

@@ -34,8 +34,8 @@ struct RowRun {
 struct RowOptions {
   // Output o uses the buffer of (a copy of) input alias[o], where that is not -1.
   std::vector<int> alias = {};
-  bool fixed = false;  // what the query says of all inputs
-  bool bf16 = false;   // what the query says of rounding operands
+  bool fixed = false;   // what the query says of all inputs
+  bool rounds = false;  // what the query says of rounding operands, to bf16 and to bytes
 };
 
 // Prepares and runs the row.

@@ -1,0 +1,114 @@
+// Lanes of int8_body-inl.h for AVX2, but for X, broadcast and Sum, which a struct Dot has: included
+// inside anonymous namespaces (no include guard, no linkage).
+
+template <int kForm>
+struct Look {
+  static constexpr int kTables = kForm <= 4 ? 1 : kForm == 8 ? 1 : 1 << (kForm - 4);
+  __m256i table[kTables];
+  inline void load(const int8_t* t) {
+    if constexpr (kForm == 8) return;
+#pragma GCC unroll 4
+    for (int i = 0; i < kTables; ++i)
+      table[i] = _mm256_broadcastsi128_si256(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(t + 16 * i)));
+  }
+  inline __m256i look_up(__m256i index) const {
+    if constexpr (kForm == 8) return index;
+    const __m256i low = _mm256_and_si256(index, _mm256_set1_epi8(15));
+    __m256i found = _mm256_shuffle_epi8(table[0], low);
+    if constexpr (kTables > 1) {
+      const __m256i four = _mm256_slli_epi16(index, 3);  // to the sign
+      found = _mm256_blendv_epi8(found, _mm256_shuffle_epi8(table[1], low), four);
+      if constexpr (kTables > 2) {
+        const __m256i upper = _mm256_blendv_epi8(_mm256_shuffle_epi8(table[2], low),
+                                                 _mm256_shuffle_epi8(table[3], low), four);
+        found = _mm256_blendv_epi8(found, upper, _mm256_slli_epi16(index, 2));
+      }
+    }
+    return found;
+  }
+};
+
+struct Lanes : Dot {
+  using Reg = __m256i;
+  using Float = __m256;
+  template <int kForm>
+  using Table = Look<kForm>;
+  static constexpr int kLanes = 8, kHalves = 2;
+
+  static inline Reg load(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+  static inline void store(void* p, Reg r) { _mm256_storeu_si256(static_cast<__m256i*>(p), r); }
+  static inline Float load_floats(const void* p) {
+    return _mm256_loadu_ps(static_cast<const float*>(p));
+  }
+  static inline Float load_floats(const void* p, int n) {
+    return _mm256_maskload_ps(static_cast<const float*>(p), first(n));
+  }
+  static inline Reg first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  template <int kRight>
+  static inline Reg shift(Reg r) {
+    if constexpr (kRight > 0) return _mm256_srli_epi16(r, kRight);
+    if constexpr (kRight < 0) return _mm256_slli_epi16(r, -kRight);
+    return r;
+  }
+  // The bits of kMask from a, the others from b.
+  template <int kMask>
+  static inline Reg low(Reg a, Reg b) {
+    const Reg mask = _mm256_set1_epi8(kMask);
+    return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
+  }
+  static inline Reg add(Reg a, Reg b) { return _mm256_add_epi32(a, b); }
+
+  static inline void finish(Reg total, Reg sums, Float scale, int32_t zero, float x_scale, float* y,
+                            int filled, bool accumulate) {
+    const Reg exact = _mm256_sub_epi32(total, _mm256_mullo_epi32(sums, _mm256_set1_epi32(zero)));
+    const Float value = _mm256_cvtepi32_ps(exact);
+    const Float factor = _mm256_mul_ps(scale, _mm256_set1_ps(x_scale));
+    const Reg mask = first(filled);
+    _mm256_maskstore_ps(y, mask,
+                        accumulate ? _mm256_fmadd_ps(value, factor, _mm256_maskload_ps(y, mask))
+                                   : _mm256_mul_ps(value, factor));
+  }
+
+  struct Range {
+    float low, high;
+    bool finite;
+  };
+  struct Ranges {
+    Float low = _mm256_setzero_ps(), high = low;
+    Reg bits = _mm256_setzero_si256();
+    inline void take(Float x) {
+      low = _mm256_min_ps(low, x);
+      high = _mm256_max_ps(high, x);
+      bits = _mm256_max_epu32(
+          bits, _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff)));
+    }
+    inline Range all() const {
+      float l[8], h[8];
+      uint32_t b[8];
+      _mm256_storeu_ps(l, low);
+      _mm256_storeu_ps(h, high);
+      store(b, bits);
+      Range range{l[0], h[0], b[0] < 0x7f800000u};
+      for (int i = 1; i < 8; ++i) {
+        range.low = l[i] < range.low ? l[i] : range.low;
+        range.high = h[i] > range.high ? h[i] : range.high;
+        range.finite = range.finite && b[i] < 0x7f800000u;
+      }
+      return range;
+    }
+  };
+  static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
+    const Reg whole = _mm256_add_epi32(
+        _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(inverse))), _mm256_set1_epi32(zero));
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    uint64_t bytes = static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_packus_epi16(words, words)));
+    if (n < 8) bytes &= (uint64_t{1} << 8 * n) - 1;
+    __builtin_memcpy(q, &bytes, 8);
+  }
+};

@@ -1,0 +1,86 @@
+// Lanes of int8_body-inl.h for AVX-512 VNNI, but for the table: included inside anonymous
+// namespaces (no include guard, no linkage), after a template Table<form>.
+
+struct Lanes {
+  using Reg = __m512i;
+  using Float = __m512;
+  using X = __m512i;
+  template <int kForm>
+  using Table = Look<kForm>;
+  static constexpr int kLanes = 16, kHalves = 1;
+  static constexpr bool kTurns = true;
+  static constexpr int kMostRows = 12;
+  static constexpr int kVectors[13] = {0, 8, 4, 4, 4, 0, 3, 0, 2, 0, 0, 0, 2};
+
+  static inline Reg load(const void* p) { return _mm512_loadu_si512(p); }
+  static inline void store(void* p, Reg r) { _mm512_storeu_si512(p, r); }
+  static inline Float load_floats(const void* p) { return _mm512_loadu_ps(p); }
+  static inline Float load_floats(const void* p, int n) {
+    return _mm512_maskz_loadu_ps(first(n), p);
+  }
+  static inline __mmask16 first(int n) {
+    return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1);
+  }
+  template <int kRight>
+  static inline Reg shift(Reg r) {
+    if constexpr (kRight > 0) return _mm512_srli_epi16(r, kRight);
+    if constexpr (kRight < 0) return _mm512_slli_epi16(r, -kRight);
+    return r;
+  }
+  // The bits of kMask from a, the others from b.
+  template <int kMask>
+  static inline Reg low(Reg a, Reg b) {
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(kMask), a, b, 0xca);
+  }
+  static inline Reg add(Reg a, Reg b) { return _mm512_add_epi32(a, b); }
+  static inline X broadcast(const uint8_t* p) {
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return _mm512_set1_epi32(four);
+  }
+
+  struct Sum {
+    Reg sum;
+    inline void clear() { sum = _mm512_setzero_si512(); }
+    inline void add(X x, Reg w) { sum = _mm512_dpbusd_epi32(sum, x, w); }
+    inline void end_step() {}
+    inline Reg total() const { return sum; }
+  };
+
+  static inline void finish(Reg total, Reg sums, Float scale, int32_t zero, float x_scale, float* y,
+                            int filled, bool accumulate) {
+    const Reg exact = _mm512_sub_epi32(total, _mm512_mullo_epi32(sums, _mm512_set1_epi32(zero)));
+    const Float value = _mm512_cvtepi32_ps(exact);
+    const Float factor = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+    const __mmask16 mask = first(filled);
+    _mm512_mask_storeu_ps(y, mask,
+                          accumulate
+                              ? _mm512_fmadd_ps(value, factor, _mm512_maskz_loadu_ps(mask, y))
+                              : _mm512_mul_ps(value, factor));
+  }
+
+  struct Range {
+    float low, high;
+    bool finite;
+  };
+  struct Ranges {
+    Float low = _mm512_setzero_ps(), high = low;
+    Reg bits = _mm512_setzero_si512();
+    inline void take(Float x) {
+      low = _mm512_min_ps(low, x);
+      high = _mm512_max_ps(high, x);
+      bits = _mm512_max_epu32(
+          bits, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
+    }
+    inline Range all() const {
+      return {_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high),
+              _mm512_reduce_max_epu32(bits) < 0x7f800000u};
+    }
+  };
+  static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
+    const Reg whole = _mm512_add_epi32(
+        _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(inverse))), _mm512_set1_epi32(zero));
+    const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(whole, _mm512_setzero_si512()));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm_maskz_mov_epi8(first(n), bytes));
+  }
+};
