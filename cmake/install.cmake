@@ -11,7 +11,7 @@ list(TRANSFORM folders PREPEND tessera_ OUTPUT_VARIABLE targets)
 install(TARGETS ${targets} EXPORT tessera ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder IN LISTS folders)
   install(DIRECTORY ${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tessera-src
-          FILES_MATCHING PATTERN "*.h")
+          FILES_MATCHING PATTERN "*.h" PATTERN "*.inc")
 endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tessera)

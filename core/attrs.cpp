@@ -1,6 +1,7 @@
 #include "core/attrs.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -58,11 +59,17 @@ std::string attr_text(const AttrValue& value) {
       return std::get<Shape>(value).text();
     case AttrKind::dtype:
       return std::string(name(std::get<DType>(value)));
+    case AttrKind::program:
+      return quote(std::get<ProgramRef>(value).text());
   }
   return {};
 }
 
-AttrValue parse_attr(AttrKind kind, std::string_view text) {
+ProgramRef parse_program_attr(const OpSet& ops, std::string_view text) {
+  return text.empty() ? ProgramRef() : ProgramRef(parse_program(ops, text));
+}
+
+AttrValue parse_attr(const OpSet& ops, AttrKind kind, std::string_view text) {
   switch (kind) {
     case AttrKind::integer:
       return number<std::int64_t>(text, kind);
@@ -71,6 +78,9 @@ AttrValue parse_attr(AttrKind kind, std::string_view text) {
     case AttrKind::boolean:
       check(text == "true" || text == "false", "expected true or false, got '", text, "'");
       return text == "true";
+    case AttrKind::program:
+      return parse_program_attr(ops,
+                                std::get<std::string>(parse_attr(ops, AttrKind::string, text)));
     case AttrKind::string: {
       check(text.size() >= 2 && text.front() == '"' && text.back() == '"',
             "expected a quoted string, got '", text, "'");
@@ -127,6 +137,52 @@ Attrs Attrs::bind(std::int64_t batch) const {
     if (auto* shape = std::get_if<Shape>(&item.second)) *shape = shape->bind(batch);
   }
   return out;
+}
+
+namespace {
+
+struct Hash {
+  std::size_t operator()(const Ints& list) const {
+    std::size_t hash = list.size();
+    for (const std::int64_t n : list) hash = hash * 31 + static_cast<std::size_t>(n);
+    return hash;
+  }
+  std::size_t operator()(const Shape& shape) const {
+    std::size_t hash = static_cast<std::size_t>(shape.rank());
+    for (const Dim& dim : shape.dims())
+      hash = hash * 31 + (dim.is_symbolic() ? 7u : static_cast<std::size_t>(dim.value()));
+    return hash;
+  }
+  std::size_t operator()(const ProgramRef& program) const { return program.hash(); }
+  std::size_t operator()(double value) const { return std::bit_cast<std::uint64_t>(value); }
+  template <class T>
+  std::size_t operator()(const T& value) const {
+    return std::hash<T>()(value);
+  }
+};
+
+}  // namespace
+
+bool same_attr(const AttrValue& a, const AttrValue& b) {
+  const auto *x = std::get_if<double>(&a), *y = std::get_if<double>(&b);
+  if (x == nullptr || y == nullptr) return a == b;
+  return std::bit_cast<std::uint64_t>(*x) == std::bit_cast<std::uint64_t>(*y);
+}
+
+bool operator==(const Attrs& a, const Attrs& b) {
+  return std::equal(a.items_.begin(), a.items_.end(), b.items_.begin(), b.items_.end(),
+                    [](const Attrs::Item& x, const Attrs::Item& y) {
+                      return x.first == y.first && same_attr(x.second, y.second);
+                    });
+}
+
+std::size_t Attrs::hash() const {
+  std::size_t hash = 0;
+  for (const auto& [name, value] : items_) {
+    hash = hash * 0x100000001b3ull + std::hash<std::string>()(name);
+    hash = hash * 0x100000001b3ull + std::visit(Hash(), value);
+  }
+  return hash;
 }
 
 std::string Attrs::text() const {

@@ -7,17 +7,29 @@
 
 namespace tessera {
 
+namespace {
+
+bool carries_program(const Node& node) {
+  return std::any_of(node.attrs().items().begin(), node.attrs().items().end(),
+                     [](const Attrs::Item& item) {
+                       const auto* program = std::get_if<ProgramRef>(&item.second);
+                       return program != nullptr && *program;
+                     });
+}
+
+}  // namespace
+
 std::vector<Value> grad(Value loss, std::span<const Value> wrt, Value seed) {
   check(static_cast<bool>(loss), "[grad] loss is not a value");
   Graph& graph = loss.graph();
   const OpDef& add = *graph.ops().core().add;
   if (!seed) {
     check(loss.shape().rank() == 0 && loss.type().dtype == DType::f32,
-          "[grad] loss must be a scalar f32, got ", loss.type().text());
+          "[grad] loss must be a scalar f32, got ", loss.type());
     seed = graph.constant(1.0);
   }
-  check(seed.type() == loss.type().dense(), "[grad] the cotangent must be ",
-        loss.type().dense().text(), ", got ", seed.type().text());
+  check(seed.type() == loss.type().dense(), "[grad] the cotangent must be ", loss.type().dense(),
+        ", got ", seed.type());
 
   // Gradients are appended while we walk: remember where the forward part ends.
   const std::size_t count = static_cast<std::size_t>(loss.node->id()) + 1;
@@ -42,7 +54,7 @@ std::vector<Value> grad(Value loss, std::span<const Value> wrt, Value seed) {
   std::map<Key, Value> cotangents;
   const auto accumulate = [&](Value v, Value g) {
     check(g.shape() == v.shape(), "[grad] '", v.node->op().name, "' got a cotangent of shape ",
-          g.shape().text(), ", expected ", v.shape().text());
+          g.shape(), ", expected ", v.shape());
     auto [at, fresh] = cotangents.try_emplace(Key(v.node->id(), v.index), g);
     if (!fresh) at->second = graph.add(add, {at->second, g}).output();
   };
@@ -69,6 +81,8 @@ std::vector<Value> grad(Value loss, std::span<const Value> wrt, Value seed) {
       some |= wanted[j] != 0;
     }
     if (!some) continue;
+    check(!carries_program(node), "[grad] '", node.op().name,
+          "' has no gradient once it carries a program: gradients are taken before passes");
     std::vector<Value> results;
     if (node.op().grad != nullptr) {
       results = node.op().grad(

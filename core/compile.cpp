@@ -227,7 +227,7 @@ class Builder {
         mine.push_back({bound->second, -1, -1});
         continue;
       }
-      const auto planes = type.encoding.planes(type.dtype, type.shape, 0);
+      const auto planes = type.encoding.planes(type.dtype, type.shape);
       TESSERA_ASSERT(planes.size() == 1);  // encoded values are made of views and repacks
       const auto kind = fixed_[id(&node)] ? Buffer::Kind::persistent : Buffer::Kind::arena;
       mine.push_back({add_buffer({kind, planes[0].bytes(), 0, {}, type, 0}), -1, -1});
@@ -473,7 +473,7 @@ std::shared_ptr<PlanData> build(const Graph& graph, const CompileOptions& option
   // Rules and passes know logical storage; layouts are what selection makes of it.
   for (const Node& node : bound.nodes()) {
     for (const TensorType& type : node.types())
-      check(type.encoding.packed_layout().empty(), "[", node.op().name, "] ", type.text(),
+      check(type.encoding.packed_layout().empty(), "[", node.op().name, "] ", type,
             " is packed for a kernel before kernels are chosen");
   }
   if (kDebug) verify(bound, Level::bound, "specialize");

@@ -19,7 +19,7 @@ void CodebookFormat::validate() const {
 void CodebookFormat::validate(const Shape& shape) const {
   validate();
   check(shape.rank() >= 1 && !shape.is_symbolic(),
-        "a codebook tensor needs a fixed shape of rank 1 or more, got ", shape.text());
+        "a codebook tensor needs a fixed shape of rank 1 or more, got ", shape);
   check(row_length(shape) % vector_len == 0, "codebook vectors of ", vector_len,
         " elements do not divide rows of ", row_length(shape));
 }
@@ -68,27 +68,54 @@ Shape CodebookFormat::scale_shape(const Shape& shape) const {
   return {rows(shape), blocks_per_row(shape)};
 }
 
+CodebookLayout::CodebookLayout(const CodebookFormat& format, const Shape& shape,
+                               std::int64_t entries)
+    : format_(format),
+      entries_(entries),
+      row_length_(CodebookFormat::row_length(shape)),
+      group_length_((format.group_rows ? format.group_rows : CodebookFormat::rows(shape)) *
+                    row_length_),
+      block_(format.block_length(shape)),
+      blocks_(format.blocks_per_row(shape)) {}
+
+std::int64_t CodebookLayout::index(const std::uint8_t* plane, std::int64_t i) const {
+  const std::int64_t found = index_at(plane, format_.bits, index_of(i));
+  check(found < entries_, "index ", found, " at position ", index_of(i),
+        " is not below the number of entries, ", entries_);
+  return found;
+}
+
 class Encoding::Impl {
  public:
   virtual ~Impl() = default;
   virtual const CodebookFormat* codebook_format() const = 0;
+  virtual std::int64_t entries() const = 0;
   virtual std::string_view packed_layout() const { return {}; }
-  virtual std::vector<Plane> planes(DType dtype, const Shape& shape,
-                                    std::int64_t entries) const = 0;
+  virtual const Encoding* packed_of() const { return nullptr; }
+  virtual std::vector<Plane> planes(DType dtype, const Shape& shape) const = 0;
   virtual std::string text() const = 0;
+  // Whether the other says the same; `entries`: also of their number.
+  virtual bool same(const Impl& other, bool entries) const = 0;
 };
 
 namespace {
 
 class CodebookEncoding final : public Encoding::Impl {
  public:
-  explicit CodebookEncoding(const CodebookFormat& format) : format_(format) {}
+  CodebookEncoding(const CodebookFormat& format, std::int64_t entries)
+      : format_(format), entries_(entries) {}
   const CodebookFormat* codebook_format() const override { return &format_; }
+  std::int64_t entries() const override { return entries_; }
+  bool same(const Encoding::Impl& other, bool entries) const override {
+    const auto* codebook = dynamic_cast<const CodebookEncoding*>(&other);
+    return codebook != nullptr && codebook->format_ == format_ &&
+           (!entries || codebook->entries_ == entries_);
+  }
 
-  std::vector<Plane> planes(DType, const Shape& shape, std::int64_t entries) const override {
+  std::vector<Plane> planes(DType, const Shape& shape) const override {
     std::vector<Plane> out = {
         {"indices", DType::u8, format_.indices_shape(shape)},
-        {"entries", format_.entry_dtype, format_.entries_shape(shape, entries)}};
+        {"entries", format_.entry_dtype, format_.entries_shape(shape, entries_)}};
     if (format_.scale_block != 0) out.push_back({"scale", DType::f32, format_.scale_shape(shape)});
     return out;
   }
@@ -106,6 +133,7 @@ class CodebookEncoding final : public Encoding::Impl {
 
  private:
   CodebookFormat format_;
+  std::int64_t entries_;
 };
 
 class PackedEncoding final : public Encoding::Impl {
@@ -113,9 +141,17 @@ class PackedEncoding final : public Encoding::Impl {
   PackedEncoding(std::string layout, std::int64_t plane_bytes, Encoding of)
       : layout_(std::move(layout)), plane_bytes_(plane_bytes), of_(std::move(of)) {}
   const CodebookFormat* codebook_format() const override { return of_.codebook_format(); }
+  std::int64_t entries() const override { return of_.entries(); }
   std::string_view packed_layout() const override { return layout_; }
+  const Encoding* packed_of() const override { return &of_; }
+  bool same(const Encoding::Impl& other, bool entries) const override {
+    const auto* packed = dynamic_cast<const PackedEncoding*>(&other);
+    return packed != nullptr && packed->layout_ == layout_ &&
+           packed->plane_bytes_ == plane_bytes_ &&
+           (entries ? packed->of_ == of_ : packed->of_.agrees(of_));
+  }
 
-  std::vector<Plane> planes(DType, const Shape&, std::int64_t) const override {
+  std::vector<Plane> planes(DType, const Shape&) const override {
     return {{"packed", DType::u8, Shape{plane_bytes_}}};
   }
 
@@ -139,9 +175,11 @@ std::int64_t take_number(std::string_view& text, std::string_view whole) {
 
 }  // namespace
 
-Encoding Encoding::codebook(const CodebookFormat& format) {
+Encoding Encoding::codebook(const CodebookFormat& format, std::int64_t entries) {
   format.validate();
-  return Encoding(std::make_shared<CodebookEncoding>(format));
+  check(entries >= 0 && entries <= format.max_entries(), format.bits,
+        "-bit indices address at most ", format.max_entries(), " entries, got ", entries);
+  return Encoding(std::make_shared<CodebookEncoding>(format, entries));
 }
 
 Encoding Encoding::packed(std::string layout, std::int64_t plane_bytes, const Encoding& of) {
@@ -156,9 +194,18 @@ std::string_view Encoding::packed_layout() const {
   return impl_ ? impl_->packed_layout() : std::string_view();
 }
 
-std::vector<Plane> Encoding::planes(DType dtype, const Shape& shape, std::int64_t entries) const {
+std::int64_t Encoding::entries() const {
+  return impl_ ? impl_->entries() : 0;
+}
+
+Encoding Encoding::stored() const {
+  const Encoding* of = impl_ ? impl_->packed_of() : nullptr;
+  return of ? *of : *this;
+}
+
+std::vector<Plane> Encoding::planes(DType dtype, const Shape& shape) const {
   if (!impl_) return {{"", dtype, shape}};
-  return impl_->planes(dtype, shape, entries);
+  return impl_->planes(dtype, shape);
 }
 
 std::string Encoding::text() const {
@@ -166,7 +213,11 @@ std::string Encoding::text() const {
 }
 
 bool operator==(const Encoding& a, const Encoding& b) {
-  return a.impl_ == b.impl_ || a.text() == b.text();
+  return a.impl_ == b.impl_ || (a.impl_ && b.impl_ && a.impl_->same(*b.impl_, true));
+}
+
+bool Encoding::agrees(const Encoding& other) const {
+  return impl_ == other.impl_ || (impl_ && other.impl_ && impl_->same(*other.impl_, false));
 }
 
 Encoding parse_encoding(std::string_view text) {

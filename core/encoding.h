@@ -53,26 +53,59 @@ struct CodebookFormat {
   Shape scale_shape(const Shape& shape) const;                    // [rows, blocks]
 };
 
+// Which index, entry and scale belong to element i of a codebook tensor, in row-major order; the
+// planes are those of Encoding::planes. What a codebook means, for all that is not a kernel.
+class CodebookLayout {
+ public:
+  // `entries` of each group.
+  CodebookLayout(const CodebookFormat& format, const Shape& shape, std::int64_t entries);
+
+  std::int64_t index_of(std::int64_t i) const { return i / format_.vector_len; }
+  // The index of element i, as the plane of indices says; Error when there is no such entry.
+  std::int64_t index(const std::uint8_t* plane, std::int64_t i) const;
+  std::int64_t entry(std::int64_t i, std::int64_t index) const {
+    const std::int64_t d = format_.vector_len;
+    return (i / group_length_ * entries_ + index) * d + i % d;
+  }
+  bool has_scale() const { return block_ != 0; }
+  std::int64_t scale(std::int64_t i) const {
+    return i / row_length_ * blocks_ + i % row_length_ / block_;
+  }
+
+ private:
+  CodebookFormat format_;
+  std::int64_t entries_, row_length_, group_length_, block_, blocks_;
+};
+
 class Encoding {
  public:
   Encoding() = default;  // dense
-  static Encoding codebook(const CodebookFormat& format);
+  // `entries` of each group; 0: not said, as in a type that was read from its text.
+  static Encoding codebook(const CodebookFormat& format, std::int64_t entries = 0);
   // A kernel's own arrangement of a value that is stored as `of`. `layout` names it, `plane_bytes`
   // is what the kernel that reads it asked for.
   static Encoding packed(std::string layout, std::int64_t plane_bytes, const Encoding& of);
 
   bool is_dense() const { return impl_ == nullptr; }
+  // Codebook storage, packed or not.
+  bool is_codebook() const { return codebook_format() != nullptr; }
   // The codebook format behind this encoding (also through Packed), or nullptr.
   const CodebookFormat* codebook_format() const;
+  // Its entries of each group; 0 when there is no codebook, or nobody said.
+  std::int64_t entries() const;
   // The layout name of a Packed encoding, "" otherwise.
   std::string_view packed_layout() const;
+  // What a Packed value is made of; any other encoding is itself.
+  Encoding stored() const;
 
-  // The planes of a value with this dtype and shape; `entries` is the number of codebook entries.
-  std::vector<Plane> planes(DType dtype, const Shape& shape, std::int64_t entries) const;
+  // The planes of a value with this dtype and shape.
+  std::vector<Plane> planes(DType dtype, const Shape& shape) const;
   // Suffix of the text form: "" when dense, "cb4", "cb4:bf16/g64s32v2", "panel16<cb4>".
   std::string text() const;
 
   friend bool operator==(const Encoding& a, const Encoding& b);
+  // Equal as far as the text says, which leaves out the number of entries.
+  bool agrees(const Encoding& other) const;
 
   class Impl;
 
@@ -92,6 +125,10 @@ struct TensorType {
   TensorType dense() const { return {dtype, shape, {}}; }
   TensorType bind(std::int64_t batch) const { return {dtype, shape.bind(batch), encoding}; }
   std::string text() const;  // "f32[512,784]@cb4"
+  // Whether a type that was read from text can be this one.
+  bool agrees(const TensorType& read) const {
+    return dtype == read.dtype && shape == read.shape && encoding.agrees(read.encoding);
+  }
   friend bool operator==(const TensorType&, const TensorType&) = default;
 };
 
@@ -111,6 +148,13 @@ inline std::uint32_t index_at(const std::uint8_t* stream, int bits, std::int64_t
   const int shift = static_cast<int>(bit & 7);
   const std::uint32_t high = shift + bits > 8 ? stream[(bit >> 3) + 1] : 0u;
   return ((low | (high << 8)) >> shift) & ((1u << bits) - 1u);
+}
+// Puts an index there; the plane was zero before.
+inline void put_index(std::uint8_t* stream, int bits, std::int64_t i, std::uint32_t index) {
+  const std::int64_t bit = i * bits;
+  const std::uint32_t value = index << (bit & 7);
+  stream[bit >> 3] |= static_cast<std::uint8_t>(value);
+  if (value >> 8) stream[(bit >> 3) + 1] |= static_cast<std::uint8_t>(value >> 8);
 }
 
 }  // namespace tessera

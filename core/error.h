@@ -15,11 +15,19 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Concatenates its arguments with operator<<.
+// Concatenates its arguments, written with operator<<, or as their text() where they have one: what
+// a message that nobody reads shows is not printed either.
 template <class... Args>
 std::string cat(const Args&... args) {
   std::ostringstream out;
-  (out << ... << args);
+  const auto put = [&out](const auto& value) {
+    if constexpr (requires { value.text(); }) {
+      out << value.text();
+    } else {
+      out << value;
+    }
+  };
+  (put(args), ...);
   return out.str();
 }
 

@@ -39,7 +39,7 @@ std::size_t hash_of(const OpDef& op, std::span<const Value> inputs, const Attrs&
         mix(hash,
             v ? static_cast<std::size_t>(v.node->id()) * 8u + static_cast<unsigned>(v.index) : ~0u);
   }
-  return mix(hash, std::hash<std::string>()(attrs.text()));
+  return mix(hash, attrs.hash());
 }
 
 }  // namespace

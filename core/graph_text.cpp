@@ -34,7 +34,7 @@ std::string attrs_text(const Node& node) {
   for (const auto& [name, value] : node.attrs().items()) {
     bool is_default = false;
     for (const AttrDef& def : node.op().attrs) {
-      if (def.name == name) is_default = def.fallback == value;
+      if (def.name == name) is_default = def.fallback && same_attr(*def.fallback, value);
     }
     if (is_default) continue;
     const auto* string = std::get_if<std::string>(&value);
@@ -194,12 +194,13 @@ class Line {
     }
     check(found != nullptr, "[", op.name, "] has no attribute '", name, "'");
     if (found->kind == AttrKind::string) return string();
+    if (found->kind == AttrKind::program) return parse_program_attr(graph_.ops(), string());
     const std::size_t from = text_.starts_with("[") ? std::min(text_.find(']'), text_.size()) : 0;
     const auto end = std::min(text_.find_first_of(",}", from), text_.size());
     const std::string_view text = text_.substr(0, end);
     text_.remove_prefix(end);
     try {
-      return parse_attr(found->kind, text);
+      return parse_attr(graph_.ops(), found->kind, text);
     } catch (const Error& error) {
       fail("[", op.name, "] attribute '", name, "': ", error.what());
     }
@@ -217,8 +218,9 @@ class Line {
     const OpDef* op = graph_.ops().find(name);
     check(op != nullptr, "unknown op '", name, "'");
     const Node& node = is_named_leaf(*op) ? leaf(*op, types[0]) : computed(*op);
-    check(node.types() == types, "[", name, "] gives ", types_text(node.types()),
-          ", the line says ", types_text(types));
+    const auto agree = [](const TensorType& a, const TensorType& b) { return a.agrees(b); };
+    check(std::equal(node.types().begin(), node.types().end(), types.begin(), types.end(), agree),
+          "[", name, "] gives ", types_text(node.types()), ", the line says ", types_text(types));
     nodes_[id] = &node;
   }
 

@@ -7,12 +7,12 @@ namespace tessera {
 
 void InferArgs::require_rank(int i, int rank) const {
   require(shape(i).rank() == rank, "expected ", op.input_def(static_cast<std::size_t>(i)).name,
-          " of rank ", rank, ", got ", in(i).text());
+          " of rank ", rank, ", got ", in(i));
 }
 
 void InferArgs::require_dtype(int i, DType dtype) const {
   require(in(i).dtype == dtype, "expected ", op.input_def(static_cast<std::size_t>(i)).name, " of ",
-          name(dtype), ", got ", in(i).text());
+          name(dtype), ", got ", in(i));
 }
 
 OpSet::OpSet(std::span<const OpDef* const> ops, const CoreOps& core) : core_(core) {

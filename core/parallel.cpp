@@ -168,6 +168,10 @@ Team& team() {
   return own;
 }
 
+constexpr int64_t kAnyGrain = std::numeric_limits<int64_t>::max();
+std::atomic<int64_t> most_grain = kAnyGrain;
+thread_local int64_t jobs_given = 0;
+
 thread_local int bound_threads = 0;  // of the ThreadScope that the calling thread is in; 0: none
 
 }  // namespace
@@ -202,10 +206,21 @@ void set_num_threads(int n) {
 }
 
 int64_t parallel_ranges(int64_t n, int64_t grain) {
+  grain = std::min(grain, most_grain.load(std::memory_order_relaxed));
   return std::min<int64_t>(num_threads(), n / std::max<int64_t>(grain, 1));
 }
 
 namespace detail {
+
+void limit_grain(std::int64_t items) {
+  most_grain = items > 0 ? items : kAnyGrain;
+}
+std::int64_t grain_limit() {
+  return most_grain;
+}
+std::int64_t team_jobs() {
+  return jobs_given;
+}
 
 void run_parts(int64_t parts, PartFunction function, void* context) {
   const int threads = static_cast<int>(std::min<int64_t>(parts, num_threads()));
@@ -213,6 +228,7 @@ void run_parts(int64_t parts, PartFunction function, void* context) {
   if (threads <= 1 || inside_region) {
     run_range(0, parts, function, context, error);
   } else {
+    ++jobs_given;
     team().run(parts, threads, function, context, error);
   }
   error.rethrow();

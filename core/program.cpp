@@ -125,28 +125,77 @@ Program parse_program(const OpSet& ops, std::string_view text) {
   return Reader(ops, text).read();
 }
 
-Program program_of(const InferArgs& args, std::string_view attr, std::size_t operands) {
+std::size_t ProgramRef::hash() const {
+  std::size_t hash = 0;
+  const auto mix = [&](std::size_t value) { hash = hash * 0x100000001b3ull + value + 1; };
+  if (!program_) return hash;
+  for (const Instruction& instruction : program_->code) {
+    mix(std::hash<const void*>()(instruction.op));
+    for (const Operand& operand : instruction.args) {
+      mix(static_cast<std::size_t>(operand.kind) + 4 * static_cast<std::size_t>(operand.index));
+      mix(std::bit_cast<std::uint64_t>(operand.value));
+    }
+  }
+  for (const int t : program_->outputs) mix(static_cast<std::size_t>(t));
+  return hash;
+}
+
+namespace {
+
+// What the parser demands of a text, of a program that was built.
+void check_built(const InferArgs& args, const Program& program) {
+  const auto within = [](int index, std::size_t count) {
+    return index >= 0 && static_cast<std::size_t>(index) < count;
+  };
+  args.require(program.code.size() <= kMaxProgramInstructions && !program.outputs.empty() &&
+                   program.outputs.size() <= kMaxProgramOperands,
+               "a program has at most ", kMaxProgramInstructions, " instructions and 1 to ",
+               kMaxProgramOperands, " results");
+  for (std::size_t i = 0; i < program.code.size(); ++i) {
+    const auto& [op, operands] = program.code[i];
+    bool right = op != nullptr && op->has(kElementwise) && operands.size() == op->inputs.size() &&
+                 operands.size() <= kMaxArity;
+    for (const Operand& operand : operands) {
+      right = right && (operand.kind == Operand::Kind::constant ||
+                        within(operand.index, operand.kind == Operand::Kind::temp
+                                                  ? i
+                                                  : static_cast<std::size_t>(program.inputs)));
+    }
+    args.require(right, "instruction ", i,
+                 " of the program is no elementwise op of earlier values");
+  }
+  for (const int result : program.outputs)
+    args.require(within(result, program.code.size()), "the program has no t", result);
+}
+
+}  // namespace
+
+const Program& program_of(const InferArgs& args, std::string_view attr, std::size_t operands) {
   args.require(operands <= kMaxProgramOperands, "a program has at most ", kMaxProgramOperands,
                " operands, got ", operands);
-  Program program = parse_program(args.ops, args.attrs.string(attr));
+  const ProgramRef& carried = args.attrs.program(attr);
+  args.require(static_cast<bool>(carried), "the ", attr, " is missing");
+  const Program& program = *carried;
+  check_built(args, program);
   args.require(program.inputs <= static_cast<int>(operands), "the ", attr, " reads ",
                program.inputs, " values, there are ", operands);
   return program;
 }
 
-std::optional<Program> carried_program(const InferArgs& args, std::string_view attr, int first,
-                                       const Shape& shape) {
+ProgramRef carried_program(const InferArgs& args, std::string_view attr, int first,
+                           const Shape& shape) {
   const std::size_t extra = args.inputs.size() - static_cast<std::size_t>(first);
-  if (args.attrs.string(attr).empty()) {
+  const ProgramRef& program = args.attrs.program(attr);
+  if (!program) {
     args.require(extra == 0, "extra operands need an attribute '", attr, "'");
-    return std::nullopt;
+    return program;
   }
-  Program program = program_of(args, attr, 1 + extra);
+  program_of(args, attr, 1 + extra);
   for (int i = first; i < static_cast<int>(args.inputs.size()); ++i) {
     args.require(args.has(i), attr, " operand ", i - first + 1, " is missing");
     args.require_dtype(i, DType::f32);
-    args.require(broadcasts_to(args.shape(i), shape), attr, " operand ", args.in(i).text(),
-                 " does not broadcast to ", shape.text());
+    args.require(broadcasts_to(args.shape(i), shape), attr, " operand ", args.in(i),
+                 " does not broadcast to ", shape);
   }
   return program;
 }

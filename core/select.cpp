@@ -28,7 +28,7 @@ std::string refuses_memory(const KernelQuery& query, const KernelPlan& plan) {
   for (std::size_t i = 0; i < std::min(plan.packs.size(), query.node.inputs().size()); ++i) {
     if (!plan.packs[i]) continue;
     const TensorType& type = query.node.inputs()[i].type();
-    for (const Plane& plane : plan.packs[i]->encoding.planes(type.dtype, type.shape, 0))
+    for (const Plane& plane : plan.packs[i]->encoding.planes(type.dtype, type.shape))
       wanted += static_cast<double>(plane.bytes());
     wanted += static_cast<double>(plan.packs[i]->scratch_bytes);
   }
@@ -114,7 +114,7 @@ class Selector {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i] || inputs[i].type().encoding.is_dense()) continue;
       const InputDef& def = node.op().input_def(i);
-      const bool stored = inputs[i].type().encoding.codebook_format() != nullptr;
+      const bool stored = inputs[i].type().encoding.is_codebook();
       const bool read = stored ? def.encoded : def.image;
       if (read && (which == Decode::unread || (which == Decode::images && stored))) continue;
       inputs[i] = decode(node, inputs[i]);
@@ -156,7 +156,7 @@ class Selector {
   // Once per decoded tensor, also where the graph itself asks for it.
   void note_decode(const Node& node, const std::string& consumer) {
     if (out_.kernels.contains(&node)) return;
-    if (node.input(0).type().encoding.codebook_format() == nullptr) return;
+    if (!node.input(0).type().encoding.is_codebook()) return;
     const TensorType& type = node.input(0).type();
     const std::string what =
         cat(consumer, ": ", type.text(), " ", Quoted{node.input(0).node->name()},
@@ -240,8 +240,12 @@ class Selector {
   Value repack(Value v, const OperandPack& pack) {
     const OpDef* op = from_.ops().core().repack;
     TESSERA_ASSERT(op != nullptr);
-    const Node& node =
-        out_.graph.add(*op, {v}, {{"encoding", pack.encoding.text()}}, v.node->name());
+    const std::vector<Plane> planes = pack.encoding.planes(v.type().dtype, v.shape());
+    const Node& node = out_.graph.add(
+        *op, {v},
+        {{"layout", std::string(pack.encoding.packed_layout())}, {"bytes", planes[0].bytes()}},
+        v.node->name());
+    TESSERA_ASSERT(node.types()[0].encoding == pack.encoding);
     KernelPlan plan{.run = pack.pack, .scratch_bytes = pack.scratch_bytes};
     out_.kernels.try_emplace(
         &node, Selected{cat("pack ", pack.encoding.packed_layout()), std::move(plan), {}});

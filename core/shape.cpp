@@ -113,7 +113,7 @@ Shape broadcast(const Shape& a, const Shape& b, std::string_view op) {
   for (int i = 1; i <= shorter.rank(); ++i) {
     const Dim x = longer[-i], y = shorter[-i];
     if (x == y || y.is_one()) continue;
-    check(x.is_one(), "[", op, "] shapes ", a.text(), " and ", b.text(), " do not broadcast");
+    check(x.is_one(), "[", op, "] shapes ", a, " and ", b, " do not broadcast");
     out[-i] = y;
   }
   return out;
@@ -138,8 +138,8 @@ void check_size(const Shape& shape) {
   std::int64_t elements = 1;
   for (const Dim dim : shape.dims()) {
     const std::int64_t n = std::max<std::int64_t>(dim.factor(), 1);
-    check(dim.factor() >= 0 && n <= kMaxDim && n <= kMaxElements / elements, "the size of ",
-          shape.text(), " is over the limit");
+    check(dim.factor() >= 0 && n <= kMaxDim && n <= kMaxElements / elements, "the size of ", shape,
+          " is over the limit");
     elements *= n;
   }
 }

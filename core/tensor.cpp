@@ -125,7 +125,7 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  check(shape.numel() == numel_, "cannot reshape ", text_type(), " to ", shape.text());
+  check(shape.numel() == numel_, "cannot reshape ", text_type(), " to ", shape);
   Tensor out = *this;
   out.shape_ = shape;
   return out;

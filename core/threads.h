@@ -2,6 +2,8 @@
 // brings OpenMP's.
 #pragma once
 
+#include <cstdint>
+
 namespace tessera {
 
 // While it lives, parallel work that the calling thread starts uses at most n threads, in [1,
@@ -28,6 +30,12 @@ void limit_openmp_spinning();
 namespace detail {
 // Threads of OpenMP regions that the calling thread starts; returns the number before.
 int bind_openmp(int n);
+// For tests: every parallel_for takes a grain over `items` for `items`, so that small cases start
+// threads too; 0 takes that back. The limit, for kernels that cut their work themselves; and the
+// jobs so far that the calling thread gave to a team.
+void limit_grain(std::int64_t items);
+std::int64_t grain_limit();
+std::int64_t team_jobs();
 // OMP_NUM_THREADS, or the CPUs that this process may use.
 int machine_threads();
 }  // namespace detail

@@ -33,13 +33,12 @@ void verify(const Graph& graph, Level level, std::string_view where) {
       require(v.node->id() < node.id(), "uses %", v.node->id(), " before it is computed");
       const InputDef& def = node.op().input_def(i);
       const Encoding& encoding = v.type().encoding;
-      const bool taken = encoding.codebook_format() != nullptr || !def.image ? def.encoded : true;
+      const bool taken = encoding.is_codebook() || !def.image ? def.encoded : true;
       require(level != Level::selected || encoding.is_dense() || taken || node.op().has(kStorage),
-              "takes '", def.name, "' dense only, got ", v.type().text());
+              "takes '", def.name, "' dense only, got ", v.type());
     }
     for (const auto& type : node.types()) {
-      require(level == Level::built || !type.shape.is_symbolic(), "has the unbound shape ",
-              type.text());
+      require(level == Level::built || !type.shape.is_symbolic(), "has the unbound shape ", type);
       require(level == Level::selected || type.encoding.packed_layout().empty(),
               "is packed before kernels are chosen");
     }

@@ -27,40 +27,13 @@ class Arg {
   bool is_number_ = false;
 };
 
-// ---- elementwise (f32) ----
-Value add(const Arg& a, const Arg& b);
-Value sub(const Arg& a, const Arg& b);
-Value mul(const Arg& a, const Arg& b);
-Value div(const Arg& a, const Arg& b);
-Value maximum(const Arg& a, const Arg& b);  // NaN wins
-Value minimum(const Arg& a, const Arg& b);
-Value pow(const Arg& a, const Arg& b);
-// 1 where true, else 0; no gradient.
-Value greater(const Arg& a, const Arg& b);
-Value greater_equal(const Arg& a, const Arg& b);
-Value equal(const Arg& a, const Arg& b);
-Value where(const Arg& condition, const Arg& a, const Arg& b);  // a where condition is not 0
-Value clamp(const Arg& x, const Arg& low, const Arg& high);
-Value neg(Value x);
-Value abs(Value x);
-Value sqrt(Value x);
-Value rsqrt(Value x);
-Value square(Value x);
-Value exp(Value x);
-Value log(Value x);
-Value tanh(Value x);
-Value sigmoid(Value x);
-Value relu(Value x);
-Value sign(Value x);  // no gradient
-Value sin(Value x);
-Value cos(Value x);
-Value floor(Value x);  // no gradient
-Value round(Value x);  // to nearest, ties to even; no gradient
-Value erf(Value x);
-Value softplus(Value x);
-Value detach(Value x);  // x, through which no gradient flows
-// x, whose gradient g becomes g (1 + d sign(g)) (EWGS, Lee, Kim & Ham, CVPR 2021).
-Value scale_gradient(const Arg& x, const Arg& d);
+// ---- elementwise (f32): ops::add(a, b), ops::tanh(x) and all other rows of the table ----
+#define ELEMENTWISE_1(NAME, OP, X, DOC, ...) Value NAME(Value X);
+#define ELEMENTWISE_2(NAME, OP, A, B, DOC, ...) Value NAME(const Arg& A, const Arg& B);
+#define ELEMENTWISE_3(NAME, OP, A, B, C, DOC, ...) \
+  Value NAME(const Arg& A, const Arg& B, const Arg& C);
+#include "ops/elementwise/table.inc"
+
 Value gelu(Value x);  // x Phi(x), exact
 Value silu(Value x);  // x sigmoid(x)
 Value leaky_relu(Value x, double slope);

@@ -22,8 +22,7 @@ inline Value make_node(const OpDef& op, std::vector<Value> inputs, Attrs attrs =
 // The axis as an index in [0, rank); the error names the op.
 inline int normalize_axis(std::string_view op, std::int64_t axis, const Shape& shape) {
   const std::int64_t a = axis < 0 ? axis + shape.rank() : axis;
-  check(a >= 0 && a < shape.rank(), "[", op, "] axis ", axis, " is out of range for shape ",
-        shape.text());
+  check(a >= 0 && a < shape.rank(), "[", op, "] axis ", axis, " is out of range for shape ", shape);
   return static_cast<int>(a);
 }
 

@@ -17,37 +17,8 @@ namespace tessera::ops {
 namespace {
 
 constexpr const OpDef* kOps[] = {
-    &kAdd,
-    &kSub,
-    &kMul,
-    &kDiv,
-    &kMaximum,
-    &kMinimum,
-    &kPow,
-    &kGreater,
-    &kGreaterEqual,
-    &kEqual,
-    &kWhere,
-    &kClamp,
-    &kNeg,
-    &kAbs,
-    &kSqrt,
-    &kRsqrt,
-    &kSquare,
-    &kExp,
-    &kLog,
-    &kTanh,
-    &kSigmoid,
-    &kRelu,
-    &kSign,
-    &kSin,
-    &kCos,
-    &kFloor,
-    &kRound,
-    &kErf,
-    &kSoftplus,
-    &kDetach,
-    &kScaleGradient,
+#define ELEMENTWISE(NAME, OP) &OP,
+#include "ops/elementwise/table.inc"
     &kFused,
     &kCast,
     &kOneHot,
@@ -101,11 +72,7 @@ constexpr const OpDef* kOps[] = {
 
 OpSet& standard_ops() {
   static OpSet set = [] {
-    OpSet out(kOps, {.add = &kAdd,
-
-                     .decode = &kDecode,
-                     .repack = &kRepack,
-                     .fused = &kFused});
+    OpSet out(kOps, {.add = &kAdd, .decode = &kDecode, .repack = &kRepack, .fused = &kFused});
     out.rules().add(elementwise_rules());
     out.rules().add(movement_rules());
     out.rules().add(reduce_rules());

@@ -6,9 +6,8 @@
 namespace tessera {
 
 // elementwise
-extern const OpDef kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kPow, kGreater, kGreaterEqual,
-    kEqual, kWhere, kClamp, kNeg, kAbs, kSqrt, kRsqrt, kSquare, kExp, kLog, kTanh, kSigmoid, kRelu,
-    kSign, kSin, kCos, kFloor, kRound, kErf, kSoftplus, kDetach, kScaleGradient;
+#define ELEMENTWISE(NAME, OP) extern const OpDef OP;
+#include "ops/elementwise/table.inc"
 extern const OpDef kFused, kCast, kOneHot;
 // reduce
 extern const OpDef kSum, kMax, kCount, kArgmax, kBroadcastTo, kSumTo;

@@ -39,26 +39,15 @@ std::vector<double> load_plane(DType dtype, const std::byte* from, std::int64_t 
   return out;
 }
 
-// Entries per group are data: the node that binds the planes of the operand knows them.
-std::int64_t entries_of(Value value) {
-  if (!value || value.type().encoding.is_dense()) return 0;
-  const Node& node = *value.node;
-  if (node.inputs().size() < 2 || !node.input(1)) return -1;
-  const Shape& entries = node.input(1).shape();
-  return entries.rank() >= 2 ? entries[1].value() : -1;
-}
-
 struct Reference {
   Graph graph;  // one node on fresh leaves: the plan must not depend on the compiled graph
   const Node* node = nullptr;
-  std::vector<std::int64_t> entries;
 
   explicit Reference(const Node& from) : graph(from.graph().ops()) {
     std::vector<Value> inputs;
     for (std::size_t i = 0; i < from.inputs().size(); ++i) {
       const Value v = from.inputs()[i];
       inputs.push_back(v ? graph.input("in" + std::to_string(i), v.type()) : Value());
-      entries.push_back(entries_of(v));
     }
     node = &graph.add(from.op(), std::move(inputs), from.attrs(), from.name());
   }
@@ -68,7 +57,7 @@ struct Reference {
     std::vector<const RefTensor*> inputs;
     for (std::size_t i = 0; i < values.size(); ++i) {
       const Value v = node->inputs()[i];
-      if (v) values[i] = {v.type(), load_elements(v.type(), args.inputs[i], entries[i])};
+      if (v) values[i] = {v.type(), load_elements(v.type(), args.inputs[i])};
       inputs.push_back(v ? &values[i] : nullptr);
     }
     const auto results = interpret_node(*node, inputs);
@@ -80,26 +69,21 @@ struct Reference {
 
 }  // namespace
 
-std::vector<double> load_elements(const TensorType& type, const BufferRef& buffer,
-                                  std::int64_t entries) {
+std::vector<double> load_elements(const TensorType& type, const BufferRef& buffer) {
   const std::int64_t n = type.shape.numel();
-  const CodebookFormat* format = type.encoding.codebook_format();
-  if (format == nullptr) return load_plane(type.dtype, buffer.plane[0], n);
+  if (!type.encoding.is_codebook()) return load_plane(type.dtype, buffer.plane[0], n);
 
-  const Shape& shape = type.shape;
-  const std::int64_t length = CodebookFormat::row_length(shape), d = format->vector_len;
-  const std::int64_t blocks = format->blocks_per_row(shape), block = format->block_length(shape);
-  const auto table = load_plane(format->entry_dtype, buffer.plane[1],
-                                format->entries_shape(shape, entries).numel());
-  std::vector<double> out(static_cast<std::size_t>(n));
-  for (std::int64_t e = 0; e < n; ++e) {
-    const std::int64_t row = e / length, col = e % length;
-    const std::int64_t group = format->group_rows == 0 ? 0 : row / format->group_rows;
-    const std::int64_t index = index_at(buffer.as<const std::uint8_t>(), format->bits, e / d);
-    check(index < entries, "a codebook index ", index, " is not below ", entries);
-    double value = table[static_cast<std::size_t>((group * entries + index) * d + e % d)];
-    if (blocks > 0) value *= buffer.as<const float>(2)[row * blocks + col / block];
-    out[static_cast<std::size_t>(e)] = value;
+  const CodebookLayout layout(*type.encoding.codebook_format(), type.shape,
+                              type.encoding.entries());
+  const Plane entries = type.encoding.planes(type.dtype, type.shape)[1];
+  const auto table = load_plane(entries.dtype, buffer.plane[1], entries.shape.numel());
+  std::vector<double> out;
+  out.reserve(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t index = layout.index(buffer.as<const std::uint8_t>(), i);
+    double value = table[static_cast<std::size_t>(layout.entry(i, index))];
+    if (layout.has_scale()) value *= buffer.as<const float>(2)[layout.scale(i)];
+    out.push_back(value);
   }
   return out;
 }
@@ -134,7 +118,8 @@ std::string refuses_ref(const KernelQuery& query) {
   for (const Value v : query.node.inputs()) {
     if (!v) continue;
     if (!v.type().encoding.packed_layout().empty()) return "reads no packed layout";
-    if (entries_of(v) < 0) return "needs the operand's codebook node";
+    if (v.type().encoding.is_codebook() && v.type().encoding.entries() == 0)
+      return "needs the operand's number of entries";
   }
   return {};
 }

@@ -11,10 +11,8 @@ KernelPlan prepare_ref(const KernelQuery& query);
 
 inline constexpr KernelRow kRefRow = {"reference", kScalar, refuses_ref, prepare_ref};
 
-// Element values of a stored operand in f64: dense of any dtype, or codebook storage with `entries`
-// entries per group.
-std::vector<double> load_elements(const TensorType& type, const BufferRef& buffer,
-                                  std::int64_t entries);
+// Element values of a stored operand in f64: dense of any dtype, or codebook storage.
+std::vector<double> load_elements(const TensorType& type, const BufferRef& buffer);
 // Writes a dense value; integers are truncated, bf16 rounds to nearest even.
 void store_elements(const std::vector<double>& values, DType dtype, std::byte* to);
 

@@ -51,6 +51,8 @@ Json attr_json(const AttrValue& value) {
       return std::get<std::string>(value);
     case AttrKind::integers:
       return std::get<Ints>(value);
+    case AttrKind::program:
+      return std::get<ProgramRef>(value).text();
     case AttrKind::shape:
     case AttrKind::dtype:
       return attr_text(value);
@@ -63,7 +65,7 @@ Json attrs_json(const Node& node) {
   for (const auto& [name, value] : node.attrs().items()) {
     bool is_default = false;
     for (const AttrDef& def : node.op().attrs) {
-      if (def.name == name) is_default = def.fallback == value;
+      if (def.name == name) is_default = def.fallback && same_attr(*def.fallback, value);
     }
     if (!is_default) out[name] = attr_json(value);
   }
@@ -84,7 +86,7 @@ std::string node_json(const Node& node) {
   }
   Json types = Json::array();
   for (const TensorType& type : node.types()) {
-    check(type.encoding.packed_layout().empty(), "node ", node.id(), " is ", type.text(),
+    check(type.encoding.packed_layout().empty(), "node ", node.id(), " is ", type,
           ", packed for a kernel; files hold graphs before compilation");
     types.push_back(type.text());
   }
@@ -193,7 +195,7 @@ class Reader {
 
   // Integers are kept far from where sums and products of them overflow; names of random streams
   // are any 64 bits.
-  static AttrValue read_attr(const JsonAt& at, const OpDef& op, AttrKind kind) {
+  AttrValue read_attr(const JsonAt& at, const OpDef& op, AttrKind kind) const {
     switch (kind) {
       case AttrKind::integer:
         return op.has(kRandom) ? at.integer() : at.integer(-kMaxDim, kMaxDim);
@@ -201,7 +203,7 @@ class Reader {
         if (at.value().is_string()) {
           const std::string text = at.text();
           if (text == "nan" || text == "-nan" || text == "inf" || text == "-inf") {
-            return parse_attr(kind, text);
+            return parse_attr(graph_.ops(), kind, text);
           }
         }
         return at.number();
@@ -220,12 +222,14 @@ class Reader {
         return shape;
       }
       case AttrKind::dtype:
-        return guarded(at, [&] { return parse_attr(kind, at.text("a dtype")); });
+        return guarded(at, [&] { return parse_attr(graph_.ops(), kind, at.text("a dtype")); });
+      case AttrKind::program:
+        return guarded(at, [&] { return parse_program_attr(graph_.ops(), at.text("a program")); });
     }
     return {};
   }
 
-  static Attrs read_attrs(const JsonAt& at, const OpDef& op) {
+  Attrs read_attrs(const JsonAt& at, const OpDef& op) const {
     Attrs out;
     for (const auto& [name, value] : at.fields("an object of attributes")) {
       const AttrDef* found = nullptr;
@@ -271,7 +275,8 @@ class Reader {
     }
     const std::vector<TensorType> types = read_types(at.at("type"));
     const Node& node = is_named_leaf(*op) ? read_leaf(at, *op, types) : read_computed(at, *op);
-    if (node.types() != types) {
+    const auto agree = [](const TensorType& a, const TensorType& b) { return a.agrees(b); };
+    if (!std::equal(node.types().begin(), node.types().end(), types.begin(), types.end(), agree)) {
       at.at("type").fail("[", op->name, "] gives ", types_text(node.types()), ", the file says ",
                          types_text(types));
     }

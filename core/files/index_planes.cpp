@@ -44,7 +44,7 @@ std::vector<IndexPlane> index_planes(const Graph& graph) {
 
 bool binds_codebook(const Node& node) {
   return node.op().has(kStorage | kView) && !node.types().empty() &&
-         node.types()[0].encoding.codebook_format() != nullptr;
+         node.types()[0].encoding.is_codebook();
 }
 
 CodedPlanes encode_planes(const Graph& graph, TensorMap& tensors) {
@@ -102,7 +102,7 @@ CodedPlanes take_coded(const Graph& graph, SafetensorsEntries& entries,
     check(!entries.contains(plane.leaf->name()), place, quote(plane.leaf->name()),
           " is there as well; expected one of the two");
     check(entry.stored_dtype == "U8" && entry.shape.size() == 1, place,
-          "expected U8 of rank 1, got ", entry.stored_dtype, Shape::of(entry.shape).text());
+          "expected U8 of rank 1, got ", entry.stored_dtype, Shape::of(entry.shape));
     const std::int64_t bytes = plane.leaf->types()[0].shape.numel();
     check(bytes / kMaxRansExpansion <= entry.bytes, place, "expected at least ",
           bytes / kMaxRansExpansion, " bytes for a plane of ", bytes, ", got ", entry.bytes);

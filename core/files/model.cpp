@@ -77,7 +77,7 @@ void check_codebook(const Node& node, const std::map<std::string, Tensor>& tenso
           type.text(), "): its ", plane ? "entries" : "indices", " must be a param or a state");
   }
   const std::string& name = node.input(0).node->name();
-  const std::int64_t k = node.input(1).shape()[1].value();
+  const std::int64_t k = type.encoding.entries();
   if (k >= format.max_entries()) return;
   const auto stream = tensors.at(name).span<std::uint8_t>();
   const std::int64_t count = format.index_count(type.shape);
@@ -156,7 +156,7 @@ CodedPlanes check_header(const Graph& graph, const WeightsFile& file,
     check(
         stored == node->types()[0] && found->second->stored_dtype == info(stored.dtype).safetensors,
         weights, ": tensor ", quote(node->name()), " is ", found->second->stored_dtype,
-        stored.shape.text(), ", ", json, " says ", node->types()[0].text());
+        stored.shape, ", ", json, " says ", node->types()[0]);
     entries.erase(found);
   }
   check(missing.empty(), weights, ": has no tensor ", list_text(missing), ", which ", json,
@@ -262,7 +262,7 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
     const Tensor& tensor = model.state.get(node->name());
     check(tensor.dtype() == node->types()[0].dtype && tensor.shape() == node->types()[0].shape,
           "cannot save ", out.json.string(), ": ", quote(node->name()), " is ", tensor.text_type(),
-          ", the graph says ", node->types()[0].text());
+          ", the graph says ", node->types()[0]);
     tensors[node->name()] = tensor;
   }
   check_weights(graph, tensors, "cannot save " + out.json.string());

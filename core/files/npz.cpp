@@ -278,7 +278,7 @@ Tensor parse_npy(std::string_view bytes, const std::string& place) {
     elements *= d;
   }
   check(elements * dtype.bytes == std::ssize(data), place, ": expected ", elements * dtype.bytes,
-        " bytes of ", header.descr, Shape::of(header.shape).text(), ", got ", data.size());
+        " bytes of ", header.descr, Shape::of(header.shape), ", got ", data.size());
   Tensor out(dtype.dtype, Shape::of(header.shape));
   if (header.fortran_order && header.shape.size() > 1) {
     read_fortran(dtype, data.data(), header.shape, out);

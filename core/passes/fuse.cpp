@@ -286,7 +286,7 @@ class Fuser {
       for (const Value v : node->inputs()) {
         const Node* p = v.node;
         if (!p->op().has(kEpilogue) || p->types().size() != 1 || is_root_[index(p)]) continue;
-        if (!p->attrs().string("epilogue").empty() || absorbed_.contains(p)) continue;
+        if (p->attrs().program("epilogue") || absorbed_.contains(p)) continue;
         if (!(p->types()[0] == cluster.root->types()[0])) continue;
         const bool private_use =
             std::all_of(users_[index(p)].begin(), users_[index(p)].end(),
@@ -377,7 +377,7 @@ class Fuser {
     }
     inputs.insert(inputs.end(), writer.operands.begin() + 1, writer.operands.end());
     Attrs attrs = node.attrs();
-    attrs.set("prologue", writer.program.text());
+    attrs.set("prologue", std::move(writer.program));
     const Node& made = to.add(node.op(), std::move(inputs), std::move(attrs), node.name());
     std::vector<Value> outputs;
     for (int i = 0; i < static_cast<int>(made.types().size()); ++i)
@@ -409,11 +409,11 @@ class Fuser {
       std::vector<Value> inputs = mapped(*cluster.producer);
       inputs.insert(inputs.end(), operands.begin(), operands.end());
       Attrs attrs = cluster.producer->attrs();
-      attrs.set("epilogue", program.text());
+      attrs.set("epilogue", std::move(program));
       made = &to.add(cluster.producer->op(), std::move(inputs), std::move(attrs),
                      cluster.root->name());
     } else {
-      made = &to.add(*to.ops().core().fused, std::move(operands), {{"program", program.text()}},
+      made = &to.add(*to.ops().core().fused, std::move(operands), {{"program", std::move(program)}},
                      cluster.root->name());
     }
     for (std::size_t i = 0; i < results.size(); ++i) {

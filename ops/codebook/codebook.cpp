@@ -20,8 +20,8 @@ void require_format(const InferArgs& args, const CodebookFormat& format, const S
 
 void require_type(const InferArgs& args, int i, const TensorType& wanted) {
   args.require(args.in(i) == wanted, "expected ",
-               args.op.input_def(static_cast<std::size_t>(i)).name, " of type ", wanted.text(),
-               ", got ", args.in(i).text());
+               args.op.input_def(static_cast<std::size_t>(i)).name, " of type ", wanted, ", got ",
+               args.in(i));
 }
 
 void require_scale(const InferArgs& args, int i, const CodebookFormat& format, const Shape& shape) {
@@ -33,11 +33,10 @@ void require_scale(const InferArgs& args, int i, const CodebookFormat& format, c
 std::int64_t entry_count(const InferArgs& args, int i, const CodebookFormat& format,
                          const Shape& shape) {
   const Shape& s = args.shape(i);
-  args.require(s.rank() >= 2 && !s.is_symbolic(), "expected entries [groups, k], got ",
-               args.in(i).text());
+  args.require(s.rank() >= 2 && !s.is_symbolic(), "expected entries [groups, k], got ", args.in(i));
   const std::int64_t k = s[1].value();
   args.require(k >= 1 && k <= format.max_entries(), format.bits, "-bit indices address at most ",
-               format.max_entries(), " entries, got ", args.in(i).text());
+               format.max_entries(), " entries, got ", args.in(i));
   require_type(args, i, {format.entry_dtype, format.entries_shape(shape, k), {}});
   return k;
 }
@@ -47,9 +46,9 @@ std::vector<TensorType> infer_codebook(const InferArgs& args) {
   const CodebookFormat format = codebook_format(args.attrs, args.in(1).dtype);
   require_format(args, format, shape);
   require_type(args, 0, {DType::u8, format.indices_shape(shape), {}});
-  entry_count(args, 1, format, shape);
+  const std::int64_t k = entry_count(args, 1, format, shape);
   require_scale(args, 2, format, shape);
-  return {{DType::f32, shape, Encoding::codebook(format)}};
+  return {{DType::f32, shape, Encoding::codebook(format, k)}};
 }
 
 std::vector<Value> grad_codebook(const GradArgs& args) {
@@ -57,7 +56,7 @@ std::vector<Value> grad_codebook(const GradArgs& args) {
   Graph& graph = node.graph();
   const Value indices = args.in(0), entries = args.in(1), scale = args.in(2);
   check(entries.type().dtype == DType::f32, "[codebook] entries train in f32, got ",
-        entries.type().text());
+        entries.type());
   std::vector<Value> out(3);
   if (args.wants(1)) {
     Attrs attrs = node.attrs();
@@ -70,47 +69,23 @@ std::vector<Value> grad_codebook(const GradArgs& args) {
   return out;
 }
 
-// Where element i of the logical tensor finds its entry and its scale.
-struct Layout {
-  CodebookFormat format;
-  std::int64_t row_length, k, blocks, block;
-  Layout(const CodebookFormat& f, const Shape& shape, std::int64_t entries)
-      : format(f),
-        row_length(CodebookFormat::row_length(shape)),
-        k(entries),
-        blocks(f.blocks_per_row(shape)),
-        block(f.block_length(shape)) {}
-  std::size_t entry(std::int64_t i, std::int64_t index) const {
-    const std::int64_t group = format.group_rows ? (i / row_length) / format.group_rows : 0;
-    const std::int64_t d = format.vector_len;
-    return static_cast<std::size_t>((group * k + index) * d + i % d);
-  }
-  // The index of element i; Error when there is no such entry.
-  std::int64_t index(const std::vector<std::uint8_t>& bits, std::int64_t i) const {
-    const std::int64_t found = index_at(bits.data(), format.bits, i / format.vector_len);
-    check(found < k, "[codebook] index ", found, " at position ", i / format.vector_len,
-          " is not below the number of entries, ", k);
-    return found;
-  }
-  std::size_t scale(std::int64_t i) const {
-    return static_cast<std::size_t>((i / row_length) * blocks + (i % row_length) / block);
-  }
-};
-
 // The packed stream as bytes, from the interpreter's doubles.
 std::vector<std::uint8_t> stream(const RefTensor& indices) {
   return std::vector<std::uint8_t>(indices.v.begin(), indices.v.end());
+}
+std::size_t at(std::int64_t i) {
+  return static_cast<std::size_t>(i);
 }
 
 void ref_codebook(const RefArgs& args) {
   const Shape& shape = args.node.attrs().shape("shape");
   const CodebookFormat format = codebook_format(args.node.attrs(), args.in(1).type.dtype);
-  const Layout layout(format, shape, args.in(1).type.shape[1].value());
+  const CodebookLayout layout(format, shape, args.in(1).type.shape[1].value());
   const auto bits = stream(args.in(0));
   for (std::int64_t i = 0; i < args.out().numel(); ++i) {
-    const std::int64_t index = layout.index(bits, i);
-    double value = args.in(1).v[layout.entry(i, index)];
-    if (args.inputs.size() > 2 && args.inputs[2]) value *= args.in(2).v[layout.scale(i)];
+    const std::int64_t index = layout.index(bits.data(), i);
+    double value = args.in(1).v[at(layout.entry(i, index))];
+    if (args.inputs.size() > 2 && args.inputs[2]) value *= args.in(2).v[at(layout.scale(i))];
     args.out().v[static_cast<std::size_t>(i)] = value;
   }
 }
@@ -130,13 +105,13 @@ std::vector<TensorType> infer_entries_grad(const InferArgs& args) {
 void ref_entries_grad(const RefArgs& args) {
   const Shape& shape = args.node.attrs().shape("shape");
   const CodebookFormat format = codebook_format(args.node.attrs(), DType::f32);
-  const Layout layout(format, shape, args.node.attrs().integer("entries"));
+  const CodebookLayout layout(format, shape, args.node.attrs().integer("entries"));
   const auto bits = stream(args.in(1));
   const bool scaled = args.inputs.size() > 2 && args.inputs[2];
   for (std::int64_t i = 0; i < args.in(0).numel(); ++i) {
-    const std::int64_t index = layout.index(bits, i);
-    const double scale = scaled ? args.in(2).v[layout.scale(i)] : 1.0;
-    args.out().v[layout.entry(i, index)] += args.in(0).v[static_cast<std::size_t>(i)] * scale;
+    const std::int64_t index = layout.index(bits.data(), i);
+    const double scale = scaled ? args.in(2).v[at(layout.scale(i))] : 1.0;
+    args.out().v[at(layout.entry(i, index))] += args.in(0).v[static_cast<std::size_t>(i)] * scale;
   }
 }
 
@@ -154,12 +129,12 @@ std::vector<TensorType> infer_scale_grad(const InferArgs& args) {
 void ref_scale_grad(const RefArgs& args) {
   const Shape& shape = args.node.attrs().shape("shape");
   const CodebookFormat format = codebook_format(args.node.attrs(), args.in(2).type.dtype);
-  const Layout layout(format, shape, args.in(2).type.shape[1].value());
+  const CodebookLayout layout(format, shape, args.in(2).type.shape[1].value());
   const auto bits = stream(args.in(1));
   for (std::int64_t i = 0; i < args.in(0).numel(); ++i) {
-    const std::int64_t index = layout.index(bits, i);
-    args.out().v[layout.scale(i)] +=
-        args.in(0).v[static_cast<std::size_t>(i)] * args.in(2).v[layout.entry(i, index)];
+    const std::int64_t index = layout.index(bits.data(), i);
+    args.out().v[at(layout.scale(i))] +=
+        args.in(0).v[static_cast<std::size_t>(i)] * args.in(2).v[at(layout.entry(i, index))];
   }
 }
 
@@ -168,7 +143,10 @@ std::vector<TensorType> infer_decode(const InferArgs& args) {
 }
 
 std::vector<TensorType> infer_repack(const InferArgs& args) {
-  return {{args.in(0).dtype, args.in(0).shape, parse_encoding(args.attrs.string("encoding"))}};
+  const TensorType& type = args.in(0);
+  return {{type.dtype, type.shape,
+           Encoding::packed(args.attrs.string("layout"), args.attrs.integer("bytes"),
+                            type.encoding.stored())}};
 }
 
 void ref_same(const RefArgs& args) {
@@ -204,12 +182,8 @@ constexpr int kSampleFormats = 8;
 std::vector<double> sample_indices(Rng& rng, const SampleFormat& f) {
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(f.format.index_bytes(f.shape)));
   for (std::int64_t i = 0; i < f.format.index_count(f.shape); ++i) {
-    const auto value = rng.below(static_cast<std::uint64_t>(f.k));
-    for (int b = 0; b < f.format.bits; ++b) {
-      const std::int64_t bit = i * f.format.bits + b;
-      bytes[static_cast<std::size_t>(bit / 8)] |=
-          static_cast<std::uint8_t>(((value >> b) & 1) << (bit % 8));
-    }
+    put_index(bytes.data(), f.format.bits, i,
+              static_cast<std::uint32_t>(rng.below(static_cast<std::uint64_t>(f.k))));
   }
   return {bytes.begin(), bytes.end()};
 }
@@ -251,7 +225,7 @@ std::optional<Sample> sample_decode(Rng&, int index) {
 
 std::optional<Sample> sample_repack(Rng&, int index) {
   if (index >= 1) return std::nullopt;
-  return Sample{{{f32({3, 2})}}, {{"encoding", std::string("test:24<>")}}};
+  return Sample{{{f32({3, 2})}}, {{"layout", std::string("test")}, {"bytes", std::int64_t{24}}}};
 }
 
 std::vector<AttrDef> format_attrs() {
@@ -347,7 +321,7 @@ const OpDef kDecode{.name = "decode",
 const OpDef kRepack{.name = "repack",
                     .doc = "the same value in a kernel's own arrangement",
                     .inputs = {{.name = "weight", .encoded = true}},
-                    .attrs = {{"encoding", AttrKind::string, {}}},
+                    .attrs = {{"layout", AttrKind::string, {}}, {"bytes", AttrKind::integer, {}}},
                     .traits = kStorage,
                     .infer = infer_repack,
                     .grad = grad_same,

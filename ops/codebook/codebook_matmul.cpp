@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/threads.h"
 #include "ops/codebook/byte_panels.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/packed_kernels.h"
@@ -180,7 +181,8 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   if (plan.registers) {
     const int64_t panels = std::max<int64_t>(1, ceil_div(v.rows, kLanes));
     const double work = static_cast<double>(problem.m + 2) * v.rows * v.cols;
-    plan.threads = static_cast<int>(std::clamp<double>(work / kThreadWork, 1, threads));
+    plan.threads = static_cast<int>(std::clamp<double>(
+        work / std::min<double>(kThreadWork, detail::grain_limit()), 1, threads));
     plan.threads = static_cast<int>(std::min<int64_t>(plan.threads, panels));
     const int64_t most = v.vector_len > 1 ? 1 : kPackedMaxRows;
     const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, most));

@@ -33,16 +33,16 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   args.require_dtype(1, DType::f32);
   args.require(w.shape.rank() >= 1 && !w.shape.is_symbolic(),
-               "expected weights of rank 1 or more, got ", w.text());
+               "expected weights of rank 1 or more, got ", w);
   const CodebookFormat format = format_of(args.attrs);
   args.require(format.group_rows >= 0, "group_rows must not be negative, got ", format.group_rows);
   args.require_rank(1, 2);
   args.require(!entries.shape.is_symbolic() && entries.shape[1].value() >= 1 &&
                    entries.shape[1].value() <= kMaxNearestEntries,
-               "expected entries [groups, 1 to ", kMaxNearestEntries, "], got ", entries.text());
+               "expected entries [groups, 1 to ", kMaxNearestEntries, "], got ", entries);
   const Shape wanted = format.entries_shape(w.shape, entries.shape[1].value());
-  args.require(entries.shape == wanted, "weights ", w.text(), " with group_rows ",
-               format.group_rows, " need entries f32", wanted.text(), ", got ", entries.text());
+  args.require(entries.shape == wanted, "weights ", w, " with group_rows ", format.group_rows,
+               " need entries f32", wanted, ", got ", entries);
   return {w.dense(), w.dense(), {DType::u8, w.shape, {}}};
 }
 

@@ -8,7 +8,7 @@
 namespace tessera {
 
 // Sizes and encoding of a T@cb value (rows = axis 0, cols = the rest); no pointers.
-CodebookView view_of(Value weight);
+CodebookView view_of(const TensorType& weight);
 // The same for a format, shape and number of entries.
 CodebookView make_view(const CodebookFormat& format, const Shape& shape, std::int64_t k);
 // With the planes of a run: indices, entries, scale.

@@ -26,11 +26,10 @@ CodebookView make_view(const CodebookFormat& format, const Shape& shape, std::in
   return view;
 }
 
-CodebookView view_of(Value weight) {
-  const Node& node = codebook_node(weight);
-  const Shape& shape = node.types()[0].shape;
-  return make_view(*node.types()[0].encoding.codebook_format(), shape,
-                   node.input(1).shape()[1].value());
+CodebookView view_of(const TensorType& weight) {
+  const std::int64_t k = weight.encoding.entries();
+  TESSERA_ASSERT(k > 0);
+  return make_view(*weight.encoding.codebook_format(), weight.shape, k);
 }
 
 CodebookView bind_view(CodebookView view, const BufferRef& planes) {
@@ -41,7 +40,7 @@ CodebookView bind_view(CodebookView view, const BufferRef& planes) {
 }
 
 OperandPack pack_codebook(Value weight, CpuFeatures features) {
-  const CodebookView view = view_of(weight);
+  const CodebookView view = view_of(weight.type());
   return {Encoding::packed("cbpanel", static_cast<std::int64_t>(packed_bytes(view)),
                            weight.type().encoding),
           [view, features](const KernelArgs& args) {
@@ -50,7 +49,7 @@ OperandPack pack_codebook(Value weight, CpuFeatures features) {
 }
 
 OperandPack pack_bytes(Value weight) {
-  const CodebookView view = view_of(weight);
+  const CodebookView view = view_of(weight.type());
   return {Encoding::packed("cbbytes", static_cast<std::int64_t>(byte_panels_bytes(view)),
                            weight.type().encoding),
           [view](const KernelArgs& args) {
@@ -59,16 +58,15 @@ OperandPack pack_bytes(Value weight) {
 }
 
 WeightPanels panels_of(Value weight, bool fixed, CpuFeatures features) {
-  if (weight.type().encoding.codebook_format() != nullptr)
-    return {view_of(weight), fixed, features};
+  if (weight.type().encoding.is_codebook()) return {view_of(weight.type()), fixed, features};
   const Shape& shape = weight.shape();
   return {CodebookFormat::rows(shape), CodebookFormat::row_length(shape), features};
 }
 
 std::optional<OperandPack> pack_weight(Value weight, const WeightPanels& panels) {
   if (!panels.packed()) return std::nullopt;
-  const bool dense = weight.type().encoding.codebook_format() == nullptr;
-  const CodebookView view = dense ? CodebookView{} : view_of(weight);
+  const bool dense = !weight.type().encoding.is_codebook();
+  const CodebookView view = dense ? CodebookView{} : view_of(weight.type());
   return OperandPack{
       Encoding::packed(std::string(panels.layout()),
                        static_cast<std::int64_t>(panels.packed_bytes()), weight.type().encoding),
@@ -89,7 +87,7 @@ std::string refuses_decode(const KernelQuery& query) {
 template <std::uint32_t kBits>
 KernelPlan prepare_decode(const KernelQuery& query) {
   static constexpr CpuFeatures features{kBits};
-  const CodebookView view = view_of(query.node.input(0));
+  const CodebookView view = view_of(query.node.input(0).type());
   KernelPlan out;
   out.run = [view](const KernelArgs& args) {
     decode_rows(bind_view(view, args.in(0)), 0, view.rows, args.out().as<float>(), view.cols,

@@ -43,15 +43,15 @@ std::vector<TensorType> infer(const InferArgs& args) {
   const TensorType& w = args.in(0);
   const TensorType& entries = args.in(1);
   for (int i = 0; i < 3; ++i) args.require_dtype(i, DType::f32);
-  args.require(!w.shape.is_symbolic(), "expected weights of a fixed shape, got ", w.text());
+  args.require(!w.shape.is_symbolic(), "expected weights of a fixed shape, got ", w);
   const int rank = entries.shape.rank();
   args.require((rank == 1 || rank == 2) && !entries.shape.is_symbolic(),
-               "expected entries [k] or [k, d], got ", entries.text());
+               "expected entries [k] or [k, d], got ", entries);
   const std::int64_t k = entries.shape[0].value(), d = rank == 2 ? entries.shape[1].value() : 1;
   args.require(k >= 1 && k <= kMaxEntries && d >= 1 && d <= kMaxLength, "expected entries [1 to ",
-               kMaxEntries, "] or [.., 1 to ", kMaxLength, "], got ", entries.text());
+               kMaxEntries, "] or [.., 1 to ", kMaxLength, "], got ", entries);
   const std::int64_t row = product(w.shape, w.shape.rank() > 1 ? 1 : 0, w.shape.rank());
-  args.require(row % d == 0, "vectors of ", d, " elements do not divide the rows of ", w.text());
+  args.require(row % d == 0, "vectors of ", d, " elements do not divide the rows of ", w);
   args.require_rank(2, 0);
   return {w.dense(), {DType::f32, Shape{k}, {}}, entries.dense(), {DType::f32, Shape(), {}}};
 }
@@ -61,7 +61,7 @@ std::vector<TensorType> infer_grad(const InferArgs& args) {
   for (int i = 0; i < 4; ++i) {
     const TensorType& wanted = outputs[static_cast<std::size_t>(i)];
     args.require(!args.has(3 + i) || args.in(3 + i).dense() == wanted, "expected ",
-                 args.op.input_def(static_cast<std::size_t>(3 + i)).name, " ", wanted.text());
+                 args.op.input_def(static_cast<std::size_t>(3 + i)).name, " ", wanted);
   }
   return {outputs[0], outputs[2]};
 }

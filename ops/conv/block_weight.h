@@ -46,10 +46,9 @@ KernelPlan block_plan(const KernelQuery& query, Conv conv, std::string decodes) 
   const Value x = query.node.input(0), weight = query.node.input(1);
   const bool dense = weight.type().encoding.is_dense();
   auto state = std::make_shared<State>(
-      State{std::move(conv), dense ? CodebookView{} : view_of(weight), nullptr});
+      State{std::move(conv), dense ? CodebookView{} : view_of(weight.type()), nullptr});
   KernelPlan plan;
-  plan.packs = {is_blocked(x.type()) ? std::nullopt : std::optional(to_blocked(x.type())),
-                pack_weight(weight, state->conv.panels())};
+  plan.packs = {as_blocked(x.type()), pack_weight(weight, state->conv.panels())};
   plan.scratch_bytes = state->conv.scratch_bytes();
   plan.flops = conv_geometry(query.node).flops();
   if (!dense) plan.note = std::move(decodes);

@@ -39,10 +39,10 @@ void require_attrs(const InferArgs& args) {
 }
 
 void require_static_image(const InferArgs& args, const Shape& shape, std::string_view what) {
-  args.require(shape.rank() == 4, "expected ", what, " of rank 4, got ", shape.text());
-  args.require(shape[0].factor() >= 1, what, " ", shape.text(), " is empty");
+  args.require(shape.rank() == 4, "expected ", what, " of rank 4, got ", shape);
+  args.require(shape[0].factor() >= 1, what, " ", shape, " is empty");
   for (int i = 1; i < 4; ++i) {
-    args.require(!shape[i].is_symbolic() && shape[i].value() >= 1, what, " ", shape.text(),
+    args.require(!shape[i].is_symbolic() && shape[i].value() >= 1, what, " ", shape,
                  " must have fixed channels, height and width of at least 1");
   }
 }
@@ -52,9 +52,9 @@ Shape output_shape(const InferArgs& args, const Shape& x, const Shape& weight) {
   require_attrs(args);
   require_static_image(args, x, "x");
   args.require(weight.rank() == 4 && !weight.is_symbolic(), "expected weight of rank 4, got ",
-               weight.text());
+               weight);
   for (int i = 0; i < 4; ++i)
-    args.require(weight[i].value() >= 1, "weight ", weight.text(), " has an empty dimension");
+    args.require(weight[i].value() >= 1, "weight ", weight, " has an empty dimension");
   const std::int64_t groups = args.attrs.integer("groups");
   args.require(x[1].value() % groups == 0 && weight[0].value() % groups == 0, groups,
                " groups do not divide the ", x[1].value(), " channels of x and the ",
@@ -68,8 +68,7 @@ Shape output_shape(const InferArgs& args, const Shape& x, const Shape& weight) {
     const std::int64_t size = window_count(
         x[axis].value(), at(args.attrs, "padding", d) + at(args.attrs, "padding", d + 2),
         weight[axis].value(), at(args.attrs, "stride", d), at(args.attrs, "dilation", d));
-    args.require(size >= 1, "the kernel ", weight.text(), " is larger than the padded image ",
-                 x.text());
+    args.require(size >= 1, "the kernel ", weight, " is larger than the padded image ", x);
     y[axis] = size;
   }
   return y;
@@ -88,8 +87,7 @@ std::vector<TensorType> infer_grad_input(const InferArgs& args) {
   args.require_dtype(1, DType::f32);
   const Shape& x = args.attrs.shape("shape");
   const Shape y = output_shape(args, x, args.shape(1));
-  args.require(args.shape(0) == y, "the gradient ", args.in(0).text(), " does not fit y ",
-               y.text());
+  args.require(args.shape(0) == y, "the gradient ", args.in(0), " does not fit y ", y);
   return {in_layout(args, x)};
 }
 
@@ -98,8 +96,7 @@ std::vector<TensorType> infer_grad_weight(const InferArgs& args) {
   args.require_dtype(1, DType::f32);
   const Shape& weight = args.attrs.shape("shape");
   const Shape y = output_shape(args, args.shape(1), weight);
-  args.require(args.shape(0) == y, "the gradient ", args.in(0).text(), " does not fit y ",
-               y.text());
+  args.require(args.shape(0) == y, "the gradient ", args.in(0), " does not fit y ", y);
   return {{DType::f32, weight, {}}};
 }
 
@@ -126,7 +123,6 @@ Value grad_weight(Value dy, Value x, const Shape& weight, const Attrs& attrs) {
 
 std::vector<Value> grad_conv(const GradArgs& args) {
   const Attrs& attrs = args.node.attrs();
-  check(attrs.string("epilogue").empty(), "[conv2d] has no gradient after fusion");
   std::vector<Value> out(2);
   const Value x = args.in(0), w = args.in(1), dy = args.grad();
   if (args.wants(0)) out[0] = grad_input(dy, w, x.shape(), attrs);
@@ -182,23 +178,8 @@ void ref_conv(const RefArgs& args) {
   const auto& w = args.in(1).v;
   std::vector<double> y(static_cast<std::size_t>(g.n * g.out * g.oh * g.ow));
   for_each_product(g, [&](auto iy, auto ix, auto iw) { y[iy] += x[ix] * w[iw]; });
-  const std::string& epilogue = args.node.attrs().string("epilogue");
-  if (epilogue.empty()) {
-    args.out().v = std::move(y);
-    return;
-  }
-  const Program program = parse_program(args.node.graph().ops(), epilogue);
-  const Shape shape{g.n, g.out, g.oh, g.ow};
-  const RefTensor product{{DType::f32, shape, {}}, std::move(y)};
-  std::vector<const RefTensor*> inputs = {&product};
-  inputs.insert(inputs.end(), args.inputs.begin() + 2, args.inputs.end());
-  std::vector<double> results(program.outputs.size());
-  for_each_element({args.node, inputs, args.outputs}, shape,
-                   [&](std::int64_t e, const double* values) {
-                     evaluate(program, values, results.data());
-                     for (std::size_t o = 0; o < results.size(); ++o)
-                       args.outputs[o].v[static_cast<std::size_t>(e)] = results[o];
-                   });
+  finish_carried(args, "epilogue", 2,
+                 {{DType::f32, Shape{g.n, g.out, g.oh, g.ow}, {}}, std::move(y)});
 }
 
 void ref_grad_input(const RefArgs& args) {
@@ -271,7 +252,7 @@ std::optional<Sample> sample_conv(Rng&, int index) {
   if (fused) {
     // Scale, shift and activation of a channel, and a residual; not differentiable.
     out.attrs.set("epilogue",
-                  std::string("t0=mul(a0,a1);t1=add(t0,a2);t2=add(t1,a3);t3=relu(t2)->t3,t1"));
+                  sample_program("t0=mul(a0,a1);t1=add(t0,a2);t2=add(t1,a3);t3=relu(t2)->t3,t1"));
     const Shape channel{s->w[0], 1, 1};
     out.inputs.push_back({{DType::f32, channel, {}}});
     out.inputs.push_back({{DType::f32, channel, {}}});
@@ -358,7 +339,7 @@ const OpDef kConv2d{
     .inputs = {{.name = "x", .image = true},
                {.name = "weight", .encoded = true},
                {.name = "epilogue operand", .optional = true, .image = true, .variadic = true}},
-    .attrs = conv_attrs({{"epilogue", AttrKind::string, std::string()}, layout_attr()}),
+    .attrs = conv_attrs({{"epilogue", AttrKind::program, ProgramRef()}, layout_attr()}),
     .traits = kEpilogue,
     .infer = infer_conv,
     .grad = grad_conv,

@@ -69,14 +69,13 @@ class DenseConv {
 std::int64_t bytes_of(const std::optional<OperandPack>& pack, const TensorType& type) {
   std::int64_t bytes = 0;
   if (!pack) return 0;
-  for (const Plane& plane : pack->encoding.planes(type.dtype, type.shape, 0))
-    bytes += plane.bytes();
+  for (const Plane& plane : pack->encoding.planes(type.dtype, type.shape)) bytes += plane.bytes();
   return bytes;
 }
 
 std::string refuses(const KernelQuery& query) {
   const TensorType& weight = query.node.input(1).type();
-  if (weight.encoding.codebook_format() == nullptr) return "the weight is dense";
+  if (!weight.encoding.is_codebook()) return "the weight is dense";
   if (!weight.encoding.packed_layout().empty()) return "the weight is packed";
   if (weight.shape.numel() * 4 > kMostBytes) return "the weight is more than a block";
   const DenseConv dense(query);
@@ -106,9 +105,9 @@ KernelPlan prepare(const KernelQuery& query) {
   };
   plan.packs.resize(std::max<std::size_t>(plan.packs.size(), 2));
   const TensorType& type = dense.query().node.input(1).type();
-  auto state = std::make_shared<State>(State{view_of(query.node.input(1)), query.features, nullptr,
-                                             std::move(plan.run), up64(type.shape.numel() * 4),
-                                             up64(bytes_of(plan.packs[1], type))});
+  auto state = std::make_shared<State>(
+      State{view_of(query.node.input(1).type()), query.features, nullptr, std::move(plan.run),
+            up64(type.shape.numel() * 4), up64(bytes_of(plan.packs[1], type))});
   std::int64_t scratch = plan.scratch_bytes;
   if (plan.packs[1]) {
     state->pack = plan.packs[1]->pack;

@@ -43,10 +43,6 @@ std::int64_t x_row_step(const ConvGeometry& g) {
 }
 
 std::string refuses(const KernelQuery& query) {
-  for (const Value v : query.node.inputs()) {
-    if (v && v.type().encoding.codebook_format() != nullptr)
-      return "an operand is codebook storage";
-  }
   if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
   const ConvGeometry g = conv_geometry(query.node);
   if (!g.depthwise()) return "not depthwise";
@@ -60,14 +56,6 @@ std::string refuses(const KernelQuery& query) {
     if (*reason != '\0') return reason;
   }
   return {};
-}
-std::string refuses_forward(const KernelQuery& query) {
-  if (auto reason = refuses(query); !reason.empty()) return reason;
-  return ImageEpilogue::refuses(query.node);
-}
-
-std::optional<OperandPack> pack_image(Value v) {
-  return is_blocked(v.type()) ? std::nullopt : std::optional(to_blocked(v.type()));
 }
 
 std::int64_t blocks_of(const ConvGeometry& g) {
@@ -176,7 +164,7 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
   auto state = std::make_shared<State>(State{forward(g), nullptr});
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), std::nullopt};
+  plan.packs = {as_blocked(query.node.input(0).type()), std::nullopt};
   plan.scratch_bytes = state->gather.scratch_bytes();
   plan.flops = g.flops();
   state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
@@ -192,7 +180,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
   auto state = std::make_shared<const Gather>(grad_input(g));
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), std::nullopt};
+  plan.packs = {as_blocked(query.node.input(0).type()), std::nullopt};
   plan.layout = kBlocked;
   plan.scratch_bytes = state->scratch_bytes();
   plan.flops = g.flops();
@@ -211,7 +199,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
   const std::int64_t planes = g.n * blocks_of(g), taps = g.kh * g.kw;
   const std::int64_t height = std::max<std::int64_t>(1, kPixels / g.ow);
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), pack_image(query.node.input(1))};
+  plan.packs = {as_blocked(query.node.input(0).type()), as_blocked(query.node.input(1).type())};
   plan.scratch_bytes = planes * taps * kBytes;
   plan.flops = g.flops();
   plan.run = [=](const KernelArgs& args) {
@@ -249,7 +237,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 }
 
 constexpr KernelRow kForward[] = {
-    {"conv2d_depthwise_avx512", kFeatures, refuses_forward, prepare_forward}};
+    {"conv2d_depthwise_avx512", kFeatures, refuses_image_conv<refuses>, prepare_forward}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_depthwise_avx512", kFeatures, refuses, prepare_grad_input}};
 constexpr KernelRow kGradWeight[] = {

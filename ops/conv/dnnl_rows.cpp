@@ -124,10 +124,6 @@ bool steps_far(const ConvGeometry& g) {
 }
 
 std::string refuses(const KernelQuery& query) {
-  for (const Value v : query.node.inputs()) {
-    if (v && v.type().encoding.codebook_format() != nullptr)
-      return "an operand is codebook storage";
-  }
   if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
   const ConvGeometry g = conv_geometry(query.node);
   if (g.groups > 1 && !g.depthwise()) {
@@ -143,10 +139,6 @@ std::string refuses(const KernelQuery& query) {
   if (reads_dense(g) && is_blocked(query.node.input(&query.node.op() == &kConv2dGradWeight).type()))
     return "few channels, but blocked";
   return {};
-}
-std::string refuses_forward(const KernelQuery& query) {
-  if (auto reason = refuses(query); !reason.empty()) return reason;
-  return ImageEpilogue::refuses(query.node);
 }
 std::string refuses_grad_input(const KernelQuery& query) {
   if (reads_dense(conv_geometry(query.node))) return "fewer than 16 channels";
@@ -168,8 +160,8 @@ std::optional<OperandPack> pack_image(Value v, bool dense, Type type) {
   if (type == Type::bf16) {
     return dnnl_pack(dnnl_image(v.shape(), blocked), dnnl_image(v.shape(), true, type));
   }
-  if (dense || blocked) return std::nullopt;
-  return to_blocked(v.type());
+  if (dense) return std::nullopt;
+  return as_blocked(v.type());
 }
 
 // bf16 doubles the peak of direct convolution; Winograd in f32 gains more where it applies.
@@ -291,13 +283,15 @@ std::string refuses_with(const KernelQuery& query) {
 
 constexpr KernelRow kForward[] = {
     {"conv2d_onednn_bf16", kBf16Products,
-     refuses_with<refuses_bf16<refuses_forward>, forward_primitive<kDirect, Type::bf16>>,
+     refuses_with<refuses_bf16<refuses_image_conv<refuses>>,
+                  forward_primitive<kDirect, Type::bf16>>,
      prepare_forward<kDirect, Type::bf16>},
     {"conv2d_onednn_winograd", kAvx512,
-     refuses_with<refuses_winograd<refuses_forward>, forward_primitive<kWinograd, Type::f32>>,
+     refuses_with<refuses_winograd<refuses_image_conv<refuses>>,
+                  forward_primitive<kWinograd, Type::f32>>,
      prepare_forward<kWinograd, Type::f32>},
     {"conv2d_onednn_direct", kAvx512,
-     refuses_with<refuses_forward, forward_primitive<kDirect, Type::f32>>,
+     refuses_with<refuses_image_conv<refuses>, forward_primitive<kDirect, Type::f32>>,
      prepare_forward<kDirect, Type::f32>}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_onednn_bf16", kBf16Products,

@@ -74,7 +74,7 @@ std::string refuses_layouts(const KernelQuery& query) {
 }
 std::string refuses_dense(const KernelQuery& query) {
   if (auto reason = refuses_encoded(query); !reason.empty()) return reason;
-  return &query.node.op() == &kConv2d ? PlaneEpilogue::refuses(query.node) : std::string();
+  return &query.node.op() == &kConv2d ? refuses_plane_epilogue(query.node) : std::string();
 }
 }  // namespace
 
@@ -96,14 +96,12 @@ KernelPlan prepare_forward(const KernelQuery& query) {
     ConvGeometry g;
     Split split;
     GemmPlan plan;
-    std::unique_ptr<PlaneEpilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
     std::int64_t part_bytes;
   };
   const ConvGeometry g = conv_geometry(query.node);
   const Split split(g.n * g.groups, query.threads);
-  std::unique_ptr<PlaneEpilogue> epilogue;
-  if (!query.node.attrs().string("epilogue").empty())
-    epilogue = std::make_unique<PlaneEpilogue>(query.node, g, features);
+  auto epilogue = plane_epilogue(query.node, g, features);
   const GemmProblem problem{.m = g.group_outputs(),
                             .n = g.oh * g.ow,
                             .k = g.patch(),
@@ -132,10 +130,10 @@ KernelPlan prepare_forward(const KernelQuery& query) {
       gemm.ldb = g.oh * g.ow;
       gemm.fill = fill_patches;
       gemm.fill_context = &patches;
-      PlaneEpilogue::Call call;
+      CarriedProgram::Call call;
       if (state->epilogue) {
         call = state->epilogue->bind(args, n, first);
-        gemm.epilogue = PlaneEpilogue::run;
+        gemm.epilogue = CarriedProgram::run;
         gemm.epilogue_context = &call;
       } else {
         gemm.c = args.out().as<float>() + (n * g.out + first) * g.oh * g.ow;
@@ -275,7 +273,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 std::string refuses_codebook(const KernelQuery& query) {
   if (auto reason = refuses_layouts(query); !reason.empty()) return reason;
   if (query.node.input(1).type().encoding.is_dense()) return "the weight is dense";
-  return PlaneEpilogue::refuses(query.node);
+  return refuses_plane_epilogue(query.node);
 }
 
 // Rows of the weight that are decoded at once: they stay in the second-level cache.
@@ -291,7 +289,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
     std::int64_t tile, tiles;  // rows of a tile; tiles of a group
     Split split;               // of the images
     GemmPlan plan, last;       // of whole tiles, and of the shorter last one
-    std::unique_ptr<PlaneEpilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
     std::int64_t tile_bytes, part_bytes;
   };
   const ConvGeometry g = conv_geometry(query.node);
@@ -299,9 +297,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   const std::int64_t fit = std::max<std::int64_t>(8, kDecodedBytes / (4 * g.patch()) / 8 * 8);
   const std::int64_t tile = std::min(fit, outputs), tiles = (outputs + tile - 1) / tile;
   const Split split(g.n, query.threads);
-  std::unique_ptr<PlaneEpilogue> epilogue;
-  if (!query.node.attrs().string("epilogue").empty())
-    epilogue = std::make_unique<PlaneEpilogue>(query.node, g, features);
+  auto epilogue = plane_epilogue(query.node, g, features);
   GemmProblem problem{.m = tile,
                       .n = g.oh * g.ow,
                       .k = g.patch(),
@@ -312,8 +308,8 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   const GemmPlan last = prepare_gemm(problem, features, split.inner_threads);
   const auto gemm_bytes =
       static_cast<std::int64_t>((std::max(whole.scratch_bytes, last.scratch_bytes) + 63) / 64 * 64);
-  auto state = std::make_shared<const State>(State{g, view_of(query.node.input(1)), tile, tiles,
-                                                   split, whole, last, std::move(epilogue),
+  auto state = std::make_shared<const State>(State{g, view_of(query.node.input(1).type()), tile,
+                                                   tiles, split, whole, last, std::move(epilogue),
                                                    (tile * g.patch() + 15) / 16 * 64, gemm_bytes});
   KernelPlan out;
   out.flops = g.flops();
@@ -341,10 +337,10 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
         gemm.ldb = g.oh * g.ow;
         gemm.fill = fill_patches;
         gemm.fill_context = &patches;
-        PlaneEpilogue::Call call;
+        CarriedProgram::Call call;
         if (s.epilogue) {
           call = s.epilogue->bind(args, n, first);
-          gemm.epilogue = PlaneEpilogue::run;
+          gemm.epilogue = CarriedProgram::run;
           gemm.epilogue_context = &call;
         } else {
           gemm.c = args.out().as<float>() + (n * g.out + first) * g.oh * g.ow;

@@ -16,16 +16,15 @@ std::string ImageEpilogue::refuses(const Node& node) {
 
 ImageEpilogue::ImageEpilogue(const Node& node, CpuFeatures features, KernelPlan& plan) {
   plan.layout = kBlocked;
-  const std::string& text = node.attrs().string("epilogue");
-  if (text.empty()) return;
+  const ProgramRef& program = node.attrs().program("epilogue");
+  if (!program) return;
   const Shape& shape = node.types()[0].shape;
   std::vector<TensorType> operands = {{DType::f32, shape, blocked_encoding(shape)}};
   for (std::size_t i = 2; i < node.inputs().size(); ++i)
     operands.push_back(node.inputs()[i].type());
   auto packs = ProgramLoop::agree(shape, operands, true, plan.layout);
   plan.packs.insert(plan.packs.end(), packs.begin() + 1, packs.end());
-  loop_ = std::make_unique<ProgramLoop>(parse_program(node.graph().ops(), text), shape, operands,
-                                        true, features);
+  loop_ = std::make_unique<ProgramLoop>(*program, shape, operands, true, features);
   plan.scratch_bytes = std::max(plan.scratch_bytes, loop_->scratch_bytes());
 }
 

@@ -22,4 +22,11 @@ class ImageEpilogue {
   std::unique_ptr<ProgramLoop> loop_;  // none without an epilogue
 };
 
+// Of a convolution's row: what `base` refuses, and an epilogue that does not fit blocked results.
+template <std::string (*base)(const KernelQuery&)>
+std::string refuses_image_conv(const KernelQuery& query) {
+  if (auto reason = base(query); !reason.empty()) return reason;
+  return ImageEpilogue::refuses(query.node);
+}
+
 }  // namespace tessera

@@ -204,12 +204,11 @@ Gather grad_input(const ConvGeometry& g, int threads) {
 KernelPlan prepare_forward(const KernelQuery& query) {
   struct State {
     Gather gather;
-    std::unique_ptr<PlaneEpilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
   };
   const ConvGeometry g = conv_geometry(query.node);
   auto state = std::make_shared<State>(State{forward(g, query.threads), nullptr});
-  if (!query.node.attrs().string("epilogue").empty())
-    state->epilogue = std::make_unique<PlaneEpilogue>(query.node, g, kFeatures);
+  state->epilogue = plane_epilogue(query.node, g, kFeatures);
   KernelPlan plan;
   plan.flops = g.flops();
   plan.scratch_bytes = state->gather.scratch_bytes();
@@ -221,7 +220,7 @@ KernelPlan prepare_forward(const KernelQuery& query) {
                [&](std::int64_t n, std::int64_t first, std::int64_t count, float* values) {
                  if (state->epilogue) {
                    auto call = state->epilogue->bind(args, n, first);
-                   PlaneEpilogue::run(&call, 0, count, 0, pixels, values, pixels);
+                   CarriedProgram::run(&call, 0, count, 0, pixels, values, pixels);
                  } else {
                    std::copy_n(values, count * pixels,
                                args.out().as<float>() + (n * gather.out + first) * pixels);

@@ -111,10 +111,6 @@ void fill_transposed_panels(const Pixels& p, const float* w, float* panels) {
 }
 
 std::string refuses(const KernelQuery& query) {
-  for (const Value v : query.node.inputs()) {
-    if (v && v.type().encoding.codebook_format() != nullptr)
-      return "an operand is codebook storage";
-  }
   if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
   const ConvGeometry g = conv_geometry(query.node);
   if (g.h * g.w > kMostPixels || g.oh * g.ow > kMostPixels) return "images are not tiny";
@@ -123,14 +119,6 @@ std::string refuses(const KernelQuery& query) {
   if (g.n < kLeastBatch || g.c < kLeastChannels || g.out < kLeastChannels)
     return "few images or channels";
   return {};
-}
-std::string refuses_forward(const KernelQuery& query) {
-  if (auto reason = refuses(query); !reason.empty()) return reason;
-  return ImageEpilogue::refuses(query.node);
-}
-
-std::optional<OperandPack> pack_image(Value v) {
-  return is_blocked(v.type()) ? std::nullopt : std::optional(to_blocked(v.type()));
 }
 
 struct Product {
@@ -158,7 +146,7 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   };
   auto state = std::make_shared<State>(State{product(p.g.n, p.n(), p.k(), query.threads), nullptr});
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)),
+  plan.packs = {as_blocked(query.node.input(0).type()),
                 OperandPack{Encoding::packed("pixel_panels", p.k() * p.n() * 4, {}),
                             [p](const KernelArgs& args) {
                               fill_panels(p, args.in(0).as<const float>(), args.out().as<float>());
@@ -178,7 +166,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
   const Pixels p(conv_geometry(query.node));
   const Product gemm = product(p.g.n, p.k(), p.n(), query.threads);
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)),
+  plan.packs = {as_blocked(query.node.input(0).type()),
                 OperandPack{Encoding::packed("pixel_panels_grad", p.k() * p.n() * 4, {}),
                             [p](const KernelArgs& args) {
                               fill_transposed_panels(p, args.in(0).as<const float>(),
@@ -204,7 +192,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
   const auto scratch = static_cast<std::int64_t>((gemm.scratch_bytes + 63) / 64 * 64);
   const std::int64_t part = scratch + rows * p.n() * 4, threads = query.threads;
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), pack_image(query.node.input(1))};
+  plan.packs = {as_blocked(query.node.input(0).type()), as_blocked(query.node.input(1).type())};
   plan.scratch_bytes = panel + part * threads;
   plan.flops = p.g.flops();
   plan.run = [=](const KernelArgs& args) {
@@ -251,7 +239,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 }
 
 constexpr KernelRow kForward[] = {
-    {"conv2d_pixels_avx512", kFeatures, refuses_forward, prepare_forward}};
+    {"conv2d_pixels_avx512", kFeatures, refuses_image_conv<refuses>, prepare_forward}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_pixels_avx512", kFeatures, refuses, prepare_grad_input}};
 constexpr KernelRow kGradWeight[] = {

@@ -197,8 +197,7 @@ std::string refuses_geometry(const KernelQuery& query) {
   return {};
 }
 std::string refuses_codebook(const KernelQuery& query) {
-  if (query.node.input(1).type().encoding.codebook_format() == nullptr)
-    return "the weight is dense";
+  if (!query.node.input(1).type().encoding.is_codebook()) return "the weight is dense";
   return refuses_geometry(query);
 }
 std::string refuses_dense(const KernelQuery& query) {

@@ -81,19 +81,8 @@ std::string refuses_geometry(const KernelQuery& query) {
   return {};
 }
 std::string refuses(const KernelQuery& query) {
-  for (const Value v : query.node.inputs()) {
-    if (v && v.type().encoding.codebook_format() != nullptr)
-      return "an operand is codebook storage";
-  }
   if (auto reason = refuses_other_layouts(query); !reason.empty()) return reason;
   return refuses_geometry(query);
-}
-std::string refuses_forward(const KernelQuery& query) {
-  if (auto reason = refuses(query); !reason.empty()) return reason;
-  return ImageEpilogue::refuses(query.node);
-}
-std::optional<OperandPack> pack_image(Value v) {
-  return is_blocked(v.type()) ? std::nullopt : std::optional(to_blocked(v.type()));
 }
 
 WinogradConvolution convolution(const KernelQuery& query, const ConvGeometry& g, bool gradient) {
@@ -119,7 +108,8 @@ KernelPlan prepare_forward(const KernelQuery& query) {
   };
   auto state = std::make_shared<State>(State{convolution(query, g, false), nullptr});
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), pack_weight(g, *state->conv.kernels, false)};
+  plan.packs = {as_blocked(query.node.input(0).type()),
+                pack_weight(g, *state->conv.kernels, false)};
   plan.scratch_bytes = state->conv.part_bytes() * query.threads;
   plan.flops = g.flops();
   state->epilogue = std::make_unique<ImageEpilogue>(query.node, query.features, plan);
@@ -135,7 +125,7 @@ KernelPlan prepare_grad_input(const KernelQuery& query) {
   const ConvGeometry g = conv_geometry(query.node);
   auto conv = std::make_shared<const WinogradConvolution>(convolution(query, g, true));
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), pack_weight(g, *conv->kernels, true)};
+  plan.packs = {as_blocked(query.node.input(0).type()), pack_weight(g, *conv->kernels, true)};
   plan.layout = kBlocked;
   plan.scratch_bytes = conv->part_bytes() * query.threads;
   plan.flops = g.flops();
@@ -236,7 +226,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
       g, tiles, &tessera_winograd_avx512, &gemm_kernels(query.features), in / kPixel, out / kPixel,
       winograd_block(in + out), std::min(kChunks, tiles.count()), query.threads});
   KernelPlan plan;
-  plan.packs = {pack_image(query.node.input(0)), pack_image(query.node.input(1))};
+  plan.packs = {as_blocked(query.node.input(0).type()), as_blocked(query.node.input(1).type())};
   plan.scratch_bytes = kernel->scratch_bytes();
   plan.flops = g.flops();
   plan.run = [kernel](const KernelArgs& args) {
@@ -247,7 +237,7 @@ KernelPlan prepare_grad_weight(const KernelQuery& query) {
 }
 
 constexpr KernelRow kForward[] = {
-    {"conv2d_winograd_avx512", kAvx2 | kAvx512, refuses_forward, prepare_forward}};
+    {"conv2d_winograd_avx512", kAvx2 | kAvx512, refuses_image_conv<refuses>, prepare_forward}};
 constexpr KernelRow kGradInput[] = {
     {"conv2d_grad_input_winograd_avx512", kAvx2 | kAvx512, refuses, prepare_grad_input}};
 constexpr KernelRow kGradWeight[] = {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/op_def.h"
+#include "core/program.h"
 #include "ops/elementwise/kernels.h"
 
 namespace tessera {
@@ -17,19 +18,30 @@ std::span<const KernelRow> elementwise_rows();
 // Output types: the broadcast shape of all inputs, `outputs` times.
 std::vector<TensorType> infer_broadcast(const InferArgs& args, std::size_t outputs);
 
-// Calls fn(args) with the inputs of each element of a broadcast of shape `out`, in order.
+// Calls fn(element, values) with the operands of each element of a broadcast of shape `out`, in
+// order.
 template <class Fn>
-void for_each_element(const RefArgs& args, const Shape& out, Fn&& fn);
+void for_each_element(std::span<const RefTensor* const> operands, const Shape& out, Fn&& fn);
+
+// The reference of a program over operands that broadcast to `shape`: what `fused` means, and what
+// an op with an epilogue or prologue does to its own value, operand 0.
+void evaluate_elements(const Program& program, const Shape& shape,
+                       std::span<const RefTensor* const> operands, std::span<RefTensor> outputs);
+// The same for an op with an epilogue: `own` is its value, its inputs from `first` on are the other
+// operands. Without a program the value is the result.
+void finish_carried(const RefArgs& args, std::string_view attr, int first, RefTensor own);
+// A program of an op's samples.
+ProgramRef sample_program(std::string_view text);
 
 // Strides of an operand of shape `from` seen at shape `to`: 0 along broadcast axes.
 std::vector<std::int64_t> broadcast_strides(const Shape& from, const Shape& to);
 
 template <class Fn>
-void for_each_element(const RefArgs& args, const Shape& out, Fn&& fn) {
-  const std::size_t n = args.inputs.size();
+void for_each_element(std::span<const RefTensor* const> operands, const Shape& out, Fn&& fn) {
+  const std::size_t n = operands.size();
   std::vector<std::vector<std::int64_t>> strides;
   for (std::size_t i = 0; i < n; ++i) {
-    strides.push_back(broadcast_strides(args.inputs[i]->type.shape, out));
+    strides.push_back(broadcast_strides(operands[i]->type.shape, out));
   }
   const auto dims = out.values();
   std::vector<double> values(n);
@@ -42,7 +54,7 @@ void for_each_element(const RefArgs& args, const Shape& out, Fn&& fn) {
     for (std::size_t i = 0; i < n; ++i) {
       std::int64_t offset = 0;
       for (std::size_t d = 0; d < dims.size(); ++d) offset += at[d] * strides[i][d];
-      values[i] = args.inputs[i]->v[static_cast<std::size_t>(offset)];
+      values[i] = operands[i]->v[static_cast<std::size_t>(offset)];
     }
     fn(e, values.data());
   }

@@ -17,40 +17,23 @@ inline F minimum(F a, F b) {
 inline F truth(M m) {
   return select(m, set(1.0f), set(0.0f));
 }
-inline F greater(F a, F b) {
-  return truth(less(b, a));
-}
-inline F greater_equal(F a, F b) {
-  return truth(less_equal(b, a));
-}
-inline F equal(F a, F b) {
-  return truth(same(a, b));
-}
-inline F where(F c, F a, F b) {
-  return select(same(c, set(0.0f)), b, a);
-}
-inline F clamp(F x, F low, F high) {
-  return minimum(maximum(x, low), high);
-}
-inline F rsqrt(F x) {
-  return div(set(1.0f), sqrt(x));
-}
-inline F square(F x) {
-  return mul(x, x);
-}
-inline F relu(F x) {
-  return raw_max(set(0.0f), x);
-}
-inline F sign(F x) {
-  const F one = with_sign(set(1.0f), x);
-  return select(is_nan(x), x, select(same(x, set(0.0f)), set(0.0f), one));
-}
-inline F copy(F x) {
-  return x;
-}
-inline F first(F a, F) {
-  return a;
-}
+
+// The ops' functions, and what stands for one where there is none for these lanes.
+struct None {};
+constexpr None none;
+#define ELEMENTWISE_1(NAME, OP, X, DOC, TRAITS, PLAIN, LANES, ...) \
+  [[maybe_unused]] inline auto NAME##_op([[maybe_unused]] F X) {   \
+    return LANES;                                                  \
+  }
+#define ELEMENTWISE_2(NAME, OP, A, B, DOC, TRAITS, PLAIN, LANES, ...)                  \
+  [[maybe_unused]] inline auto NAME##_op([[maybe_unused]] F A, [[maybe_unused]] F B) { \
+    return LANES;                                                                      \
+  }
+#define ELEMENTWISE_3(NAME, OP, A, B, C, DOC, TRAITS, PLAIN, LANES, ...) \
+  inline auto NAME##_op(F A, F B, F C) {                                 \
+    return LANES;                                                        \
+  }
+#include "ops/elementwise/table.inc"
 
 inline F multiply_add(F a, F b, F c) {
   return fma(a, b, c);
@@ -70,39 +53,33 @@ struct FunctionTable {
   typename Wrap::Function product[tessera::kProductOps];
 };
 
+template <class W, F (*f)(F)>
+constexpr typename W::Function wrapped() {
+  return W::template one<f>;
+}
+template <class W, F (*f)(F, F)>
+constexpr typename W::Function wrapped() {
+  return W::template two<f>;
+}
+template <class W, F (*f)(F, F, F)>
+constexpr typename W::Function wrapped() {
+  return W::template three<f>;
+}
+template <class W, None (*f)(F)>
+constexpr typename W::Function wrapped() {
+  return nullptr;
+}
+template <class W, None (*f)(F, F)>
+constexpr typename W::Function wrapped() {
+  return nullptr;
+}
+
 template <class W>
 constexpr FunctionTable<W> function_table() {
-  return {{W::template two<add>,
-           W::template two<sub>,
-           W::template two<mul>,
-           W::template two<div>,
-           W::template two<maximum>,
-           W::template two<minimum>,
-           nullptr,
-           W::template two<greater>,
-           W::template two<greater_equal>,
-           W::template two<equal>,
-           W::template three<where>,
-           W::template three<clamp>,
-           W::template one<negate>,
-           W::template one<absolute>,
-           W::template one<sqrt>,
-           W::template one<rsqrt>,
-           W::template one<square>,
-           W::template one<exp>,
-           W::template one<log>,
-           W::template one<tanh>,
-           W::template one<sigmoid>,
-           W::template one<relu>,
-           W::template one<sign>,
-           nullptr,
-           nullptr,
-           W::template one<floor>,
-           W::template one<nearest>,
-           W::template one<erf>,
-           W::template one<softplus>,
-           W::template one<copy>,
-           W::template two<first>},
+  return {{
+#define ELEMENTWISE(NAME, OP) wrapped<W, NAME##_op>(),
+#include "ops/elementwise/table.inc"
+          },
           {W::template three<multiply_add>, W::template three<multiply_subtract>,
            W::template three<subtract_multiplied>}};
 }

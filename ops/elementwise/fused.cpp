@@ -17,9 +17,7 @@ namespace tessera {
 namespace {
 
 Program program_of(const Node& node) {
-  if (&node.op() == &kFused) {
-    return parse_program(node.graph().ops(), node.attrs().string("program"));
-  }
+  if (&node.op() == &kFused) return *node.attrs().program("program");
   Program program{static_cast<int>(node.inputs().size()), {{&node.op(), {}}}, {0}};
   for (int i = 0; i < program.inputs; ++i) {
     program.code[0].args.push_back({Operand::Kind::input, i, 0});
@@ -72,20 +70,14 @@ constexpr KernelRow kRows[] = {
 };
 
 std::vector<TensorType> infer(const InferArgs& args) {
-  const Program program = program_of(args, "program", args.inputs.size());
+  const Program& program = program_of(args, "program", args.inputs.size());
   const TensorType out = in_layout(args, infer_broadcast(args, 1)[0].shape);
   return std::vector<TensorType>(program.outputs.size(), out);
 }
 
 void ref(const RefArgs& args) {
-  const Program program = program_of(args.node);
-  std::vector<double> results(program.outputs.size());
-  for_each_element(args, args.out().type.shape, [&](std::int64_t e, const double* values) {
-    evaluate(program, values, results.data());
-    for (std::size_t o = 0; o < results.size(); ++o) {
-      args.outputs[o].v[static_cast<std::size_t>(e)] = results[o];
-    }
-  });
+  evaluate_elements(*args.node.attrs().program("program"), args.out().type.shape, args.inputs,
+                    args.outputs);
 }
 
 std::optional<Sample> sample(Rng& rng, int index) {
@@ -94,27 +86,53 @@ std::optional<Sample> sample(Rng& rng, int index) {
   const Shape last = {full[-1]};
   switch (index % 4) {
     case 0:
-      return Sample{{{{DType::f32, full, {}}}}, {{"program", std::string("t0=tanh(a0)->t0")}}};
+      return Sample{{{{DType::f32, full, {}}}}, {{"program", sample_program("t0=tanh(a0)->t0")}}};
     case 1:
-      return Sample{{{{DType::f32, full, {}}}, {{DType::f32, last, {}}}, {{DType::f32, {}, {}}}},
-                    {{"program", std::string("t0=add(a0,a1);t1=relu(t0);t2=mul(t1,a2)->t2,t0")}}};
+      return Sample{
+          {{{DType::f32, full, {}}}, {{DType::f32, last, {}}}, {{DType::f32, {}, {}}}},
+          {{"program", sample_program("t0=add(a0,a1);t1=relu(t0);t2=mul(t1,a2)->t2,t0")}}};
     case 2:
       return Sample{
           {{{DType::f32, full, {}}}, {{DType::f32, full, {}}}, {{DType::f32, {}, {}}}},
           {{"program",
-            std::string("t0=mul(a2,0.9);t1=mul(a1,t0);t2=add(t1,a0);t3=mul(t2,t0);t4=sub(a0,t3);"
-                        "t5=where(a1,t4,1.5)->t4,t2,t5,t0,t2")}}};
+            sample_program("t0=mul(a2,0.9);t1=mul(a1,t0);t2=add(t1,a0);t3=mul(t2,t0);t4=sub(a0,t3);"
+                           "t5=where(a1,t4,1.5)->t4,t2,t5,t0,t2")}}};
     default: {
       Shape column = full;
       column[-1] = 1;
       return Sample{{{{DType::f32, column, {}}}, {{DType::f32, full, {}}}},
-                    {{"program", std::string("t0=square(a1);t1=exp(a0);t2=div(t0,t1);"
-                                             "t3=clamp(t2,-0.5,0.5);t4=pow(2,a0)->t3,t4")}}};
+                    {{"program", sample_program("t0=square(a1);t1=exp(a0);t2=div(t0,t1);"
+                                                "t3=clamp(t2,-0.5,0.5);t4=pow(2,a0)->t3,t4")}}};
     }
   }
 }
 
 }  // namespace
+
+void evaluate_elements(const Program& program, const Shape& shape,
+                       std::span<const RefTensor* const> operands, std::span<RefTensor> outputs) {
+  std::vector<double> results(program.outputs.size());
+  for_each_element(operands, shape, [&](std::int64_t e, const double* values) {
+    evaluate(program, values, results.data());
+    for (std::size_t o = 0; o < results.size(); ++o)
+      outputs[o].v[static_cast<std::size_t>(e)] = results[o];
+  });
+}
+
+void finish_carried(const RefArgs& args, std::string_view attr, int first, RefTensor own) {
+  const ProgramRef& program = args.node.attrs().program(attr);
+  if (!program) {
+    args.out().v = std::move(own.v);
+    return;
+  }
+  std::vector<const RefTensor*> operands = {&own};
+  operands.insert(operands.end(), args.inputs.begin() + first, args.inputs.end());
+  evaluate_elements(*program, own.type.shape, operands, args.outputs);
+}
+
+ProgramRef sample_program(std::string_view text) {
+  return parse_program(ops::standard_ops(), text);
+}
 
 std::span<const KernelRow> elementwise_rows() {
   return kRows;
@@ -124,7 +142,7 @@ const OpDef kFused{
     .name = "fused",
     .doc = "a straight line of elementwise ops over inputs that broadcast",
     .inputs = {{.name = "inputs", .differentiable = false, .image = true, .variadic = true}},
-    .attrs = {{"program", AttrKind::string, {}}, layout_attr()},
+    .attrs = {{"program", AttrKind::program, {}}, layout_attr()},
     .infer = infer,
     .ref = ref,
     .sample = sample,

@@ -6,39 +6,10 @@
 
 namespace tessera {
 
-// The order of the table in elementwise.cpp and of every ElementwiseKernels.
+// The order of table.inc and of every ElementwiseKernels.
 enum class Opcode : int {
-  add,
-  sub,
-  mul,
-  div,
-  maximum,
-  minimum,
-  pow,
-  greater,
-  greater_equal,
-  equal,
-  where,
-  clamp,
-  neg,
-  abs,
-  sqrt,
-  rsqrt,
-  square,
-  exp,
-  log,
-  tanh,
-  sigmoid,
-  relu,
-  sign,
-  sin,
-  cos,
-  floor,
-  round,
-  erf,
-  softplus,
-  detach,
-  scale_gradient,
+#define ELEMENTWISE(NAME, OP) NAME,
+#include "ops/elementwise/table.inc"
   count
 };
 inline constexpr int kOpcodes = static_cast<int>(Opcode::count);

@@ -1,7 +1,6 @@
 // Elementwise vector functions, plain C on any processor: the definition the others are tested
 // against in f32.
-#include <math.h>
-
+#include "ops/elementwise/formulas-inl.h"
 #include "ops/elementwise/kernels.h"
 
 namespace tessera {
@@ -37,66 +36,6 @@ void ternary(const VectorArgs& args) {
   }
 }
 
-float add(float a, float b) {
-  return a + b;
-}
-float sub(float a, float b) {
-  return a - b;
-}
-float mul(float a, float b) {
-  return a * b;
-}
-float div(float a, float b) {
-  return a / b;
-}
-float maximum(float a, float b) {
-  return a > b || a != a ? a : b;
-}
-float minimum(float a, float b) {
-  return a < b || a != a ? a : b;
-}
-float greater(float a, float b) {
-  return a > b ? 1.0f : 0.0f;
-}
-float greater_equal(float a, float b) {
-  return a >= b ? 1.0f : 0.0f;
-}
-float equal(float a, float b) {
-  return a == b ? 1.0f : 0.0f;
-}
-float where(float c, float a, float b) {
-  return c != 0 ? a : b;
-}
-float clamp(float x, float low, float high) {
-  return minimum(maximum(x, low), high);
-}
-float negate(float x) {
-  return -x;
-}
-float rsqrt(float x) {
-  return 1 / sqrtf(x);
-}
-float square(float x) {
-  return x * x;
-}
-float sigmoid(float x) {
-  return 1 / (1 + expf(-x));
-}
-float relu(float x) {
-  return x < 0 ? 0.0f : x;
-}
-float sign(float x) {
-  return x > 0 ? 1.0f : x < 0 ? -1.0f : x;
-}
-float softplus(float x) {
-  return (x < 0 ? 0 : x) + log1pf(expf(-fabsf(x)));
-}
-float copy(float x) {
-  return x;
-}
-float first(float a, float) {
-  return a;
-}
 float multiply_add(float a, float b, float c) {
   return a * b + c;
 }
@@ -111,13 +50,12 @@ float subtract_multiplied(float a, float b, float c) {
 
 extern "C" const ElementwiseKernels tessera_elementwise_ref = {
     "ref",
-    {binary<add>,     binary<sub>,       binary<mul>,     binary<div>,           binary<maximum>,
-     binary<minimum>, binary<powf>,      binary<greater>, binary<greater_equal>, binary<equal>,
-     ternary<where>,  ternary<clamp>,    unary<negate>,   unary<fabsf>,          unary<sqrtf>,
-     unary<rsqrt>,    unary<square>,     unary<expf>,     unary<logf>,           unary<tanhf>,
-     unary<sigmoid>,  unary<relu>,       unary<sign>,     unary<sinf>,           unary<cosf>,
-     unary<floorf>,   unary<nearbyintf>, unary<erff>,     unary<softplus>,       unary<copy>,
-     binary<first>},
+    {
+#define ELEMENTWISE_1(NAME, ...) unary<NAME##_formula<float>>,
+#define ELEMENTWISE_2(NAME, ...) binary<NAME##_formula<float>>,
+#define ELEMENTWISE_3(NAME, ...) ternary<NAME##_formula<float>>,
+#include "ops/elementwise/table.inc"
+    },
     {ternary<multiply_add>, ternary<multiply_subtract>, ternary<subtract_multiplied>}};
 
 }  // namespace tessera

@@ -87,9 +87,12 @@ std::vector<Rule> elementwise_rules() {
       {"scale_gradient", {&kScaleGradient, {x(), Pat::any(1)}}, keep_x},
       {"cast to the same dtype", {&kCast, {x()}}, keep_x},
   };
-  static const OpDef* const wide[] = {&kAdd, &kSub,     &kMul,   &kDiv,   &kMaximum,      &kMinimum,
-                                      &kPow, &kGreater, &kEqual, &kWhere, &kGreaterEqual, &kClamp};
-  for (const OpDef* op : wide) {
+  static const OpDef* const all[] = {
+#define ELEMENTWISE(NAME, OP) &OP,
+#include "ops/elementwise/table.inc"
+  };
+  for (const OpDef* op : all) {
+    if (op->inputs.size() < 2) continue;
     std::vector<Pat> inputs;
     for (std::size_t i = 0; i < op->inputs.size(); ++i)
       inputs.push_back(Pat::any(static_cast<int>(i)));

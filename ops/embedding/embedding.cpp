@@ -26,7 +26,7 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require_rank(0, 2);
   args.require(
       !table.shape.is_symbolic() && (table.dtype == DType::f32 || table.dtype == DType::bf16),
-      "expected a table f32 or bf16 [n, d], got ", table.text());
+      "expected a table f32 or bf16 [n, d], got ", table);
   args.require_dtype(1, DType::s32);
   Shape out = args.shape(1);
   out.push_back(table.shape[1]);
@@ -35,7 +35,7 @@ std::vector<TensorType> infer(const InferArgs& args) {
 
 std::vector<Value> grad(const GradArgs& args) {
   const TensorType& table = args.in(0).type();
-  check(table.dtype == DType::f32, "[embedding] tables train in f32, got ", table.text());
+  check(table.dtype == DType::f32, "[embedding] tables train in f32, got ", table);
   const Node& node = args.in(0).graph().add(kEmbeddingGrad, {args.grad(), args.in(1)},
                                             {{"rows", table.shape[0].value()}});
   return {node.output(), Value()};
@@ -47,11 +47,10 @@ std::vector<TensorType> infer_grad(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   args.require_dtype(1, DType::s32);
   const Shape& dy = args.shape(0);
-  args.require(dy.rank() >= 1, "expected dy [..., d], got ", args.in(0).text());
+  args.require(dy.rank() >= 1, "expected dy [..., d], got ", args.in(0));
   Shape wanted = args.shape(1);
   wanted.push_back(dy[dy.rank() - 1]);
-  args.require(dy == wanted, "index ", args.in(1).text(), " needs dy f32", wanted.text(), ", got ",
-               args.in(0).text());
+  args.require(dy == wanted, "index ", args.in(1), " needs dy f32", wanted, ", got ", args.in(0));
   return {{DType::f32, Shape{rows, dy[dy.rank() - 1]}, {}}};
 }
 
@@ -148,7 +147,7 @@ KernelPlan prepare_dense(const KernelQuery& query) {
 
 std::string refuses_codebook(const KernelQuery& query) {
   const Encoding& encoding = query.node.input(0).type().encoding;
-  if (encoding.codebook_format() == nullptr) return "the table is dense";
+  if (!encoding.is_codebook()) return "the table is dense";
   return encoding.packed_layout().empty() ? "" : "the table is packed";
 }
 
@@ -158,7 +157,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
   constexpr CpuFeatures features{kBits};
   constexpr std::size_t kMostTables = 1 << 16;  // bytes; of more groups each row fills its own
   const Lookup lookup(query.node);
-  const CodebookView view = view_of(query.node.input(0));
+  const CodebookView view = view_of(query.node.input(0).type());
   const bool shared = decoder_bytes(view) <= kMostTables;
   KernelPlan plan;
   plan.scratch_bytes = shared ? static_cast<std::int64_t>(decoder_bytes(view)) : 0;

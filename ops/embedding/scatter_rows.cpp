@@ -22,12 +22,12 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require_rank(0, 2);
   args.require(
       !table.shape.is_symbolic() && (table.dtype == DType::f32 || table.dtype == DType::bf16),
-      "expected a table f32 or bf16 [n, d], got ", table.text());
+      "expected a table f32 or bf16 [n, d], got ", table);
   args.require_dtype(1, DType::s32);
   args.require_rank(1, 1);
   const TensorType wanted{DType::f32, Shape{args.shape(1)[0], table.shape[1]}, {}};
-  args.require(args.in(2).dense() == wanted, "table ", table.text(), " and index ",
-               args.in(1).text(), " need rows ", wanted.text(), ", got ", args.in(2).text());
+  args.require(args.in(2).dense() == wanted, "table ", table, " and index ", args.in(1),
+               " need rows ", wanted, ", got ", args.in(2));
   return {table.dense()};
 }
 

@@ -39,9 +39,9 @@ Encoding blocked_encoding(const Shape& image) {
 
 std::string refuses_other_layouts(const KernelQuery& query) {
   for (const Value v : query.node.inputs()) {
-    if (v && !v.type().encoding.is_dense() && !is_blocked(v.type())) {
-      return cat("takes no operand ", v.type().text());
-    }
+    if (!v || v.type().encoding.is_dense() || is_blocked(v.type())) continue;
+    return v.type().encoding.is_codebook() ? "an operand is codebook storage"
+                                           : "an operand is in another layout";
   }
   return {};
 }
@@ -51,7 +51,7 @@ TensorType in_layout(const InferArgs& args, const Shape& shape, DType dtype) {
   if (layout.empty()) return {dtype, shape, {}};
   args.require(
       layout == kBlocked && dtype == DType::f32 && shape.rank() == 4 && !shape.is_symbolic(),
-      "cannot be kept in layout '", layout, "' with shape ", shape.text());
+      "cannot be kept in layout '", layout, "' with shape ", shape);
   return {dtype, shape, blocked_encoding(shape)};
 }
 
@@ -62,6 +62,11 @@ OperandPack to_blocked(const TensorType& dense) {
   return {blocked_encoding(shape), [=](const KernelArgs& args) {
             block_image(args.in(0).as<const float>(), n, c, pixels, args.out().as<float>());
           }};
+}
+
+std::optional<OperandPack> as_blocked(const TensorType& image) {
+  if (is_blocked(image)) return std::nullopt;
+  return to_blocked(image);
 }
 
 void block_image(const float* dense, std::int64_t n, std::int64_t c, std::int64_t pixels,

@@ -35,6 +35,8 @@ std::string refuses_other_layouts(const KernelQuery& query);
 TensorType in_layout(const InferArgs& args, const Shape& shape, DType dtype = DType::f32);
 // The same type blocked; its repack from dense.
 OperandPack to_blocked(const TensorType& dense);
+// The repack of an operand that is read blocked; none where it is.
+std::optional<OperandPack> as_blocked(const TensorType& image);
 
 // Plain copies between the two; `threads` at most num_threads().
 void block_image(const float* dense, std::int64_t n, std::int64_t c, std::int64_t pixels,

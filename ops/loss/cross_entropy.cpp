@@ -23,8 +23,8 @@ std::vector<TensorType> infer(const InferArgs& args) {
   args.require_rank(0, 2);
   args.require_dtype(1, DType::s32);
   args.require_rank(1, 1);
-  args.require(args.shape(0)[0] == args.shape(1)[0], "logits ", args.in(0).text(),
-               " need labels s32[", args.shape(0)[0].text(), "], got ", args.in(1).text());
+  args.require(args.shape(0)[0] == args.shape(1)[0], "logits ", args.in(0), " need labels s32[",
+               args.shape(0)[0], "], got ", args.in(1));
   const double e = args.attrs.real("label_smoothing");
   args.require(e >= 0 && e < 1, "label_smoothing must be in [0, 1), got ", e);
   return {{DType::f32, args.shape(1), {}}};
@@ -32,8 +32,7 @@ std::vector<TensorType> infer(const InferArgs& args) {
 
 std::vector<TensorType> infer_grad(const InferArgs& args) {
   const auto loss = infer(args);
-  args.require(args.in(2).dense() == loss[0], "expected dy ", loss[0].text(), ", got ",
-               args.in(2).text());
+  args.require(args.in(2).dense() == loss[0], "expected dy ", loss[0], ", got ", args.in(2));
   return {args.in(0).dense()};
 }
 

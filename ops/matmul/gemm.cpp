@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "core/threads.h"
 
 namespace tessera {
 namespace {
@@ -285,9 +286,12 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
   // An epilogue costs an element about as much as a few products.
   const double depth = static_cast<double>(problem.k) + (problem.epilogue ? 16 : 0);
   const double work = static_cast<double>(problem.m) * static_cast<double>(problem.n) * depth;
-  plan.threads = static_cast<int>(std::clamp<double>(work / kThreadWork, 1, threads));
+  plan.threads = static_cast<int>(
+      std::clamp<double>(work / std::min<double>(kThreadWork, detail::grain_limit()), 1, threads));
   plan.rows =
       static_cast<int>(even(std::max<int64_t>(problem.m, 1), most_rows(*plan.kernels, problem)));
+  // Sums are cut where one thread would cut them: their bits do not depend on the threads.
+  int one_thread_vectors = problem.vectors;
   if (problem.vectors > 0) {
     TESSERA_ASSERT(problem.n % (problem.vectors * kLanes) == 0);
     plan.vectors = problem.vectors;
@@ -296,6 +300,7 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
     plan.vectors = kGemmMaxVectors;
     while (!plan.kernels->tile[plan.rows - 1][plan.vectors - 1]) --plan.vectors;
     plan.groups = ceil_div(vectors, plan.vectors);
+    one_thread_vectors = static_cast<int>(ceil_div(vectors, plan.groups));
     // Few tiles: as many groups as the threads can share evenly.
     if (ceil_div(problem.m, plan.rows) < 4 * plan.threads)
       plan.groups = std::min<int64_t>(vectors, ceil_div(plan.groups, plan.threads) * plan.threads);
@@ -308,9 +313,10 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
     most_block = std::clamp<int64_t>(kPackedA / (plan.rows * std::max<int64_t>(problem.k, 1)), 1,
                                      most_block);
   plan.row_block = even(row_tiles, most_block) * plan.rows;
-  const int64_t most = problem.b == GemmB::kFill && problem.m <= kFewRows
-                           ? std::max<int64_t>(64, kFewRowsPanel / (plan.vectors * kLanes * 4))
-                           : kMaxDepth;
+  const int64_t most =
+      problem.b == GemmB::kFill && problem.m <= kFewRows
+          ? std::max<int64_t>(64, kFewRowsPanel / (one_thread_vectors * kLanes * 4))
+          : kMaxDepth;
   plan.k_block = std::max<int64_t>(1, even(problem.k, most));
   // Depths stay multiples of 16: vector codebooks and transposes are cut at whole steps.
   if (plan.k_block < problem.k) plan.k_block = ceil_div(plan.k_block, 16) * 16;

@@ -5,8 +5,8 @@
 // multiply-add in ascending k (f64 in the reference).
 #include "ops/matmul/matmul.h"
 
-#include "core/program.h"
 #include "ops/build.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/matmul/rows.h"
 
 namespace tessera {
@@ -31,7 +31,6 @@ std::vector<TensorType> infer(const InferArgs& args) {
 // With y = A B, A = op(a), B = op(b): dA = dy B^T, dB = A^T dy; transposed again where the operand
 // was read transposed.
 std::vector<Value> grad(const GradArgs& args) {
-  check(args.node.attrs().string("epilogue").empty(), "[matmul] has no gradient after fusion");
   const bool ta = args.node.attrs().boolean("transpose_a");
   const bool tb = args.node.attrs().boolean("transpose_b");
   const Value a = args.in(0), b = args.in(1), dy = args.grad();
@@ -59,32 +58,16 @@ void ref(const RefArgs& args) {
     const std::int64_t width = t.type.shape[1].value();
     return t.v[static_cast<std::size_t>(transposed ? j * width + i : i * width + j)];
   };
-  const std::string& epilogue = attrs.string("epilogue");
-  Program program;
-  if (!epilogue.empty()) program = parse_program(args.node.graph().ops(), epilogue);
-  std::vector<double> operands(args.inputs.size() - 1), results(args.outputs.size());
+  RefTensor product{{DType::f32, args.out().type.shape, {}}, {}};
+  product.v.reserve(static_cast<std::size_t>(m * n));
   for (std::int64_t i = 0; i < m; ++i) {
     for (std::int64_t j = 0; j < n; ++j) {
       double sum = 0;
       for (std::int64_t q = 0; q < k; ++q) sum += at(a, ta, i, q) * at(b, tb, q, j);
-      const auto out = static_cast<std::size_t>(i * n + j);
-      if (epilogue.empty()) {
-        args.out().v[out] = sum;
-        continue;
-      }
-      operands[0] = sum;
-      for (std::size_t x = 2; x < args.inputs.size(); ++x) {
-        const Shape& s = args.inputs[x]->type.shape;
-        const std::int64_t columns = s.rank() >= 1 ? s[-1].value() : 1;
-        const std::int64_t rows = s.rank() == 2 ? s[0].value() : 1;
-        operands[x - 1] = args.inputs[x]->v[static_cast<std::size_t>((rows == 1 ? 0 : i) * columns +
-                                                                     (columns == 1 ? 0 : j))];
-      }
-      evaluate(program, operands.data(), results.data());
-      for (std::size_t o = 0; o < results.size(); ++o)
-        args.out(static_cast<int>(o)).v[out] = results[o];
+      product.v.push_back(sum);
     }
   }
+  finish_carried(args, "epilogue", 2, std::move(product));
 }
 
 double work(const Node& node) {
@@ -105,7 +88,7 @@ std::optional<Sample> sample(Rng& rng, int index) {
   out.attrs = {{"transpose_a", ta}, {"transpose_b", tb}};
   if (index >= 4) {
     // A fused bias and activation; not differentiable, so gradient tests take the other cases.
-    out.attrs.set("epilogue", std::string("t0=add(a0,a1);t1=tanh(t0);t2=mul(t1,a2)->t1,t2"));
+    out.attrs.set("epilogue", sample_program("t0=add(a0,a1);t1=tanh(t0);t2=mul(t1,a2)->t1,t2"));
     out.inputs.push_back({f32({n})});
     out.inputs.push_back({f32({m, n})});
   }
@@ -121,7 +104,7 @@ const OpDef kMatmul{.name = "matmul",
                                {.name = "epilogue operand", .optional = true, .variadic = true}},
                     .attrs = {{"transpose_a", AttrKind::boolean, false},
                               {"transpose_b", AttrKind::boolean, false},
-                              {"epilogue", AttrKind::string, std::string()}},
+                              {"epilogue", AttrKind::program, ProgramRef()}},
                     .traits = kEpilogue,
                     .infer = infer,
                     .grad = grad,

@@ -2,13 +2,12 @@
 
 #include <memory>
 
-#include "core/program.h"
 #include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/int8_matmul.h"
 #include "ops/codebook/node_view.h"
-#include "ops/elementwise/program_runner.h"
+#include "ops/elementwise/carried_program.h"
 #include "ops/matmul/gemm.h"
 
 namespace tessera {
@@ -30,83 +29,9 @@ Dims dims_of(const Node& node) {
   return d;
 }
 
-// The program a matmul carries, ready to run on finished tiles.
-class Epilogue {
- public:
-  Epilogue(const Node& node, const Dims& d, CpuFeatures features)
-      : n_(d.n),
-        runner_(parse_program(node.graph().ops(), node.attrs().string("epilogue")),
-                kinds_of(node, d), features) {}
-
-  // What the GEMM's callback gets; lives on the stack of one run.
-  struct Call {
-    const Epilogue* epilogue;
-    ProgramInput inputs[kMaxProgramOperands];
-    ProgramOutput outputs[kMaxProgramOperands];
-  };
-
-  Call bind(const KernelArgs& args) const {
-    Call call{this, {}, {}};
-    for (std::size_t i = 2; i < args.inputs.size(); ++i) {
-      const std::int64_t ld = runner_.kinds()[i - 1] == OperandKind::full ? n_ : 1;
-      call.inputs[i - 1] = {args.inputs[i].as<float>(), ld};
-    }
-    for (std::size_t o = 0; o < args.outputs.size(); ++o)
-      call.outputs[o] = {args.outputs[o].as<float>(), n_};
-    return call;
-  }
-
-  static void run(void* context, std::int64_t row0, std::int64_t rows, std::int64_t col0,
-                  std::int64_t cols, float* tile, std::int64_t ld) {
-    const Call& call = *static_cast<const Call*>(context);
-    ProgramInput inputs[kMaxProgramOperands];
-    std::copy(std::begin(call.inputs), std::end(call.inputs), inputs);
-    inputs[0] = {tile, ld};
-    call.epilogue->runner_.run_at(row0, col0, rows, cols, inputs, call.outputs, true);
-  }
-
-  // A tile's rows are short pieces far apart, which the hardware does not see coming: ask for them
-  // while the products are summed.
-  static void prefetch(void* context, std::int64_t row0, std::int64_t rows, std::int64_t col0,
-                       std::int64_t cols, float*, std::int64_t) {
-    constexpr std::int64_t kLine = 16;  // floats
-    const Call& call = *static_cast<const Call*>(context);
-    const auto& kinds = call.epilogue->runner_.kinds();
-    for (std::size_t i = 1; i < kinds.size(); ++i) {
-      if (kinds[i] != OperandKind::full) continue;
-      const ProgramInput& in = call.inputs[i];
-      for (std::int64_t r = row0; r < row0 + rows; ++r) {
-        const float* row = in.data + r * in.ld + col0;
-        for (std::int64_t c = 0; c < cols + kLine - 1; c += kLine) {
-          __builtin_prefetch(row + std::min(c, cols - 1), 1, 2);
-        }
-      }
-    }
-  }
-
- private:
-  static std::vector<OperandKind> kinds_of(const Node& node, const Dims& d) {
-    std::vector<OperandKind> kinds = {OperandKind::full};
-    for (std::size_t i = 2; i < node.inputs().size(); ++i) {
-      const Shape& s = node.inputs()[i].shape();
-      const std::int64_t cols = s.rank() >= 1 ? s[-1].value() : 1;
-      const std::int64_t rows = s.rank() >= 2 ? s[-2].value() : 1;
-      const bool wide = cols == d.n && d.n != 1, tall = rows == d.m && d.m != 1;
-      kinds.push_back(wide && tall ? OperandKind::full
-                      : wide       ? OperandKind::row
-                      : tall       ? OperandKind::column
-                                   : OperandKind::scalar);
-    }
-    return kinds;
-  }
-
-  std::int64_t n_;
-  ProgramRunner runner_;
-};
-
-std::unique_ptr<Epilogue> epilogue_of(const Node& node, const Dims& d, CpuFeatures features) {
-  if (node.attrs().string("epilogue").empty()) return nullptr;
-  return std::make_unique<Epilogue>(node, d, features);
+std::unique_ptr<const CarriedProgram> epilogue_of(const Node& node, const Dims& d,
+                                                  CpuFeatures features) {
+  return CarriedProgram::of(node, "epilogue", 2, {Shape{d.m, d.n}, 0}, features);
 }
 
 double flops_of(const Dims& d) {
@@ -126,7 +51,7 @@ KernelPlan prepare_dense(const KernelQuery& query) {
   struct State {
     Dims d;
     GemmPlan plan;
-    std::unique_ptr<Epilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
   };
   auto state = std::make_shared<State>();
   state->d = dims_of(query.node);
@@ -150,11 +75,11 @@ KernelPlan prepare_dense(const KernelQuery& query) {
     g.a_cs = d.ta ? d.m : 1;
     g.b = args.in(1).as<float>();
     g.ldb = d.tb ? d.k : d.n;
-    Epilogue::Call call;
+    CarriedProgram::Call call;
     if (state->epilogue) {
       call = state->epilogue->bind(args);
-      g.epilogue = Epilogue::run;
-      g.before_tile = Epilogue::prefetch;
+      g.epilogue = CarriedProgram::run;
+      g.before_tile = CarriedProgram::prefetch;
       g.epilogue_context = &call;
     } else {
       g.c = args.out().as<float>();
@@ -193,7 +118,7 @@ std::string refuses_packed(const KernelQuery& query) {
   const Dims d = dims_of(query.node);
   if (!d.tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
-  const CodebookView view = view_of(query.node.input(1));
+  const CodebookView view = view_of(query.node.input(1).type());
   if (d.m > packed_rows(view)) return cat("batch ", d.m, " is over ", packed_rows(view));
   const char* reason = nullptr;
   if (!packable(view, &reason)) return reason;
@@ -204,7 +129,7 @@ std::string refuses_bytes(const KernelQuery& query) {
   if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
   if (!dims_of(query.node).tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
-  if (!byte_panels_fit(view_of(query.node.input(1)), query.features))
+  if (!byte_panels_fit(view_of(query.node.input(1).type()), query.features))
     return "few bits, or groups of few rows";
   return {};
 }
@@ -218,12 +143,12 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
     Dims d;
     CodebookView view;
     CodebookMatmulPlan plan;
-    std::unique_ptr<Epilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
   };
   auto state = std::make_shared<State>();
   state->d = dims_of(query.node);
   const Dims& d = state->d;
-  state->view = view_of(query.node.input(1));
+  state->view = view_of(query.node.input(1).type());
   state->epilogue = epilogue_of(query.node, d, features);
   const CodebookMatmulProblem problem{.m = d.m,
                                       .view = state->view,
@@ -242,10 +167,10 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
     } else {
       c.view = bind_view(state->view, args.in(1));
     }
-    Epilogue::Call call;
+    CarriedProgram::Call call;
     if (state->epilogue) {
       call = state->epilogue->bind(args);
-      c.epilogue = Epilogue::run;
+      c.epilogue = CarriedProgram::run;
       c.epilogue_context = &call;
     } else {
       c.y = args.out().as<float>();
@@ -273,7 +198,7 @@ std::string refuses_int8(const KernelQuery& query) {
   if (!dims_of(query.node).tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
   const char* reason = nullptr;
-  return int8_fits(view_of(query.node.input(1)), &reason) ? "" : reason;
+  return int8_fits(view_of(query.node.input(1).type()), &reason) ? "" : reason;
 }
 
 template <std::uint32_t kBits>
@@ -282,12 +207,12 @@ KernelPlan prepare_int8(const KernelQuery& query) {
   struct State {
     Dims d;
     Int8MatmulPlan plan;
-    std::unique_ptr<Epilogue> epilogue;
+    std::unique_ptr<const CarriedProgram> epilogue;
   };
   auto state = std::make_shared<State>();
   state->d = dims_of(query.node);
   const Value weight = query.node.input(1);
-  const CodebookView view = view_of(weight);
+  const CodebookView view = view_of(weight.type());
   state->epilogue = epilogue_of(query.node, state->d, features);
   state->plan =
       prepare_int8_matmul(state->d.m, view, state->epilogue != nullptr, features, query.threads);
@@ -297,10 +222,10 @@ KernelPlan prepare_int8(const KernelQuery& query) {
     c.x = args.in(0).as<float>();
     c.x_rs = state->d.k;
     c.packed = args.in(1).plane[0];
-    Epilogue::Call call;
+    CarriedProgram::Call call;
     if (state->epilogue) {
       call = state->epilogue->bind(args);
-      c.epilogue = Epilogue::run;
+      c.epilogue = CarriedProgram::run;
       c.epilogue_context = &call;
     } else {
       c.y = args.out().as<float>();

@@ -16,12 +16,12 @@ std::vector<TensorType> infer_concat(const InferArgs& args) {
   std::int64_t total = 0;
   for (int i = 0; i < static_cast<int>(args.inputs.size()); ++i) {
     args.require(args.in(i).dtype == args.in(0).dtype && args.shape(i).rank() == out.rank(),
-                 "cannot join ", args.in(0).text(), " and ", args.in(i).text());
+                 "cannot join ", args.in(0), " and ", args.in(i));
     for (int d = 0; d < out.rank(); ++d) {
-      args.require(d == axis || args.shape(i)[d] == out[d], "cannot join ", args.in(0).text(),
-                   " and ", args.in(i).text(), " along axis ", axis);
+      args.require(d == axis || args.shape(i)[d] == out[d], "cannot join ", args.in(0), " and ",
+                   args.in(i), " along axis ", axis);
     }
-    args.require(!args.shape(i)[axis].is_symbolic(), "axis ", axis, " of ", args.in(i).text(),
+    args.require(!args.shape(i)[axis].is_symbolic(), "axis ", axis, " of ", args.in(i),
                  " is the batch");
     total += args.shape(i)[axis].value();
   }
@@ -93,7 +93,7 @@ KernelPlan prepare_blocked_concat(const KernelQuery& query) {
   std::int64_t begin = 0;
   for (int i = 0; i < static_cast<int>(query.node.inputs().size()); ++i) {
     const TensorType& type = query.node.input(i).type();
-    packs.push_back(is_blocked(type) ? std::nullopt : std::optional(to_blocked(type)));
+    packs.push_back(as_blocked(type));
     for (StridedCopy& copy : blocked_copies(type.shape, out, axis, begin, 1, true)) {
       copy.input = i;
       copies.push_back(std::move(copy));

@@ -10,8 +10,8 @@ namespace {
 
 std::vector<TensorType> infer_reshape(const InferArgs& args) {
   const Shape& shape = args.attrs.shape("shape");
-  args.require(shape.numel_dim() == args.shape(0).numel_dim(), "cannot reshape ", args.in(0).text(),
-               " to ", shape.text());
+  args.require(shape.numel_dim() == args.shape(0).numel_dim(), "cannot reshape ", args.in(0),
+               " to ", shape);
   return {{args.in(0).dtype, shape, {}}};
 }
 std::vector<Value> grad_reshape(const GradArgs& args) {

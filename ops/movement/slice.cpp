@@ -16,10 +16,10 @@ std::vector<TensorType> infer_slice(const InferArgs& args) {
   const std::int64_t begin = args.attrs.integer("begin"), end = args.attrs.integer("end");
   const std::int64_t step = args.attrs.integer("step");
   const Dim dim = args.shape(0)[axis];
-  args.require(!dim.is_symbolic(), "axis ", axis, " of ", args.in(0).text(), " is the batch");
+  args.require(!dim.is_symbolic(), "axis ", axis, " of ", args.in(0), " is the batch");
   args.require(step >= 1, "step must be 1 or more, got ", step);
   args.require(begin >= 0 && begin <= end && end <= dim.value(), "[", begin, ", ", end,
-               ") is outside axis ", axis, " of ", args.in(0).text());
+               ") is outside axis ", axis, " of ", args.in(0));
   Shape out = args.shape(0);
   out[axis] = (end - begin + step - 1) / step;
   return {in_layout(args, out, args.in(0).dtype)};
@@ -30,12 +30,11 @@ std::vector<TensorType> infer_place(const InferArgs& args) {
   const std::int64_t begin = args.attrs.integer("begin"), size = args.attrs.integer("size");
   const std::int64_t step = args.attrs.integer("step");
   const Dim dim = args.shape(0)[axis];
-  args.require(!dim.is_symbolic(), "axis ", axis, " of ", args.in(0).text(), " is the batch");
+  args.require(!dim.is_symbolic(), "axis ", axis, " of ", args.in(0), " is the batch");
   args.require(step >= 1, "step must be 1 or more, got ", step);
   const std::int64_t last = begin + (dim.value() - 1) * step;  // attributes and sizes are small
-  args.require(begin >= 0 && (dim.value() == 0 || last < size) && size >= 0, args.in(0).text(),
-               " from ", begin, " in steps of ", step, " does not fit ", size, " along axis ",
-               axis);
+  args.require(begin >= 0 && (dim.value() == 0 || last < size) && size >= 0, args.in(0), " from ",
+               begin, " in steps of ", step, " does not fit ", size, " along axis ", axis);
   Shape out = args.shape(0);
   out[axis] = size;
   return {in_layout(args, out, args.in(0).dtype)};
@@ -216,7 +215,7 @@ Value pad(Value x, int axis, std::int64_t before, std::int64_t after) {
   check(static_cast<bool>(x), "[pad] x is not a value");
   const int a = normalize_axis("pad", axis, x.shape());
   check(before >= 0 && after >= 0, "[pad] widths must not be negative");
-  check(!x.shape()[a].is_symbolic(), "[pad] axis ", a, " of ", x.type().text(), " is the batch");
+  check(!x.shape()[a].is_symbolic(), "[pad] axis ", a, " of ", x.type(), " is the batch");
   return place(x, a, before, before + x.shape()[a].value() + after);
 }
 

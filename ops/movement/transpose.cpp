@@ -18,7 +18,7 @@ std::vector<TensorType> infer_transpose(const InferArgs& args) {
     valid = valid && sorted[i] == static_cast<std::int64_t>(i);
   }
   args.require(valid, "perm ", attr_text(perm), " is not a permutation of the axes of ",
-               args.in(0).text());
+               args.in(0));
   Shape out;
   for (const auto axis : perm) out.push_back(shape[static_cast<int>(axis)]);
   return {{args.in(0).dtype, out, {}}};

@@ -12,10 +12,9 @@
 
 #include <memory>
 
-#include "core/program.h"
 #include "ops/build.h"
+#include "ops/elementwise/carried_program.h"
 #include "ops/elementwise/elementwise.h"
-#include "ops/elementwise/program_runner.h"
 #include "ops/layout/layout.h"
 #include "ops/norm/plane_sums.h"
 #include "ops/op_common.h"
@@ -41,9 +40,9 @@ void require_channels(const InferArgs& args, int i) {
   args.require_dtype(i, DType::f32);
   const Shape& x = args.shape(i);
   args.require(x.rank() >= 2 && x.rank() <= 4 && !x[1].is_symbolic(),
-               "expected f32[n, channels, ...] of rank 2 to 4, got ", args.in(i).text());
+               "expected f32[n, channels, ...] of rank 2 to 4, got ", args.in(i));
   for (int axis = 0; axis < x.rank(); ++axis)
-    args.require(x[axis].factor() >= 1, args.in(i).text(), " is empty");
+    args.require(x[axis].factor() >= 1, args.in(i), " is empty");
 }
 
 std::vector<TensorType> infer_stats(const InferArgs& args) {
@@ -54,11 +53,9 @@ std::vector<TensorType> infer_stats(const InferArgs& args) {
 std::vector<TensorType> infer_products(const InferArgs& args) {
   require_channels(args, 1);
   args.require_dtype(0, DType::f32);
-  args.require(args.shape(0) == args.shape(1), "dy ", args.in(0).text(), " and x ",
-               args.in(1).text(), " differ");
+  args.require(args.shape(0) == args.shape(1), "dy ", args.in(0), " and x ", args.in(1), " differ");
   const TensorType channel{DType::f32, Shape{args.shape(1)[1]}, {}};
-  args.require(args.in(2) == channel, "expected the mean as ", channel.text(), ", got ",
-               args.in(2).text());
+  args.require(args.in(2) == channel, "expected the mean as ", channel, ", got ", args.in(2));
   const auto program = carried_program(args, "prologue", 3, args.shape(1));
   args.require(!program || program->outputs.size() == 1, "a prologue has one result, got ",
                program ? program->outputs.size() : 0);
@@ -100,15 +97,9 @@ void ref_stats(const RefArgs& args) {
 }
 void ref_products(const RefArgs& args) {
   const Shape& shape = args.in(1).type.shape;
-  std::vector<double> dy = args.in(0).v;
-  if (const std::string& text = args.node.attrs().string("prologue"); !text.empty()) {
-    const Program program = parse_program(args.node.graph().ops(), text);
-    std::vector<const RefTensor*> operands = {args.inputs[0]};
-    operands.insert(operands.end(), args.inputs.begin() + 3, args.inputs.end());
-    for_each_element({args.node, operands, {}}, shape, [&](std::int64_t e, const double* values) {
-      evaluate(program, values, &dy[static_cast<std::size_t>(e)]);
-    });
-  }
+  RefTensor made = args.in(0);
+  finish_carried({args.node, args.inputs, {&made, 1}}, "prologue", 3, args.in(0));
+  const std::vector<double>& dy = made.v;
   Channels(shape).each([&](auto e, auto c) {
     args.out(0).v[c] += dy[e];
     args.out(1).v[c] += dy[e] * (args.in(1).v[e] - args.in(2).v[c]);
@@ -133,8 +124,6 @@ std::vector<Value> grad_stats(const GradArgs& args) {
   return {dx};
 }
 std::vector<Value> grad_products(const GradArgs& args) {
-  check(args.node.attrs().string("prologue").empty(),
-        "[channel_products] has no gradient after fusion");
   const Value dy = args.in(0), x = args.in(1);
   const Value mean = along_channels(args.in(2), x.shape());
   std::vector<Value> out(3);
@@ -239,13 +228,13 @@ class Prologue {
 
   Prologue(const Node& node, const PlaneSums& sums, bool blocked, CpuFeatures features)
       : blocked_(blocked),
-        runner_(parse_program(node.graph().ops(), node.attrs().string("prologue")),
-                kinds_of(node, blocked), features),
+        program_(*node.attrs().program("prologue"), node.inputs().subspan(3), 3,
+                 {node.input(1).shape(), 1, blocked}, features),
         pixels_(blocked ? kPixels : kPixels * kLayoutBlock),
         channels_(sums.c) {}
 
   static std::string refuses(const Node& node) {
-    if (node.attrs().string("prologue").empty()) return {};
+    if (!node.attrs().program("prologue")) return {};
     const Shape& x = node.input(1).shape();
     if (x.rank() != 4) return "a prologue needs images";
     for (std::size_t i = 3; i < node.inputs().size(); ++i) {
@@ -266,7 +255,7 @@ class Prologue {
   };
   void bind(const KernelArgs& args, std::int64_t channel, std::int64_t pixels, Plane& plane) const {
     if (!blocked_) return;
-    const auto& kinds = runner_.kinds();
+    const auto& kinds = program_.kinds();
     const std::int64_t lanes = std::min(kLayoutBlock, channels_ - channel);
     const std::int64_t repeat = std::min(pixels, kPixels);
     for (std::size_t i = 0; i < kinds.size(); ++i) {
@@ -284,7 +273,7 @@ class Prologue {
            std::int64_t first, std::int64_t count, float* dy) const {
     ProgramInput in[kMaxProgramOperands];
     const std::int64_t lanes = blocked_ ? kLayoutBlock : 1, offset = at + first * lanes;
-    const auto& kinds = runner_.kinds();
+    const auto& kinds = program_.kinds();
     for (std::size_t i = 0; i < kinds.size(); ++i) {
       const float* data = args.inputs[i == 0 ? 0 : i + 2].as<const float>();
       if (kinds[i] == OperandKind::full) {
@@ -296,26 +285,12 @@ class Prologue {
       }
     }
     const ProgramOutput out[] = {{dy, 0}};
-    runner_.run(1, count * lanes, in, out);
+    program_.runner().run(1, count * lanes, in, out);
   }
 
  private:
-  static std::vector<OperandKind> kinds_of(const Node& node, bool blocked) {
-    const Shape& x = node.input(1).shape();
-    std::vector<OperandKind> kinds = {OperandKind::full};
-    for (std::size_t i = 3; i < node.inputs().size(); ++i) {
-      const Shape& s = node.inputs()[i].shape();
-      const bool channel = broadcast_strides(s, x)[1] != 0;
-      kinds.push_back(s == x     ? OperandKind::full
-                      : !channel ? OperandKind::scalar
-                      : blocked  ? OperandKind::row
-                                 : OperandKind::column);
-    }
-    return kinds;
-  }
-
   bool blocked_;
-  ProgramRunner runner_;
+  CarriedProgram program_;
   std::int64_t pixels_, channels_;
 };
 
@@ -335,12 +310,10 @@ KernelPlan prepare_products(const KernelQuery& query, CpuFeatures features) {
   plan.flops = 4.0 * static_cast<double>(type.shape.numel());
   for (const Value v : node.inputs()) {
     const bool image = v.shape() == type.shape;
-    plan.packs.push_back(blocked && image && !is_blocked(v.type())
-                             ? std::optional(to_blocked(v.type()))
-                             : std::nullopt);
+    plan.packs.push_back(blocked && image ? as_blocked(v.type()) : std::nullopt);
   }
   std::shared_ptr<const Prologue> prologue;
-  if (!node.attrs().string("prologue").empty())
+  if (node.attrs().program("prologue"))
     prologue = std::make_shared<const Prologue>(node, sums, blocked, features);
   plan.run = [sums, blocked, prologue](const KernelArgs& args) {
     const float* x = args.in(1).as<const float>();
@@ -413,8 +386,8 @@ std::optional<Sample> sample_products(Rng&, int index) {
   Sample out{{{type}, {type}, {{DType::f32, Shape{(*x)[1]}, {}}}}, {}};
   if (index >= kPlain) {
     // Behind an activation; not differentiable.
-    out.attrs.set("prologue", std::string("t0=mul(a1,a2);t1=add(t0,a3);t2=greater(t1,0);"
-                                          "t3=where(t2,a0,0)->t3"));
+    out.attrs.set("prologue", sample_program("t0=mul(a1,a2);t1=add(t0,a3);t2=greater(t1,0);"
+                                             "t3=where(t2,a0,0)->t3"));
     out.inputs.push_back({type});
     out.inputs.push_back({{DType::f32, Shape{(*x)[1], 1, 1}, {}}});
     out.inputs.push_back({{DType::f32, {}, {}}});
@@ -447,7 +420,7 @@ const OpDef kChannelProducts{
                {.name = "x", .image = true},
                {.name = "mean"},
                {.name = "prologue operand", .optional = true, .image = true, .variadic = true}},
-    .attrs = {{"prologue", AttrKind::string, std::string()}},
+    .attrs = {{"prologue", AttrKind::program, ProgramRef()}},
     .traits = kReduction | kPrologue,
     .infer = infer_products,
     .grad = grad_products,

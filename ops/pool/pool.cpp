@@ -35,20 +35,20 @@ Shape output_shape(const InferArgs& args, const Shape& x) {
   in("kernel", 2, 1);
   in("stride", 2, 1);
   in("padding", 4, 0);
-  args.require(x.rank() == 4, "expected x of rank 4, got ", x.text());
+  args.require(x.rank() == 4, "expected x of rank 4, got ", x);
   Shape y = {x[0], x[1], 1, 1};
   for (std::size_t d = 0; d < 2; ++d) {
     const int axis = static_cast<int>(d) + 2;
-    args.require(!x[axis].is_symbolic() && x[axis].value() >= 1, "x ", x.text(),
+    args.require(!x[axis].is_symbolic() && x[axis].value() >= 1, "x ", x,
                  " must have fixed height and width of at least 1");
     const std::int64_t kernel = at(args.attrs, "kernel", d), stride = at(args.attrs, "stride", d);
     const std::int64_t before = at(args.attrs, "padding", d),
                        after = at(args.attrs, "padding", d + 2);
     args.require(before < kernel, "padding ", before, " must be less than the kernel's ", kernel);
     const std::int64_t size = window_count(x[axis].value(), before + after, kernel, stride);
-    args.require(size >= 1, "the window is larger than the padded image ", x.text());
+    args.require(size >= 1, "the window is larger than the padded image ", x);
     args.require((size - 1) * stride - before < x[axis].value(),
-                 "the last window lies outside the image ", x.text());
+                 "the last window lies outside the image ", x);
     y[axis] = size;
   }
   return y;
@@ -63,8 +63,7 @@ std::vector<TensorType> infer_max_grad(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   args.require_dtype(1, DType::f32);
   const Shape y = output_shape(args, args.shape(0));
-  args.require(args.shape(1) == y, "the gradient ", args.in(1).text(), " does not fit y ",
-               y.text());
+  args.require(args.shape(1) == y, "the gradient ", args.in(1), " does not fit y ", y);
   return {in_layout(args, args.shape(0))};
 }
 // (dy) {shape} -> dx
@@ -72,8 +71,7 @@ std::vector<TensorType> infer_avg_grad(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   const Shape& x = args.attrs.shape("shape");
   const Shape y = output_shape(args, x);
-  args.require(args.shape(0) == y, "the gradient ", args.in(0).text(), " does not fit y ",
-               y.text());
+  args.require(args.shape(0) == y, "the gradient ", args.in(0), " does not fit y ", y);
   return {in_layout(args, x)};
 }
 
@@ -237,10 +235,7 @@ KernelPlan prepare_pool(const KernelQuery& query, CpuFeatures features) {
     pool.planes = x[0].value() * channel_blocks(x);
     pool.lanes = kLayoutBlock;
     plan.layout = kBlocked;
-    for (const Value v : node.inputs()) {
-      plan.packs.push_back(is_blocked(v.type()) ? std::nullopt
-                                                : std::optional(to_blocked(v.type())));
-    }
+    for (const Value v : node.inputs()) plan.packs.push_back(as_blocked(v.type()));
   }
   const auto l = static_cast<std::size_t>(blocked);
   if (&node.op() == &kMaxPool2d) {
@@ -368,7 +363,7 @@ Attrs attrs_of(Value x, const ops::Pool2dOptions& o, std::string_view op) {
     if (stride[d] == 0) stride[d] = kernel[d];
     if (!o.ceil) continue;
     check(stride[d] >= 1 && !x.shape()[static_cast<int>(d) + 2].is_symbolic(), "[", op,
-          "] cannot round up the number of windows of ", x.type().text());
+          "] cannot round up the number of windows of ", x.type());
     // Pads so that a last, partial window fits, if it starts inside the image or its padding
     // before.
     const std::int64_t size = x.shape()[static_cast<int>(d) + 2].value();

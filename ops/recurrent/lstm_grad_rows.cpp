@@ -30,7 +30,7 @@ class ScanGrad {
         kernels_(&lstm_kernels(features)) {
     const std::int64_t h = size_.h;
     if (coded_) {
-      view_ = view_of(query.node.input(kR));
+      view_ = view_of(query.node.input(kR).type());
       decoded_ = scratch_.add(kGates * h * h);
     }
     panels_ = scratch_.add_bytes(panel_bytes(h, kGates * h));

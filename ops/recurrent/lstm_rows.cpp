@@ -56,7 +56,7 @@ class Scan {
         kernels_(&lstm_kernels(features)),
         epsilon_(static_cast<float>(query.node.attrs().real("epsilon"))) {
     const std::int64_t h = size_.h, b = size_.batch;
-    if (kept_ >= Kept::live) view_ = view_of(query.node.input(kR));
+    if (kept_ >= Kept::live) view_ = view_of(query.node.input(kR).type());
     if (kept_ == Kept::live) decoded_ = scratch_.add(kGates * h * h);
     if (kept_ == Kept::matrix || kept_ == Kept::live) panels_ = scratch_.add(panel_floats());
     if (!fused_) product_ = scratch_.add(b * kGates * h);
@@ -255,7 +255,7 @@ std::string refuses_codebook(const KernelQuery& query) {
 std::string refuses_packed(const KernelQuery& query) {
   if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
   if (!query.is_fixed(kR)) return "R changes between steps";
-  const CodebookView view = view_of(query.node.input(kR));
+  const CodebookView view = view_of(query.node.input(kR).type());
   const std::int64_t batch = query.node.input(kX).shape()[1].value();
   if (batch > packed_rows(view)) return cat("batch ", batch, " is over ", packed_rows(view));
   const char* reason = nullptr;
@@ -264,7 +264,7 @@ std::string refuses_packed(const KernelQuery& query) {
 std::string refuses_bytes(const KernelQuery& query) {
   if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
   if (!query.is_fixed(kR)) return "R changes between steps";
-  return byte_panels_fit(view_of(query.node.input(kR)), query.features)
+  return byte_panels_fit(view_of(query.node.input(kR).type()), query.features)
              ? ""
              : "few bits, or groups of few rows";
 }

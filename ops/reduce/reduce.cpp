@@ -42,7 +42,7 @@ std::vector<TensorType> infer_reduce(const InferArgs& args) {
   if (&args.op == &kMax) {
     for (const auto axis : axes) {
       args.require(args.shape(0)[static_cast<int>(axis)].factor() > 0, "axis ", axis, " of ",
-                   args.in(0).text(), " is empty");
+                   args.in(0), " is empty");
     }
   }
   return {{DType::f32, reduced_shape(args.shape(0), axes, args.attrs.boolean("keep")), {}}};
@@ -193,8 +193,8 @@ constexpr KernelRow kSumRows[] = {
 std::vector<TensorType> infer_sum_to(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   const Shape& shape = args.attrs.shape("shape");
-  args.require(broadcasts_to(shape, args.shape(0)), shape.text(), " does not broadcast to ",
-               args.shape(0).text());
+  args.require(broadcasts_to(shape, args.shape(0)), shape, " does not broadcast to ",
+               args.shape(0));
   return {{DType::f32, shape, {}}};
 }
 
@@ -208,13 +208,12 @@ std::vector<Value> grad_sum_to(const GradArgs& args) {
 
 std::vector<TensorType> infer_broadcast_to(const InferArgs& args) {
   const Shape& shape = args.attrs.shape("shape");
-  args.require(broadcasts_to(args.shape(0), shape), args.in(0).text(), " does not broadcast to ",
-               shape.text());
+  args.require(broadcasts_to(args.shape(0), shape), args.in(0), " does not broadcast to ", shape);
   return {{args.in(0).dtype, shape, {}}};
 }
 
 void ref_broadcast_to(const RefArgs& args) {
-  for_each_element(args, args.out().type.shape, [&](std::int64_t e, const double* x) {
+  for_each_element(args.inputs, args.out().type.shape, [&](std::int64_t e, const double* x) {
     args.out().v[static_cast<std::size_t>(e)] = x[0];
   });
 }
@@ -302,8 +301,7 @@ std::optional<Sample> sample_count(Rng& rng, int index) {
 std::vector<TensorType> infer_argmax(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   const int axis = normalize_axis(args.op.name, args.attrs.integer("axis"), args.shape(0));
-  args.require(args.shape(0)[axis].factor() > 0, "axis ", axis, " of ", args.in(0).text(),
-               " is empty");
+  args.require(args.shape(0)[axis].factor() > 0, "axis ", axis, " of ", args.in(0), " is empty");
   return {{DType::s32, reduced_shape(args.shape(0), {axis}, false), {}}};
 }
 

@@ -17,7 +17,7 @@ std::vector<TensorType> infer_matmul(const InferArgs& args) {
   const Shape& s = args.attrs.shape("shape");
   args.require_dtype(0, DType::f32);
   args.require_rank(0, 2);
-  args.require(s.rank() == 2, "expected a weight of rank 2, got ", s.text());
+  args.require(s.rank() == 2, "expected a weight of rank 2, got ", s);
   require_sparse(args, 1, 2, s);
   const bool tb = args.attrs.boolean("transpose_b");
   args.require(args.shape(0)[1] == s[tb ? 1 : 0], "inner dimensions differ: ", args.in(0).text(),
@@ -62,7 +62,7 @@ std::vector<TensorType> infer_conv(const InferArgs& args) {
   const Shape& s = args.attrs.shape("shape");
   require_sparse(args, 1, 2, s);
   Attrs attrs = conv_numbers(args.attrs);
-  attrs.set("epilogue", std::string());
+  attrs.set("epilogue", ProgramRef());
   attrs.set("layout", std::string());
   const TensorType types[] = {args.in(0), {DType::f32, s, {}}};
   const bool present[] = {true, true};

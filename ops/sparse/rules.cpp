@@ -22,9 +22,8 @@ Pat on_corrected(const OpDef& op) {
 
 // A dense base takes the sum once, before the op; an epilogue is no linear op.
 bool distributes(const Match& m) {
-  return m[kBase].type().encoding.codebook_format() != nullptr &&
-         m[kBase].shape() == m.root->input(1).shape() &&
-         m.root->attrs().string("epilogue").empty() && m.root->inputs().size() == 2;
+  return m[kBase].type().encoding.is_codebook() && m[kBase].shape() == m.root->input(1).shape() &&
+         !m.root->attrs().program("epilogue") && m.root->inputs().size() == 2;
 }
 
 Value matmul_of_sum(const Match& m) {

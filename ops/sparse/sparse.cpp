@@ -44,7 +44,7 @@ std::vector<Value> grad_sparse(const GradArgs& args) {
 std::vector<TensorType> infer_values_grad(const InferArgs& args) {
   args.require_dtype(0, DType::f32);
   args.require(!args.shape(0).is_symbolic(), "expected a gradient of fixed shape, got ",
-               args.in(0).text());
+               args.in(0));
   require_positions(args, 1);
   const std::int64_t count = args.attrs.integer("count");
   args.require(count >= 1 && count <= args.shape(0).numel(), "count must be 1 to ",
@@ -86,7 +86,7 @@ std::optional<Sample> sample_values_grad(Rng& rng, int index) {
 void require_positions(const InferArgs& args, int i) {
   args.require(
       args.in(i).dtype == DType::u8 && args.shape(i).rank() == 1 && !args.shape(i).is_symbolic(),
-      "expected positions u8[bytes], got ", args.in(i).text());
+      "expected positions u8[bytes], got ", args.in(i));
 }
 
 void require_sparse(const InferArgs& args, int positions, int values, const Shape& shape) {
@@ -94,10 +94,10 @@ void require_sparse(const InferArgs& args, int positions, int values, const Shap
   const TensorType& type = args.in(values);
   args.require(type.dtype == DType::f32 && type.encoding.is_dense() && type.shape.rank() == 1 &&
                    !type.shape.is_symbolic(),
-               "expected values f32[n], got ", type.text());
+               "expected values f32[n], got ", type);
   args.require(
       !shape.is_symbolic() && type.shape.numel() >= 1 && type.shape.numel() <= shape.numel(),
-      type.shape.numel(), " values for a tensor ", shape.text());
+      type.shape.numel(), " values for a tensor ", shape);
 }
 
 std::vector<SampleInput> sample_planes(Rng& rng, const Shape& shape, double share) {

@@ -80,7 +80,7 @@ struct Layer {
 };
 
 bool is_packed(Value v) {
-  return v && (v.type().encoding.codebook_format() || corrected_weight(*v.node));
+  return v && (v.type().encoding.is_codebook() || corrected_weight(*v.node));
 }
 
 // What is computed straight from codebook storage, corrected or not.

@@ -14,8 +14,9 @@ Candidate candidate(const Shape& shape, const TensorChoice& choice) {
   Candidate out;
   out.choice = choice;
   out.bits = choice.spec.bits();
-  const Encoding encoding = Encoding::codebook(choice.spec.format(choice.group_rows));
-  for (const Plane& plane : encoding.planes(DType::f32, shape, choice.spec.size())) {
+  const Encoding encoding =
+      Encoding::codebook(choice.spec.format(choice.group_rows), choice.spec.size());
+  for (const Plane& plane : encoding.planes(DType::f32, shape)) {
     out.bytes += plane.bytes();
   }
   return out;

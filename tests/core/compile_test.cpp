@@ -131,7 +131,7 @@ TEST(Compile, UpdateRidesOnTheGradientMatmul) {
   for (const Node& node : graph.nodes()) {
     if (&node.op() == &kMatmul) {
       ++matmuls;
-      with_epilogue += !node.attrs().string("epilogue").empty();
+      with_epilogue += bool(node.attrs().program("epilogue"));
     }
     elementwise +=
         node.op().has(kElementwise) && node.types()[0].shape == Shape({Net::kOut, Net::kIn});

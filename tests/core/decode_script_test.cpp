@@ -41,15 +41,12 @@ std::vector<float> random_codebook(const TensorType& type, const std::string& na
                                    TensorMap& tensors) {
   const CodebookFormat& format = *type.encoding.codebook_format();
   const std::int64_t k = std::max<std::int64_t>(1, format.max_entries() - 1);
-  const std::int64_t count = format.index_count(type.shape), d = format.vector_len;
+  const std::int64_t count = format.index_count(type.shape);
   Tensor indices(DType::u8, format.indices_shape(type.shape));
   auto stream = indices.span<std::uint8_t>();
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::uint64_t index = rng.below(static_cast<std::uint64_t>(k));
-    for (std::int64_t bit = i * format.bits; bit < (i + 1) * format.bits; ++bit) {
-      const std::uint64_t on = index >> (bit - i * format.bits) & 1;
-      stream[static_cast<std::size_t>(bit / 8)] |= static_cast<std::uint8_t>(on << (bit % 8));
-    }
+    put_index(stream.data(), format.bits, i,
+              static_cast<std::uint32_t>(rng.below(static_cast<std::uint64_t>(k))));
   }
   Tensor entries(format.entry_dtype, format.entries_shape(type.shape, k));
   for (std::int64_t i = 0; i < entries.numel(); ++i) {
@@ -65,17 +62,11 @@ std::vector<float> random_codebook(const TensorType& type, const std::string& na
   }
 
   std::vector<float> values;
-  const std::int64_t row_length = CodebookFormat::row_length(type.shape);
+  const CodebookLayout layout(format, type.shape, k);
   for (std::int64_t i = 0; i < type.shape.numel(); ++i) {
-    const std::int64_t row = i / row_length, column = i % row_length;
-    const std::int64_t group = format.group_rows ? row / format.group_rows : 0;
-    const std::int64_t index = index_at(stream.data(), format.bits, i / d);
-    auto value = static_cast<float>(element(entries, (group * k + index) * d + i % d));
-    if (scale.defined()) {
-      const std::int64_t block = column / format.block_length(type.shape);
-      const std::int64_t at = row * format.blocks_per_row(type.shape) + block;
-      value *= scale.span<float>()[static_cast<std::size_t>(at)];
-    }
+    const std::int64_t index = layout.index(stream.data(), i);
+    auto value = static_cast<float>(element(entries, layout.entry(i, index)));
+    if (scale.defined()) value *= scale.span<float>()[static_cast<std::size_t>(layout.scale(i))];
     values.push_back(value);
   }
   return values;

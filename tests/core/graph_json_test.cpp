@@ -95,9 +95,10 @@ TEST(GraphJson, Syntax) {
 TEST(GraphJson, RefusesCompiledStorage) {
   Graph graph(ops::standard_ops());
   const Value x = graph.input("x", f32({2}));
-  const Value packed =
-      graph.add(*graph.ops().core().repack, {x}, {{"encoding", std::string("panel:64<>")}})
-          .output();
+  const Value packed = graph
+                           .add(*graph.ops().core().repack, {x},
+                                {{"layout", std::string("panel")}, {"bytes", std::int64_t{64}}})
+                           .output();
   graph.set_output("y", packed);
   EXPECT_THROW(graph_to_json(graph), Error);
 }

@@ -116,7 +116,9 @@ inline Graph awkward_graph() {
   const Value tiny = graph.constant(0.1 + 0.2, f32({4}));
   const Value y = ops::maximum(ops::tanh(x * w), low) + tiny;
   const Node& pair = graph.add(
-      kFused, {x, w}, {{"program", std::string("t0=add(a0,a1);t1=tanh(t0)->t0,t1")}}, "pair # 1");
+      kFused, {x, w},
+      {{"program", ProgramRef(parse_program(graph.ops(), "t0=add(a0,a1);t1=tanh(t0)->t0,t1"))}},
+      "pair # 1");
   const Value noise = ops::uniform(step, step, Shape{4}, -6148914691236517206);
   graph.set_output("y", y);
   graph.set_output("second \"result\"", pair.output(1));

@@ -56,7 +56,7 @@ TEST(Encoding, TextFormReadsBack) {
 TEST(Encoding, CountsEveryByte) {
   const CodebookFormat format{.bits = 3, .group_rows = 4, .scale_block = 5};
   const Shape shape{10, 7};
-  const auto planes = Encoding::codebook(format).planes(DType::f32, shape, 6);
+  const auto planes = Encoding::codebook(format, 6).planes(DType::f32, shape);
   ASSERT_EQ(planes.size(), 3u);
   EXPECT_EQ(planes[0].bytes(), (70 * 3 + 7) / 8);
   EXPECT_EQ(planes[1].shape, Shape({3, 6}));  // the last group is short

@@ -118,9 +118,9 @@ std::string program(Choices& choices, std::uint64_t operands) {
 }
 
 std::string text(Choices& choices, std::string_view attr, std::size_t inputs) {
-  static constexpr std::string_view kTexts[] = {
-      "", "nChw16c", "panels:64<>", "cb4", "test:24<>", "csr:99999999999<>", "t0=add(a0,a0)->t0"};
-  if (attr == "layout" || attr == "encoding" || choices.one_in(10))
+  static constexpr std::string_view kTexts[] = {"",     "nChw16c", "panels",           "cb4",
+                                                "test", "csr",     "t0=add(a0,a0)->t0"};
+  if (attr == "layout" || choices.one_in(10))
     return std::string(choices.of<std::string_view>(kTexts));
   return program(choices, inputs);
 }
@@ -215,6 +215,11 @@ void change_attr(Sample& sample, const OpDef& op, Choices& choices) {
     case AttrKind::dtype:
       value = dtype(choices);
       break;
+    case AttrKind::program:
+      value = parse_program_attr(
+          ops::standard_ops(),
+          text(choices, def.name, std::max<std::size_t>(1, sample.inputs.size())));
+      break;
   }
   sample.attrs.set(def.name, value);
 }
@@ -299,7 +304,7 @@ Value encoded_leaf(Graph& graph, const std::string& name, const TensorType& type
   const std::int64_t k = 1 + static_cast<std::int64_t>(
                                  choices.below(static_cast<std::uint64_t>(format.max_entries())));
   std::vector<Value> planes;
-  for (const Plane& plane : type.encoding.planes(type.dtype, type.shape, k))
+  for (const Plane& plane : Encoding::codebook(format, k).planes(type.dtype, type.shape))
     planes.push_back(
         leaf(graph, cat(name, ".", plane.name), {plane.dtype, plane.shape, {}}, choices));
   planes.resize(3);
@@ -340,6 +345,7 @@ bool comparable(const OpDef& op, const Sample& sample) {
   if (kSteps.contains(op.name)) return false;
   for (const auto& [name, value] : sample.attrs.items()) {
     if (const auto* text = std::get_if<std::string>(&value); text && !text->empty()) return false;
+    if (const auto* carried = std::get_if<ProgramRef>(&value); carried && *carried) return false;
   }
   return true;
 }
@@ -361,7 +367,7 @@ OpCase make_op_case(Choices& choices) {
     const std::string name = cat("in", i);
     if (input.absent) {
       inputs.emplace_back();
-    } else if (input.type.encoding.codebook_format() != nullptr) {
+    } else if (input.type.encoding.is_codebook()) {
       inputs.push_back(encoded_leaf(out.graph, name, input.type, choices));
     } else {
       inputs.push_back(leaf(out.graph, name, input.type, choices));

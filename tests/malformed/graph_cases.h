@@ -145,7 +145,8 @@ inline std::vector<MalformedGraph> malformed_graphs() {
        "/nodes/8: [codebook] 1-bit indices address at most 2 entries, got f32[1,3]"},
       {"/nodes/8/inputs", "[6,7,1]", "/nodes/8: [codebook] scale is given but the format has none"},
       {"/nodes/10/attrs/program", "\"t0=conv9(a0)->t0\"",
-       "/nodes/10: program 't0=conv9(a0)->t0': expected an elementwise op at 'conv9(a0)->t0'"},
+       "/nodes/10/attrs/program: program 't0=conv9(a0)->t0': expected an elementwise op at "
+       "'conv9(a0)->t0'"},
       {"/outputs", "", "field 'outputs' is missing"},
       {"/outputs/0/value", "11",
        "/outputs/0/value: expected an earlier node, 0 to 10, got 11 (a graph has no cycles)"},

@@ -336,8 +336,8 @@ TEST(Fused, BigTensorsAndThreads) {
   Rng rng(5, 6);
   const Sample sample{
       {{f32({700, 333})}, {f32({333})}, {f32({700, 1})}, {f32({})}},
-      {{"program", std::string("t0=mul(a0,a1);t1=add(t0,a2);t2=exp(a3);t3=mul(t1,t2);"
-                               "t4=tanh(t3)->t4,t1")}}};
+      {{"program", sample_program("t0=mul(a0,a1);t1=add(t0,a2);t2=exp(a3);t3=mul(t1,t2);"
+                                  "t4=tanh(t3)->t4,t1")}}};
   const test::Case c = test::make_case(kFused, sample, rng);
   const auto want = c.reference();
   const int before = num_threads();

@@ -11,6 +11,7 @@
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/conv/conv.h"
+#include "ops/elementwise/elementwise.h"
 #include "ops/matmul/matmul.h"
 #include "ops/norm/norm.h"
 #include "ops/op_common.h"
@@ -47,7 +48,8 @@ Graph carrying(const Carrier& carrier, int count, bool absent = false) {
   for (int i = 0; i < count; ++i) inputs.push_back(graph.input(cat("more", i), f32({})));
   if (absent) inputs[carrier.own.size()] = Value();
   Attrs attrs = carrier.attrs;
-  attrs.set(carrier.attr, cat("t0=add(a0,a", count, ")->t0"));
+  attrs.set(carrier.attr,
+            ProgramRef(parse_program(graph.ops(), cat("t0=add(a0,a", count, ")->t0"))));
   const Node& node = graph.add(*carrier.op, inputs, attrs);
   graph.set_output("y", node.output());
   return graph;
@@ -66,7 +68,7 @@ TEST(Limits, OperandsOfProgramsAreCounted) {
         for (const TensorType& type : some.own)
           inputs.push_back(graph.input(cat("own", inputs.size()), type));
         for (int i = 0; i < count; ++i) inputs.push_back(graph.input(cat("more", i), f32({})));
-        some.attrs.set(some.attr, std::string("t0=tanh(a0)->t0"));
+        some.attrs.set(some.attr, sample_program("t0=tanh(a0)->t0"));
         graph.add(*some.op, inputs, some.attrs);
       });
       EXPECT_NE(error.find(cat("at most ", kMaxProgramOperands, " operands")), error.npos) << error;

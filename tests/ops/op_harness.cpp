@@ -45,18 +45,17 @@ Value draw_codebook(Case& c, const TensorType& type, const std::string& name, Rn
   const std::int64_t k = std::max<std::int64_t>(1, format.max_entries() - 1);
   std::vector<Value> leaves(3);
   std::vector<RefTensor> values;
-  const auto all = type.encoding.planes(type.dtype, type.shape, k);
+  const auto all = Encoding::codebook(format, k).planes(type.dtype, type.shape);
   for (std::size_t p = 0; p < all.size(); ++p) {
     RefTensor value{{all[p].dtype, all[p].shape, {}}, {}};
     value.v.resize(static_cast<std::size_t>(all[p].shape.numel()));
     if (p == 0) {
+      std::vector<std::uint8_t> stream(value.v.size());
       for (std::int64_t i = 0; i < format.index_count(type.shape); ++i) {
-        const auto index = rng.below(static_cast<std::uint64_t>(k));
-        for (int b = 0; b < format.bits; ++b) {
-          const std::int64_t bit = i * format.bits + b;
-          if (index >> b & 1) value.v[static_cast<std::size_t>(bit / 8)] += 1 << (bit % 8);
-        }
+        put_index(stream.data(), format.bits, i,
+                  static_cast<std::uint32_t>(rng.below(static_cast<std::uint64_t>(k))));
       }
+      value.v.assign(stream.begin(), stream.end());
     } else {
       for (double& v : value.v) {
         v = p == 2                      ? 0.5 + rng.uniform()
@@ -129,7 +128,7 @@ Case make_case(const OpDef& op, const Sample& sample, Rng& rng) {
     c.planes.emplace_back();
     if (input.absent) {
       values.emplace_back();
-    } else if (input.type.encoding.codebook_format() != nullptr) {
+    } else if (input.type.encoding.is_codebook()) {
       values.push_back(draw_codebook(c, input.type, name, rng, c.inputs.back(), c.planes.back()));
     } else {
       c.inputs.back() = draw(input, rng);
@@ -220,7 +219,7 @@ RowRun run_row(const Case& c, const KernelRow& row, const RowOptions& options) {
       const OperandPack& pack = *run.plan.packs[i];
       const TensorType& type = c.node->inputs()[i].type();
       std::int64_t bytes = 0;
-      for (const Plane& plane : pack.encoding.planes(type.dtype, type.shape, 1))
+      for (const Plane& plane : pack.encoding.planes(type.dtype, type.shape))
         bytes += plane.bytes();
       std::vector<Tensor> packed = {Tensor(DType::u8, {bytes})};
       const BufferRef from[] = {refer(planes)}, to[] = {refer(packed)};
