@@ -6,6 +6,7 @@
 //                 dot product of 64 bytes (two execution ports of a core take them all)
 //   bytes         the packed weights, read once, at the rate of reading as many over and over
 // cold: so many copies in turn that no cache holds them. TESSERA_THREADS sets the threads.
+#include <benchmark/benchmark.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -54,8 +55,9 @@ __attribute__((target("avx512f,avx512vnni"))) double dot_products() {
     for (int i = 0; i < 16; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], x, x);
   __m512i all = sum[0];
   for (int i = 1; i < 16; ++i) all = _mm512_add_epi32(all, sum[i]);
-  volatile int keep = _mm512_reduce_add_epi32(all);
-  (void)keep;
+  int kept[16];
+  _mm512_storeu_si512(kept, all);
+  benchmark::DoNotOptimize(kept);
   return 16.0 * kSteps;
 }
 
@@ -80,9 +82,10 @@ __attribute__((target("avx512f"))) void read_lines(const char* p, size_t bytes) 
   for (size_t i = 0; i + 256 <= bytes; i += 256)
     for (int j = 0; j < 4; ++j)
       sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(p + i + 64 * static_cast<size_t>(j)));
-  volatile int keep = _mm512_reduce_add_epi32(
-      _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
-  (void)keep;
+  int kept[16];
+  _mm512_storeu_si512(
+      kept, _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3])));
+  benchmark::DoNotOptimize(kept);
 }
 
 // Bytes a second of reading so many over and over, the best of several.
