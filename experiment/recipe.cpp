@@ -52,6 +52,10 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("lr-steps"), text_flag(lr_steps.list, "LIST"), nn::kLrStepsHelp);
   add(name("lr-step-factor"), flag(lr_steps.factor, "X"), nn::kLrStepFactorHelp);
   add_optimizer_flags(options, prefix, optimizer);
+  add(name("lr-plateau"), flag(lr_plateau, "X"),
+      "factor after an epoch no better on the validation samples (1: none)");
+  add(name("patience"), flag(patience),
+      "end after so many epochs without a better one there (0: never)");
   add(name("label-smoothing"), flag(label_smoothing, "X"), "share given to all classes");
   add(name("warmup"), flag(warmup, "X"),
       "share of the epochs in which the learning rate rises from 0");
@@ -75,6 +79,8 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_positive(p + "lr", lr);
   check_range(p + "lr-decay", lr_decay, 1e-6, 1e6);
   check_range(p + "lr-final", lr_final, 0, 1);
+  check_range(p + "lr-plateau", lr_plateau, 1e-6, 1);
+  check_range(p + "patience", static_cast<double>(patience), 0, 1e6);
   check_optimizer(optimizer, prefix);
   check_range(p + "lr-step-factor", lr_steps.factor, 1e-9, 1e3);
   check(!lr_final_given || !lr_steps.any(), p, "lr-final is of a cosine, ", p,
@@ -108,10 +114,21 @@ Config TrainRecipe::config() const {
     out.erase("reference.lr_final");
     out["reference.lr_steps"] = lr_steps.text();
   }
+  if (lr_plateau < 1) out["reference.lr_plateau"] = exact(lr_plateau);
+  if (patience > 0) out["reference.patience"] = std::to_string(patience);
   if (compute != "f32") out["reference.compute"] = compute;
   if (warmup > 0) out["reference.warmup"] = exact(warmup);
   if (augment != kNoAugmentation) out["reference.augment"] = augment;
   if (r2 != "none") out["reference.r2"] = r2 + " " + exact(r2_weight);
+  return out;
+}
+
+nn::EarlyStopping TrainRecipe::early_stopping(const BatchSource* validation) const {
+  nn::EarlyStopping out;
+  if (!validates()) return out;
+  out.validation = validation;
+  out.plateau = lr_plateau;
+  out.patience = patience > 0 ? patience : epochs + 1;
   return out;
 }
 

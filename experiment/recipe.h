@@ -11,6 +11,7 @@
 #include "core/files/checkpoint.h"
 #include "experiment/activation_flags.h"
 #include "experiment/optimizer_flags.h"
+#include "nn/fit.h"
 #include "nn/lr_steps.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
@@ -26,7 +27,13 @@ struct TrainRecipe {
   std::int64_t epochs = 30;
   std::int64_t batch = 256;
   double lr = 0.1;
-  double lr_decay = 1;          // factor per epoch
+  double lr_decay = 1;  // factor per epoch
+  // Factor after each epoch whose main metric on the validation samples was no better than the best
+  // before; 1: none.
+  double lr_plateau = 1;
+  // Epochs without a better one after which training ends; 0: it runs to its end. With either, the
+  // network kept is that of the best epoch.
+  std::int64_t patience = 0;
   double lr_final = 0.01;       // share of the rate left at the end, by half a cosine; 1: constant
   bool lr_final_given = false;  // by a flag, which lr_steps leave no room for
   nn::LrSteps lr_steps;         // in place of the cosine
@@ -43,6 +50,9 @@ struct TrainRecipe {
   void validate(const std::string& prefix) const;  // throws Error naming the flag
   Config config() const;                           // keys "reference.epochs", ...
   nn::Schedule schedule() const;
+  // What looks at validation samples while it trains; none of it: their source is null.
+  nn::EarlyStopping early_stopping(const BatchSource* validation) const;
+  bool validates() const { return lr_plateau < 1 || patience > 0; }
   nn::TrainerOptions trainer(std::uint64_t seed) const;
   // Objectives besides the task.
   void add_objectives(nn::Trainer& trainer) const;

@@ -87,6 +87,14 @@ Reference train_reference(Session& session, const Task& task, const TrainRecipe&
   fit.phase = "train";
   fit.epochs = recipe.epochs;
   fit.lr = recipe.schedule();
+  std::shared_ptr<const BatchSource> validation;
+  if (recipe.validates()) {
+    check(!task.data.validation.empty(),
+          "--lr-plateau and --patience look at validation samples: ", task.data.text,
+          ": there are none; --validation N holds some out");
+    validation = joined(task.data.validation);
+    fit.early_stopping = recipe.early_stopping(validation.get());
+  }
   fit.test = task.test.get();
   fit.test_every = std::max<std::int64_t>(1, recipe.epochs / kReferenceEvaluations);
   fit.checkpoint = checkpoint;

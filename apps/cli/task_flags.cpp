@@ -94,7 +94,8 @@ void hold_out(Data& data, const std::string& validation) {
       all, std::move(parts.held), datasets::SubsetOptions{.shuffle = false},
       cat(all->name(), ", held out"));
   if (!data.in_memory) samples = std::make_shared<datasets::Prefetch>(std::move(samples));
-  data.tests = {{kValidation, std::move(samples)}};
+  data.validation = {{kValidation, std::move(samples)}};
+  data.tests = data.validation;
   data.train = [train = std::move(data.train), rest = std::move(parts.rest), indexed](
                    std::uint64_t seed, const std::string& augment) {
     return std::make_shared<datasets::Subset>(indexed(train(seed, augment)), rest,

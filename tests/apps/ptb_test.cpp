@@ -2,6 +2,7 @@
 // sampled, and what it refuses.
 #include <algorithm>
 #include <csignal>
+#include <sstream>
 
 #include "tests/apps/app.h"
 
@@ -23,6 +24,37 @@ class Ptb : public App {
     return args;
   }
 };
+
+// The rate falls, and training ends, by what the validation text says; the best epoch is kept.
+TEST_F(Ptb, SchedulesLookAtTheValidationText) {
+  Args args = train("out", {"--lr", "60", "--lr-plateau", "0.25", "--patience", "2", "--lr-steps",
+                            "29", "--log", path("log.jsonl")});
+  *std::next(std::ranges::find(args, "--epochs")) = "30";
+  const Json trained = json(args);
+  double best = 1e9, scale = 1;
+  std::int64_t epochs = 0, worse = 0;
+  std::istringstream lines(read_file(path("log.jsonl")));
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = parse_json(line, "log.jsonl");
+    if (event["event"] == "epoch") {
+      EXPECT_NEAR(event["lr"].get<double>(), 60 * scale, 1e-6);
+      ++epochs;
+    }
+    if (event["event"] != "validation") continue;
+    const double now = event["perplexity"];
+    worse = now < best ? 0 : worse + 1;
+    if (now >= best) scale *= 0.25;
+    best = std::min(best, now);
+  }
+  EXPECT_LT(epochs, 30);
+  EXPECT_EQ(worse, 2);
+  const Json held = json(train("other", {"--validation", "own"}));
+  EXPECT_EQ(held["rows"][0]["measured_on"], "validation");
+  EXPECT_NE(
+      refused({"train", "--data", "synthetic:8000:1000", "--lr-plateau", "2", "--out", path("out")})
+          .find("--lr-plateau"),
+      std::string::npos);
+}
 
 TEST_F(Ptb, TrainsCompressesAndSamples) {
   const Json trained = json(train("out"));
