@@ -52,7 +52,9 @@ if not found:  # a test of this folder
 print(re.sub(r" -o \S+ -c \S+$", "", found[0]).replace(" -O3", " -O0").replace("-D_FORTIFY_SOURCE=2", ""))
 PY
   )
-  (cd "$build" && eval "${line/ -I/ -I$scratch/overlay -I}" -c "$root/$source" -o "$scratch/$(tr / _ <<< "$source").o")
+  local from=$root/$source
+  [ ! -f "$scratch/overlay/$source" ] || from=$scratch/overlay/$source
+  (cd "$build" && eval "${line/ -I/ -I$scratch/overlay -I}" -c "$from" -o "$scratch/$(tr / _ <<< "$source").o")
 }
 scratch=$PWD  # absolute from here on
 export -f compile
