@@ -126,7 +126,7 @@ void resize(benchmark::State& state, const Pictures& pictures) {
   std::size_t at = 0;
   for (auto _ : state) {
     const RgbView& view = views[at++ % views.size()];
-    const Box box = random_crop(view.width, view.height, {}, rng);
+    const PixelRect box = random_crop(view.width, view.height, {}, rng);
     resizer.run({box.width, box.height, 224, 224, {0, 0, 224, 224}}, view.crop(box), out);
   }
   state.SetItemsProcessed(state.iterations());
