@@ -306,7 +306,8 @@ GemmPlan prepare_gemm(const GemmProblem& problem, CpuFeatures features, int thre
       plan.groups = std::min<int64_t>(vectors, ceil_div(plan.groups, plan.threads) * plan.threads);
     plan.vectors = static_cast<int>(ceil_div(vectors, plan.groups));
   }
-  plan.pack_a = problem.transposed_a && plan.groups > 1;
+  // A small one stays in the caches where it is: a copy costs more than it gives.
+  plan.pack_a = problem.transposed_a && plan.groups > 1 && problem.m * problem.k > kPackedA;
   const int64_t row_tiles = std::max<int64_t>(1, ceil_div(problem.m, plan.rows));
   int64_t most_block = kMaxRowBlock / plan.rows;
   if (plan.pack_a)
