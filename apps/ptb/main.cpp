@@ -70,7 +70,10 @@ Recipes recipes(const std::string& name) {
   train.lr_final = 0.005;
   if (name == "lstm200x2" || name == "lstm100") {
     train.epochs = 13;
-    train.lr_steps = {.list = "4,5,6,7,8,9,10,11,12", .factor = 0.5};
+    // Behind epochs 4 to 12; as shares, so that other numbers of epochs have a schedule as well.
+    train.lr_steps = {
+        .list = "0.30769,0.38461,0.46153,0.53846,0.61538,0.6923,0.76923,0.84615,0.92307",
+        .factor = 0.5};
   } else if (name == "lstm1500x2") {
     train.lr = 35;
     train.optimizer.clip_norm = 10.0 / 35;
