@@ -126,11 +126,11 @@ void measure_file(const Task& task, const Reference& reference, const SavedModel
                            tensor.sparse_bytes, tensor.dense_bytes});
   }
   out.effective_bits = 8 * static_cast<double>(saved.weights_bytes) / numbers;
-  const Latency packed = measure_latency(model, 1, /*packed_only=*/false);
+  const Latency packed = measure_latency(model, {});
   out.packed_us = packed.us;
   out.kernel = packed.kernels;
   out.decoded = packed.decoded;
-  out.dense_us = measure_latency(reference.model, 1, false).us;
+  out.dense_us = measure_latency(reference.model, {}).us;
   out.machine = this_machine();
 }
 

@@ -140,10 +140,8 @@ Measured Measured::parse(const JsonAt& at) {
   return out;
 }
 
-Measured measure(const Graph& graph, State& state, const Data& data, bool packed_only,
+Measured measure(const Graph& graph, State& state, const Data& data, const CompileOptions& options,
                  std::int64_t batch) {
-  CompileOptions options;
-  options.packed_only = packed_only;
   nn::Evaluator evaluate(clone(graph), data.task, options);
   Measured out;
   out.on = data.measured_on;

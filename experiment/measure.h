@@ -40,9 +40,10 @@ std::string in_units(const nn::Metric& metric);
 // The metric for what has no result yet.
 nn::Metric unknown_metric();
 
-// Measures an inference graph. `batch` 0: nn::evaluation_batch().
-Measured measure(const Graph& graph, State& state, const Data& data, bool packed_only = false,
-                 std::int64_t batch = 0);
+// Measures an inference graph, compiled as `options` say but for the batch. `batch` 0:
+// nn::evaluation_batch().
+Measured measure(const Graph& graph, State& state, const Data& data,
+                 const CompileOptions& options = {}, std::int64_t batch = 0);
 
 // What a table shows beside the main metric on everything: the task's other shown metrics, and the
 // main one on each part.

@@ -50,10 +50,8 @@ std::string main_kernels(const std::vector<StepInfo>& steps, double total) {
 
 }  // namespace
 
-Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only, double seconds) {
-  CompileOptions options;
-  options.batch = batch;
-  options.packed_only = packed_only;
+Latency measure_latency(const Model& model, const CompileOptions& options, double seconds) {
+  const std::int64_t batch = options.batch;
   const Plan plan = compile(model, options);
   std::vector<Tensor> inputs;
   for (const Node* node : model.graph.inputs()) {

@@ -23,8 +23,7 @@ struct Latency {
 
 // Runs a frozen plan for about `seconds` on one input, caches hot: in rounds, each with a context
 // of its own (memory elsewhere) and after a warm-up.
-Latency measure_latency(const Model& model, std::int64_t batch, bool packed_only,
-                        double seconds = 0.25);
+Latency measure_latency(const Model& model, const CompileOptions& options, double seconds = 0.25);
 
 // "4.3", or "4.3~" for an unstable one.
 std::string least_text(const Timing& timing, int digits);

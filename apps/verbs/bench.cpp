@@ -31,7 +31,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("repeat", flag(training.repeat), "rounds; figures are the least and the median of them");
   add("steps", flag(training.steps), "training steps of a round; 0: 20 to 200, by their time");
   std::string compute = "f32";
-  add("compute", text_flag(compute, "f32|bf16"), "of a training step's convolutions");
+  add("compute", text_flag(compute, "f32|bf16|int8"),
+      "bf16: of a training step's convolutions; int8: of inference with codebooks");
   std::string methods = "lc";
   add("method", text_flag(methods, "LIST"),
       "also training steps of these methods; none: plain ones");
@@ -54,7 +55,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (!files) return kExitDone;
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
-  training.bf16 = naming("--compute", [&] { return compute_types().parse(compute); });
+  if (compute != "int8")
+    training.bf16 = naming("--compute", [&] { return compute_types().parse(compute); });
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   for (const std::string& name : training.methods)
     check(quant::method_row(name).trains(), "--method: ", name, " does not train");
@@ -86,7 +88,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   session.json() = {{"verb", "bench"}, {"data", task.data.text}, {"environment", machine.json()}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
-  if (infer || !train) bench_inference(session, task, recipes, model, kinds, training.repeat);
+  if (infer || !train)
+    bench_inference(session, task, recipes, model, kinds, training.repeat, compute == "int8");
   session.finish();
   return kExitDone;
 }

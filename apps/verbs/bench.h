@@ -25,6 +25,6 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
 // weights, whose speed is the same, dense and at several codebooks.
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
-                     int repeat);
+                     int repeat, bool int8);
 
 }  // namespace tessera::apps

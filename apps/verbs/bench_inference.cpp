@@ -16,7 +16,7 @@ constexpr std::uint64_t kSeed = 1;
 constexpr std::int64_t kMostValues = std::int64_t{1} << 23;  // of an input; activations are more
 
 void bench_model(Session& session, Table& table, const std::string& name, const Model& model,
-                 int repeat) {
+                 int repeat, bool int8) {
   for (const std::int64_t batch : {1, 8, 32, 256}) {
     std::int64_t values = 0;
     for (const Field& field : fields_of(model.graph, name)) values += field.sample.numel();
@@ -24,7 +24,7 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
     std::vector<Timing> rounds;
     Latency last;
     for (int r = 0; r < repeat; ++r) {
-      last = measure_latency(model, batch, false);
+      last = measure_latency(model, {.batch = batch, .int8 = int8});
       rounds.push_back(last.us);
     }
     const Timing us = together(rounds);
@@ -49,21 +49,21 @@ void bench_model(Session& session, Table& table, const std::string& name, const 
 
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
-                     int repeat) {
+                     int repeat, bool int8) {
   Table table({"model", "batch", "least us", "median us", "samples/s", "bytes moved",
                "weight bytes", "GFLOP/s", "kernel", "decoded"});
   if (model) {
-    bench_model(session, table, "decoded", quant::decoded(*model), repeat);
-    bench_model(session, table, "packed", *model, repeat);
+    bench_model(session, table, "decoded", quant::decoded(*model), repeat, int8);
+    bench_model(session, table, "packed", *model, repeat, int8);
   } else {
     const CompressRecipe& recipe = recipes.compress;
     nn::Trainer trainer = make_trainer(task, recipe.trainer(kSeed));
-    bench_model(session, table, "f32", nn::inference_model(trainer), repeat);
+    bench_model(session, table, "f32", nn::inference_model(trainer), repeat, int8);
     for (const auto& codebook : codebooks) {
       const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                                 recipe.policy(codebook, 0));
       const auto direct = quant::compressed(trainer, plan, quant::direct_compression());
-      bench_model(session, table, codebook, quant::harden(trainer, direct), repeat);
+      bench_model(session, table, codebook, quant::harden(trainer, direct), repeat, int8);
     }
   }
   session.text() << "\nInference, caches hot, medians of rounds: the least and the median of "

@@ -1,4 +1,6 @@
 // eval: what a model file is and does.
+#include <algorithm>
+
 #include "apps/cli/cli.h"
 #include "apps/verbs/verbs.h"
 #include "core/files/model.h"
@@ -11,6 +13,7 @@
 #include "nn/raw_input.h"
 #include "ops/op_list.h"
 #include "quant/pack/harden.h"
+#include "quant/pack/packed_check.h"
 #include "report/table.h"
 #include "timing/latency.h"
 
@@ -21,13 +24,11 @@ namespace {
 // What the network gives for everything measured, for comparison with other programs or batch
 // sizes.
 TensorMap all_outputs(const Model& model, const BatchSource& data, std::int64_t batch,
-                      bool packed_only) {
+                      CompileOptions options) {
   TensorMap out;
   const auto run = [&](std::int64_t begin, std::int64_t end, std::int64_t n) {
     if (begin == end) return;
-    CompileOptions options;
     options.batch = n;
-    options.packed_only = packed_only;
     const Plan plan = compile(model, options);
     RunContext context = plan.context();
     std::vector<Field> fields;
@@ -72,6 +73,35 @@ bool is_raw(const Graph& graph) {
                      [](const Node* node) { return node->name() == nn::kRawInputName; });
 }
 
+// How far integer products are from exact ones, layer by layer, on the samples that are measured.
+void report_noise(Session& session, const Model& model, const Data& data, std::int64_t batch) {
+  const auto source = joined(data.tests);
+  if (const auto streams = nn::stream_batch(model.graph, *source); streams > 0) batch = streams;
+  if (batch == 0) batch = nn::evaluation_batch(source->fields(), model.graph);
+  batch = std::min(batch, source->samples());
+  std::vector<Field> fields;
+  for (const Field& field : fields_of(model.graph, "the model"))
+    fields.push_back(source->field(field.name));
+  TensorMap samples = batch_of(fields, batch);
+  quant::LayerNoise noise(model, {.batch = batch, .int8 = true});
+  for (std::int64_t first = 0; first + batch <= source->samples(); first += batch) {
+    stop_if_interrupted();
+    source->fill(-1, first, samples);
+    TensorMap inputs;
+    for (const auto& [name, tensor] : samples) {
+      const bool raw = name == nn::kInputName && is_raw(model.graph);
+      inputs.emplace(raw ? std::string(nn::kRawInputName) : name, tensor);
+    }
+    noise.add(inputs);
+  }
+  Table table({"layer", "SNR dB"});
+  for (const quant::LayerSnr& layer : noise.layers()) {
+    table.add({layer.name, fixed(layer.db(), 1)});
+    session.json()["layer_snr_db"].push_back({{"layer", layer.name}, {"db", layer.db()}});
+  }
+  table.print(session.text());
+}
+
 }  // namespace
 
 int eval_verb(const Benchmark& benchmark, const Args& args) {
@@ -79,14 +109,17 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   RunFlags run;
   std::string outputs;
   std::int64_t batch = 0;
-  bool packed_only = false;
+  CompileOptions compiled;
+  std::string compute = "f32";
   FlagList options("Flags");
   data.add_flags(options);
   data.add_validation_flag(options);
   auto add = options.add_options();
   add("batch", flag(batch), "samples at once; 0: by their size");
-  add("packed-only", on_flag(packed_only),
+  add("packed-only", on_flag(compiled.packed_only),
       "fail if a kernel needs a whole codebook weight decoded");
+  add("compute", text_flag(compute, "f32|int8"),
+      "of products with codebooks: exact, or operands rounded to bytes and integer sums");
   add("outputs", text_flag(outputs, "FILE.safetensors"),
       "write what the network gives for all that is measured");
   run.add_reading_flags(options);
@@ -102,6 +135,9 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   if (!files) return kExitDone;
   const std::string& file = files->front();
   check_range("--batch", static_cast<double>(batch), 0, 1 << 20);
+  check(compute == "f32" || compute == "int8", "--compute must be f32 or int8, got '", compute,
+        "'");
+  compiled.int8 = compute == "int8";
   data.validate();
   Session session(run);
   const Model model = load(file, ops::standard_ops());
@@ -113,14 +149,14 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   session.detail() << "Data: " << images.text << std::endl;
 
   State state = model.state.clone();
-  const Measured test = measure(model.graph, state, images, packed_only, batch);
+  const Measured test = measure(model.graph, state, images, compiled, batch);
   const auto size = quant::size_report(model, coded_planes(file, ops::standard_ops()));
-  const Latency latency = measure_latency(model, 1, packed_only);
+  const Latency latency = measure_latency(model, compiled);
   if (!outputs.empty()) {
     const auto source = joined(images.tests);
     if (const auto streams = nn::stream_batch(model.graph, *source); streams > 0) batch = streams;
     if (batch == 0) batch = nn::evaluation_batch(source->fields(), model.graph);
-    write_safetensors(outputs, all_outputs(model, *source, batch, packed_only));
+    write_safetensors(outputs, all_outputs(model, *source, batch, compiled));
   }
   session.text() << file << ": " << test.text() << ", loss " << fixed(test.all.loss(), 4) << "\n"
                  << size.text() << "batch 1: " << least_text(latency.us, 1) << " us (least of "
@@ -132,6 +168,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   for (const std::string& line : latency.decoded) session.text() << "DECODED " << line << "\n";
   Json& json = session.json() = test.json();
   json["verb"] = "eval";
+  json["compute"] = compute;
   json["file"] = file;
   json["data"] = images.text;
   json["bytes"] = size.bytes();
@@ -146,6 +183,7 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   json["kernel"] = latency.kernels;
   json["plan_weight_bytes"] = latency.weight_bytes;
   json["decoded"] = latency.decoded;
+  if (compiled.int8) report_noise(session, model, images, batch);
   session.report_problems(problems(images));
   session.finish();
   return kExitDone;

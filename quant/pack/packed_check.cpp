@@ -103,6 +103,24 @@ std::vector<Layer> layers_of(const Graph& graph) {
   return out;
 }
 
+std::string layer_name(std::size_t i) {
+  return cat("layer ", i);
+}
+
+// A copy of the graph that gives the layers out, too.
+Graph with_layers(const Graph& graph, const std::vector<Layer>& layers) {
+  GraphMap map(graph);
+  Graph out = transform(
+      graph,
+      [](Graph& to, const Node& node, std::vector<Value> in) {
+        return copy_node(to, node, std::move(in));
+      },
+      &map);
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    out.set_output(layer_name(i), map[layers[i].value]);
+  return out;
+}
+
 PackedDifference compare(const std::string& name, const Tensor& packed, const RefTensor& expected) {
   PackedDifference out{name, expected.type.text()};
   for (std::int64_t i = 0; i < packed.numel(); ++i) {
@@ -160,21 +178,12 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   for (const Node* node : graph.states()) {
     leaves[node->name()] = reference(model.state.get(node->name()));
   }
-  GraphMap to_decoded(graph), to_packed(graph);
+  GraphMap to_decoded(graph);
   const Graph decoded = decode_all(graph, leaves, to_decoded, limits);
-  Graph packed = transform(
-      graph,
-      [](Graph& to, const Node& node, std::vector<Value> in) {
-        return copy_node(to, node, std::move(in));
-      },
-      &to_packed);
   const std::vector<Layer> layers = layers_of(graph);
+  const Graph packed = with_layers(graph, layers);
   std::vector<Value> wanted;
-  const auto layer_name = [](std::size_t i) { return cat("layer ", i); };
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    packed.set_output(layer_name(i), to_packed[layers[i].value]);
-    wanted.push_back(to_decoded[layers[i].value]);
-  }
+  for (const Layer& layer : layers) wanted.push_back(to_decoded[layer.value]);
   for (const auto& output : graph.outputs()) wanted.push_back(to_decoded[output.second]);
   const std::vector<RefTensor> expected = interpret(decoded, leaves, wanted, limits);
 
@@ -192,6 +201,37 @@ PackedCheck verify(const Model& model, const PackedCheckOptions& options) {
   }
   out.decoded = plan.decoded();
   return out;
+}
+
+double LayerSnr::db() const {
+  return error > 0 ? 10 * std::log10(signal / error) : std::numeric_limits<double>::infinity();
+}
+
+LayerNoise::LayerNoise(const Model& model, CompileOptions options) {
+  check(model.graph.updates().empty(), "the graph updates state; only inference can be compared");
+  const Graph graph = specialize(model.graph, options.batch);
+  const std::vector<Layer> layers = layers_of(graph);
+  const Graph whole = with_layers(graph, layers);
+  rounded_.emplace(compile(whole, model.state, options));
+  options.int8 = options.bf16 = false;
+  exact_.emplace(compile(whole, model.state, options));
+  for (const Layer& layer : layers) layers_.push_back({layer.name});
+  for (const Node* node : graph.inputs()) inputs_.emplace_back(node->name());
+}
+
+void LayerNoise::add(const std::map<std::string, Tensor>& inputs) {
+  std::map<std::string, Tensor> own;
+  for (const std::string& name : inputs_)
+    if (const auto at = inputs.find(name); at != inputs.end()) own.insert(*at);
+  const auto exact = exact_->run(own), rounded = rounded_->run(own);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const Tensor &want = exact.at(layer_name(i)), &got = rounded.at(layer_name(i));
+    for (std::int64_t e = 0; e < want.numel(); ++e) {
+      const double value = element(want, e), off = element(got, e) - value;
+      layers_[i].signal += value * value;
+      layers_[i].error += off * off;
+    }
+  }
 }
 
 }  // namespace tessera::quant

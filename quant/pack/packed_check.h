@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/compile.h"
 #include "core/interpret.h"
 #include "core/model.h"
 
@@ -45,5 +47,28 @@ InterpretLimits reference_limits(const Model& model, const PackedCheckOptions& o
 // their results out. Throws Error for a graph that updates state, and for inputs that are not of
 // the model.
 PackedCheck verify(const Model& model, const PackedCheckOptions& options = {});
+
+// How far a layer that is computed from codebooks is from its exact result.
+struct LayerSnr {
+  std::string name;
+  double signal = 0, error = 0;  // sums of squares
+  double db() const;             // 10 log10 of signal to error; infinity without error
+};
+
+// The layers of a plan that rounds (CompileOptions::int8) against those of the same graph without,
+// both on the same inputs: what a layer gets from the layers before it is rounded, too.
+class LayerNoise {
+ public:
+  // Throws Error for a graph that updates state.
+  LayerNoise(const Model& model, CompileOptions options);
+  // Adds a batch, options.batch samples of every input of the model; other tensors are not read.
+  void add(const std::map<std::string, Tensor>& inputs);
+  const std::vector<LayerSnr>& layers() const { return layers_; }
+
+ private:
+  std::vector<LayerSnr> layers_;
+  std::vector<std::string> inputs_;
+  std::optional<Plan> exact_, rounded_;
+};
 
 }  // namespace tessera::quant

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "core/memory_rule.h"
 #include "nn/conv.h"
@@ -166,6 +167,33 @@ TEST(PackedCheck, WhatTheReferenceMayTake) {
   EXPECT_EQ(reference_limits(model, {.max_operations = 1}).operations, 1e9 + 1000 * weights);
   EXPECT_EQ(reference_limits(model).elements,
             static_cast<double>(memory_limit(static_cast<std::int64_t>(4 * weights))) / 8);
+}
+
+// A product that a known error was added to, and what a run in integers loses of signal.
+TEST(LayerNoise, IsTheShareOfTheErrorInTheSignal) {
+  EXPECT_NEAR((LayerSnr{"fc", 100, 1}).db(), 20, 1e-12);
+  EXPECT_EQ((LayerSnr{"fc", 100, 0}).db(), std::numeric_limits<double>::infinity());
+
+  nn::Trainer t = reference();
+  const test::Scores data;
+  const auto plan =
+      plan_compression(t.parameters(), t.state(), {.weights = {CodebookSpec::adaptive(4)}});
+  DirectCompression dc;
+  const Model model = harden(t, compress(t, data, plan, dc).codebooks);
+  Tensor x(DType::f32, {8, 20}), y(DType::s32, {8});
+  fill_xy(data, -1, 0, x, y);
+  LayerNoise exact(model, {.batch = 8}), rounded(model, {.batch = 8, .int8 = true});
+  exact.add({{"x", x}, {"y", y}});
+  for (int i = 0; i < 2; ++i) rounded.add({{"x", x}, {"y", y}});
+  ASSERT_EQ(rounded.layers().size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(exact.layers()[i].error, 0);
+    EXPECT_NEAR(rounded.layers()[i].signal, 2 * exact.layers()[i].signal,
+                1e-9 * rounded.layers()[i].signal);
+    // A byte has some 50 dB to give; activations and entries lose it twice in two layers.
+    EXPECT_GT(rounded.layers()[i].db(), 30) << rounded.layers()[i].name;
+    EXPECT_LT(rounded.layers()[i].db(), 70) << rounded.layers()[i].name;
+  }
 }
 
 TEST(PackedCheck, RefusesInputsThatAreNotTheModels) {
