@@ -178,8 +178,7 @@ TEST(LayerNoise, IsTheShareOfTheErrorInTheSignal) {
   const test::Scores data;
   const auto plan =
       plan_compression(t.parameters(), t.state(), {.weights = {CodebookSpec::adaptive(4)}});
-  DirectCompression dc;
-  const Model model = harden(t, compress(t, data, plan, dc).codebooks);
+  const Model model = harden(t, compressed(t, plan, direct_compression()));
   Tensor x(DType::f32, {8, 20}), y(DType::s32, {8});
   fill_xy(data, -1, 0, x, y);
   LayerNoise exact(model, {.batch = 8}), rounded(model, {.batch = 8, .int8 = true});
