@@ -75,6 +75,18 @@ TEST_F(Mnist, EvalAgreesWithCompressAndExport) {
   EXPECT_EQ(packed["correct"], row["correct"]);
   EXPECT_NE(packed["kernel"].get<std::string>().find("cb"), std::string::npos);
 
+  // In integers: close, and every layer says how close.
+  const Json integers = json({"eval", file, "--data", kTiny, "--compute", "int8"});
+  EXPECT_NEAR(integers["test_loss"].get<double>(), packed["test_loss"].get<double>(), 0.05);
+  EXPECT_NE(integers["kernel"].get<std::string>().find("s8"), std::string::npos);
+  ASSERT_EQ(integers["layer_snr_db"].size(), 3u);
+  for (const Json& layer : integers["layer_snr_db"]) {
+    EXPECT_GT(layer["db"].get<double>(), 20);
+    EXPECT_LT(layer["db"].get<double>(), 80);
+  }
+  EXPECT_NE(refused({"eval", file, "--data", kTiny, "--compute", "int4"}).find("--compute"),
+            std::string::npos);
+
   // Another batch size, and the decoded weights: the same logits up to rounding.
   must({"eval", file, "--data", kTiny, "--batch", "7", "--outputs", path("b.safetensors")});
   must({"export", file, path("dense.json"), "--dense"});
