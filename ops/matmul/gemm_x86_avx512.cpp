@@ -7,8 +7,9 @@
 namespace tessera {
 namespace {
 
-template <int kRows, int kVectors>
-void tile(const GemmTile& t) {
+// kNext: whether there is a next vector to ask for, of which a step costs an instruction.
+template <int kRows, int kVectors, bool kNext>
+void tile_of(const GemmTile& t) {
   __m512 acc[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r)
@@ -21,8 +22,7 @@ void tile(const GemmTile& t) {
   // B is read once per tile from L2: ask for it some steps ahead, across page ends too. The same
   // for A when its steps go from row to row of memory.
   constexpr int64_t kAhead = kRows >= 6 ? 8 : 16;
-  // Without a next vector the prefetch repeats one of this tile's own.
-  const float* next = t.ahead ? t.ahead : b;
+  const float* next = t.ahead;
   for (int64_t k = 0; k < t.k; ++k) {
     __m512 bv[kVectors];
 #pragma GCC unroll 8
@@ -37,8 +37,10 @@ void tile(const GemmTile& t) {
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_fmadd_ps(ar, bv[v], acc[r][v]);
     }
-    _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
-    next += b_ks;
+    if constexpr (kNext) {
+      _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T1);
+      next += b_ks;
+    }
     a += a_cs;
     b += b_ks;
   }
@@ -53,6 +55,11 @@ void tile(const GemmTile& t) {
       _mm512_mask_storeu_ps(c + 16 * v, mask, sum);
     }
   }
+}
+
+template <int kRows, int kVectors>
+void tile(const GemmTile& t) {
+  t.ahead ? tile_of<kRows, kVectors, true>(t) : tile_of<kRows, kVectors, false>(t);
 }
 
 // 16 x 16 transpose by 4 rounds of two-source permutes on 32, 64, 128 and 256 bits.
