@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "nn/draw.h"
 #include "ops/build.h"
 
 namespace tessera::nn {
@@ -121,22 +122,14 @@ void Classification::draw_targets(const TensorMap& outputs, std::uint64_t seed, 
                                   TensorMap& fields, const std::string& where) const {
   const Tensor& logits = outputs.at(kLogits);
   const auto values = logits.span<float>();
-  std::vector<double> share(static_cast<std::size_t>(logits.shape()[1].value()));
+  const auto classes = static_cast<std::size_t>(logits.shape()[1].value());
   const auto labels = fields.at("y").span<std::int32_t>();
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const std::int64_t sample = first + static_cast<std::int64_t>(i);
-    const auto row = values.subspan(i * share.size(), share.size());
-    const float best = *std::max_element(row.begin(), row.end());
-    double sum = 0;
-    for (std::size_t c = 0; c < share.size(); ++c)
-      sum += share[c] = std::exp(static_cast<double>(row[c]) - best);
-    check(std::isfinite(sum), "the network's logits on sample ", sample, " of ", where,
-          " are not finite");
     Rng rng(seed, stable_id(cat("calibration label ", sample)));
-    double left = static_cast<double>(rng.uniform()) * sum;
-    std::size_t label = 0;
-    while (label + 1 < share.size() && left >= share[label]) left -= share[label++];
-    labels[i] = static_cast<std::int32_t>(label);
+    labels[i] = draw(values.subspan(i * classes, classes), rng);
+    check(labels[i] >= 0, "the network's logits on sample ", sample, " of ", where,
+          " are not finite");
   }
 }
 

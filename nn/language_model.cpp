@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "nn/draw.h"
 #include "ops/build.h"
 
 namespace tessera::nn {
@@ -110,23 +111,15 @@ void LanguageModeling::draw_targets(const TensorMap& outputs, std::uint64_t seed
   const Tensor& logits = outputs.at(kLogits);
   const auto values = logits.span<float>();
   const auto labels = fields.at("y").span<std::int32_t>();
-  std::vector<double> share(static_cast<std::size_t>(logits.shape()[1].value()));
+  const auto tokens = static_cast<std::size_t>(logits.shape()[1].value());
   const std::size_t steps = static_cast<std::size_t>(steps_), batch = labels.size() / steps;
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const std::size_t b = i / steps, t = i % steps;
-    const auto row = values.subspan((t * batch + b) * share.size(), share.size());
-    double best = -HUGE_VAL, sum = 0;
-    for (const float v : row) best = std::max(best, static_cast<double>(v));
-    for (std::size_t c = 0; c < share.size(); ++c)
-      sum += share[c] = std::exp(static_cast<double>(row[c]) - best);
     const std::int64_t sample = first + static_cast<std::int64_t>(b);
-    check(std::isfinite(sum), "the network's logits on sample ", sample, " of ", where,
-          " are not finite");
     Rng rng(seed, stable_id(cat("calibration token ", sample, ".", t)));
-    double left = static_cast<double>(rng.uniform()) * sum;
-    std::size_t label = 0;
-    while (label + 1 < share.size() && left >= share[label]) left -= share[label++];
-    labels[i] = static_cast<std::int32_t>(label);
+    labels[i] = draw(values.subspan((t * batch + b) * tokens, tokens), rng);
+    check(labels[i] >= 0, "the network's logits on sample ", sample, " of ", where,
+          " are not finite");
   }
 }
 

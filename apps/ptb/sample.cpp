@@ -1,7 +1,6 @@
 #include "apps/ptb/sample.h"
 
 #include <chrono>
-#include <cmath>
 
 #include "apps/cli/cli.h"
 #include "apps/ptb/language_data.h"
@@ -11,6 +10,7 @@
 #include "core/rng.h"
 #include "core/text.h"
 #include "experiment/machine.h"
+#include "nn/draw.h"
 #include "nn/language_model.h"
 #include "ops/op_list.h"
 #include "quant/pack/reshaped.h"
@@ -18,25 +18,6 @@
 namespace tessera::apps {
 
 namespace {
-
-// One of the tokens, by the softmax of logits / temperature; the largest at 0.
-std::int32_t draw(std::span<const float> logits, double temperature, Rng& rng) {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i)
-    if (logits[i] > logits[best]) best = i;
-  if (temperature == 0) return static_cast<std::int32_t>(best);
-  std::vector<double> share(logits.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    sum += share[i] = std::exp(
-        (static_cast<double>(logits[i]) - static_cast<double>(logits[best])) / temperature);
-  }
-  check(std::isfinite(sum), "the model's logits are not finite");
-  double left = static_cast<double>(rng.uniform()) * sum;
-  std::size_t token = 0;
-  while (token + 1 < share.size() && left >= share[token]) left -= share[token++];
-  return static_cast<std::int32_t>(token);
-}
 
 // The text so far: words with a space between them, lines ending where the text's do.
 class Printed {
@@ -128,7 +109,8 @@ int sample_verb(const Benchmark& benchmark, const std::vector<std::string>& args
     x.span<std::int32_t>()[0] = i < given ? first[static_cast<std::size_t>(i)] : token;
     context.run();
     if (i + 1 < given) continue;
-    token = draw(context.output("logits").span<float>(), temperature, rng);
+    token = nn::draw(context.output("logits").span<float>(), rng, temperature);
+    check(token >= 0, files->front(), ": the model's logits are not finite");
     printed.add(vocabulary[token]);
   }
   const double seconds =
