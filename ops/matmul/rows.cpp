@@ -113,11 +113,17 @@ std::string refuses_codebook(const KernelQuery& query) {
   return {};
 }
 
-std::string refuses_packed(const KernelQuery& query) {
+// Rows that keep an arrangement of their own of the weight.
+std::string refuses_kept(const KernelQuery& query) {
   if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
-  const Dims d = dims_of(query.node);
-  if (!d.tb) return "the weight is not transposed";
+  if (!dims_of(query.node).tb) return "the weight is not transposed";
   if (!query.is_fixed(1)) return "the weight changes between steps";
+  return {};
+}
+
+std::string refuses_packed(const KernelQuery& query) {
+  if (auto reason = refuses_kept(query); !reason.empty()) return reason;
+  const Dims d = dims_of(query.node);
   const CodebookView view = view_of(query.node.input(1).type());
   if (d.m > packed_rows(view)) return cat("batch ", d.m, " is over ", packed_rows(view));
   const char* reason = nullptr;
@@ -126,12 +132,24 @@ std::string refuses_packed(const KernelQuery& query) {
 }
 
 std::string refuses_bytes(const KernelQuery& query) {
-  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
-  if (!dims_of(query.node).tb) return "the weight is not transposed";
-  if (!query.is_fixed(1)) return "the weight changes between steps";
+  if (auto reason = refuses_kept(query); !reason.empty()) return reason;
   if (!byte_panels_fit(view_of(query.node.input(1).type()), query.features))
     return "few bits, or groups of few rows";
   return {};
+}
+
+// Where a product with a codebook goes: through the carried program, or as it is. `call` must live
+// as long as the run.
+template <class State, class Args>
+void give(const State& state, const KernelArgs& args, CarriedProgram::Call& call, Args& c) {
+  if (state.epilogue) {
+    call = state.epilogue->bind(args);
+    c.epilogue = CarriedProgram::run;
+    c.epilogue_context = &call;
+  } else {
+    c.y = args.out().template as<float>();
+    c.ldy = state.d.n;
+  }
 }
 
 enum class Kept { planes, packed, bytes };
@@ -168,14 +186,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
       c.view = bind_view(state->view, args.in(1));
     }
     CarriedProgram::Call call;
-    if (state->epilogue) {
-      call = state->epilogue->bind(args);
-      c.epilogue = CarriedProgram::run;
-      c.epilogue_context = &call;
-    } else {
-      c.y = args.out().as<float>();
-      c.ldy = state->d.n;
-    }
+    give(*state, args, call, c);
     run_codebook_matmul(state->plan, c, args.scratch);
   };
   out.scratch_bytes = static_cast<std::int64_t>(state->plan.scratch_bytes);
@@ -194,9 +205,7 @@ KernelPlan prepare_codebook(const KernelQuery& query) {
 
 std::string refuses_int8(const KernelQuery& query) {
   if (!query.int8) return "computes in f32";
-  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
-  if (!dims_of(query.node).tb) return "the weight is not transposed";
-  if (!query.is_fixed(1)) return "the weight changes between steps";
+  if (auto reason = refuses_kept(query); !reason.empty()) return reason;
   const char* reason = nullptr;
   return int8_fits(view_of(query.node.input(1).type()), &reason) ? "" : reason;
 }
@@ -223,14 +232,7 @@ KernelPlan prepare_int8(const KernelQuery& query) {
     c.x_rs = state->d.k;
     c.packed = args.in(1).plane[0];
     CarriedProgram::Call call;
-    if (state->epilogue) {
-      call = state->epilogue->bind(args);
-      c.epilogue = CarriedProgram::run;
-      c.epilogue_context = &call;
-    } else {
-      c.y = args.out().as<float>();
-      c.ldy = state->d.n;
-    }
+    give(*state, args, call, c);
     run_int8_matmul(state->plan, c, args.scratch);
   };
   out.scratch_bytes = static_cast<std::int64_t>(state->plan.scratch_bytes);
