@@ -77,6 +77,7 @@ OpSet& standard_ops() {
     out.rules().add(movement_rules());
     out.rules().add(reduce_rules());
     out.rules().add(sparse_rules());
+    out.rules().add(codebook_rules());
     return out;
   }();
   return set;

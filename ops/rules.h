@@ -12,5 +12,6 @@ std::vector<Rule> elementwise_rules();
 std::vector<Rule> movement_rules();
 std::vector<Rule> reduce_rules();
 std::vector<Rule> sparse_rules();
+std::vector<Rule> codebook_rules();
 
 }  // namespace tessera

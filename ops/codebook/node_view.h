@@ -16,6 +16,7 @@ CodebookView bind_view(CodebookView view, const BufferRef& planes);
 // The repack of a packable T@cb value for kernels that read its indices in panels.
 OperandPack pack_codebook(Value weight, CpuFeatures features);
 OperandPack pack_bytes(Value weight);
+OperandPack pack_int8(Value weight);
 // The panels of a weight, dense (then `fixed`) or codebook, and its repack, if they want one.
 WeightPanels panels_of(Value weight, bool fixed, CpuFeatures features);
 std::optional<OperandPack> pack_weight(Value weight, const WeightPanels& panels);

@@ -6,6 +6,7 @@
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
+#include "ops/codebook/int8_pack.h"
 #include "ops/codebook/node_view.h"
 #include "ops/layout/layout.h"
 
@@ -54,6 +55,14 @@ OperandPack pack_bytes(Value weight) {
                            weight.type().encoding),
           [view](const KernelArgs& args) {
             pack_byte_panels(bind_view(view, args.in(0)), args.out().plane[0]);
+          }};
+}
+
+OperandPack pack_int8(Value weight) {
+  const CodebookView view = view_of(weight.type());
+  return {Encoding::packed("cbint8", layout_of_int8(view).bytes, weight.type().encoding),
+          [view](const KernelArgs& args) {
+            pack_int8(bind_view(view, args.in(0)), args.out().plane[0]);
           }};
 }
 

@@ -239,12 +239,7 @@ KernelPlan prepare_int8(const KernelQuery& query) {
   out.in_place = true;
   out.flops = flops_of(state->d);
   out.note = "int8";
-  out.packs = {
-      std::nullopt,
-      OperandPack{Encoding::packed("cbint8", layout_of_int8(view).bytes, weight.type().encoding),
-                  [view](const KernelArgs& args) {
-                    pack_int8(bind_view(view, args.in(0)), args.out().plane[0]);
-                  }}};
+  out.packs = {std::nullopt, pack_int8(weight)};
   return out;
 }
 

@@ -1,7 +1,8 @@
 // Rows of lstm_scan. A dense R lies in panels of sixteen units with their four gates side by side,
 // so that the product of a register tile becomes gates and states before it leaves the cache: as
 // stored once for all runs where it is fixed, else packed once a call, after decoding where it is
-// codebook storage. A fixed codebook R is multiplied as stored, as matmul does, and the states are
+// codebook storage. A fixed codebook R is multiplied as stored, as matmul does, also in integers
+// (then each state before its product is rounded to bytes), and the states are
 // made of the whole product of a step; so are those of normalized products, which need all of it.
 #include "ops/recurrent/lstm_rows.h"
 
@@ -13,6 +14,7 @@
 #include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
+#include "ops/codebook/int8_matmul.h"
 #include "ops/codebook/node_view.h"
 #include "ops/matmul/gemm.h"
 #include "ops/recurrent/scan.h"
@@ -26,7 +28,7 @@ enum Operand { kX, kR, kH0, kC0, kMask, kGain };
 enum Result { kH, kLastH, kLastC, kC, kGateValues, kNormalized, kRstd };
 
 // How R lies when a run begins.
-enum class Kept { matrix, panels, live, planes, packed, bytes };
+enum class Kept { matrix, panels, live, planes, packed, bytes, int8 };
 
 std::int64_t blocks_of(std::int64_t h) {
   return (h + kLanes - 1) / kLanes;
@@ -71,6 +73,9 @@ class Scan {
                                 .vectors = fused_ ? static_cast<int>(kGates) : 0};
       gemm_ = prepare_gemm(problem, features, query.threads);
       work_ = scratch_.add_bytes(gemm_.scratch_bytes);
+    } else if (kept_ == Kept::int8) {
+      int8_ = prepare_int8_matmul(b, view_, /*epilogue=*/false, features, query.threads);
+      work_ = scratch_.add_bytes(int8_.scratch_bytes);
     } else {
       const CodebookMatmulProblem problem{
           .m = b, .view = view_, .packed = kept_ == Kept::packed, .bytes = kept_ == Kept::bytes};
@@ -80,7 +85,9 @@ class Scan {
   }
 
   bool fused() const { return fused_; }
-  const char* note() const { return kept_ <= Kept::live ? "panels" : product_plan_.method; }
+  const char* note() const {
+    return kept_ <= Kept::live ? "panels" : kept_ == Kept::int8 ? "int8" : product_plan_.method;
+  }
   std::int64_t scratch_bytes() const { return scratch_.bytes(); }
   double flops() const { return size_.flops(); }
   std::int64_t packed_bytes() const { return 4 * panel_floats(); }
@@ -199,6 +206,16 @@ class Scan {
       run_gemm(gemm_, g, scratch_.at(run.args, work_));
       return;
     }
+    if (kept_ == Kept::int8) {
+      Int8MatmulArgs c;
+      c.x = hidden;
+      c.x_rs = size_.h;
+      c.packed = run.args.in(kR).plane[0];
+      c.y = product;
+      c.ldy = kGates * size_.h;
+      run_int8_matmul(int8_, c, scratch_.at(run.args, work_));
+      return;
+    }
     CodebookMatmulArgs c;
     c.x = hidden;
     c.x_rs = size_.h;
@@ -244,6 +261,7 @@ class Scan {
   std::int64_t decoded_ = 0, panels_ = 0, product_ = 0, masked_ = 0, work_ = 0;
   GemmPlan gemm_;
   CodebookMatmulPlan product_plan_;
+  Int8MatmulPlan int8_{};
 };
 
 std::string refuses_dense(const KernelQuery& query) {
@@ -269,7 +287,15 @@ std::string refuses_bytes(const KernelQuery& query) {
              : "few bits, or groups of few rows";
 }
 
-enum class Row { dense, codebook, packed, bytes };
+std::string refuses_int8(const KernelQuery& query) {
+  if (!query.int8) return "computes in f32";
+  if (auto reason = refuses_codebook(query); !reason.empty()) return reason;
+  if (!query.is_fixed(kR)) return "R changes between steps";
+  const char* reason = nullptr;
+  return int8_fits(view_of(query.node.input(kR).type()), &reason) ? "" : reason;
+}
+
+enum class Row { dense, codebook, packed, bytes, int8 };
 
 template <std::uint32_t kBits, Row kRow>
 KernelPlan prepare(const KernelQuery& query) {
@@ -277,6 +303,7 @@ KernelPlan prepare(const KernelQuery& query) {
   const bool fixed = query.is_fixed(kR);
   const Kept kept = kRow == Row::packed  ? Kept::packed
                     : kRow == Row::bytes ? Kept::bytes
+                    : kRow == Row::int8  ? Kept::int8
                     : kRow == Row::dense ? (fixed ? Kept::panels : Kept::matrix)
                                          : (fixed ? Kept::planes : Kept::live);
   const auto scan = std::make_shared<const Scan>(query, features, kept);
@@ -288,6 +315,7 @@ KernelPlan prepare(const KernelQuery& query) {
   const Value r = query.node.input(kR);
   if (kept == Kept::packed) out.packs = {std::nullopt, pack_codebook(r, features)};
   if (kept == Kept::bytes) out.packs = {std::nullopt, pack_bytes(r)};
+  if (kept == Kept::int8) out.packs = {std::nullopt, pack_int8(r)};
   if (kept == Kept::panels) {
     const bool gates = scan->fused();
     out.packs = {std::nullopt,
@@ -305,7 +333,19 @@ constexpr std::uint32_t kBits2 = kAvx2.bits;
 constexpr std::uint32_t kBits512 = kBits2 | kAvx512.bits;
 constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
+constexpr std::uint32_t kBitsAvxVnni = kBits2 | kAvxVnni.bits;
+constexpr std::uint32_t kBitsVnni = kBits512 | kVnni.bits;
+constexpr std::uint32_t kBitsVnniVbmi = kBitsVnni | kVbmi.bits;
+
 constexpr KernelRow kRows[] = {
+    {"lstm_scan_s8_cb_avx512vnnivbmi",
+     {kBitsVnniVbmi},
+     refuses_int8,
+     prepare<kBitsVnniVbmi, Row::int8>},
+    {"lstm_scan_s8_cb_avx512vnni", {kBitsVnni}, refuses_int8, prepare<kBitsVnni, Row::int8>},
+    {"lstm_scan_s8_cb_avxvnni", {kBitsAvxVnni}, refuses_int8, prepare<kBitsAvxVnni, Row::int8>},
+    {"lstm_scan_s8_cb_avx2", kAvx2, refuses_int8, prepare<kBits2, Row::int8>},
+    {"lstm_scan_s8_cb_ref", kScalar, refuses_int8, prepare<0, Row::int8>},
     {"lstm_scan_cb_packed_avx512", {kBits512}, refuses_packed, prepare<kBits512, Row::packed>},
     {"lstm_scan_cb_bytes_avx512vbmi", {kBitsVbmi}, refuses_bytes, prepare<kBitsVbmi, Row::bytes>},
     {"lstm_scan_cb_avx512vbmi", {kBitsVbmi}, refuses_codebook, prepare<kBitsVbmi, Row::codebook>},

@@ -132,6 +132,60 @@ TEST(Lstm, PiecesAndThreadsGiveTheSameBits) {
   }
 }
 
+// Rounded to bytes are the states before each product, and the entries.
+TEST(Lstm, ProductsInIntegers) {
+  constexpr std::int64_t kH = Weights::kH;
+  for (const int bits : {1, 4, 8}) {
+    SCOPED_TRACE(bits);
+    const auto outputs = [&](bool int8, std::string& kernel) {
+      Weights w;
+      const Value gain = w.graph.input("gain", f32({4 * kH}));
+      const Value r = w.r({.bits = bits}), x = w.graph.input("x", f32({3, kBatch, 4 * kH}));
+      const Value h = w.graph.input("h", f32({kBatch, kH})),
+                  c = w.graph.input("c", f32({kBatch, kH}));
+      w.graph.set_output("y", ops::lstm_scan(x, r, h, c).h);
+      w.graph.set_output("normalized", ops::lstm_scan(x, r, h, c, {.gain = gain, .norm = true}).h);
+      const Plan plan = compile(w.graph, w.state, {.batch = 3, .packed_only = true, .int8 = int8});
+      for (const StepInfo& step : plan.steps())
+        if (step.op == "lstm_scan") kernel = step.kernel;
+      return plan.run({{"x", random_tensor({3, 3, 4 * kH}, 3)},
+                       {"gain", random_tensor({4 * kH}, 4)},
+                       {"h", random_tensor({3, kH}, 5)},
+                       {"c", random_tensor({3, kH}, 6)}});
+    };
+    std::string exact, rounded;
+    const auto want = outputs(false, exact), got = outputs(true, rounded);
+    EXPECT_EQ(exact.find("_s8_"), std::string::npos) << exact;
+    EXPECT_TRUE(rounded.starts_with("lstm_scan_s8_cb_")) << rounded;
+    for (const char* name : {"y", "normalized"}) {
+      EXPECT_FALSE(equal_bits(want.at(name), got.at(name))) << name;
+      for (std::int64_t i = 0; i < want.at(name).numel(); ++i)
+        EXPECT_NEAR(element(got.at(name), i), element(want.at(name), i), 0.02) << name;
+    }
+  }
+}
+
+// Weight normalization divides by the lengths of a codebook's rows without decoding it, whatever
+// its groups and scales.
+TEST(Lstm, LengthsOfTheRowsOfACodebook) {
+  constexpr std::int64_t kH = Weights::kH;
+  const CodebookFormat formats[] = {{.bits = 1}, {.bits = 3, .group_rows = 16}, {.bits = 8}};
+  for (const CodebookFormat& format : formats) {
+    Weights w;
+    const Value r = w.r(format);
+    w.graph.set_output("squares", ops::sum(ops::square(r), {1}));
+    const Plan plan = compile(w.graph, w.state, {.packed_only = true});
+    const Tensor squares = plan.run({}).at("squares");
+    Weights whole;
+    whole.graph.set_output("r", ops::decode(whole.r(format)));
+    const Tensor values = compile(whole.graph, whole.state, {}).run({}).at("r");
+    std::vector<double> want(4 * kH);
+    for (std::int64_t i = 0; i < values.numel(); ++i)
+      want[static_cast<std::size_t>(i / kH)] += element(values, i) * element(values, i);
+    expect_near(squares, want, 1e-4, cat(format.bits, " bits"));
+  }
+}
+
 // Training through codebook storage: the entries' gradient of a plan against differences of the
 // reference.
 TEST(Lstm, EntriesOfTheRecurrentWeightTrain) {
