@@ -37,6 +37,9 @@ std::string name_of(const PolicyRule& rule) {
 // In the names of torchvision's networks, which are those of models/.
 constexpr const char* kStageConvolutions = R"((.*\.)?layer[0-9]+\..*conv[0-9]+\.weight)";
 
+// In the names of nn::Lstm.
+constexpr const char* kRecurrentMatrices = R"((.*\.)?weight_[ih]h)";
+
 constexpr int kEntriesOf8Bits = 256;
 // Below this many weights an entry a codebook takes a large part of what the indices save.
 constexpr std::int64_t kWeightsPerEntry = 2;
@@ -154,10 +157,12 @@ void Policy::use(std::string_view preset) {
     depthwise_per_channel = true;
   } else if (preset == "stages") {
     only = kStageConvolutions;
+  } else if (preset == "recurrent") {
+    only = kRecurrentMatrices;
   } else {
-    require_known(
-        "preset", preset,
-        std::vector<std::string>{"all", "first-last-8", "depthwise-per-channel", "stages"});
+    require_known("preset", preset,
+                  std::vector<std::string>{"all", "first-last-8", "depthwise-per-channel", "stages",
+                                           "recurrent"});
   }
 }
 

@@ -50,9 +50,10 @@ struct Policy {
   // Empty: all are coded.
   std::string only = {};
 
-  // Turns on "all" (nothing more), "first-last-8", "depthwise-per-channel" or "stages": only the
+  // Turns on "all" (nothing more), "first-last-8", "depthwise-per-channel", "stages": only the
   // convolutions inside a residual network's stages (layer1.0.conv1.weight), not its first one, its
-  // shortcuts and its last layer. Throws Error.
+  // shortcuts and its last layer; or "recurrent": only the matrices of LSTMs
+  // (lstm.0.weight_ih and weight_hh), not the embedding and the softmax. Throws Error.
   void use(std::string_view preset);
 };
 

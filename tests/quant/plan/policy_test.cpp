@@ -107,6 +107,17 @@ TEST(Policy, StagesAreTheirConvolutionsAlone) {
   EXPECT_THROW(Net().plan(policy(4, 0, {"stages"})), Error);
 }
 
+TEST(Policy, RecurrentMatricesAlone) {
+  Net net;
+  net.add("embedding.weight", {50, 32});
+  net.add("lstm.0.weight_ih", {128, 32});
+  net.add("lstm.0.weight_hh", {128, 32});
+  net.add("lstm.0.gain_hh", {128});
+  net.add("softmax.weight", {50, 32});
+  EXPECT_EQ(net.plan(policy(4, 0, {"recurrent"})).compressed(),
+            (Texts{"lstm.0.weight_ih", "lstm.0.weight_hh"}));
+}
+
 std::string error_of(const Policy& policy) {
   try {
     Net().plan(policy);
