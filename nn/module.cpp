@@ -123,8 +123,8 @@ Value Scope::global_state(const std::string& name, const Shape& shape, const Ini
   return leaf(name, shape, init, false);
 }
 
-Value Scope::layer_input(Value x) {
-  return input_hook_ ? input_hook_(*this, full_name("weight"), x) : x;
+Value Scope::layer_input(Value x, std::string_view weight) {
+  return input_hook_ ? input_hook_(*this, full_name(weight), x) : x;
 }
 
 Value Scope::activation(Value y) {

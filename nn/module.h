@@ -104,8 +104,8 @@ class Scope {
   void set_weight_hook(Hook hook) { weight_hook_ = std::move(hook); }
   void set_input_hook(Hook hook) { input_hook_ = std::move(hook); }
   const Hook& input_hook() const { return input_hook_; }
-  // What a layer with weights calls on its input.
-  Value layer_input(Value x);
+  // What a layer with weights calls on what it multiplies them with; recurrent ones for each step.
+  Value layer_input(Value x, std::string_view weight = "weight");
   // The same behind every activation function (`name` is the path of its module), for all that
   // read its result: layers, pooling and the shortcuts of residual blocks.
   void set_activation_hook(Hook hook) { activation_hook_ = std::move(hook); }

@@ -1,6 +1,7 @@
 #include "nn/recurrent.h"
 
 #include <cmath>
+#include <vector>
 
 #include "ops/build.h"
 #include "ops/embedding/embedding.h"
@@ -81,6 +82,7 @@ Lstm::Result Lstm::forward(Scope& scope, Value x, Value h0, Value c0) const {
     gain_hh = gain_hh * per_length(hh);
   }
 
+  x = scope.layer_input(x, "weight_ih");
   Value product = ops::matmul(ops::reshape(x, {shape[0] * shape[1], in_}), ih, false, true);
   if (layer) product = normalized(product);
   if (gain_ih) product = product * gain_ih;
@@ -90,9 +92,24 @@ Lstm::Result Lstm::forward(Scope& scope, Value x, Value h0, Value c0) const {
     scan.mask = ops::dropout(ones, options_.recurrent_dropout, scope.seed(), scope.step(),
                              scope.path() + ".recurrent");
   }
-  const auto out =
-      ops::lstm_scan(ops::reshape(product + bias, {shape[0], shape[1], gates}), hh, h0, c0, scan);
+  const Value gate_inputs = ops::reshape(product + bias, {shape[0], shape[1], gates});
+  if (scope.input_hook()) return stepwise(scope, gate_inputs, hh, h0, c0, scan);
+  const auto out = ops::lstm_scan(gate_inputs, hh, h0, c0, scan);
   return {out.h, out.last_h, out.last_c};
+}
+
+// What is done to the inputs of layers is done to the state before each step's product.
+Lstm::Result Lstm::stepwise(Scope& scope, Value gate_inputs, Value hh, Value h, Value c,
+                            const ops::LstmScanOptions& scan) const {
+  std::vector<Value> all;
+  for (std::int64_t t = 0; t < gate_inputs.shape()[0].value(); ++t) {
+    h = scope.layer_input(h, "weight_hh");
+    const auto out = ops::lstm_scan(ops::slice(gate_inputs, 0, t, t + 1), hh, h, c, scan);
+    all.push_back(out.h);
+    h = out.last_h;
+    c = out.last_c;
+  }
+  return {ops::concat(all, 0), h, c};
 }
 
 SequenceDropout::SequenceDropout(double p, bool same_at_all_steps)

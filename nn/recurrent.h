@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "nn/module.h"
+#include "ops/recurrent/lstm.h"
 
 namespace tessera::nn {
 
@@ -61,6 +62,9 @@ class Lstm {
   Result forward(Scope& scope, Value x, Value h0, Value c0) const;
 
  private:
+  Result stepwise(Scope& scope, Value gate_inputs, Value hh, Value h, Value c,
+                  const ops::LstmScanOptions& scan) const;
+
   std::int64_t in_, hidden_;
   LstmOptions options_;
 };

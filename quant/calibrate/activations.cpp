@@ -88,12 +88,10 @@ void walk(const nn::Network& network, const nn::Task& task, const State& weights
           const CalibrationSet& samples, Place place, See&& see) {
   Graph graph(ops::standard_ops());
   nn::Scope scope(graph);
-  std::vector<std::string> layers;
+  std::vector<std::string> layers;  // of the outputs "0", "1", ...: recurrent ones come often
   set_hook(scope, place, [&](nn::Scope&, const std::string& layer, Value x) {
-    if (std::find(layers.begin(), layers.end(), layer) == layers.end()) {
-      layers.push_back(layer);
-      graph.set_output(layer, x);
-    }
+    graph.set_output(std::to_string(layers.size()), x);
+    layers.push_back(layer);
     return x;
   });
   network.forward(scope, nn::network_inputs(graph, task));
@@ -106,7 +104,8 @@ void walk(const nn::Network& network, const nn::Task& task, const State& weights
     if (n != rows) plan.emplace(compile(graph, weights, {.batch = n}));
     rows = n;
     const auto outputs = plan->run(samples.inputs(*plan, first, n));
-    for (const auto& layer : layers) see(layer, outputs.at(layer).template span<float>());
+    for (std::size_t i = 0; i < layers.size(); ++i)
+      see(layers[i], outputs.at(std::to_string(i)).template span<float>());
   }
 }
 
