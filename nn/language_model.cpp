@@ -65,6 +65,10 @@ std::vector<Field> LanguageModeling::targets() const {
   return {{"y", DType::s32, {steps_}, tokens_}, {"weight", DType::f32, {steps_}}};
 }
 
+std::shared_ptr<const Task> LanguageModeling::stepwise() const {
+  return std::make_shared<LanguageModeling>(1, tokens_);
+}
+
 void LanguageModeling::require_outputs(const Values& outputs) const {
   const Value logits = require(outputs, kLogits, name());
   const Shape wanted = {kBatch * steps_, tokens_};

@@ -24,6 +24,8 @@ class LanguageModeling final : public Task {
   std::string name() const override { return "language model"; }
   std::vector<Field> inputs() const override;
   std::vector<Field> targets() const override;
+  Unit unit() const override { return {"tokens", steps_}; }
+  std::shared_ptr<const Task> stepwise() const override;
   void require_outputs(const Values& outputs) const override;
   Value loss(const FieldInputs& fields, const Values& outputs,
              double label_smoothing) const override;

@@ -76,6 +76,16 @@ class Task {
   virtual std::vector<Field> targets() const = 0;
   std::vector<Field> fields() const;  // both
 
+  // What rates count: samples, or what a sample has several of ("tokens", 35).
+  struct Unit {
+    std::string name = "samples";
+    std::int64_t count = 1;
+  };
+  virtual Unit unit() const { return {}; }
+  // Of samples that are pieces of sequences: the same task with pieces of one step, as a network
+  // runs that makes up what comes next. Null elsewhere.
+  virtual std::shared_ptr<const Task> stepwise() const { return nullptr; }
+
   // Throws Error when a network's outputs [batch, ...] are not what the task compares.
   virtual void require_outputs(const Values& outputs) const = 0;
   // The mean over the batch, a scalar. `label_smoothing`: the share of the target that goes to all

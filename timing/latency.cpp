@@ -87,10 +87,18 @@ Latency measure_latency(const Model& model, const CompileOptions& options, doubl
     if (step.prologue) continue;
     out.bytes += step.bytes;
     out.flops += step.flops;
+    if (step.flops > 0) out.work.push_back({step.flops, step.bytes});
   }
   out.weight_bytes = plan.memory().persistent + plan.memory().states;
   out.kernels = main_kernels(plan.steps(), out.flops);
   out.decoded = plan.decoded();
+  return out;
+}
+
+double floor_us(const std::vector<Latency::Work>& work, double gflops, double gbps) {
+  double out = 0;
+  for (const Latency::Work& step : work)
+    out += std::max(step.flops / gflops, static_cast<double>(step.bytes) / gbps) / 1e3;
   return out;
 }
 

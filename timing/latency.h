@@ -17,9 +17,19 @@ struct Latency {
   std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
   std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
   double flops = 0;
+  // Of the steps that do arithmetic, one by one; what only looks rows up does none.
+  struct Work {
+    double flops = 0;
+    std::int64_t bytes = 0;
+  };
+  std::vector<Work> work;
   std::string kernels;               // of the steps that do the arithmetic, "a+b"
   std::vector<std::string> decoded;  // whole-tensor decodes of the plan
 };
+
+// Microseconds that the work takes at least where each step either multiplies at `gflops` or reads
+// its operands at `gbps`.
+double floor_us(const std::vector<Latency::Work>& work, double gflops, double gbps);
 
 // Runs a frozen plan for about `seconds` on one input, caches hot: in rounds, each with a context
 // of its own (memory elsewhere) and after a warm-up.

@@ -1,9 +1,11 @@
 #include "timing/peak.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -18,6 +20,8 @@ namespace tessera::experiment {
 namespace {
 
 constexpr int kTries = 5;
+constexpr std::int64_t kLeastRead = 1 << 12;
+constexpr std::size_t kReadBytes = std::size_t{1} << 28;  // of a try
 
 double scalar_loop(float* sink) {
   float sums[kPeakChains] = {};
@@ -57,6 +61,29 @@ double measure_peak_gflops() {
     double total = 0;
     for (const double f : flops) total += f;
     best = std::max(best, total / seconds.count() / 1e9);
+  }
+  return best;
+}
+
+double measure_read_gbps(std::int64_t bytes) {
+  const int threads = num_threads();
+  const auto size = static_cast<std::size_t>(std::max<std::int64_t>(bytes, kLeastRead));
+  const std::vector<char> memory(size);
+  const std::size_t rounds = 1 + kReadBytes / size;
+  double best = 0;
+  for (int t = 0; t < kTries; ++t) {
+    std::atomic<bool> found = false;  // never: but then all must be read
+    const auto start = std::chrono::steady_clock::now();
+    parallel_parts(threads, [&](std::int64_t part) {
+      const std::size_t begin = size * static_cast<std::size_t>(part) / threads,
+                        end = size * static_cast<std::size_t>(part + 1) / threads;
+      for (std::size_t r = 0; r < rounds; ++r)
+        if (std::memchr(memory.data() + begin, 1 + static_cast<int>(r % 100), end - begin))
+          found = true;
+    });
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    check(!found, "read what was never written");
+    best = std::max(best, static_cast<double>(rounds * size) / seconds.count() / 1e9);
   }
   return best;
 }

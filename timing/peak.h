@@ -9,6 +9,10 @@ namespace tessera::experiment {
 // active_features() on num_threads() threads; the best of a few tries.
 double measure_peak_gflops();
 
+// GB/s at which num_threads() threads read `bytes` again and again, each its part: of whichever
+// cache they fit. The best of a few tries.
+double measure_read_gbps(std::int64_t bytes);
+
 // The most memory this process ever held (VmHWM of /proc/self/status). Throws Error where the
 // system does not say.
 std::int64_t peak_memory_bytes();

@@ -42,8 +42,8 @@ std::int64_t steps_of_round(StepTimer& timer, std::int64_t wanted) {
 
 // Each step's share of time, rate, and share of `peak_gflops`.
 Table step_table(const std::vector<TimedStep>& steps, double peak_gflops) {
-  double total = 0;
-  for (const auto& step : steps) total += step.ms;
+  double total = 0, flops = 0;
+  for (const auto& step : steps) total += step.ms, flops += step.flops;
   Table table({"op", "name", "kernel", "type", "ms", "share %", "GFLOP/s", "GB/s", "peak %"});
   for (const auto& step : steps) {
     const double gflops = step.ms > 0 ? step.flops / step.ms / 1e6 : 0;
@@ -52,7 +52,9 @@ Table step_table(const std::vector<TimedStep>& steps, double peak_gflops) {
                fixed(100 * step.ms / std::max(total, 1e-12), 1), fixed(gflops, 1), fixed(rate, 1),
                fixed(100 * gflops / peak_gflops, 1)});
   }
-  table.add({"total", "", "", "", fixed(total, 4), "100.0", "", "", ""});
+  const double gflops = flops / std::max(total, 1e-12) / 1e6;
+  table.add({"total", "", "", "", fixed(total, 4), "100.0", fixed(gflops, 1), "",
+             fixed(100 * gflops / peak_gflops, 1)});
   return table;
 }
 
@@ -109,7 +111,7 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
   TrainRecipe recipe = recipes.train;
   recipe.batch = bench.batch;
   recipe.compute = bench.bf16 ? "bf16" : "f32";
-  const auto data = training_data(task, kSeed, recipe.augment);
+  const auto data = training_data(task, kSeed, recipe.augment, recipe.batch);
   check(data->samples() >= bench.batch, "--batch ", bench.batch, ": the training set has only ",
         data->samples(), " samples");
   const auto trainer = [&] { return make_trainer(task, recipe.trainer(kSeed)); };
@@ -146,14 +148,16 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
     without.run(steps);
     for (auto& other : others) other->timer->run(steps);
   }
+  const nn::Task::Unit unit = task.data.task->unit();
   Table table({"training step, batch " + std::to_string(bench.batch), "least ms", "median ms",
-               "samples/s", "steps"});
+               unit.name + "/s", "steps"});
   const auto row = [&](const std::string& name, const std::string& key, const StepTimer& timer) {
     const Timing ms = timing_of(timer.rounds());
     std::size_t timed = 0;
     for (const auto& round : timer.rounds()) timed += round.size();
     table.add({name, least_text(ms, 4), fixed(ms.median, 4),
-               fixed(1e3 * static_cast<double>(bench.batch) / ms.least, 0), std::to_string(timed)});
+               fixed(1e3 * static_cast<double>(bench.batch * unit.count) / ms.least, 0),
+               std::to_string(timed)});
     session.json()[key + "_ms"] = ms.median;
     session.json()[key + "_least_ms"] = ms.least;
     session.json()[key + "_unstable"] = ms.unstable();
@@ -172,8 +176,8 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
     session.detail() << name << ": " << fixed(median(ratios), 3)
                      << " of the plain step, median of the rounds\n";
   }
-  session.text() << "Medians of " << bench.repeat
-                 << " rounds: the least and the median of them; samples/s by the least.\n"
+  session.text() << "Medians of " << bench.repeat << " rounds: the least and the median of them; "
+                 << unit.name << "/s by the least.\n"
                  << kUnstableNote << ".\n";
   table.print(session.text());
   profile(session, plain, *data, bench, timing_of(without.rounds()).least);
