@@ -16,6 +16,9 @@ struct Model {
   // What made the model, as printed ("method": "lc", "seed": "1"): no times, hosts or paths, so
   // that the same run gives the same bytes.
   std::map<std::string, std::string> settings = {};
+  // Texts that whoever runs it needs besides ("vocabulary"): part of its files, not of how it was
+  // made.
+  std::map<std::string, std::string> attached = {};
 };
 
 // A frozen plan for serving.

@@ -77,16 +77,18 @@ std::string part_text(const SyntheticText& options, const char* part, std::int64
 
 }  // namespace
 
-TextSplit synthetic_text(const SyntheticText& options) {
-  const auto vocabulary = std::make_shared<Vocabulary>();
+TextSplit synthetic_text(const SyntheticText& options,
+                         const std::shared_ptr<const Vocabulary>& known) {
+  const auto vocabulary =
+      known ? std::make_shared<Vocabulary>(*known) : std::make_shared<Vocabulary>();
   TextSplit out{"synthetic", options.unit, vocabulary, {}, {}, {}};
-  const auto part = [&](const char* name, std::int64_t words, bool grow) {
+  const auto part = [&](const char* name, std::int64_t words) {
     return parse_text(part_text(options, name, words), cat("synthetic/", name), options.unit,
-                      *vocabulary, grow);
+                      *vocabulary, known == nullptr);
   };
-  out.train = part("train", options.train, true);
-  out.validation = part("valid", options.validation, true);
-  out.test = part("test", options.test, true);
+  out.train = part("train", options.train);
+  out.validation = part("valid", options.validation);
+  out.test = part("test", options.test);
   return out;
 }
 

@@ -15,8 +15,9 @@ struct SyntheticText {
   TextUnit unit = TextUnit::word;
 };
 
-// Whole sentences, one a line. Sentence i of a part is a function of (seed, part, i) alone. Throws
-// Error when a size is below 1 or above 100 million.
-TextSplit synthetic_text(const SyntheticText& options = {});
+// Whole sentences, one a line. Sentence i of a part is a function of (seed, part, i) alone.
+// `known`: as of read_texts. Throws Error when a size is below 1 or above 100 million.
+TextSplit synthetic_text(const SyntheticText& options = {},
+                         const std::shared_ptr<const Vocabulary>& known = nullptr);
 
 }  // namespace tessera::datasets

@@ -150,13 +150,18 @@ struct Found {
   bool treebank;
 };
 
-Found find_part(const std::filesystem::path& dir, const Part& part) {
+std::optional<Found> seek_part(const std::filesystem::path& dir, const Part& part) {
   for (const auto& folder : {dir, dir / "ptb"}) {
     for (const bool treebank : {true, false}) {
       const auto path = folder / cat(treebank ? "ptb." : "", part.name, ".txt");
-      if (file_exists(path)) return {path, treebank};
+      if (file_exists(path)) return Found{path, treebank};
     }
   }
+  return std::nullopt;
+}
+
+Found find_part(const std::filesystem::path& dir, const Part& part) {
+  if (auto found = seek_part(dir, part)) return *std::move(found);
   fail("[text] ", dir.string(), ": expected ptb.", part.name, ".txt (the Penn Treebank) or ",
        part.name, ".txt (any text) in it or its folder ptb; both are missing");
 }
@@ -222,11 +227,13 @@ Vocabulary Vocabulary::parse(std::string_view text) {
       if (escaped) ++i;
       token += escaped && text[i] == 'n' ? '\n' : text[i];
     }
+    check(!token.empty(), "token ", out.size(), " of a vocabulary is empty");
     check(out.find(token) < 0, "a vocabulary has '", token, "' twice");
     check(out.size() < kMost, "a vocabulary has more than ", kMost, " tokens");
     out.add(token);
     text.remove_prefix(std::min(end + 1, text.size()));
   }
+  check(out.size() > 0, "a vocabulary has no token");
   return out;
 }
 
@@ -250,23 +257,29 @@ Text read_text(const std::filesystem::path& path, TextUnit unit, Vocabulary& voc
   return tokens.finish(path.string());
 }
 
-TextSplit read_texts(const std::filesystem::path& dir, TextUnit unit) {
-  const Found train = find_part(dir, kTrain), validation = find_part(dir, kValidation);
-  const Found test = find_part(dir, kTest);
-  const auto vocabulary = std::make_shared<Vocabulary>();
-  TextSplit out{train.treebank ? "ptb" : "text", unit, vocabulary, {}, {}, {}};
-  out.train = read_part(train, kTrain, unit, *vocabulary, true);
-  check(!train.treebank || unit != TextUnit::word || vocabulary->size() == kTreebankWords,
-        "[text] ", train.path.string(), ": has ", vocabulary->size(),
-        " different words, the Penn Treebank has ", kTreebankWords);
-  out.validation = read_part(validation, kValidation, unit, *vocabulary, false);
-  out.test = read_part(test, kTest, unit, *vocabulary, false);
+TextSplit read_texts(const std::filesystem::path& dir, TextUnit unit,
+                     std::shared_ptr<const Vocabulary> known) {
+  const auto vocabulary =
+      known ? std::make_shared<Vocabulary>(*known) : std::make_shared<Vocabulary>();
+  TextSplit out{"text", unit, vocabulary, {}, {}, {}};
+  const auto part = [&](const Part& which, bool grow, bool required) {
+    const auto found = required ? find_part(dir, which) : seek_part(dir, which);
+    if (!found) return Text{};
+    if (found->treebank) out.name = "ptb";
+    return read_part(*found, which, unit, *vocabulary, grow);
+  };
+  const bool fresh = known == nullptr;
+  if (fresh) {  // all are there, or Error before a long one is read
+    for (const Part& which : {kTrain, kValidation, kTest}) find_part(dir, which);
+  }
+  out.train = part(kTrain, fresh, fresh);
+  check(
+      !fresh || out.name != "ptb" || unit != TextUnit::word || vocabulary->size() == kTreebankWords,
+      "[text] ", dir.string(), ": ptb.", kTrain.name, ".txt has ", vocabulary->size(),
+      " different words, the Penn Treebank has ", kTreebankWords);
+  out.validation = part(kValidation, false, fresh);
+  out.test = part(kTest, false, true);
   return out;
-}
-
-Text read_test_text(const std::filesystem::path& dir, TextUnit unit, const Vocabulary& vocabulary) {
-  Vocabulary copy = vocabulary;
-  return read_part(find_part(dir, kTest), kTest, unit, copy, false);
 }
 
 TextStreams::TextStreams(std::shared_ptr<const Text> text, std::int64_t tokens,
@@ -283,7 +296,7 @@ TextStreams::TextStreams(std::shared_ptr<const Text> text, std::int64_t tokens,
   length_ = (all - 1 + shift_) / streams;
   check(length_ >= steps, text_->name, ": ", all, " tokens are too few for ", streams,
         streams == 1 ? " stream" : " streams", " of a window of ", steps, "; expected at least ",
-        streams * steps + 1 - shift_);
+        streams * steps + 1 - shift_, ", or a shorter window");
   windows_ = (length_ + steps - 1) / steps;
 }
 

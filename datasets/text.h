@@ -36,7 +36,8 @@ class Vocabulary {
 
   // One token a line, \n for the end of a line and \\ for \.
   std::string text() const;
-  static Vocabulary parse(std::string_view text);  // throws Error for a token that comes twice
+  // Throws Error for a token that is empty or comes twice, and where there are none or too many.
+  static Vocabulary parse(std::string_view text);
   friend bool operator==(const Vocabulary& a, const Vocabulary& b) {
     return a.tokens_ == b.tokens_;
   }
@@ -72,16 +73,17 @@ Text parse_text(std::string_view text, std::string name, TextUnit unit, Vocabula
 struct TextSplit {
   std::string name;
   TextUnit unit = TextUnit::word;
-  std::shared_ptr<const Vocabulary> vocabulary;  // of the training text
+  std::shared_ptr<const Vocabulary> vocabulary;  // of the training text, or what a model knows
   Text train, validation, test;
 };
 
 // The Penn Treebank as Mikolov prepared it, ptb.train.txt, ptb.valid.txt and ptb.test.txt, or any
-// text in train.txt, valid.txt and test.txt, in `dir` or `dir`/ptb. Throws Error where a file is
-// missing, or a file of the Treebank has not its numbers of words.
-TextSplit read_texts(const std::filesystem::path& dir, TextUnit unit);
-// The test file alone, under a model's vocabulary.
-Text read_test_text(const std::filesystem::path& dir, TextUnit unit, const Vocabulary& vocabulary);
+// text in train.txt, valid.txt and test.txt, in `dir` or `dir`/ptb. Under a `known` vocabulary,
+// which a model brings, other words are its <unk>, and only the test text must be there: the others
+// may be empty. Throws Error where a file is missing, or a file of the Treebank has not its numbers
+// of words.
+TextSplit read_texts(const std::filesystem::path& dir, TextUnit unit,
+                     std::shared_ptr<const Vocabulary> known = nullptr);
 
 // A text cut into equal streams that run side by side, and those into windows: "x" s32 [steps] the
 // tokens, "y" s32 [steps] the next ones, "weight" f32 [steps] 1 where there is one and 0 behind the

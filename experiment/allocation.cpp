@@ -73,7 +73,7 @@ const BitAllocator::Measurement& BitAllocator::measured(const Reference& referen
         read_costs(*found, session_.path(name + kSensitivityExtension).string(), out.tensors);
     return out;
   }
-  const auto data = calibration_data(task_, reference, seed);
+  const auto data = calibration_data(task_, reference, seed, recipe.batch);
   const quant::CalibrationSet samples(*data, recipe.calibration_samples());
   session_.detail(cat("sensitivities (", recipe.sensitivity, ") of ", out.tensors.size(),
                       " tensors on ", samples.samples(), " samples\n"));

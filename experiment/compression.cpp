@@ -61,7 +61,7 @@ Task with_activations(const Task& task, const Reference& reference, const Compre
         had == task.network.settings.end() ? "" : had->second, " bits already");
   const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
                         ? task.test  // not looked at
-                        : calibration_data(task, reference, seed);
+                        : calibration_data(task, reference, seed, recipe.batch);
   out.network.network = quant::quantize_activations(task.network.network, *task.data.task,
                                                     reference.model.state, *data, options);
   return out;
@@ -83,7 +83,7 @@ quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights
 std::int64_t reestimate(const Task& task, const Reference& reference, const CompressRecipe& recipe,
                         std::uint64_t seed, Model& model) {
   if (recipe.bn_batches == 0) return 0;
-  const auto data = calibration_data(task, reference, seed);
+  const auto data = calibration_data(task, reference, seed, recipe.batch);
   const quant::CalibrationSet samples(*data, recipe.bn_batches * recipe.batch);
   return quant::reestimate_batch_norm(model, samples, recipe.batch);
 }
@@ -151,8 +151,8 @@ std::string Variant::slug() const {
 }
 
 std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Reference& reference,
-                                                    std::uint64_t seed) {
-  if (!task.calibration) return training_data(task, seed, "none");
+                                                    std::uint64_t seed, std::int64_t batch) {
+  if (!task.calibration) return training_data(task, seed, "none", batch);
   auto out =
       std::make_shared<quant::CalibrationSet>(*task.calibration, task.calibration->samples());
   out->draw_targets(*task.data.task, reference.model.graph, reference.model.state, seed);
@@ -181,7 +181,8 @@ void require_data(const Task& task, const CompressRecipe& recipe,
   check(trains || task.calibration || look.empty(), task.data.text,
         ": there are no training samples, which ", listed(look),
         " would look at; --calibration DIR gives images of their own, without labels");
-  if (!train.empty()) training_data(task, 0, recipe.augment);  // knows the augmentation, or Error
+  if (!train.empty())
+    training_data(task, 0, recipe.augment, recipe.batch);  // knows the augmentation, or Error
 }
 
 std::string plan_text(const Task& task, const CompressRecipe& recipe, const Variant& variant,
@@ -259,8 +260,8 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   options.test_name = task.data.measured_on;
   options.observer = session.observer();
   const auto data = !method.needs_data() ? task.test
-                    : !method.training   ? calibration_data(task, reference, seed)
-                                         : training_data(task, seed, recipe.augment);
+                    : !method.training   ? calibration_data(task, reference, seed, recipe.batch)
+                                         : training_data(task, seed, recipe.augment, recipe.batch);
   const auto done = quant::compress(trainer, *data, plan, method, options);
   if (!done.finished) throw Interrupted();
 
@@ -274,6 +275,7 @@ Compression compress_reference(Session& session, const Task& given, const Refere
                        " batches; ", reference.test.metric().text(*out.before_bn), " before\n"));
   }
   model.settings = config;
+  model.attached = task.data.attached;
   const SavedModel saved = save(model, file, form);
   out.file = saved.json.filename().string();
   out.seed = static_cast<std::int64_t>(seed);

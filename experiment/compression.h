@@ -74,9 +74,9 @@ struct Compression {
 };
 
 // Samples for what looks at data without training on it: --calibration's images with labels that
-// the reference draws, else training samples.
+// the reference draws, else training samples (of `batch` streams).
 std::shared_ptr<const BatchSource> calibration_data(const Task& task, const Reference& reference,
-                                                    std::uint64_t seed);
+                                                    std::uint64_t seed, std::int64_t batch);
 
 // Throws Error, naming who needs it and which flag gives it, when the data lacks what one of the
 // variants needs: something to train on, or samples to look at. Done before any work.

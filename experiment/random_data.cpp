@@ -13,7 +13,7 @@ Data random_data(std::shared_ptr<const nn::Task> task, std::int64_t samples) {
   out.text = cat(samples, " random samples of ", listed(task->inputs()));
   out.task = std::move(task);
   out.settings = {{"data", kRandomData}};
-  out.train = [source](std::uint64_t, const std::string&) { return source; };
+  out.train = [source](std::uint64_t, const std::string&, std::int64_t) { return source; };
   out.tests = {{kRandomData, source}};
   return out;
 }

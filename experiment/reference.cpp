@@ -105,10 +105,11 @@ Reference train_reference(Session& session, const Task& task, const TrainRecipe&
   session.detail(cat("reference, seed ", seed, ": training ", recipe.epochs, " epochs ",
                      (from ? "from " + from->file.string() + " " : ""), "on ", task.data.text,
                      "\n"));
-  if (!nn::fit(trainer, *training_data(task, seed, recipe.augment), fit).finished)
+  if (!nn::fit(trainer, *training_data(task, seed, recipe.augment, recipe.batch), fit).finished)
     throw Interrupted();
   Model model = nn::inference_model(trainer);
   model.settings = config;
+  model.attached = task.data.attached;
   const SavedModel saved = save(model, file);
   Reference out = load_reference(task, saved.json);
   Json result = out.test.json();
@@ -127,6 +128,7 @@ Reference untrained(const Task& task, std::uint64_t seed) {
   options.seed = seed;
   Reference out{nn::inference_model(make_trainer(task, options)), {}, {}, {}};
   out.model.settings = task.settings;
+  out.model.attached = task.data.attached;
   out.model.settings["start"] = "untrained";
   out.model.settings["seed"] = std::to_string(seed);
   out.weights_sha256 = weights_sha256(out.model);
@@ -136,7 +138,7 @@ Reference untrained(const Task& task, std::uint64_t seed) {
 
 Reference load_reference(const Task& task, const fs::path& file) {
   Reference out{load(file, ops::standard_ops()), {}, {}, file};
-  require_same_settings(file.string(), out.model.settings, task.settings);
+  require_same_settings(file.string(), out.model.settings, task.settings, task.data.may_differ);
   Graph graph = nn::inference_graph(*task.network.network, *task.data.task);
   for (const Node* node : graph.states()) {
     const std::string& name = node->name();

@@ -61,7 +61,7 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
                            std::int64_t group_rows) {
   const auto method = recipe.method(name).training;
   if (method == nullptr) return 0;
-  const auto data = training_data(task, kSeed, recipe.augment);
+  const auto data = training_data(task, kSeed, recipe.augment, recipe.batch);
   nn::Trainer trainer = trainer_of(task, *data, recipe.trainer(kSeed));
   nn::set_weights(trainer, weights);
   const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
@@ -71,13 +71,13 @@ double method_step_seconds(const Task& task, const State& weights, const Compres
 }
 
 double reference_step_seconds(const Task& task, const TrainRecipe& recipe) {
-  const auto data = training_data(task, kSeed, recipe.augment);
+  const auto data = training_data(task, kSeed, recipe.augment, recipe.batch);
   nn::Trainer trainer = trainer_of(task, *data, recipe.trainer(kSeed));
   return median_step(trainer, data, recipe.schedule()(0));
 }
 
 std::int64_t steps_per_epoch(const Task& task, std::int64_t batch) {
-  return (training_data(task, kSeed, "none")->samples() + batch - 1) / batch;
+  return (training_data(task, kSeed, "none", batch)->samples() + batch - 1) / batch;
 }
 
 }  // namespace tessera::experiment

@@ -86,9 +86,9 @@ nn::Trainer make_trainer(const Task& task, const nn::TrainerOptions& options) {
 }
 
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
-                                                 const std::string& augment) {
+                                                 const std::string& augment, std::int64_t batch) {
   check(task.data.train != nullptr, task.data.text, ": there is nothing to train on");
-  std::shared_ptr<const BatchSource> out = task.data.train(seed, augment);
+  std::shared_ptr<const BatchSource> out = task.data.train(seed, augment, batch);
   if (task.data.in_memory && augment == "none") return out;
   return std::make_shared<datasets::Prefetch>(std::move(out));
 }
@@ -114,8 +114,9 @@ std::vector<Field> fields_of(const Graph& graph, const std::string& file) {
 }
 
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
-                           const Config& task) {
+                           const Config& task, const std::set<std::string>& may_differ) {
   for (const auto& [key, value] : task) {
+    if (may_differ.contains(key)) continue;
     const auto found = model.find(key);
     if (key == kValidation && value != kOwnValidation) {  // those have trained nothing
       check(!model.contains(kImported), "--validation ", value, ": ", file,
@@ -128,7 +129,7 @@ void require_same_settings(const std::string& file, const std::map<std::string, 
     if (key == "preprocess_sha256") {
       why = "; pixels are prepared by the training images, which are others here";
     } else if (key == "vocabulary_sha256") {
-      why = "; words are numbered by the training text, which is another here";
+      why = "; words have other numbers here";
     }
     fail(file, " was made with ", key, " ", found->second, ", this run has ", value, why);
   }

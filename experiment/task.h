@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct DataRequest {
   std::string from;           // a folder, or "synthetic...": the built-in set
   std::vector<Field> inputs;  // what the network reads
   Config choices;             // value of each choice that the application offers
+  std::map<std::string, std::string> attached = {};  // to the model that is run, or trained further
   // For models that carry their preprocessing: the test images alone, as they are stored. Sets that
   // cannot do without their training images may read them.
   bool raw = false;
@@ -48,13 +50,18 @@ struct Data {
   std::string text;  // for people: "MNIST from data/mnist (60000 training and 10000 test images)"
   std::shared_ptr<const nn::Task> task;  // what is learned from it
   // What data and preprocessing are; goes into model files, and must be the same where a model is
-  // measured.
+  // measured, but for those of `may_differ`.
   Config settings;
+  std::set<std::string> may_differ = {};
+  // What models of this data need besides (Model::attached).
+  std::map<std::string, std::string> attached = {};
   // What the samples went through; absent where that is not a scale and a shift.
   std::optional<datasets::Preprocess> preprocess = {};
-  // Training batches in the order of a seed, with these augmentations (none when empty). Not set
-  // where there is nothing to train on. Throws Error for an augmentation it does not know.
-  std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment)>
+  // Training samples in the order of a seed, with these augmentations (none when empty); a text is
+  // cut into `batch` streams. Not set where there is nothing to train on. Throws Error for an
+  // augmentation it does not know.
+  std::function<std::shared_ptr<const BatchSource>(std::uint64_t seed, const std::string& augment,
+                                                   std::int64_t batch)>
       train;
   // Whether samples need no decoding: those without augmentation are not worth a thread that makes
   // them ahead.
@@ -106,9 +113,9 @@ inline std::vector<std::string> problems(const Data& data) {
   return data.problems ? data.problems() : std::vector<std::string>{};
 }
 
-// The training batches. Throws Error when the data has none.
+// The samples that train in batches of this size. Throws Error when the data has none.
 std::shared_ptr<const BatchSource> training_data(const Task& task, std::uint64_t seed,
-                                                 const std::string& augment);
+                                                 const std::string& augment, std::int64_t batch);
 
 // The fields that a graph reads, without the batch axis and what it carries; "raw" is the field "x"
 // as it is stored. Throws Error, naming the file, for a graph that reads none.
@@ -117,10 +124,10 @@ std::vector<Field> fields_of(const Graph& graph, const std::string& file);
 // The parts one after another, in stored order. They must agree in sample and classes.
 std::shared_ptr<const BatchSource> joined(const std::vector<TestSet>& parts);
 
-// Throws Error when a model was made for other data: settings that both name must be equal. What is
-// held out of this run's training samples must have been held out of the model's, too, of which
-// nobody knows for weights from elsewhere (kImported).
+// Throws Error when a model was made for other data: settings that both name, but for
+// `may_differ`, must be equal. What is held out of this run's training samples must have been held
+// out of the model's, too, of which nobody knows for weights from elsewhere (kImported).
 void require_same_settings(const std::string& file, const std::map<std::string, std::string>& model,
-                           const Config& task);
+                           const Config& task, const std::set<std::string>& may_differ = {});
 
 }  // namespace tessera::experiment

@@ -78,7 +78,7 @@ Model with_raw_input(const Model& model, const Tensor& scale, const Tensor& shif
     const Value scaled = raw * operand(to, state, "preprocess.scale", scale, sample);
     return std::vector<Value>{scaled - operand(to, state, "preprocess.shift", shift, sample)};
   });
-  return {std::move(graph), std::move(state), model.settings};
+  return {std::move(graph), std::move(state), model.settings, model.attached};
 }
 
 }  // namespace tessera::nn

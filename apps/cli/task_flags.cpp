@@ -12,6 +12,7 @@
 #include "datasets/prefetch.h"
 #include "datasets/subset.h"
 #include "ops/op_list.h"
+#include "quant/pack/reshaped.h"
 
 namespace tessera::apps {
 
@@ -80,12 +81,12 @@ void hold_out(Data& data, const std::string& validation) {
         ": there is nothing to hold out of");
   const auto indexed = [](std::shared_ptr<const BatchSource> source) {
     auto out = std::dynamic_pointer_cast<const datasets::IndexedSource>(source);
-    check(out != nullptr, "--validation: the samples of ", source->name(),
+    check(out != nullptr && source->lanes() == 0, "--validation: the samples of ", source->name(),
           " are pieces of streams, of which none can be held out; --validation ", kOwnValidation,
           " measures on the data's own validation samples");
     return out;
   };
-  auto all = indexed(data.train(0, "none"));
+  auto all = indexed(data.train(0, "none", 1));
   const std::int64_t held = parse_validation(validation, all->samples());
   auto parts = datasets::hold_out(all->samples(), held);
   data.text += cat(", ", held, " of the training samples held out for validation");
@@ -97,8 +98,8 @@ void hold_out(Data& data, const std::string& validation) {
   data.validation = {{kValidation, std::move(samples)}};
   data.tests = data.validation;
   data.train = [train = std::move(data.train), rest = std::move(parts.rest), indexed](
-                   std::uint64_t seed, const std::string& augment) {
-    return std::make_shared<datasets::Subset>(indexed(train(seed, augment)), rest,
+                   std::uint64_t seed, const std::string& augment, std::int64_t batch) {
+    return std::make_shared<datasets::Subset>(indexed(train(seed, augment, batch)), rest,
                                               datasets::SubsetOptions{.seed = seed});
   };
 }
@@ -168,6 +169,22 @@ Network NetworkFlags::build(const nn::Task& task) const {
   return out;
 }
 
+Model NetworkFlags::reading(Model model, const std::string& file, const nn::Task& task) const {
+  const std::vector<Field> has = fields_of(model.graph, file), wanted = task.inputs();
+  const bool same = std::ranges::all_of(has, [&](const Field& field) {
+    const Field* other = find_field(wanted, field.name);
+    return other != nullptr && other->sample == field.sample;
+  });
+  if (same) return model;
+  // Ranges that were calibrated stand in the graph alone.
+  check(!model.settings.contains("activations"), file, ": reads ", listed(has),
+        " and its activations have calibrated ranges, so that it reads nothing else; the data has ",
+        listed(wanted));
+  return naming(file, [&] {
+    return quant::reshaped(nn::inference_graph(*build(task).network, task), model);
+  });
+}
+
 DataFlags::DataFlags(const Benchmark& benchmark) : benchmark_(benchmark) {
   for (const Choice& choice : benchmark.data_choices) choices_[choice.name] = "";
 }
@@ -190,6 +207,11 @@ void DataFlags::validate() const {
   validate_choices(benchmark_.data_choices, choices_);
 }
 
+void DataFlags::take(const Model& model) {
+  take(model.settings);
+  attached_ = model.attached;
+}
+
 void DataFlags::take(const std::map<std::string, std::string>& settings) {
   imported_ = settings.contains(kImported);
   for (const Choice& choice : benchmark_.data_choices) {
@@ -209,7 +231,7 @@ void DataFlags::take_validation(const std::map<std::string, std::string>& settin
 DataRequest DataFlags::request(const std::vector<Field>& inputs, bool raw) const {
   const char* environment = std::getenv("TESSERA_DATA");
   const std::string folder = from.empty() && environment ? environment : from;
-  return {folder, inputs, made(benchmark_.data_choices, choices_), raw};
+  return {folder, inputs, made(benchmark_.data_choices, choices_), attached_, raw};
 }
 
 Data DataFlags::load(const std::vector<Field>& inputs, bool raw) const {

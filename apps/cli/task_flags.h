@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/cli/benchmark.h"
+#include "core/model.h"
 #include "experiment/activation_flags.h"
 
 namespace tessera::apps {
@@ -35,6 +36,10 @@ class NetworkFlags {
   // The task where no data says more.
   std::shared_ptr<const nn::Task> task() const { return benchmark_.task(name()); }
   Network build(const nn::Task& task) const;
+  // The model of a file, whose settings were taken, on the samples of a task: the same network
+  // where they are of another shape than those it was saved for (the windows of a text). Throws
+  // Error, naming the file, where that cannot be.
+  Model reading(Model model, const std::string& file, const nn::Task& task) const;
 
  private:
   const Benchmark& benchmark_;
@@ -55,6 +60,8 @@ class DataFlags {
   // --validation, for verbs that train, or measure what was trained.
   void add_validation_flag(FlagList& options);
   void validate() const;
+  // What runs or trains a model further: its settings, and what is attached to it.
+  void take(const Model& model);
   // Choices that a model's settings name count more than the flags' defaults. What a network from
   // elsewhere (kImported) may have been trained on is marked as seen.
   void take(const std::map<std::string, std::string>& settings);
@@ -72,7 +79,8 @@ class DataFlags {
  private:
   const Benchmark& benchmark_;
   Config choices_;
-  std::string validation_;  // "": nothing is held out
+  std::map<std::string, std::string> attached_;  // to the model
+  std::string validation_;                       // "": nothing is held out
   bool imported_ = false;
 };
 

@@ -73,7 +73,7 @@ Data pictures(const DataRequest& request) {
     out.text += cat(" (", split.train.size(), " training and ", split.val.size(), " test pictures");
     val = std::move(split.val);
     out.train = [source, train = std::move(split.train)](std::uint64_t seed,
-                                                         const std::string& augment) {
+                                                         const std::string& augment, std::int64_t) {
       return source(train, seed, photo_augment(augment));
     };
   } else {

@@ -73,7 +73,7 @@ Data image_data(ImageSet set, const DataRequest& request) {
     return batches({folder, images, labels, classes}, preprocess, sample, 0, {});
   };
   out.train = [train = set.split.train, preprocess = set.preprocess, full = set.augment, sample](
-                  std::uint64_t seed, const std::string& augment) {
+                  std::uint64_t seed, const std::string& augment, std::int64_t) {
     return batches(train, preprocess, sample, seed, parse_augment(augment, full));
   };
   return out;

@@ -12,11 +12,15 @@ inline constexpr const char* kDataHelp =
     "valid.txt and test.txt (any text); synthetic[:TRAIN[:TEST]]: the built-in text of so many "
     "words (default: TESSERA_DATA, or the built-in text)";
 
-// --unit, --window, --streams.
+// --unit, --window.
 std::vector<Choice> text_choices();
-// The texts that a request names, and what a model must have been trained on to know their tokens.
+// The texts that a request names, in the words of the model that brings a vocabulary.
 datasets::TextSplit texts(const DataRequest& request);
-Config text_settings(const datasets::TextSplit& split);
+// What models carry; null for one without (of before they did).
+std::shared_ptr<const datasets::Vocabulary> attached_vocabulary(
+    const std::map<std::string, std::string>& attached);
+// What a model must have been trained on to know the tokens of a text.
+Config text_settings(datasets::TextUnit unit, const datasets::Vocabulary& vocabulary);
 // Benchmark::data: training and measuring on streams of these texts.
 Data language_data(const DataRequest& request);
 

@@ -87,9 +87,13 @@ Recipes recipes(const std::string& name) {
                         {"lc-steps", 12},
                         {"lc-epochs", 1},
                         {"first-epochs", 1},
-                        {"lr", 5},
-                        {"lr-decay", 0.9},
-                        {"lr-final", 1}});
+                        {"lr", 10},
+                        {"lr-decay", 0.85},
+                        {"lr-final", 1},
+                        {"train-epochs", 6},
+                        {"train-lr", 10},
+                        // A memory would be 2 bytes a token and word of the vocabulary.
+                        {"distill", "teacher"}});
   return out;
 }
 

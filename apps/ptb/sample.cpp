@@ -1,5 +1,6 @@
 #include "apps/ptb/sample.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "apps/cli/cli.h"
@@ -13,7 +14,6 @@
 #include "nn/draw.h"
 #include "nn/language_model.h"
 #include "ops/op_list.h"
-#include "quant/pack/reshaped.h"
 
 namespace tessera::apps {
 
@@ -59,12 +59,12 @@ int sample_verb(const Benchmark& benchmark, const std::vector<std::string>& args
   const std::string line = benchmark.name + " sample MODEL.json ";
   const auto files = parse_flags(args,
                                  {line + "[flags]",
-                                  "Makes up a text, one token after another. --data gives the "
-                                  "training text, whose tokens the model knows by number.",
+                                  "Makes up a text, one token after another. --data is for models "
+                                  "without a vocabulary: the text that trained them.",
                                   1,
                                   1,
                                   "one model file",
-                                  {line + "--data DIR --start 'the company'"}},
+                                  {line + "--start 'the company'"}},
                                  options);
   if (!files) return kExitDone;
   check_range("--tokens", static_cast<double>(count), 1, 1e6);
@@ -72,29 +72,34 @@ int sample_verb(const Benchmark& benchmark, const std::vector<std::string>& args
   check_range("--seed", static_cast<double>(seed), 0, 1e9);
   data.validate();
   Session session(run);
-  const Model model = load(files->front(), ops::standard_ops());
+  Model model = load(files->front(), ops::standard_ops());
   NetworkFlags network(benchmark);
   network.take(model.settings, files->front());
-  data.take(model.settings);
-  const datasets::TextSplit split = texts(data.request(fields_of(model.graph, files->front())));
-  require_same_settings(files->front(), model.settings, text_settings(split));
-  datasets::Vocabulary vocabulary = *split.vocabulary;
+  data.take(model);
+  const DataRequest request = data.request(fields_of(model.graph, files->front()));
+  const auto unit = datasets::parse_text_unit(request.choices.at("unit"));
+  const auto known = attached_vocabulary(model.attached);
+  datasets::Vocabulary vocabulary = known ? *known : *texts(request).vocabulary;
+  require_same_settings(files->front(), model.settings, text_settings(unit, vocabulary));
   session.open_outputs();
 
   // The same network, one step at a time.
   const nn::LanguageModeling step(1, vocabulary.size());
-  const Model stepping =
-      quant::reshaped(nn::inference_graph(*network.build(step).network, step), model);
+  const Model stepping = network.reading(std::move(model), files->front(), step);
   const Plan plan = compile(stepping);
   RunContext context = plan.context();
   Tensor x(DType::s32, {1, 1});
   context.bind("x", x);
-  std::vector<std::int32_t> first = {split.train.before >= 0 ? split.train.before : 0};
-  Printed printed(split.unit);
+  std::vector<std::int32_t> first = {
+      std::max(vocabulary.find(unit == datasets::TextUnit::word ? datasets::kEndOfLine : "\n"), 0)};
+  Printed printed(unit);
   if (!start.empty()) {
-    datasets::Text given = datasets::parse_text(start, "--start", split.unit, vocabulary, false);
+    datasets::Text given = datasets::parse_text(start, "--start", unit, vocabulary, false);
+    if (given.unknown > 0)
+      session.detail() << "--start: " << given.unknown
+                       << " words are not in the vocabulary and are " << datasets::kUnknown << "\n";
     // A line that has not ended.
-    if (split.unit == datasets::TextUnit::word) given.tokens.pop_back();
+    if (unit == datasets::TextUnit::word) given.tokens.pop_back();
     for (const std::int32_t token : given.tokens) {
       first.push_back(token);
       printed.add(vocabulary[token]);

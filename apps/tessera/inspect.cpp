@@ -199,6 +199,8 @@ int inspect_command(const std::vector<std::string>& args) {
   for (const auto& [name, value] : model.settings) {
     out << "  " << printable(name) << " = " << printable(value) << "\n";
   }
+  for (const auto& [name, text] : model.attached)
+    out << "attached " << printable(name) << ": " << text.size() << " bytes\n";
   out << "graph\n" << graph_text(model.graph);
   print_parameters(out, report);
   print_plan(out, plan, compile_options, why);

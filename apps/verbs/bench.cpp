@@ -74,7 +74,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
           "--codebook, --bits and --k are of untrained networks; ", file, " has its own");
     if (model->settings.contains("network")) network.take(model->settings, file);
     recipes = benchmark.recipes(network.name());
-    data.take(model->settings);
+    data.take(*model);
   }
   Data loaded = data.from == kRandomData ? random_data(network.task(), training.batch)
                                          : data.load(network.task()->inputs());

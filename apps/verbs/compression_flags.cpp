@@ -15,10 +15,10 @@ namespace {
 
 DataFlags& with_settings_of_from(CompressionFlags& flags) {
   if (!flags.from.empty()) {
-    const auto settings = load(flags.from, ops::standard_ops()).settings;
-    flags.network.take(settings, flags.from);
-    flags.data.take(settings);
-    flags.data.take_validation(settings);
+    const Model model = load(flags.from, ops::standard_ops());
+    flags.network.take(model.settings, flags.from);
+    flags.data.take(model);
+    flags.data.take_validation(model.settings);
   }
   return flags.data;
 }
@@ -149,7 +149,7 @@ void CompressionWork::require_references(const CompressionFlags& flags) const {
     const Run run = reference_run(session, task, flags.recipes.train, seed);
     require_usable_reference(session, run);
     if (std::filesystem::exists(session.path(run.name + ".json"))) continue;
-    training_data(task, seed, flags.recipes.train.augment);
+    training_data(task, seed, flags.recipes.train.augment, flags.recipes.train.batch);
   }
 }
 

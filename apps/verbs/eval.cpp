@@ -140,11 +140,14 @@ int eval_verb(const Benchmark& benchmark, const Args& args) {
   compiled.int8 = compute == "int8";
   data.validate();
   Session session(run);
-  const Model model = load(file, ops::standard_ops());
-  if (model.settings.contains("network")) NetworkFlags(benchmark).take(model.settings, file);
-  data.take(model.settings);
+  Model model = load(file, ops::standard_ops());
+  NetworkFlags network(benchmark);
+  const bool named = model.settings.contains("network");
+  if (named) network.take(model.settings, file);
+  data.take(model);
   const Data images = data.load(fields_of(model.graph, file), is_raw(model.graph));
-  require_same_settings(file, model.settings, images.settings);
+  require_same_settings(file, model.settings, images.settings, images.may_differ);
+  if (named && !is_raw(model.graph)) model = network.reading(std::move(model), file, *images.task);
   session.open_outputs();
   session.detail() << "Data: " << images.text << std::endl;
 

@@ -15,9 +15,9 @@ namespace {
 Model carrying_preprocessing(const Model& model, DataFlags& flags, const std::string& file) {
   check(nn::input_name(model.graph) != nn::kRawInputName, file,
         ": carries its preprocessing already");
-  flags.take(model.settings);
+  flags.take(model);
   const Data data = flags.load(fields_of(model.graph, file));
-  require_same_settings(file, model.settings, data.settings);
+  require_same_settings(file, model.settings, data.settings, data.may_differ);
   check(data.preprocess.has_value(),
         "--raw: these images are not prepared by a scale and a shift alone");
   return nn::with_raw_input(model, data.preprocess->scale(), data.preprocess->shift());

@@ -103,6 +103,7 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   const Task task = make_task(loaded, network.build(*loaded.task));
   Model model = nn::initial_model(*task.network.network, *task.data.task);
   model.settings = task.settings;
+  model.attached = task.data.attached;
   const ImportReport report = import_weights(file, model.state, import);
   session.text() << report.text();
   require_used(file, "--map", mapped, report);

@@ -42,14 +42,14 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
   distinct(seed_list, "--seed");
   Session session(run);
   if (!from.empty()) {
-    const auto settings = load(from, ops::standard_ops()).settings;
-    network.take(settings, from, /*trains=*/true);
-    data.take(settings);
-    data.take_validation(settings);
+    const Model model = load(from, ops::standard_ops());
+    network.take(model.settings, from, /*trains=*/true);
+    data.take(model);
+    data.take_validation(model.settings);
   }
   Data loaded = data.load(network.task()->inputs());
   const Task task = make_task(loaded, network.build(*loaded.task));
-  training_data(task, 0, recipe.augment);  // there is some, or Error before any work
+  training_data(task, 0, recipe.augment, recipe.batch);  // there is some, or Error before any work
   std::optional<Reference> start;
   if (!from.empty()) start = load_reference(task, from);
   session.open_outputs();

@@ -105,16 +105,20 @@ class Reader {
     if (const std::int64_t version = root_.at("version").integer(); version != kVersion) {
       root_.at("version").fail("version ", version, " is not supported, expected ", kVersion);
     }
-    root_.only({"format", "version", "settings", "weights", "nodes", "outputs", "updates"});
+    root_.only(
+        {"format", "version", "settings", "attached", "weights", "nodes", "outputs", "updates"});
     root_.at("nodes").each([&](const JsonAt& node) { read_node(node); }, "a list of nodes");
     root_.at("outputs").each([&](const JsonAt& output) { read_output(output); });
     if (const auto updates = root_.find("updates"))
       updates->each([&](const JsonAt& update) { read_update(update); });
     GraphDocument out{std::move(graph_)};
-    if (const auto settings = root_.find("settings")) {
-      settings->each_field(
-          [&](const std::string& name, const JsonAt& value) { out.settings[name] = value.text(); });
-    }
+    const auto read_texts = [&](const char* field, std::map<std::string, std::string>& texts) {
+      if (const auto found = root_.find(field))
+        found->each_field(
+            [&](const std::string& name, const JsonAt& value) { texts[name] = value.text(); });
+    };
+    read_texts("settings", out.settings);
+    read_texts("attached", out.attached);
     if (const auto weights = root_.find("weights")) out.weights = read_weights(*weights);
     return out;
   }
@@ -342,9 +346,11 @@ class Reader {
 }  // namespace
 
 std::string graph_to_json(const Graph& graph, const std::map<std::string, std::string>& settings,
-                          const std::optional<WeightsFile>& weights) {
+                          const std::optional<WeightsFile>& weights,
+                          const std::map<std::string, std::string>& attached) {
   std::string out = cat("{\"format\":\"", kFormat, "\",\"version\":", kVersion, ",\n");
   if (!settings.empty()) out += cat("\"settings\":", json_text(Json(settings)), ",\n");
+  if (!attached.empty()) out += cat("\"attached\":", json_text(Json(attached)), ",\n");
   if (weights) {
     Json file = {{"file", weights->name}, {"sha256", weights->sha256}};
     if (!weights->coding.empty()) file["coding"] = weights->coding;

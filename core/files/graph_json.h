@@ -2,6 +2,7 @@
 //
 //   {"format":"tessera.graph","version":1,
 //   "settings":{"method":"lc"},
+//   "attached":{"vocabulary":"the\\ncat\\n"},
 //   "weights":{"file":"NAME-<sha12>.safetensors","sha256":"..."},
 //   "nodes":[
 //   {"id":0,"op":"input","name":"x","type":"f32[batch,784]"},
@@ -34,14 +35,16 @@ struct GraphDocument {
   Graph graph;
   std::map<std::string, std::string> settings = {};
   std::optional<WeightsFile> weights = {};
+  std::map<std::string, std::string> attached = {};
 };
 
-// The same graph gives the same bytes. Attributes at their default are left out; `settings` and
-// `weights` too when there are none. Throws Error for names that are not UTF-8 and for values that
-// only a compiled graph has (packed for a kernel).
+// The same graph gives the same bytes. Attributes at their default are left out; `settings`,
+// `weights` and `attached` too when there are none. Throws Error for names that are not UTF-8 and
+// for values that only a compiled graph has (packed for a kernel).
 std::string graph_to_json(const Graph& graph,
                           const std::map<std::string, std::string>& settings = {},
-                          const std::optional<WeightsFile>& weights = {});
+                          const std::optional<WeightsFile>& weights = {},
+                          const std::map<std::string, std::string>& attached = {});
 
 // Trusts nothing: every cause (format and version, missing or unknown fields, unknown ops, inputs
 // that are not earlier nodes, attributes, types that differ from what the op infers, sizes, names

@@ -273,7 +273,8 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
   const SafetensorsImage image = make_safetensors(tensors);
   const std::string sha = image.sha256();
   const std::string file = cat(name, '-', sha.substr(0, kShaDigits), kExtension);
-  const std::string json = graph_to_json(graph, model.settings, WeightsFile{file, sha, coding});
+  const std::string json =
+      graph_to_json(graph, model.settings, WeightsFile{file, sha, coding}, model.attached);
   out.weights = folder / file;
   out.json_bytes = static_cast<std::int64_t>(json.size());
   out.weights_bytes = image.bytes();
@@ -302,7 +303,8 @@ Model load(const fs::path& path, const OpSet& ops) {
         " (damaged, half-written, or of another model)");
   if (!coded.empty()) decode_planes(document.graph, read.tensors, weights.string());
   check_weights(document.graph, read.tensors, weights.string());
-  Model model{std::move(document.graph), {}, std::move(document.settings)};
+  Model model{
+      std::move(document.graph), {}, std::move(document.settings), std::move(document.attached)};
   for (auto& [name, tensor] : read.tensors) model.state.set(name, std::move(tensor));
   return model;
 }

@@ -53,7 +53,8 @@ Model decoded(const Model& model) {
                         return std::vector<Value>{to.param(name, node.types()[0].dense())};
                       }),
             {},
-            model.settings};
+            model.settings,
+            model.attached};
   out.graph = clone(out.graph);  // the planes are no longer read
   std::map<std::string, Tensor> weights;
   if (!decoder.outputs().empty()) weights = compile(decoder, model.state, {}).run({});

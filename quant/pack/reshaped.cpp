@@ -47,7 +47,7 @@ Model reshaped(const Graph& inference, const Model& model) {
           "' must be ", wanted.text(), ", the model has ", tensor.text_type());
     return copy_node(to, node, std::move(inputs));
   });
-  Model out{std::move(graph), {}, model.settings};
+  Model out{std::move(graph), {}, model.settings, model.attached};
   for (const Node* node : out.graph.states())
     out.state.set(node->name(), model.state.get(node->name()).clone());
   return out;

@@ -7,7 +7,8 @@
 namespace tessera::quant {
 
 // `inference`, of the same network, with what `model` has in place of its params: dense tensors, or
-// their codebooks and sparse corrections. Settings stay those of the model. Throws Error for a
+// their codebooks and sparse corrections. Settings and what is attached stay those of
+// the model. Throws Error for a
 // param that the model has not, or of another shape.
 Model reshaped(const Graph& inference, const Model& model);
 

@@ -76,23 +76,71 @@ TEST_F(Ptb, TrainsCompressesAndSamples) {
 
   // Packed step by step; the same draws give the same text, whatever the size of the state.
   const auto text = [&](const std::string& seed) {
-    return json(with_data(
-        {"sample", model, "--tokens", "40", "--seed", seed, "--start", "some"}))["text"]
+    return json({"sample", model, "--tokens", "40", "--seed", seed, "--start", "some"})["text"]
         .get<std::string>();
   };
   EXPECT_TRUE(text("1").starts_with("some "));
   EXPECT_EQ(text("1"), text("1"));
   EXPECT_NE(text("1"), text("2"));
 
-  // Another text numbers its words in another way.
-  std::string lines;
-  for (int i = 0; i < 300; ++i) lines += "a b c\n";
-  for (const char* part : {"train", "valid", "test"})
-    folder.write(std::string("text/") + part + ".txt", lines);
-  EXPECT_NE(refused({"sample", model, "--data", path("text")})
-                .find("words are numbered by the training text, which is another here"),
+  // A window is how a text is cut; the figure is the text's.
+  const double other = json(with_data({"eval", model, "--window", "7"}))["test_perplexity"];
+  EXPECT_NEAR(other, evaluated["test_perplexity"].get<double>(), 1e-4 * other);
+}
+
+// The model knows its words: another text is read by their numbers, with its test text alone.
+TEST_F(Ptb, AModelCarriesItsVocabulary) {
+  must(train("out"));
+  const std::string model = path("out/lstm100-reference-s1.json");
+  const std::string words = parse_json(read_file(model), model)["attached"]["vocabulary"];
+  const std::string first = words.substr(0, words.find('\n'));
+  folder.write("text/test.txt", first + " " + first + "\n" + first + "\n");
+  const Json evaluated = json({"eval", model, "--data", path("text"), "--window", "2"});
+  EXPECT_EQ(evaluated["tokens"], 5);
+  folder.write("text/test.txt", first + " zzz\n" + first + "\n");
+  EXPECT_NE(refused({"eval", model, "--data", path("text"), "--window", "2"})
+                .find("'zzz' is none of the"),
             std::string::npos);
-  EXPECT_NE(refused({"eval", dense, "--data", path("text")}).find("data synthetic, this run has"),
+  EXPECT_NE(refused({"sample", model, "--start", "zzz"}).find("'zzz' is none of the"),
+            std::string::npos);
+  // Nobody means the built-in text by leaving --data out.
+  must({"export", model, path("other.json")});
+  std::string text = read_file(model);
+  const auto replace = [&](const std::string& from, const std::string& to) {
+    ASSERT_NE(text.find(from), std::string::npos);
+    text.replace(text.find(from), from.size(), to);
+  };
+  replace("\"data\":\"synthetic\"", "\"data\":\"ptb\"");
+  folder.write("out/lstm100-reference-s1.json", text);
+  EXPECT_NE(refused({"eval", model}).find("data ptb, this run has synthetic"), std::string::npos);
+  // A vocabulary that is not the model's.
+  replace(first + "\\n", "zzz\\n");
+  folder.write("out/lstm100-reference-s1.json", text);
+  EXPECT_NE(refused({"sample", model}).find("words have other numbers here"), std::string::npos);
+  replace("zzz\\n", "\\n");
+  folder.write("out/lstm100-reference-s1.json", text);
+  EXPECT_NE(refused({"sample", model}).find("token 0 of a vocabulary is empty"), std::string::npos);
+}
+
+// Layers' inputs and each state before its product take few values; calibrated ranges stay with
+// the window they were saved for.
+TEST_F(Ptb, QuantizesActivations) {
+  must(train("out"));
+  const std::string dense = path("out/lstm100-reference-s1.json");
+  const auto compressed = [&](const std::string& bits) {
+    return json({"compress", "--from", dense, "--method", "dc", "--bits", "8", "--activation-bits",
+                 bits, "--data", "synthetic:8000:1000", "--out",
+                 path("a" + bits)})["rows"][0]["perplexity_after"]
+        .get<double>();
+  };
+  const double fine = compressed("8"), coarse = compressed("1");
+  EXPECT_LT(
+      fine,
+      1.02 *
+          json({"eval", dense, "--data", "synthetic:8000:1000"})["test_perplexity"].get<double>());
+  EXPECT_GT(coarse, 1.02 * fine);
+  const std::string model = path("a8/lstm100-dc-adaptive256-s1.json");
+  EXPECT_NE(refused({"sample", model}).find("its activations have calibrated ranges"),
             std::string::npos);
 }
 
@@ -128,7 +176,8 @@ TEST_F(Ptb, SameSeedSameBytesAlsoWhenResumed) {
 
 TEST_F(Ptb, Variants) {
   for (const Args& choice :
-       {Args{"--tied", "yes"}, Args{"--norm", "layer"}, Args{"--norm", "weight"},
+       {Args{"--batch", "7"},  // as many streams
+        Args{"--tied", "yes"}, Args{"--norm", "layer"}, Args{"--norm", "weight"},
         Args{"--dropout-masks", "window", "--recurrent-dropout", "0.1", "--dropout", "0.1"}}) {
     EXPECT_LT(
         json(train(choice[1] + choice[0], choice))["rows"][0]["test_perplexity"].get<double>(), 80)
@@ -141,8 +190,7 @@ TEST_F(Ptb, SaysWhatIsWrongWithATextOrAFlag) {
     folder.write("text/train.txt", text);
     folder.write("text/valid.txt", "a b\n");
     folder.write("text/test.txt", "a b\n");
-    return refused(
-        {"train", "--data", path("text"), "--window", "2", "--streams", "1", "--batch", "1"});
+    return refused({"train", "--data", path("text"), "--window", "2", "--batch", "1"});
   };
   EXPECT_NE(refused_text("").find("train.txt: there is no word in it"), std::string::npos);
   EXPECT_NE(refused_text("a \xff\n").find("line 1, byte 2: found byte 0xFF"), std::string::npos);
@@ -157,9 +205,6 @@ TEST_F(Ptb, SaysWhatIsWrongWithATextOrAFlag) {
             std::string::npos);
   EXPECT_NE(refused({"train", "--dropout", "1"}).find("--dropout must be a number of at least 0"),
             std::string::npos);
-  EXPECT_NE(
-      refused(train("x", {"--batch", "7"})).find("has 20 streams: expected one piece of each"),
-      std::string::npos);
   EXPECT_NE(refused({"train", "--unit", "letter"}).find("--unit must be word or character"),
             std::string::npos);
 }

@@ -57,6 +57,21 @@ TEST(GraphJson, KeepsSettingsAndWeights) {
   EXPECT_EQ(read.weights->sha256, sha);
 }
 
+TEST(GraphJson, KeepsWhatIsAttached) {
+  const Graph graph = testing::small_model().graph;
+  const std::map<std::string, std::string> attached = {{"vocabulary", "the\n\\n\n\xc3\xa9\n"}};
+  const std::string json = graph_to_json(graph, {}, {}, attached);
+  EXPECT_EQ(parse_graph_document(ops::standard_ops(), json, "m.json").attached, attached);
+  EXPECT_EQ(graph_to_json(graph).find("attached"), std::string::npos);
+  std::string other = json;
+  other.replace(other.find("{\"vocabulary\""), 1, "[{");
+  EXPECT_THROW(parse_graph_document(ops::standard_ops(), other, "m.json"), Error);
+  other = json;
+  other.replace(other.find("\"the"), 4, "3,\"x\":\"");
+  EXPECT_NE(message_of(other).find("m.json: /attached/vocabulary: "), std::string::npos)
+      << message_of(other);
+}
+
 TEST(GraphJson, PackedLenetIsSmall) {
   const Model lenet = testing::packed_mlp({784, 300, 100, 10}, {.bits = 1}, 2);
   const std::size_t bytes = graph_to_json(lenet.graph, lenet.settings).size();

@@ -52,7 +52,8 @@ void write_model(const fs::path& json, const Graph& graph, const TensorMap& tens
 
 TEST(ModelFile, SavesAndLoads) {
   const TempFolder folder("model");
-  const Model model = testing::small_model();
+  Model model = testing::small_model();
+  model.attached["vocabulary"] = "a\nb\n";
   const SavedModel saved = save(model, folder / "net");
   EXPECT_EQ(saved.json, folder / "net.json");
   EXPECT_EQ(static_cast<std::int64_t>(fs::file_size(saved.json)), saved.json_bytes);
@@ -60,6 +61,7 @@ TEST(ModelFile, SavesAndLoads) {
   const Model again = load(saved.json);
   EXPECT_EQ(graph_text(again.graph), graph_text(model.graph));
   EXPECT_EQ(again.settings, model.settings);
+  EXPECT_EQ(again.attached, model.attached);
   EXPECT_TRUE(equal_bits(again.state, model.state));
 }
 

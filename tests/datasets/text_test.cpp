@@ -58,6 +58,8 @@ TEST(Text, AVocabularyReadsBack) {
   EXPECT_EQ(back, v);
   EXPECT_EQ(back.find("\n"), v.find("\n"));
   EXPECT_EQ(error_of([] { Vocabulary::parse("a\nb\na\n"); }), "a vocabulary has 'a' twice");
+  EXPECT_EQ(error_of([] { Vocabulary::parse("a\n\nb\n"); }), "token 1 of a vocabulary is empty");
+  EXPECT_EQ(error_of([] { Vocabulary::parse(""); }), "a vocabulary has no token");
 }
 
 TEST(Text, BadFilesAreNamedWithThePlace) {
@@ -103,16 +105,36 @@ TEST(Text, FilesAreFoundAndMissed) {
   EXPECT_EQ(split.validation.tokens, (Numbers{1, 0, 3}));
   EXPECT_EQ(split.test.tokens, (Numbers{0, 2, 3}));
   EXPECT_EQ(split.test.unknown, 1);
-  EXPECT_EQ(read_test_text(dir.path(), TextUnit::word, *split.vocabulary).tokens,
-            split.test.tokens);
   // The Treebank's names promise the Treebank's words.
   dir.write("ptb/ptb.train.txt", "a b\n");
   dir.write("ptb.test.txt", "a b\n");
   const std::string other =
-      error_of([&] { read_test_text(dir.path(), TextUnit::word, *split.vocabulary); });
+      error_of([&] { read_texts(dir.path(), TextUnit::word, split.vocabulary); });
   EXPECT_NE(other.find("has 3 words with ends of lines, the Penn Treebank's has 82430"),
             std::string::npos)
       << other;
+}
+
+// A model's words keep their numbers in any text, and nothing but the test text must be there.
+TEST(Text, IsReadUnderAKnownVocabulary) {
+  const TempDir dir;
+  const auto known = std::make_shared<Vocabulary>(Vocabulary::parse("<unk>\nb\na\n<eos>\n"));
+  dir.write("test.txt", "a b c\n");
+  const TextSplit alone = read_texts(dir.path(), TextUnit::word, known);
+  EXPECT_EQ(alone.test.tokens, (Numbers{2, 1, 0, 3}));
+  EXPECT_EQ(alone.test.unknown, 1);
+  EXPECT_TRUE(alone.train.tokens.empty());
+  EXPECT_TRUE(*alone.vocabulary == *known);
+  dir.write("train.txt", "c a\n");
+  const TextSplit both = read_texts(dir.path(), TextUnit::word, known);
+  EXPECT_EQ(both.train.tokens, (Numbers{0, 2, 3}));
+  EXPECT_EQ(both.train.unknown, 1);
+  EXPECT_EQ(both.vocabulary->size(), 4);
+  const auto narrow = std::make_shared<Vocabulary>(Vocabulary::parse("a\n<eos>\n"));
+  EXPECT_NE(error_of([&] {
+              read_texts(dir.path(), TextUnit::word, narrow);
+            }).find("'c' is none of the 2 words of the vocabulary, which has no <unk> either"),
+            std::string::npos);
 }
 
 std::shared_ptr<const Text> counting(std::int64_t n) {
