@@ -192,7 +192,8 @@ TEST(TextStreams, BeginAfterAnEndOfALine) {
 TEST(TextStreams, NeedAWindow) {
   EXPECT_EQ(
       error_of([] { TextStreams(counting(40), 100, 2, 20); }),
-      "counting: 40 tokens are too few for 2 streams of a window of 20; expected at least 41");
+      "counting: 40 tokens are too few for 2 streams of a window of 20; expected at least 41, "
+      "or a shorter window");
   EXPECT_EQ(TextStreams(counting(41), 100, 2, 20).samples(), 2);
   EXPECT_NE(error_of([] { TextStreams(counting(40), 100, 0, 20); }).find("got 0 and 20"),
             std::string::npos);
