@@ -17,6 +17,17 @@ if(NOT TARGET tessera_dnnl)
   target_link_libraries(tessera_dnnl INTERFACE ${DNNL_LIBRARY})
 endif()
 
+# Debian's netlib packages put plain BLAS where find_package(BLAS) looks first, and their cblas.h in
+# front: take OpenBLAS, with LAPACKE on top of the LAPACK that it brings.
+find_package(OpenBLAS 0.3.21 REQUIRED)
+find_path(LAPACKE_INCLUDE_DIR lapacke.h REQUIRED)
+find_library(LAPACKE_LIBRARY lapacke REQUIRED)
+if(NOT TARGET tessera_openblas)
+  add_library(tessera_openblas INTERFACE)
+  target_include_directories(tessera_openblas SYSTEM BEFORE INTERFACE ${OpenBLAS_INCLUDE_DIRS} ${LAPACKE_INCLUDE_DIR})
+  target_link_libraries(tessera_openblas INTERFACE ${LAPACKE_LIBRARY} ${OpenBLAS_LIBRARIES})
+endif()
+
 # Headers only: machine code for elementwise programs.
 find_path(XBYAK_INCLUDE_DIR xbyak/xbyak.h REQUIRED)
 if(NOT TARGET tessera_xbyak)

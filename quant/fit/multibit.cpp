@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <vector>
 
 #include "core/error.h"
+#include "core/linear_algebra.h"
 #include "quant/fit/kmeans1d.h"
 #include "quant/fit/sorted.h"
 
@@ -19,40 +20,13 @@ using Vector = std::array<double, kMostBits>;
 using Matrix = std::array<Vector, kMostBits>;
 
 // Adds to a the step that minimizes a'Na - 2 a'r; directions without curvature stay as they are.
-// Elimination with the largest remaining pivot first: N is positive semidefinite, so once a pivot
-// is nothing, so is what remains.
-void least_squares(Matrix n, const Vector& r, int size, Vector& a) {
-  Vector g = r;
+void least_squares(const Matrix& n, const Vector& r, int size, Vector& a) {
+  std::vector<double> rows, g(r.begin(), r.begin() + size);
   for (int i = 0; i < size; ++i) {
+    rows.insert(rows.end(), n[i].begin(), n[i].begin() + size);
     for (int j = 0; j < size; ++j) g[i] -= n[i][j] * a[j];
   }
-  std::array<int, kMostBits> order{};
-  std::array<bool, kMostBits> used{};
-  double top = 0;
-  for (int i = 0; i < size; ++i) top = std::max(top, n[i][i]);
-  int rank = 0;
-  for (; rank < size; ++rank) {
-    int pivot = -1;
-    for (int i = 0; i < size; ++i) {
-      if (!used[i] && (pivot < 0 || n[i][i] > n[pivot][pivot])) pivot = i;
-    }
-    if (!(n[pivot][pivot] > kFlat * top)) break;
-    used[pivot] = true;
-    order[rank] = pivot;
-    for (int i = 0; i < size; ++i) {
-      if (used[i]) continue;
-      const double factor = n[i][pivot] / n[pivot][pivot];
-      for (int j = 0; j < size; ++j) n[i][j] -= factor * n[pivot][j];
-      g[i] -= factor * g[pivot];
-    }
-  }
-  Vector step{};
-  for (int k = rank; k-- > 0;) {
-    const int i = order[k];
-    double rest = g[i];
-    for (int l = k + 1; l < rank; ++l) rest -= n[i][order[l]] * step[order[l]];
-    step[i] = rest / n[i][i];
-  }
+  const std::vector<double> step = linalg::solve_semidefinite(rows, g, kFlat);
   for (int i = 0; i < size; ++i) a[i] = std::abs(a[i] + step[i]);  // the sums are symmetric
 }
 

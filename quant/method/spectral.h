@@ -7,8 +7,7 @@ namespace tessera::quant {
 
 // The k left singular vectors of `weight` (f32, as a matrix of its rows) with the largest singular
 // values, orthonormal columns of [rows, k]; columns beyond the matrix's rank or its rows are zero.
-// Subspace iteration in f64 with Gram-Schmidt, until the subspace moves by less than 1e-7 or 200
-// rounds; deterministic.
+// Eigenvectors of its Gram matrix, in f64.
 Tensor leading_left_vectors(const Tensor& weight, int k);
 
 }  // namespace tessera::quant
