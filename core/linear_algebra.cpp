@@ -86,6 +86,50 @@ std::vector<double> solve_semidefinite(std::span<const double> a, std::span<cons
   return x;
 }
 
+void add_gram(std::span<const float> rows, std::span<float> out, int n) {
+  TESSERA_ASSERT(out.size() == area(n) && rows.size() % static_cast<std::size_t>(n) == 0);
+  const ThreadScope one(1);
+  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, n,
+              static_cast<int>(rows.size() / static_cast<std::size_t>(n)), 1, rows.data(), n, 1,
+              out.data(), n);
+}
+
+void add_gram_of_columns(std::span<const float> columns, std::span<float> out, int n) {
+  TESSERA_ASSERT(out.size() == area(n) && columns.size() % static_cast<std::size_t>(n) == 0);
+  const ThreadScope one(1);
+  const auto m = static_cast<int>(columns.size() / static_cast<std::size_t>(n));
+  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasNoTrans, n, m, 1, columns.data(), m, 1, out.data(),
+              n);
+}
+
+namespace {
+
+void product(float sign, float keep, std::span<const float> a, std::span<const float> b, int ldb,
+             std::span<float> out, int ldout, int m, int n, int k) {
+  if (m == 0 || n == 0) return;
+  const ThreadScope one(1);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, k, sign, a.data(), k, b.data(), ldb,
+              keep, out.data(), ldout);
+}
+
+}  // namespace
+
+void multiply(std::span<const float> a, std::span<const float> b, int ldb, std::span<float> out,
+              int ldout, int m, int n, int k) {
+  product(1, 0, a, b, ldb, out, ldout, m, n, k);
+}
+
+void subtract_product(std::span<const float> a, std::span<const float> b, int ldb,
+                      std::span<float> out, int ldout, int m, int n, int k) {
+  product(-1, 1, a, b, ldb, out, ldout, m, n, k);
+}
+
+void add_scaled(float factor, std::span<const float> from, std::span<float> to) {
+  TESSERA_ASSERT(from.size() == to.size());
+  const ThreadScope one(1);
+  cblas_saxpy(static_cast<int>(from.size()), factor, from.data(), 1, to.data(), 1);
+}
+
 bool inverse_cholesky(std::span<double> a, int n) {
   TESSERA_ASSERT(a.size() == area(n));
   const ThreadScope one(1);

@@ -12,6 +12,13 @@
 
 namespace tessera::nn {
 
+// A parameter of the step with its gradient.
+struct Trainer::Trained {
+  std::string name;
+  Value parameter, gradient;
+  ParameterGroup group;
+};
+
 namespace {
 
 constexpr const char* kUpdates = "optimizer.updates";
@@ -161,18 +168,9 @@ void Trainer::reset_optimizer() {
   if (kind.counts) state_->set(kUpdates, Tensor(DType::f32, {}));
 }
 
-namespace {
-
-// A parameter of the step with its gradient.
-struct Trained {
-  std::string name;
-  Value parameter, gradient;
-  ParameterGroup group;
-};
-
 // Nodes that update the trained parameters and their moments.
-void add_updates(Graph& graph, const std::vector<Trained>& trained,
-                 const OptimizerOptions& options) {
+void Trainer::add_updates(Graph& graph, const std::vector<Trained>& trained) const {
+  const OptimizerOptions& options = options_.optimizer;
   const Optimizer& kind = optimizer(options.name);
   const Value lr = graph.input("lr", f32({}));
   Value count;
@@ -187,7 +185,7 @@ void add_updates(Graph& graph, const std::vector<Trained>& trained,
                   {},
                   count,
                   t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale,
-                  *t.group.weight_decay,
+                  t.group.weight_decay.value_or(0.0),
                   options};
     for (const std::string& moment : moments_of(options))
       update.moments.push_back(graph.state(moment_name(t.name, moment), t.parameter.type()));
@@ -197,6 +195,8 @@ void add_updates(Graph& graph, const std::vector<Trained>& trained,
       graph.set_update(update.moments[i], next.moments[i]);
   }
 }
+
+namespace {
 
 std::string term_output(const TermNodes& term, const char* what) {
   return cat(term.weight, ".", term.objective, ".", what);
@@ -212,10 +212,52 @@ std::vector<GradientTransform> Trainer::gradient_transforms() const {
   return out;
 }
 
+bool Trainer::is_models(const std::string& name) const {
+  const auto named = [&](const ParameterSpec& p) { return p.name == name; };
+  return std::any_of(parameters_.begin(), parameters_.end(), named) ||
+         std::any_of(states_.begin(), states_.end(), named);
+}
+
 void Trainer::build() {
   Graph graph(ops::standard_ops());
   Scope scope(graph, /*training=*/true);
   std::map<std::string, ParameterGroup> made_by_transforms;
+  const Value loss = add_loss(graph, scope, made_by_transforms);
+  graph.set_output("loss", loss);
+
+  // The model's own parameters in its order, then what the transforms added.
+  std::vector<ParameterSpec> model;
+  std::vector<Trained> trained;
+  for (const auto& p : parameters_) {
+    if (is_frozen(p.name)) continue;
+    model.push_back(p);
+    trained.push_back({p.name, graph.param(p.name, p.type), {}, group_of(options_.optimizer, p)});
+  }
+  for (const auto& p : scope.parameters()) {
+    if (is_models(p.name)) continue;
+    const auto made = made_by_transforms.find(p.name);
+    trained.push_back({p.name,
+                       graph.param(p.name, p.type),
+                       {},
+                       made == made_by_transforms.end() ? ParameterGroup{1, 0.0} : made->second});
+  }
+  std::vector<Value> weights;
+  for (const Trained& t : trained) weights.push_back(t.parameter);
+  const std::vector<Value> gradients = grad(loss, weights);
+  std::vector<NamedGradient> named;
+  for (std::size_t i = 0; i < trained.size(); ++i) named.push_back({trained[i].name, gradients[i]});
+  for (const GradientTransform& transform : gradient_transforms()) transform(scope, named);
+  for (std::size_t i = 0; i < trained.size(); ++i) trained[i].gradient = named[i].gradient;
+
+  add_objectives(scope, model, trained);
+  check(!trained.empty(), "nothing to train: TrainerOptions::frozen holds for every parameter");
+  add_updates(graph, trained);
+  keep_own(scope);
+  train_graph_.emplace(std::move(graph));
+}
+
+Value Trainer::add_loss(Graph& graph, Scope& scope,
+                        std::map<std::string, ParameterGroup>& made_by_transforms) const {
   scope.set_weight_hook([&](Scope& s, const std::string& name, Value weight) {
     const auto& transforms = terms_set_.transforms;
     for (auto t = transforms.rbegin(); t != transforms.rend(); ++t) {
@@ -240,60 +282,30 @@ void Trainer::build() {
   }
   step.outputs = network_->forward(scope, step.inputs);
   scope.set_weight_hook(nullptr);
-  const Value loss = terms_set_.task_loss
-                         ? terms_set_.task_loss->loss(step)
-                         : task_->loss(step.field, step.outputs, step.label_smoothing);
-  graph.set_output("loss", loss);
+  return terms_set_.task_loss ? terms_set_.task_loss->loss(step)
+                              : task_->loss(step.field, step.outputs, step.label_smoothing);
+}
 
-  // The model's own parameters in its order, then what the transform added.
-  std::vector<ParameterSpec> specs;
-  std::vector<Value> weights;
-  std::vector<ParameterGroup> groups;
-  const auto is_models = [&](const std::string& name) {
-    const auto named = [&](const ParameterSpec& p) { return p.name == name; };
-    return std::any_of(parameters_.begin(), parameters_.end(), named) ||
-           std::any_of(states_.begin(), states_.end(), named);
-  };
-  for (const auto& p : parameters_) {
-    if (is_frozen(p.name)) continue;
-    specs.push_back(p);
-    weights.push_back(graph.param(p.name, p.type));
-    groups.push_back(group_of(options_.optimizer, p));
+void Trainer::add_objectives(Scope& scope, const std::vector<ParameterSpec>& model,
+                             std::vector<Trained>& trained) {
+  std::vector<Value> weights, gradients;
+  for (const Trained& t : std::span(trained).first(model.size())) {
+    weights.push_back(t.parameter);
+    gradients.push_back(t.gradient);
   }
-  const std::size_t models = specs.size();
-  for (const auto& p : scope.parameters()) {
-    if (is_models(p.name)) continue;
-    specs.push_back(p);
-    weights.push_back(graph.param(p.name, p.type));
-    const auto made = made_by_transforms.find(p.name);
-    groups.push_back(made == made_by_transforms.end() ? ParameterGroup{1, 0.0} : made->second);
-  }
-  std::vector<Value> gradients = grad(loss, weights);
-  std::vector<NamedGradient> named;
-  for (std::size_t i = 0; i < specs.size(); ++i) named.push_back({specs[i].name, gradients[i]});
-  for (const GradientTransform& transform : gradient_transforms()) transform(scope, named);
-  for (std::size_t i = 0; i < specs.size(); ++i) gradients[i] = named[i].gradient;
-
   std::vector<OwnGradient> own;
   terms_.clear();
-  const std::vector<ParameterSpec> model_specs(specs.begin(),
-                                               specs.begin() + static_cast<std::ptrdiff_t>(models));
-  const std::vector<Value> model_weights(weights.begin(),
-                                         weights.begin() + static_cast<std::ptrdiff_t>(models));
-  for (const TermNodes& term : combine_objectives(scope, terms_set_.objectives, model_specs,
-                                                  model_weights, gradients, own)) {
+  for (const TermNodes& term :
+       combine_objectives(scope, terms_set_.objectives, model, weights, gradients, own)) {
     terms_.emplace_back(term.objective, term.weight);
     // Scalars that exist anyway.
+    Graph& graph = scope.graph();
     graph.set_output(term_output(term, "coefficient"), term.coefficient);
     if (term.task_norm) graph.set_output(term_output(term, "task_norm"), term.task_norm);
     if (term.objective_norm)
       graph.set_output(term_output(term, "objective_norm"), term.objective_norm);
   }
-
-  std::vector<Trained> trained;
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    trained.push_back({specs[i].name, weights[i], gradients[i], groups[i]});
-  }
+  for (std::size_t i = 0; i < model.size(); ++i) trained[i].gradient = gradients[i];
   for (const OwnGradient& o : own) {
     // An objective may pull at a parameter that the transform, or another one, made.
     const auto known = std::find_if(trained.begin(), trained.end(),
@@ -304,12 +316,9 @@ void Trainer::build() {
       known->gradient = known->gradient + o.gradient;
     }
   }
-  check(!trained.empty(), "nothing to train: TrainerOptions::frozen holds for every parameter");
-  for (Trained& t : trained) {
-    if (!t.group.weight_decay) t.group.weight_decay = 0.0;
-  }
-  add_updates(graph, trained, options_.optimizer);
+}
 
+void Trainer::keep_own(Scope& scope) {
   own_.clear();
   own_states_.clear();
   for (const auto* made : {&scope.parameters(), &scope.states()}) {
@@ -322,11 +331,10 @@ void Trainer::build() {
   for (const auto& p : own_) {
     for (const std::string& moment : moments_of(options_.optimizer)) {
       const std::string name = moment_name(p.name, moment);
-      if (graph.find_leaf(name) && !state_->has(name))
+      if (scope.graph().find_leaf(name) && !state_->has(name))
         state_->set(name, Tensor(DType::f32, p.type.shape));
     }
   }
-  train_graph_.emplace(std::move(graph));
 }
 
 std::vector<TermReport> Trainer::terms() {

@@ -133,7 +133,17 @@ class Trainer {
  private:
   struct Compiled;
   struct TermValues;
+  struct Trained;
+  // The step's graph, in this order: the loss, its gradients, the objectives, the updates.
   void build();
+  Value add_loss(Graph& graph, Scope& scope,
+                 std::map<std::string, ParameterGroup>& made_by_transforms) const;
+  void add_objectives(Scope& scope, const std::vector<ParameterSpec>& model,
+                      std::vector<Trained>& trained);
+  void add_updates(Graph& graph, const std::vector<Trained>& trained) const;
+  // What the step has besides the model: its start in the State, its names in own_.
+  void keep_own(Scope& scope);
+  bool is_models(const std::string& name) const;
   void set_scalars(const Plan& plan, RunContext& context) const;
   void drop_plans();
   std::vector<GradientTransform> gradient_transforms() const;

@@ -50,7 +50,8 @@ std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::stri
   return layers;
 }
 
-Tensor activations(Value value, const State& state, const CalibrationSet& samples) {
+void for_activations(Value value, const State& state, const CalibrationSet& samples,
+                     const std::function<void(const Tensor&)>& fn) {
   Graph graph(value.graph().ops());
   Subgraph copy(graph);
   graph.set_output("value", copy(value));
@@ -62,8 +63,6 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
   State shared;
   for (const Node* node : graph.states()) shared.set(node->name(), state.get(node->name()));
   const std::int64_t n = samples.samples(), batch = samples.batch_for(graph);
-  Tensor out(DType::f32, value.type().bind(n).shape);
-  const std::int64_t each = out.shape()[0].value() / n;  // rows of a sample
   for (std::int64_t first = 0; first < n;) {
     const std::int64_t rows = std::min(batch, n - first);
     const Plan plan = compile(graph, {.batch = rows});
@@ -73,10 +72,19 @@ Tensor activations(Value value, const State& state, const CalibrationSet& sample
       for (const auto& [name, tensor] : samples.inputs(plan, first, rows))
         context.bind(name, tensor);
       context.run();
-      out.slice(first * each, (first + rows) * each)
-          .copy_from<float>(context.output("value").span<float>());
+      fn(context.output("value"));
     }
   }
+}
+
+Tensor activations(Value value, const State& state, const CalibrationSet& samples) {
+  Tensor out(DType::f32, value.type().bind(samples.samples()).shape);
+  std::int64_t row = 0;
+  for_activations(value, state, samples, [&](const Tensor& some) {
+    const std::int64_t rows = some.shape()[0].value();
+    out.slice(row, row + rows).copy_from<float>(some.span<float>());
+    row += rows;
+  });
   return out;
 }
 

@@ -1,6 +1,7 @@
 // A network as the layers that read its weights: for methods that work layer by layer.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,12 @@ struct Layer {
 // Throws Error naming a weight that is read by something else, by several nodes or by none.
 std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights);
 
-// A value of an inference graph for every sample: f32 [samples, ...], or several rows a sample.
-// Only what it needs is run.
+// Calls fn with a value of an inference graph for some samples after others, in order: f32
+// [samples at once, ...], or several rows a sample. Only what it needs is run.
+void for_activations(Value value, const State& state, const CalibrationSet& samples,
+                     const std::function<void(const Tensor&)>& fn);
+
+// The same for all samples at once.
 Tensor activations(Value value, const State& state, const CalibrationSet& samples);
 
 }  // namespace tessera::quant

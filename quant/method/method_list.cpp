@@ -6,6 +6,8 @@ namespace tessera::quant {
 MethodRow direct_row();
 MethodRow fisher_row();
 MethodRow adaround_row();
+MethodRow gptq_row();
+MethodRow lnq_row();
 MethodRow idc_row();
 MethodRow lc_row();
 MethodRow lc_qp_row();
@@ -21,9 +23,9 @@ MethodRow dkm_row();
 
 const std::vector<MethodRow>& methods() {
   static const std::vector<MethodRow> all = {
-      direct_row(), fisher_row(), adaround_row(),     idc_row(),  lc_row(),
-      lc_qp_row(),  mocq_row(),   mocq_authors_row(), qar_row(),  ste_row(),
-      twn_row(),    ttq_row(),    lsq_row(),          ewgs_row(), dkm_row(),
+      direct_row(), fisher_row(), adaround_row(), gptq_row(),         lnq_row(), idc_row(),
+      lc_row(),     lc_qp_row(),  mocq_row(),     mocq_authors_row(), qar_row(), ste_row(),
+      twn_row(),    ttq_row(),    lsq_row(),      ewgs_row(),         dkm_row(),
   };
   return all;
 }
