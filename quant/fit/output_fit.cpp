@@ -119,6 +119,43 @@ void sort_entries(CodebookTensor& codebook, std::size_t group, std::span<std::ui
   for (std::uint8_t& code : codes) code = place[code];
 }
 
+// Adds what solves A x = residual, A symmetric, semidefinite and without coupling between groups of
+// f unknowns, by conjugate gradients in each group, preconditioned by A's approximate diagonal
+// `scale`; an unknown whose scale is 0 stays. `image` gives A x.
+template <class Image>
+void conjugate_gradients(std::size_t groups, std::size_t f, int turns,
+                         std::span<const double> scale, std::vector<double> residual,
+                         std::vector<double>& x, const Image& image) {
+  std::vector<double> before(groups), start(groups), direction(groups * f);
+  for (int turn = 0; turn < turns; ++turn) {
+    bool done = true;
+    for (std::size_t g = 0; g < groups; ++g) {
+      double size = 0;
+      for (std::size_t i = g * f; i < (g + 1) * f; ++i)
+        size += scale[i] > 0 ? residual[i] * residual[i] / scale[i] : 0;
+      if (turn == 0) start[g] = size;
+      const double keep = turn == 0 || before[g] == 0 ? 0 : size / before[g];
+      before[g] = size > 1e-10 * start[g] ? size : 0;  // 0: this group is done
+      done = done && before[g] == 0;
+      for (std::size_t i = g * f; i < (g + 1) * f; ++i)
+        direction[i] =
+            before[g] == 0 || !(scale[i] > 0) ? 0 : residual[i] / scale[i] + keep * direction[i];
+    }
+    if (done) return;
+    const std::vector<double> moved = image(direction);
+    for (std::size_t g = 0; g < groups; ++g) {
+      double curvature = 0;
+      for (std::size_t i = g * f; i < (g + 1) * f; ++i) curvature += direction[i] * moved[i];
+      if (!(curvature > 0)) continue;
+      const double step = before[g] / curvature;
+      for (std::size_t i = g * f; i < (g + 1) * f; ++i) {
+        x[i] += step * direction[i];
+        residual[i] -= step * moved[i];
+      }
+    }
+  }
+}
+
 }  // namespace
 
 struct OutputFit::Chunk {
@@ -332,50 +369,26 @@ void OutputFit::refit(CodebookTensor& codebook, const CodebookSpec& spec) const 
     weight[g * k + codebook.indices[i]] += alone[i];
   }
   const std::vector<double> scale = gathered(weight, true);
-  std::vector<double> numbers, residual = gathered(by_entry(codebook, misses(codebook)), false),
-                               direction(groups * f);
+  const std::vector<double> residual = gathered(by_entry(codebook, misses(codebook)), false);
+  std::vector<double> numbers;
   for (std::size_t g = 0; g < groups; ++g) {
     const std::vector<double> some = design.numbers(entries_of(codebook, g));
     numbers.insert(numbers.end(), some.begin(), some.end());
   }
-  std::vector<double> before(groups), start(groups);
-  for (int turn = 0; turn < std::min<int>(kMostTurns, static_cast<int>(f)); ++turn) {
-    stop_if_interrupted();
-    bool done = true;
-    for (std::size_t g = 0; g < groups; ++g) {
-      double size = 0;
-      for (std::size_t i = g * f; i < (g + 1) * f; ++i)
-        size += scale[i] > 0 ? residual[i] * residual[i] / scale[i] : 0;
-      if (turn == 0) start[g] = size;
-      const double keep = turn == 0 || before[g] == 0 ? 0 : size / before[g];
-      before[g] = size > 1e-10 * start[g] ? size : 0;  // 0: this group is done
-      done = done && before[g] == 0;
-      for (std::size_t i = g * f; i < (g + 1) * f; ++i)
-        direction[i] =
-            before[g] == 0 || !(scale[i] > 0) ? 0 : residual[i] / scale[i] + keep * direction[i];
-    }
-    if (done) break;
-    std::vector<float> moved(weights_.size());
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      const std::size_t g = group_of(codebook, r);
-      const std::vector<double> entries = design.entries(std::span(direction).subspan(g * f, f));
-      for (auto i = static_cast<std::size_t>(r * columns_);
-           i < static_cast<std::size_t>((r + 1) * columns_); ++i)
-        moved[i] = static_cast<float>(entries[codebook.indices[i]]);
-    }
-    const std::vector<double> image = gathered(by_entry(codebook, moved), false);
-    for (std::size_t g = 0; g < groups; ++g) {
-      if (before[g] == 0) continue;
-      double curvature = 0;
-      for (std::size_t i = g * f; i < (g + 1) * f; ++i) curvature += direction[i] * image[i];
-      if (!(curvature > 0)) continue;
-      const double step = before[g] / curvature;
-      for (std::size_t i = g * f; i < (g + 1) * f; ++i) {
-        numbers[i] += step * direction[i];
-        residual[i] -= step * image[i];
-      }
-    }
-  }
+  conjugate_gradients(groups, f, std::min<int>(kMostTurns, static_cast<int>(f)), scale, residual,
+                      numbers, [&](const std::vector<double>& direction) {
+                        stop_if_interrupted();
+                        std::vector<float> moved(weights_.size());
+                        for (std::int64_t r = 0; r < rows_; ++r) {
+                          const std::size_t g = group_of(codebook, r);
+                          const std::vector<double> entries =
+                              design.entries(std::span(direction).subspan(g * f, f));
+                          for (auto i = static_cast<std::size_t>(r * columns_);
+                               i < static_cast<std::size_t>((r + 1) * columns_); ++i)
+                            moved[i] = static_cast<float>(entries[codebook.indices[i]]);
+                        }
+                        return gathered(by_entry(codebook, moved), false);
+                      });
   const std::int64_t rows = codebook.format.group_rows ? codebook.format.group_rows : rows_;
   for (std::size_t g = 0; g < groups; ++g) {
     const std::span<const double> some = std::span(numbers).subspan(g * f, f);
