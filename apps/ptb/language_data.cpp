@@ -62,6 +62,11 @@ Config text_settings(datasets::TextUnit unit, const datasets::Vocabulary& vocabu
           {"vocabulary_sha256", sha256_hex(std::as_bytes(std::span(tokens)))}};
 }
 
+std::string unknown_words(const std::string& where, std::int64_t count) {
+  return cat(where, ": ", count, count == 1 ? " word is" : " words are",
+             " not in the vocabulary and read as ", datasets::kUnknown);
+}
+
 Data language_data(const DataRequest& request) {
   check(!request.raw, "a language model has no preprocessing to carry");
   datasets::TextSplit split = texts(request);
@@ -92,9 +97,7 @@ Data language_data(const DataRequest& request) {
   out.attached = {{kVocabulary, split.vocabulary->text()}};
   std::vector<std::string> unknown;
   for (const datasets::Text* text : {&split.train, &split.validation, &split.test}) {
-    if (text->unknown > 0)
-      unknown.push_back(cat(text->name, ": ", text->unknown,
-                            " words are not in the vocabulary and count as ", datasets::kUnknown));
+    if (text->unknown > 0) unknown.push_back(unknown_words(text->name, text->unknown));
   }
   out.problems = [unknown] { return unknown; };
   out.tests = {{"test", streams(shared(std::move(split.test)), 1)}};

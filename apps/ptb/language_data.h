@@ -19,6 +19,8 @@ datasets::TextSplit texts(const DataRequest& request);
 // What models carry; null for one without (of before they did).
 std::shared_ptr<const datasets::Vocabulary> attached_vocabulary(
     const std::map<std::string, std::string>& attached);
+// "ptb/test: 3 words are not in the vocabulary and read as <unk>"
+std::string unknown_words(const std::string& where, std::int64_t count);
 // What a model must have been trained on to know the tokens of a text.
 Config text_settings(datasets::TextUnit unit, const datasets::Vocabulary& vocabulary);
 // Benchmark::data: training and measuring on streams of these texts.

@@ -95,9 +95,7 @@ int sample_verb(const Benchmark& benchmark, const std::vector<std::string>& args
   Printed printed(unit);
   if (!start.empty()) {
     datasets::Text given = datasets::parse_text(start, "--start", unit, vocabulary, false);
-    if (given.unknown > 0)
-      session.detail() << "--start: " << given.unknown
-                       << " words are not in the vocabulary and are " << datasets::kUnknown << "\n";
+    if (given.unknown > 0) session.detail() << unknown_words("--start", given.unknown) << "\n";
     // A line that has not ended.
     if (unit == datasets::TextUnit::word) given.tokens.pop_back();
     for (const std::int32_t token : given.tokens) {

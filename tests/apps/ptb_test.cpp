@@ -209,6 +209,27 @@ TEST_F(Ptb, SaysWhatIsWrongWithATextOrAFlag) {
             std::string::npos);
 }
 
+// Rates count tokens, 35 of a window and one of a step, and the work of both is that of one token
+// times their number.
+TEST_F(Ptb, BenchCountsTokens) {
+  const Json timed = json({"bench", "--data", "synthetic:8000:1000", "--net", "lstm100", "--infer",
+                           "--bits", "2", "--repeat", "1", "--threads", "1"})["inference"];
+  ASSERT_EQ(timed.size(), 8u);  // f32 and 2 bits, windows and steps, batches 1 and 20
+  for (std::size_t i = 0; i < timed.size(); ++i) {
+    const Json& row = timed[i];
+    const bool step = row["model"].get<std::string>().ends_with(", stepwise");
+    EXPECT_EQ(step, i % 4 >= 2) << row;
+    const double tokens = row["batch"].get<double>() * (step ? 1 : 35);
+    EXPECT_NEAR(row["tokens_per_second"].get<double>(),
+                1e6 * tokens / row["least_us"].get<double>(),
+                1e-6 * row["tokens_per_second"].get<double>());
+    EXPECT_GT(row["floor_us"], 0);
+    const double one = timed[i / 4 * 4 + 2]["flops"];
+    EXPECT_NEAR(row["flops"].get<double>(), tokens * one, 1e-9 * tokens * one);
+    EXPECT_TRUE(row["decoded"].empty());
+  }
+}
+
 TEST_F(Ptb, CharactersAndOwnValidation) {
   const Json trained =
       json({"train", "--data", "synthetic:2000:500", "--unit", "character", "--epochs", "1",
