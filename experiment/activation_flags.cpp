@@ -1,5 +1,7 @@
 #include "experiment/activation_flags.h"
 
+#include <sstream>
+
 #include "core/text.h"
 
 namespace tessera::experiment {
@@ -10,6 +12,34 @@ constexpr const char *kBits = "activation_bits", *kQuantizer = "activation_quant
                      *kAt = "activation_at";
 
 }  // namespace
+
+std::string text(const quant::ActivationOptions& options) {
+  return cat(quant::ActivationOptions::kinds().name(options.kind), " ", options.bits, " bits of ",
+             quant::ActivationOptions::places().name(options.place));
+}
+
+std::shared_ptr<const nn::Network> with_activations_of(const Model& model,
+                                                       std::shared_ptr<const nn::Network> network) {
+  const auto found = model.settings.find(kActivations);
+  if (found == model.settings.end()) return network;
+  std::istringstream words(found->second);
+  std::string kind, bits, what, of, place;
+  words >> kind >> bits >> what >> of >> place;
+  check(what == "bits" && of == "of", "expected ", kActivations,
+        " like 'mse 2 bits of inputs', got ", quote(found->second));
+  quant::ActivationOptions options;
+  options.kind = quant::ActivationOptions::kinds().parse(kind);
+  options.bits = static_cast<int>(integer_list(bits, kActivations, 1, 8)[0]);
+  options.place = quant::ActivationOptions::places().parse(place);
+  const auto ranges = model.attached.find(kActivationRanges);
+  check(ranges != model.attached.end() || options.kind == quant::ActivationOptions::Kind::dorefa,
+        "its activations have calibrated ranges, which are not attached to it: it reads nothing "
+        "but what it was saved for");
+  return std::make_shared<quant::QuantizedActivations>(
+      std::move(network), options,
+      ranges == model.attached.end() ? quant::ActivationRanges()
+                                     : quant::parse_activation_ranges(ranges->second));
+}
 
 void ActivationFlags::add_flags(FlagList& options, const std::string& prefix) {
   auto add = options.add_options();

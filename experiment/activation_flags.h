@@ -3,15 +3,27 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "core/files/checkpoint.h"
+#include "core/model.h"
 #include "core/values.h"
 #include "experiment/flag_list.h"
 #include "quant/calibrate/activations.h"
 
 namespace tessera::experiment {
+
+// The activations of a compressed model: a setting, and what is attached.
+inline constexpr const char* kActivations = "activations";
+inline constexpr const char* kActivationRanges = "activation_ranges";
+// "mse 2 bits of inputs"
+std::string text(const quant::ActivationOptions& options);
+// `network` with the activations of a compressed model, in the ranges that were calibrated for it;
+// as it is where they are f32. Throws Error where the model says neither or not wholly.
+std::shared_ptr<const nn::Network> with_activations_of(const Model& model,
+                                                       std::shared_ptr<const nn::Network> network);
 
 struct ActivationFlags {
   std::int64_t bits = 0;  // 0: activations stay f32

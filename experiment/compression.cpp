@@ -62,8 +62,11 @@ Task with_activations(const Task& task, const Reference& reference, const Compre
   const auto data = options.kind == quant::ActivationOptions::Kind::dorefa
                         ? task.test  // not looked at
                         : calibration_data(task, reference, seed, recipe.batch);
-  out.network.network = quant::quantize_activations(task.network.network, *task.data.task,
-                                                    reference.model.state, *data, options);
+  const auto quantized = quant::quantize_activations(task.network.network, *task.data.task,
+                                                     reference.model.state, *data, options);
+  if (!quantized->ranges().empty())
+    out.data.attached[kActivationRanges] = quant::text(quantized->ranges());
+  out.network.network = quantized;
   return out;
 }
 

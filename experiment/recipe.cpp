@@ -201,8 +201,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   out.merge(policy_config());
   for (std::size_t i = 0; i < shared.size(); ++i) out["share." + std::to_string(i)] = shared[i];
   if (activations.bits > 0) {
-    out["activations"] =
-        cat(activations.quantizer, " ", activations.bits, " bits of ", activations.at);
+    out[kActivations] = text(activations.options());
     if (activations.quantizer != "dorefa")
       out["activation_samples"] = std::to_string(calibration_samples());
   }

@@ -18,9 +18,11 @@ void check_probability(const char* who, double p) {
   check(p >= 0 && p < 1, "[", who, "] probability must be in [0, 1), got ", p);
 }
 
-// 1 / length of the rows of w [n, m], as [n].
+// 1 / length of the rows of w [n, m], as [n]; 1 for a row of zeros, which ternary weights may have.
 Value per_length(Value w) {
-  return ops::rsqrt(ops::sum(ops::square(w), {1}));
+  constexpr double kLeast = 1e-30;
+  const Value squares = ops::sum(ops::square(w), {1});
+  return ops::rsqrt(squares + ops::greater(kLeast, squares));
 }
 
 // Rows minus their mean, by their deviation: f32[rows, n].

@@ -176,12 +176,9 @@ Model NetworkFlags::reading(Model model, const std::string& file, const nn::Task
     return other != nullptr && other->sample == field.sample;
   });
   if (same) return model;
-  // Ranges that were calibrated stand in the graph alone.
-  check(!model.settings.contains("activations"), file, ": reads ", listed(has),
-        " and its activations have calibrated ranges, so that it reads nothing else; the data has ",
-        listed(wanted));
   return naming(file, [&] {
-    return quant::reshaped(nn::inference_graph(*build(task).network, task), model);
+    const auto network = with_activations_of(model, build(task).network);
+    return quant::reshaped(nn::inference_graph(*network, task), model);
   });
 }
 

@@ -37,10 +37,9 @@ class Bench {
   void add(const std::string& name, const Model& model) {
     time(name, model, unit_.count);
     const auto step = task_.data.task->stepwise();
-    // Ranges of activations that were calibrated stand in the model's graph alone.
-    if (step == nullptr || model.settings.contains("activations")) return;
-    time(name + ", stepwise",
-         quant::reshaped(nn::inference_graph(*task_.network.network, *step), model),
+    if (step == nullptr) return;
+    const auto network = with_activations_of(model, task_.network.network);
+    time(name + ", stepwise", quant::reshaped(nn::inference_graph(*network, *step), model),
          step->unit().count);
   }
   void print() {

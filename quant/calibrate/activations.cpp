@@ -4,10 +4,13 @@
 #include <cmath>
 #include <optional>
 #include <span>
+#include <sstream>
 #include <vector>
 
 #include "core/compile.h"
 #include "core/interrupt.h"
+#include "core/text.h"
+#include "core/values.h"
 #include "nn/evaluator.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
@@ -155,6 +158,30 @@ ActivationRange fit_range(std::span<const float> values, const ActivationOptions
   return best;
 }
 
+std::string text(const ActivationRanges& ranges) {
+  std::string out;
+  for (const auto& [name, range] : ranges)
+    out += cat(name, " ", exact(range.low), " ", exact(range.high), "\n");
+  return out;
+}
+
+ActivationRanges parse_activation_ranges(const std::string& text) {
+  ActivationRanges out;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name, low, high, rest;
+    words >> name >> low >> high;
+    const ActivationRange range = naming("the range of " + quote(name), [&] {
+      return ActivationRange{number_of(low), number_of(high)};
+    });
+    check(!(words >> rest) && std::isfinite(range.high - range.low) && range.low < range.high,
+          "expected the name of a place and a range of its activations, got ", quote(line));
+    check(out.emplace(name, range).second, "the range of ", quote(name), " stands twice");
+  }
+  return out;
+}
+
 QuantizedActivations::QuantizedActivations(std::shared_ptr<const nn::Network> network,
                                            ActivationOptions options, ActivationRanges ranges)
     : network_(std::move(network)), options_(options), ranges_(std::move(ranges)) {
@@ -220,10 +247,9 @@ ActivationRanges calibrate_activations(const nn::Network& network, const nn::Tas
   return out;
 }
 
-std::shared_ptr<const nn::Network> quantize_activations(std::shared_ptr<const nn::Network> network,
-                                                        const nn::Task& task, const State& weights,
-                                                        const BatchSource& data,
-                                                        const ActivationOptions& options) {
+std::shared_ptr<const QuantizedActivations> quantize_activations(
+    std::shared_ptr<const nn::Network> network, const nn::Task& task, const State& weights,
+    const BatchSource& data, const ActivationOptions& options) {
   ActivationRanges ranges;
   if (options.kind != ActivationOptions::Kind::dorefa)
     ranges = calibrate_activations(*network, task, weights, data, options);

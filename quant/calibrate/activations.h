@@ -43,6 +43,10 @@ struct ActivationRange {
 };
 // By the layer's weight; of activation functions by their path.
 using ActivationRanges = std::map<std::string, ActivationRange>;
+// A line "NAME LOW HIGH" each, numbers exactly.
+std::string text(const ActivationRanges& ranges);
+// Throws Error for a line that is none, a range that has no width, and a name that comes twice.
+ActivationRanges parse_activation_ranges(const std::string& text);
 
 // The range for values seen in calibration (not empty). Zero is always one of the levels: `low` is
 // a whole number of steps below it, and 0 where nothing is negative. Throws Error for values that
@@ -59,6 +63,7 @@ class QuantizedActivations final : public nn::Network {
   QuantizedActivations(std::shared_ptr<const nn::Network> network, ActivationOptions options,
                        ActivationRanges ranges = {});
   nn::Values forward(nn::Scope& scope, const nn::Values& inputs) const override;
+  const ActivationRanges& ranges() const { return ranges_; }
 
  private:
   Value quantize(nn::Scope& scope, const std::string& path, const std::string& place,
@@ -76,10 +81,9 @@ ActivationRanges calibrate_activations(const nn::Network& network, const nn::Tas
                                        const ActivationOptions& options);
 
 // The network with quantized activations, calibrated where its kind needs that.
-std::shared_ptr<const nn::Network> quantize_activations(std::shared_ptr<const nn::Network> network,
-                                                        const nn::Task& task, const State& weights,
-                                                        const BatchSource& data,
-                                                        const ActivationOptions& options);
+std::shared_ptr<const QuantizedActivations> quantize_activations(
+    std::shared_ptr<const nn::Network> network, const nn::Task& task, const State& weights,
+    const BatchSource& data, const ActivationOptions& options);
 
 // Whether a parameter is an end of a learned range.
 bool is_activation_range(const std::string& parameter);

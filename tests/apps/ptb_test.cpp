@@ -122,8 +122,7 @@ TEST_F(Ptb, AModelCarriesItsVocabulary) {
   EXPECT_NE(refused({"sample", model}).find("token 0 of a vocabulary is empty"), std::string::npos);
 }
 
-// Layers' inputs and each state before its product take few values; calibrated ranges stay with
-// the window they were saved for.
+// Layers' inputs and each state before its product take few values, in ranges that a model carries.
 TEST_F(Ptb, QuantizesActivations) {
   must(train("out"));
   const std::string dense = path("out/lstm100-reference-s1.json");
@@ -140,7 +139,13 @@ TEST_F(Ptb, QuantizesActivations) {
           json({"eval", dense, "--data", "synthetic:8000:1000"})["test_perplexity"].get<double>());
   EXPECT_GT(coarse, 1.02 * fine);
   const std::string model = path("a8/lstm100-dc-adaptive256-s1.json");
-  EXPECT_NE(refused({"sample", model}).find("its activations have calibrated ranges"),
+  const Json same = json({"eval", model, "--data", "synthetic:8000:1000", "--window", "7"});
+  EXPECT_NEAR(same["test_perplexity"].get<double>(), fine, 1e-4 * fine);
+  must({"sample", model, "--tokens", "5"});
+  const std::string text = read_file(model);
+  folder.write("a8/lstm100-dc-adaptive256-s1.json",
+               std::string(text).replace(text.find("activation_ranges"), 10, "annotation"));
+  EXPECT_NE(refused({"sample", model}).find("calibrated ranges, which are not attached to it"),
             std::string::npos);
 }
 

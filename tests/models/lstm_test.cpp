@@ -189,6 +189,18 @@ TEST(LstmModel, Variants) {
   }
 }
 
+// A row of ternary weights may be all zeros, which has no length to divide by.
+TEST(LstmModel, WeightNormalizationOfRowsOfZeros) {
+  const auto split = datasets::synthetic_text({.train = 3000, .validation = 500, .test = 500});
+  nn::Trainer trainer = trainer_for(split.vocabulary->size(), 20, {.layers = 1, .hidden = 16},
+                                    {.norm = nn::RecurrentNorm::weight});
+  trainer.state().set("lstm.0.weight_hh", Tensor(DType::f32, {64, 16}));
+  const auto train = streams(split, split.train, 20, 20), test = streams(split, split.test, 1, 20);
+  EXPECT_LT(trainer.evaluate(*test).value(), 200);
+  nn::fit(trainer, *train, {.epochs = 1, .lr = nn::constant(0.01)});
+  EXPECT_LT(trainer.evaluate(*test).value(), 200);
+}
+
 // A training step holds the logits once: their gradient is written over them.
 TEST(LstmModel, LogitsAreKeptOnce) {
   constexpr std::int64_t kWords = 10000, kWindow = 35, kLanes = 20;

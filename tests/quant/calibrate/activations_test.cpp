@@ -107,6 +107,20 @@ TEST(QuantizedActivations, LayersSeeFewValuesAndTheFirstOneAll) {
   }
 }
 
+TEST(ActivationRanges, AreTextAndBack) {
+  const ActivationRanges ranges = {{"a.weight", {-0.1, 1.0 / 3}}, {"b", {0, 1e-30}}};
+  const ActivationRanges again = parse_activation_ranges(text(ranges));
+  ASSERT_EQ(again.size(), 2u);
+  for (const auto& [name, range] : ranges) {
+    EXPECT_EQ(again.at(name).low, range.low);
+    EXPECT_EQ(again.at(name).high, range.high);
+  }
+  EXPECT_TRUE(parse_activation_ranges("").empty());
+  for (const char* bad : {"a 1 0\n", "a 1 1\n", "a 1\n", "a 0 x\n", "a 0 1 2\n", "a 0 nan\n",
+                          "a 0 inf\n", "a 0 1\na 0 2\n", "\n"})
+    EXPECT_THROW(parse_activation_ranges(bad), Error) << bad;
+}
+
 // Sorted by class, as folders of pictures are: the second half is ten times as large.
 class Sorted final : public tessera::testing::Labelled {
  public:
