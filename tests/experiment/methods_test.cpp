@@ -85,7 +85,8 @@ TEST(Methods, ACosineAndStepsExcludeEachOther) {
 
 TEST(Methods, UnknownNamesAreRefusedWithTheList) {
   EXPECT_EQ(error_of([] { quant::method_row("lcc"); }),
-            "--method: 'lcc' is unknown; did you mean 'lc'? Known are dc, fisher, adaround, gptq, lnq, idc, "
+            "--method: 'lcc' is unknown; did you mean 'lc'? Known are dc, fisher, adaround, gptq, "
+            "lnq, idc, "
             "lc, lc-qp, mocq, mocq-authors, qar, ste, twn, ttq, lsq, ewgs, dkm");
 }
 
