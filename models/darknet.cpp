@@ -84,13 +84,6 @@ Value activated(const std::string& kind, Value x) {
 const std::vector<std::string> kActivations = {"linear",   "leaky", "relu",
                                                "logistic", "swish", "mish"};
 
-Value upsampled(Value x, const Shape& shape, std::int64_t factor) {
-  const Dim c = shape[1], h = shape[2], w = shape[3];
-  const Value one = ops::reshape(x, {kBatch, c, h, 1, w, 1});
-  return ops::reshape(ops::broadcast_to(one, {kBatch, c, h, factor, w, factor}),
-                      {kBatch, c, h.value() * factor, w.value() * factor});
-}
-
 }  // namespace
 
 // A section of the file, and which of its options were asked for.
@@ -344,7 +337,7 @@ Value Darknet::layer(nn::Scope& scope, std::size_t i, const std::vector<Value>& 
   if (l.type == "maxpool") {
     return nn::MaxPool2d(l.size, {.stride = l.stride, .padding = l.padding}).forward(scope, before);
   }
-  if (l.type == "upsample") return upsampled(before, before.shape(), l.stride);
+  if (l.type == "upsample") return ops::upsample2d(before, l.stride);
   if (l.type == "shortcut") return before + at(l.from[0]);
   if (l.type == "route") {
     std::vector<Value> parts;
@@ -354,8 +347,8 @@ Value Darknet::layer(nn::Scope& scope, std::size_t i, const std::vector<Value>& 
   return before;  // dropout, yolo
 }
 
-void Darknet::decode(nn::Scope& scope, const Layer& l, Value x, std::vector<Value>& boxes,
-                     std::vector<Value>& scores) const {
+void Darknet::decode(nn::Scope& scope, const Layer& l, Value x,
+                     std::map<std::string, std::vector<Value>>& out) const {
   const std::int64_t anchors = std::ssize(l.anchors), cells = l.height * l.width,
                      places = anchors * cells, fields = 5 + classes_;
   // Cells and sizes of anchors are data: no constant has more than one value.
@@ -374,6 +367,8 @@ void Darknet::decode(nn::Scope& scope, const Layer& l, Value x, std::vector<Valu
   const auto data = [&](const char* name, const Tensor& tensor) {
     return scope.state(name, tensor.shape(), nn::Init::values(tensor));
   };
+  const Value at = data("cell", cell), step = data("step", cells_wide),
+              anchor = data("anchor", size);
   const Value rows =
       ops::reshape(ops::transpose(ops::reshape(x, {kBatch, anchors, fields, cells}), {0, 1, 3, 2}),
                    {kBatch, places, fields});
@@ -381,28 +376,31 @@ void Darknet::decode(nn::Scope& scope, const Layer& l, Value x, std::vector<Valu
     return ops::slice(rows, 2, begin, end);
   };
   const Value inside = ops::sigmoid(part(0, 2)) * l.scale - (l.scale - 1) / 2;
-  const Value centre = (inside + data("cell", cell)) * data("step", cells_wide);
-  boxes.push_back(ops::concat({centre, ops::exp(part(2, 4)) * data("anchor", size)}, 2));
-  scores.push_back(ops::sigmoid(part(4, 5)) * ops::sigmoid(part(5, fields)));
+  out["boxes"].push_back(ops::concat({(inside + at) * step, ops::exp(part(2, 4)) * anchor}, 2));
+  out["scores"].push_back(ops::sigmoid(part(4, 5)) * ops::sigmoid(part(5, fields)));
+  const Value prior =
+      ops::concat({(at + 0.5) * step, anchor, ops::broadcast_to(step, {1, places, 2})}, 2);
+  out["priors"].push_back(ops::broadcast_to(prior, {kBatch, places, 6}));
 }
 
 nn::Values Darknet::forward(nn::Scope& scope, const nn::Values& inputs) const {
   Value x = nn::require(inputs, "x", name_);
   check(x.shape() == Shape({kBatch, channels_, height_, width_}), name_, " reads x f32[batch,",
         channels_, ",", height_, ",", width_, "], got ", x.type().text());
-  std::vector<Value> made, boxes, scores;
+  std::vector<Value> made;
+  std::map<std::string, std::vector<Value>> outputs;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     x = scope.in(std::to_string(i), [&] {
       const Value y = layer(scope, i, made, x);
-      if (layers_[i].type == "yolo") decode(scope, layers_[i], y, boxes, scores);
+      if (layers_[i].type == "yolo") decode(scope, layers_[i], y, outputs);
       return y;
     });
     made.push_back(x);
   }
-  const auto joined = [](const std::vector<Value>& parts) {
-    return parts.size() == 1 ? parts[0] : ops::concat(parts, 1);
-  };
-  return {{"boxes", joined(boxes)}, {"scores", joined(scores)}};
+  nn::Values out;
+  for (const auto& [name, parts] : outputs)
+    out.emplace(name, parts.size() == 1 ? parts[0] : ops::concat(parts, 1));
+  return out;
 }
 
 State Darknet::read_weights(const std::filesystem::path& file) const {

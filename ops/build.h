@@ -78,6 +78,10 @@ struct Pool2dOptions {
 Value max_pool2d(Value x, const Pool2dOptions& options = {});
 Value avg_pool2d(Value x, const Pool2dOptions& options = {});
 Value global_avg_pool2d(Value x);  // [n, c, h, w] -> [n, c]
+// [n, c, h, w] -> [n, c, factor h, factor w]; bilinear: between centres of pixels, the border goes
+// on.
+enum class Upsampling { nearest, bilinear };
+Value upsample2d(Value x, std::int64_t factor, Upsampling how = Upsampling::nearest);
 
 // Per channel (axis 1) over all other axes; variance is the mean squared deviation.
 // Ioffe & Szegedy 2015, algorithm 1.

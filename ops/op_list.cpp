@@ -11,6 +11,7 @@
 #include "ops/recurrent/lstm.h"
 #include "ops/rules.h"
 #include "ops/sparse/sparse.h"
+#include "ops/upsample/upsample.h"
 
 namespace tessera::ops {
 
@@ -41,6 +42,8 @@ constexpr const OpDef* kOps[] = {
     &kMaxPool2dGrad,
     &kAvgPool2d,
     &kAvgPool2dGrad,
+    &kUpsample2d,
+    &kUpsample2dGrad,
     &kChannelStats,
     &kChannelProducts,
     &kBatchNormTrain,

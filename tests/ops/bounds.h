@@ -50,6 +50,8 @@ inline constexpr Bound kBounds[] = {
     {"conv2d_grad_weight", 2e-4, 2e-5},
     {"avg_pool2d", 1e-6, 1e-6},
     {"avg_pool2d_grad", 1e-6, 1e-6},
+    {"upsample2d", 1e-6, 1e-6},
+    {"upsample2d_grad", 2e-6, 1e-6},
     {"channel_stats", 1e-6, 1e-6},
     {"channel_products", 5e-5, 1e-6},
     {"codebook_entries_grad", 2e-4, 2e-5},
