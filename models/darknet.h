@@ -20,6 +20,7 @@ namespace tessera::models {
 // of the layers, in each anchor by anchor and row by row:
 //   "boxes" f32 [batch, places, 4]: centre, width and height as shares of the picture
 //   "scores" f32 [batch, places, classes]: objectness times the class's probability
+//   "priors" f32 [batch, places, 6]: the cell's centre and the anchor's size, then the cell's size
 // Parameters are "I.conv.weight", "I.conv.bias", "I.norm.weight", ... for layer I of the file,
 // counted as darknet does.
 class Darknet final : public nn::Network {
@@ -61,8 +62,8 @@ class Darknet final : public nn::Network {
   void read_joint(const Section& section, Layer& layer) const;
   void read_yolo(const Section& section, Layer& layer);
   Value layer(nn::Scope& scope, std::size_t i, const std::vector<Value>& made, Value before) const;
-  void decode(nn::Scope& scope, const Layer& layer, Value x, std::vector<Value>& boxes,
-              std::vector<Value>& scores) const;
+  void decode(nn::Scope& scope, const Layer& layer, Value x,
+              std::map<std::string, std::vector<Value>>& out) const;
 
   std::string name_;
   std::int64_t channels_ = 0, height_ = 0, width_ = 0, classes_ = 0;

@@ -104,7 +104,8 @@ std::unique_ptr<Meter> Classification::meter() const {
   return std::make_unique<ClassificationMeter>(classes_);
 }
 
-Value Classification::target(const FieldInputs& fields, double label_smoothing) const {
+Value Classification::target(const FieldInputs& fields, const Values&,
+                             double label_smoothing) const {
   const Value labels = ops::one_hot(fields("y"), classes_);
   if (label_smoothing == 0) return labels;
   return labels * (1 - label_smoothing) + label_smoothing / static_cast<double>(classes_);

@@ -26,7 +26,8 @@ class Classification final : public Task {
   Value loss(const FieldInputs& fields, const Values& outputs,
              double label_smoothing) const override;
   std::unique_ptr<Meter> meter() const override;
-  Value target(const FieldInputs& fields, double label_smoothing) const override;
+  Value target(const FieldInputs& fields, const Values& outputs,
+               double label_smoothing) const override;
   Value prediction(const Values& outputs) const override;
   Value loss_to(const Values& outputs, Value target) const override;
   void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,

@@ -22,20 +22,9 @@ std::vector<DetectedBox> suppress_overlapping(std::vector<DetectedBox> boxes, do
   return boxes;
 }
 
-namespace {
-
-// The part of it that is in the picture.
-Box clipped(const Box& box, double width, double height) {
-  const double left = std::clamp(box.x, 0.0, width), top = std::clamp(box.y, 0.0, height);
-  return {left, top, std::clamp(box.x + box.width, 0.0, width) - left,
-          std::clamp(box.y + box.height, 0.0, height) - top};
-}
-
-}  // namespace
-
 std::vector<DetectedBox> detections_of(std::span<const float> boxes, std::span<const float> scores,
-                                       std::span<const std::int64_t> categories, double width,
-                                       double height, const DetectionOptions& options) {
+                                       std::span<const std::int64_t> categories, const Frame& frame,
+                                       const DetectionOptions& options) {
   check(!categories.empty() && boxes.size() % 4 == 0 &&
             scores.size() == boxes.size() / 4 * categories.size(),
         "detections of ", categories.size(), " categories: ", boxes.size(),
@@ -43,17 +32,17 @@ std::vector<DetectedBox> detections_of(std::span<const float> boxes, std::span<c
   std::vector<DetectedBox> found;
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (!(scores[i] > options.least_score)) continue;
-    const auto at = [&](std::size_t k) {
-      return static_cast<double>(boxes[4 * (i / categories.size()) + k]);
-    };
-    const Box box{(at(0) - at(2) / 2) * width, (at(1) - at(3) / 2) * height, at(2) * width,
-                  at(3) * height};
+    const Box box = frame.box(boxes.subspan(4 * (i / categories.size()), 4));
     if (!std::isfinite(box.x) || !std::isfinite(box.y) || !std::isfinite(box.area())) continue;
     found.push_back({box, categories[i % categories.size()], scores[i]});
   }
+  if (std::ssize(found) > options.most_looked) {
+    std::ranges::stable_sort(found, std::greater(), &DetectedBox::score);
+    found.resize(static_cast<std::size_t>(options.most_looked));
+  }
   found = suppress_overlapping(std::move(found), options.most_overlap);
   if (std::ssize(found) > options.most) found.resize(static_cast<std::size_t>(options.most));
-  for (DetectedBox& d : found) d.box = clipped(d.box, width, height);
+  for (DetectedBox& d : found) d.box = frame.clipped(d.box);
   return found;
 }
 

@@ -10,20 +10,21 @@
 namespace tessera::nn {
 
 struct DetectionOptions {
-  double least_score = 0.05;  // of a box that is looked at
-  double most_overlap = 0.5;  // with a better one of its category
-  std::int64_t most = 100;    // of a picture, the best
+  double least_score = 0.05;        // of a box that is looked at
+  std::int64_t most_looked = 3000;  // of them, the best
+  double most_overlap = 0.5;        // with a better one of its category
+  std::int64_t most = 100;          // of a picture, the best
 };
 
 // Those of `boxes` that overlap no better one of their category by more than `most_overlap`, best
 // first; of equal scores the earlier one is better. Greedy non-maximum suppression.
 std::vector<DetectedBox> suppress_overlapping(std::vector<DetectedBox> boxes, double most_overlap);
 
-// The detections in a picture of width x height pixels, best first, from `boxes` [places, 4],
-// centre, width and height as shares of the picture, and `scores` [places, categories]. What
-// reaches over the border is cut off, at last. Throws Error when sizes do not fit.
+// The detections in a picture, best first, from `boxes` [places, 4], centre, width and height as
+// shares of the frame, and `scores` [places, categories]. What reaches over the picture's border is
+// cut off, at last. Throws Error when sizes do not fit.
 std::vector<DetectedBox> detections_of(std::span<const float> boxes, std::span<const float> scores,
-                                       std::span<const std::int64_t> categories, double width,
-                                       double height, const DetectionOptions& options = {});
+                                       std::span<const std::int64_t> categories, const Frame& frame,
+                                       const DetectionOptions& options = {});
 
 }  // namespace tessera::nn

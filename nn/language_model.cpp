@@ -94,7 +94,8 @@ std::unique_ptr<Meter> LanguageModeling::meter() const {
   return std::make_unique<PerplexityMeter>();
 }
 
-Value LanguageModeling::target(const FieldInputs& fields, double label_smoothing) const {
+Value LanguageModeling::target(const FieldInputs& fields, const Values&,
+                               double label_smoothing) const {
   Value labels = ops::one_hot(rows_of(fields("y")), tokens_);
   if (label_smoothing != 0)
     labels = labels * (1 - label_smoothing) + label_smoothing / static_cast<double>(tokens_);

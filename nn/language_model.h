@@ -33,7 +33,8 @@ class LanguageModeling final : public Task {
   Values measured(const FieldInputs& fields, const Values& outputs) const override;
   std::unique_ptr<Meter> meter() const override;
   // Rows as the logits'; those without weight are zeros.
-  Value target(const FieldInputs& fields, double label_smoothing) const override;
+  Value target(const FieldInputs& fields, const Values& outputs,
+               double label_smoothing) const override;
   Value prediction(const Values& outputs) const override;
   Value loss_to(const Values& outputs, Value target) const override;
   void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,

@@ -46,7 +46,7 @@ Values Task::measured(const FieldInputs&, const Values& outputs) const {
   return outputs;
 }
 
-Value Task::target(const FieldInputs&, double) const {
+Value Task::target(const FieldInputs&, const Values&, double) const {
   fail(name(), " predicts no distribution that could be distilled");
 }
 Value Task::prediction(const Values&) const {

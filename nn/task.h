@@ -98,10 +98,12 @@ class Task {
   // the graph, say as much as large outputs. By default the outputs.
   virtual Values measured(const FieldInputs& fields, const Values& outputs) const;
 
-  // Where the network predicts a distribution, what distillation needs: the target as one (f32
-  // [batch, ..., k], rows of sum 1), the prediction likewise, and the mean loss of a prediction
-  // against any such target. By default an Error: the task predicts none.
-  virtual Value target(const FieldInputs& fields, double label_smoothing) const;
+  // What distillation needs: the target in a form of which weighted means make sense (f32 [batch,
+  // ..., k]; of a distribution rows of sum 1), the prediction likewise, and the mean loss of a
+  // prediction against any such target. Which part of the outputs answers for what may depend on
+  // the outputs. By default an Error: the task has no such form.
+  virtual Value target(const FieldInputs& fields, const Values& outputs,
+                       double label_smoothing) const;
   virtual Value prediction(const Values& outputs) const;
   virtual Value loss_to(const Values& outputs, Value target) const;
   // Labels drawn from the network's prediction in place of a batch's targets: squared gradients of

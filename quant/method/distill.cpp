@@ -23,7 +23,8 @@ TensorType memory_type(Value prediction, std::int64_t samples) {
 
 // The predictions of the epoch before: rows of the memory, which this step's replace.
 Value remembered(nn::StepBuilder& step, std::int64_t samples) {
-  const Value now = step.task.prediction(step.outputs), target = step.task.target(step.field, 0);
+  const Value now = step.task.prediction(step.outputs),
+              target = step.task.target(step.field, step.outputs, 0);
   const Value memory = step.graph.state(kMemory, memory_type(now, samples));
   const Value index = step.field(kIndexField), rows = ops::embedding(memory, index);
   step.graph.set_update(memory, ops::scatter_rows(memory, index, now));
@@ -48,7 +49,7 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
     const Value known = step.task.loss_to(step.outputs, ops::detach(predicted));
     return (1.0 - alpha) * task_->loss(step) + alpha * known;
   }
-  const Value hard = step.task.target(step.field, step.label_smoothing);
+  const Value hard = step.task.target(step.field, step.outputs, step.label_smoothing);
   return step.task.loss_to(step.outputs, ops::detach((1.0 - alpha) * hard + alpha * predicted));
 }
 

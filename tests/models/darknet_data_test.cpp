@@ -65,7 +65,8 @@ TEST(DarknetData, YoloFastestFindsWhatItDidWhereItCameFrom) {
     context.run();
     const auto found = nn::detections_of(
         context.output("boxes").span<float>(), context.output("scores").span<float>(),
-        set.category_ids(), static_cast<double>(image.width), static_cast<double>(image.height),
+        set.category_ids(),
+        Frame::whole(static_cast<double>(image.width), static_cast<double>(image.height)),
         {.least_score = 0.005, .most_overlap = 0.45});
     evaluation.add(image.id, image.boxes, found);
   }

@@ -29,7 +29,7 @@ TEST(Detection, PlacesBecomeBoxesOfThePicture) {
   const std::vector<float> boxes = {0.5f, 0.5f, 0.5f, 0.25f, 0.9f, 0.1f, 0.4f, 0.4f};
   const std::vector<float> scores = {0.5f, 0.1f, 0.02f, 0.75f};
   const std::vector<std::int64_t> categories = {7, 3};
-  const auto found = detections_of(boxes, scores, categories, 200, 100);
+  const auto found = detections_of(boxes, scores, categories, Frame::whole(200, 100));
   ASSERT_EQ(found.size(), 3u);
   EXPECT_EQ(found[0].category, 3);
   EXPECT_NEAR(found[0].box.x, 140, 1e-4);
@@ -40,10 +40,13 @@ TEST(Detection, PlacesBecomeBoxesOfThePicture) {
   EXPECT_NEAR(found[1].box.x, 50, 1e-4);
   EXPECT_NEAR(found[1].box.y, 37.5, 1e-4);
   EXPECT_NEAR(found[2].score, 0.1, 1e-6);
-  EXPECT_EQ(detections_of(boxes, scores, categories, 200, 100, {.most = 1}).size(), 1u);
-  EXPECT_EQ(detections_of(boxes, scores, categories, 200, 100, {.least_score = 0.5}).size(), 1u);
+  EXPECT_EQ(detections_of(boxes, scores, categories, Frame::whole(200, 100), {.most = 1}).size(),
+            1u);
+  EXPECT_EQ(
+      detections_of(boxes, scores, categories, Frame::whole(200, 100), {.least_score = 0.5}).size(),
+      1u);
   EXPECT_NE(error_of([&] {
-              detections_of(boxes, scores, std::vector<std::int64_t>{1}, 1, 1);
+              detections_of(boxes, scores, std::vector<std::int64_t>{1}, Frame{});
             }).find("do not fit"),
             std::string::npos);
 }

@@ -127,7 +127,7 @@ class EchoTask final : public Task {
     };
     return std::make_unique<Sum>();
   }
-  Value target(const FieldInputs& fields, double) const override {
+  Value target(const FieldInputs& fields, const Values&, double) const override {
     return ops::one_hot(places(fields), kTokens);
   }
   Value prediction(const Values& outputs) const override {

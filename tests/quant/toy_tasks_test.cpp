@@ -127,7 +127,7 @@ class NextToken final : public Task {
     return ops::mean(ops::cross_entropy(outputs.at("logits"), next, smoothing));
   }
   std::unique_ptr<Meter> meter() const override { return std::make_unique<PerplexityMeter>(); }
-  Value target(const FieldInputs& fields, double smoothing) const override {
+  Value target(const FieldInputs& fields, const Values&, double smoothing) const override {
     plain_labels(smoothing);
     return ops::one_hot(ops::reshape(fields("next"), {kBatch * kLength}), kTokens);
   }
