@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <string>
 
 #include "nn/conv.h"
 #include "nn/module.h"
@@ -17,6 +19,14 @@ struct ConvShape {
 };
 // A convolution in front of batch-norm: no bias, He-normal by fan-out (He et al. 2015).
 nn::Conv2d conv(const ConvShape& shape);
+
+// A part of a network whose result others read, too: its channels, and how many pixels of the image
+// one of it is wide.
+struct Stage {
+  std::string name;  // of the part in the path; "" adds nothing
+  std::shared_ptr<const nn::Module> module;
+  std::int64_t channels, stride;
+};
 
 // Height and width of an image [channels, height, width]; throws Error naming the network for
 // another rank.

@@ -51,29 +51,45 @@ std::array<std::int64_t, 4> blocks_of(std::int64_t depth) {
 
 }  // namespace
 
-nn::Sequential resnet(std::int64_t depth, std::int64_t classes, Stem stem, std::int64_t channels) {
+nn::Sequential residual_block(std::int64_t in, std::int64_t out, std::int64_t stride) {
+  return block(basic(in, out, stride), in, out, stride);
+}
+
+std::vector<Stage> resnet_stages(std::int64_t depth, Stem stem, std::int64_t channels) {
   const auto blocks = blocks_of(depth);
-  const bool wide = depth >= 50;
-  nn::Sequential net;
-  if (stem == Stem::imagenet) {
-    net.add("conv1", conv({.in = channels, .out = 64, .kernel = 7, .stride = 2, .padding = 3}));
-  } else {
-    net.add("conv1", conv({.in = channels, .out = 64, .kernel = 3, .padding = 1}));
-  }
-  net.add("bn1", nn::BatchNorm2d(64)).add("relu", nn::ReLU());
-  if (stem == Stem::imagenet) net.add("maxpool", nn::MaxPool2d(3, {.stride = 2, .padding = 1}));
-  std::int64_t in = 64, planes = 64;
+  const bool wide = depth >= 50, small = stem == Stem::cifar;
+  nn::Sequential first;
+  first.add("conv1", conv({.in = channels,
+                           .out = 64,
+                           .kernel = small ? 3 : 7,
+                           .stride = small ? 1 : 2,
+                           .padding = small ? 1 : 3}));
+  first.add("bn1", nn::BatchNorm2d(64)).add("relu", nn::ReLU());
+  if (!small) first.add("maxpool", nn::MaxPool2d(3, {.stride = 2, .padding = 1}));
+  std::int64_t in = 64, planes = 64, width = small ? 1 : 4;  // of a pixel
+  std::vector<Stage> out = {{"", nn::share(std::move(first)), in, width}};
   for (std::size_t stage = 0; stage < blocks.size(); ++stage, planes *= 2) {
     nn::Sequential layer;
-    const std::int64_t out = wide ? kExpansion * planes : planes;
+    const std::int64_t to = wide ? kExpansion * planes : planes;
     for (std::int64_t i = 0; i < blocks[stage]; ++i) {
       const std::int64_t stride = stage > 0 && i == 0 ? 2 : 1;
-      layer.add(std::to_string(i),
-                block(wide ? bottleneck(in, planes, stride) : basic(in, planes, stride), in, out,
-                      stride));
-      in = out;
+      layer.add(
+          std::to_string(i),
+          block(wide ? bottleneck(in, planes, stride) : basic(in, planes, stride), in, to, stride));
+      in = to;
+      width *= stride;
     }
-    net.add("layer" + std::to_string(stage + 1), std::move(layer));
+    out.push_back({"layer" + std::to_string(stage + 1), nn::share(std::move(layer)), in, width});
+  }
+  return out;
+}
+
+nn::Sequential resnet(std::int64_t depth, std::int64_t classes, Stem stem, std::int64_t channels) {
+  nn::Sequential net;
+  std::int64_t in = 0;
+  for (const Stage& stage : resnet_stages(depth, stem, channels)) {
+    net.add(stage.name, stage.module);
+    in = stage.channels;
   }
   net.add("avgpool", nn::GlobalAvgPool2d()).add("fc", nn::Linear(in, classes));
   return net;
