@@ -62,7 +62,9 @@ std::string measured_on(const Config& config) {
 std::string text(const Network& network) {
   std::string out = network.settings.at("network");
   for (const auto& [key, value] : network.settings) {
-    if (key != "network") out += ", " + key + " " + value;
+    // A setting of several lines is a whole file.
+    if (key != "network")
+      out += ", " + key + (value.find('\n') == value.npos ? " " + value : std::string());
   }
   return out;
 }

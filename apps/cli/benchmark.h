@@ -2,6 +2,7 @@
 // runs start from. The verbs (verbs/verbs.h) work on nothing else.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,7 +54,8 @@ struct Benchmark {
   std::vector<Choice> network_choices, data_choices;
 
   // The task of a network where no data says more.
-  std::function<std::shared_ptr<const nn::Task>(const std::string& network)> task;
+  std::function<std::shared_ptr<const nn::Task>(const std::string& network, const Config& choices)>
+      task;
   // A network for a task.
   std::function<Network(const std::string& name, const nn::Task& task, const Config& choices)>
       network;
@@ -61,6 +63,10 @@ struct Benchmark {
   std::function<Recipes(const std::string& network)> recipes;
   // Names of others for the tensors of a network, as rules of core/files/import.h; by network.
   std::map<std::string, std::vector<std::string>> import_rules = {};
+  // Reads a file of weights for a network, which starts as `untrained`; null: tessera::read_weights.
+  std::function<TensorMap(const std::filesystem::path& file, const nn::Network& network,
+                          const State& untrained)>
+      read_weights = nullptr;
   std::vector<OwnVerb> verbs = {};
   std::optional<Story> story;
 };

@@ -160,6 +160,10 @@ std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std
   return among(benchmark.networks, net) ? net : benchmark.networks.front();
 }
 
+std::shared_ptr<const nn::Task> NetworkFlags::task() const {
+  return benchmark_.task(name(), made(benchmark_.network_choices, choices_));
+}
+
 Network NetworkFlags::build(const nn::Task& task) const {
   Network out = benchmark_.network(name(), task, made(benchmark_.network_choices, choices_));
   if (activations_.bits == 0) return out;

@@ -34,7 +34,7 @@ class NetworkFlags {
 
   const std::string& name() const { return asked_.empty() ? name_ : asked_; }
   // The task where no data says more.
-  std::shared_ptr<const nn::Task> task() const { return benchmark_.task(name()); }
+  std::shared_ptr<const nn::Task> task() const;
   Network build(const nn::Task& task) const;
   // The model of a file, whose settings were taken, on the samples of a task: the same network
   // where they are of another shape than those it was saved for (the windows of a text). Throws

@@ -138,7 +138,7 @@ Benchmark imagenet() {
                       {"on-bad-image",
                        "a picture that cannot be decoded ends the run, or is left out and reported",
                        {"stop", "skip"}}};
-  out.task = [](const std::string& name) { return zoo_task(name, 1000); };
+  out.task = [](const std::string& name, const Config&) { return zoo_task(name, 1000); };
   out.network = zoo_network;
   out.data = pictures;
   out.recipes = recipes;

@@ -130,7 +130,7 @@ Benchmark cifar(std::int64_t classes) {
          "5 with 1000 test images",
          {"auto", "holdout"}});
   }
-  out.task = [classes](const std::string& name) { return zoo_task(name, classes); };
+  out.task = [classes](const std::string& name, const Config&) { return zoo_task(name, classes); };
   out.network = zoo_network;
   out.data = [classes](const DataRequest& request) { return images(classes, request); };
   out.recipes = recipes;

@@ -122,7 +122,7 @@ Benchmark mnist() {
   out.calibration_help = "folder of IDX files of 28x28 images (*idx3-ubyte*)";
   out.networks = {"lenet300", "lenet5"};
   out.network_choices = {{"activation", "of lenet300", {"tanh", "relu"}, {"lenet300"}}};
-  out.task = [](const std::string& name) { return zoo_task(name, 10); };
+  out.task = [](const std::string& name, const Config&) { return zoo_task(name, 10); };
   out.network = network;
   out.data = digits;
   out.recipes = recipes;

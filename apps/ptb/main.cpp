@@ -117,7 +117,7 @@ Benchmark ptb() {
   for (const models::NamedLstm& size : models::lstm_sizes()) out.networks.push_back(size.name);
   out.network_choices = network_choices();
   out.data_choices = text_choices();
-  out.task = [](const std::string&) {
+  out.task = [](const std::string&, const Config&) {
     return std::make_shared<nn::LanguageModeling>(kUsualSteps, 10000);
   };
   out.network = network;

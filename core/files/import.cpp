@@ -255,12 +255,17 @@ TensorMap read_weights(const std::filesystem::path& path) {
 
 ImportReport import_weights(const std::filesystem::path& path, State& state,
                             const ImportOptions& options) {
+  options.validate();
+  return import_tensors(read_weights(path), path.string(), state, options);
+}
+
+ImportReport import_tensors(const TensorMap& tensors, const std::string& file, State& state,
+                            const ImportOptions& options) {
   std::vector<Rule> rules;
   for (const std::string& text : options.rules) rules.emplace_back(text);
   const Patterns ignored(options.ignored, "ignored"), optional(options.optional, "optional");
-  const TensorMap tensors = read_weights(path);
   ImportReport report;
-  report.file = path.string();
+  report.file = file;
   report.sha256 = make_safetensors(tensors).sha256();
   std::map<std::string, std::string> sources;  // ours -> theirs
   TensorMap values;

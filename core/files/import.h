@@ -66,5 +66,8 @@ TensorMap read_weights(const std::filesystem::path& path);
 // complete; the state is then unchanged.
 ImportReport import_weights(const std::filesystem::path& path, State& state,
                             const ImportOptions& options = {});
+// The same of tensors that were read from `file`, which names them in messages.
+ImportReport import_tensors(const TensorMap& tensors, const std::string& file, State& state,
+                            const ImportOptions& options = {});
 
 }  // namespace tessera

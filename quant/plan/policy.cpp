@@ -36,6 +36,7 @@ std::string name_of(const PolicyRule& rule) {
 
 // In the names of torchvision's networks, which are those of models/.
 constexpr const char* kStageConvolutions = R"((.*\.)?layer[0-9]+\..*conv[0-9]+\.weight)";
+constexpr const char* kSensitiveOfDetectors = R"(head\.box\..*|head\..*\.output\.weight)";
 
 // In the names of nn::Lstm.
 constexpr const char* kRecurrentMatrices = R"((.*\.)?weight_[ih]h)";
@@ -54,7 +55,7 @@ bool is_weight(const nn::ParameterSpec& p) {
 
 // What the policy says of a weight that no rule names, and why if it is not the default.
 void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, bool first,
-            bool last) {
+            const std::string& eight_bits) {
   if (p.frozen && !policy.frozen) {
     item.reason = "frozen";
     return;
@@ -66,9 +67,9 @@ void choose(TensorPlan& item, const nn::ParameterSpec& p, const Policy& policy, 
     item.choice.reset();
     item.reason =
         cat(shape.numel(), " weights, fewer than the least size to compress, ", policy.min_size);
-  } else if (policy.first_last_8 && (first || last)) {
+  } else if (!eight_bits.empty()) {
     item.source = TensorPlan::Source::named;
-    item.reason = first ? "first layer" : "last layer";
+    item.reason = eight_bits;
     item.choice = TensorChoice{CodebookSpec::adaptive(kEntriesOf8Bits), 0, policy.weights.sparse};
     if (shape.numel() < kWeightsPerEntry * kEntriesOf8Bits) {
       item.choice.reset();
@@ -159,10 +160,12 @@ void Policy::use(std::string_view preset) {
     only = kStageConvolutions;
   } else if (preset == "recurrent") {
     only = kRecurrentMatrices;
+  } else if (preset == "detector-8") {
+    first_and_8 = kSensitiveOfDetectors;
   } else {
     require_known("preset", preset,
                   std::vector<std::string>{"all", "first-last-8", "depthwise-per-channel", "stages",
-                                           "recurrent"});
+                                           "recurrent", "detector-8"});
   }
 }
 
@@ -179,7 +182,8 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   for (const auto& rule : policy.rules)
     patterns.push_back(compile_pattern(name_of(rule), rule.pattern));
   std::vector<int> hits(patterns.size()), vectors(patterns.size());
-  std::optional<std::regex> only;
+  std::optional<std::regex> only, eight;
+  if (!policy.first_and_8.empty()) eight = compile_pattern("policy", policy.first_and_8);
   if (!policy.only.empty()) only = compile_pattern("policy", policy.only);
   const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
@@ -193,7 +197,15 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
       if (only && !std::regex_match(p.name, *only)) {
         item.reason = cat("not of '", policy.only, "'");
       } else {
-        choose(item, p, policy, &p == &*first, &p == &*last);
+        const bool is_first = &p == &*first;
+        std::string why;
+        if (is_first && (policy.first_last_8 || eight))
+          why = "first layer";
+        else if (policy.first_last_8 && &p == &*last)
+          why = "last layer";
+        else if (eight && std::regex_match(p.name, *eight))
+          why = "of the heads";
+        choose(item, p, policy, is_first, why);
       }
     }
     bool decided = false;

@@ -40,6 +40,8 @@ struct Policy {
   // The first and the last weight of the model, which quantize worst, get 256 adaptive entries;
   // one too small for that to pay stays dense.
   bool first_last_8 = false;
+  // Regular expression on whole names: what it matches, and the first weight, are treated so.
+  std::string first_and_8 = {};
   // Depthwise filters differ most between channels: one codebook for as few rows as hold two
   // weights an entry. Depthwise is a weight [n, 1, kh, kw] that is not the model's first.
   bool depthwise_per_channel = false;
@@ -52,8 +54,10 @@ struct Policy {
 
   // Turns on "all" (nothing more), "first-last-8", "depthwise-per-channel", "stages": only the
   // convolutions inside a residual network's stages (layer1.0.conv1.weight), not its first one, its
-  // shortcuts and its last layer; or "recurrent": only the matrices of LSTMs
-  // (lstm.0.weight_ih and weight_hh), not the embedding and the softmax. Throws Error.
+  // shortcuts and its last layer; "recurrent": only the matrices of LSTMs (lstm.0.weight_ih and
+  // weight_hh), not the embedding and the softmax; or "detector-8": first_and_8 for a detector's
+  // box branch and the outputs of its heads (head.box.0.conv.weight, head.score.output.weight).
+  // Throws Error.
   void use(std::string_view preset);
 };
 

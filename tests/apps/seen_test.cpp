@@ -16,7 +16,7 @@ Benchmark digits() {
   Benchmark out;
   out.name = "digits";
   out.networks = {"lenet300"};
-  out.task = [](const std::string& name) { return zoo_task(name, 10); };
+  out.task = [](const std::string& name, const Config&) { return zoo_task(name, 10); };
   out.network = zoo_network;
   out.data = [](const DataRequest&) {
     const auto split = datasets::synthetic_digits({.train = 30, .test = 50});
