@@ -64,7 +64,8 @@ void CompressRecipe::add_policy_flags(FlagList& options) {
   add("policy", text_flag(policies, "LIST"),
       "all, first-last-8 (first and last layer 8 bits), depthwise-per-channel (depthwise filters "
       "in small groups), stages (only the convolutions inside a residual network's stages), "
-      "recurrent (only the matrices of LSTMs), detector-8 (a detector's first layer, box branch and "
+      "recurrent (only the matrices of LSTMs), detector-8 (a detector's first layer, box branch "
+      "and "
       "head outputs 8 bits)");
   add("rule", repeated_flag(rules, "RULE"),
       "'regex=adaptive:16', with /g10 for groups of rows and /s0.01 for a sparse share, or "

@@ -63,7 +63,8 @@ struct Benchmark {
   std::function<Recipes(const std::string& network)> recipes;
   // Names of others for the tensors of a network, as rules of core/files/import.h; by network.
   std::map<std::string, std::vector<std::string>> import_rules = {};
-  // Reads a file of weights for a network, which starts as `untrained`; null: tessera::read_weights.
+  // Reads a file of weights for a network, which starts as `untrained`; null:
+  // tessera::read_weights.
   std::function<TensorMap(const std::filesystem::path& file, const nn::Network& network,
                           const State& untrained)>
       read_weights = nullptr;

@@ -104,9 +104,9 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   Model model = nn::initial_model(*task.network.network, *task.data.task);
   model.settings = task.settings;
   model.attached = task.data.attached;
-  const TensorMap weights =
-      benchmark.read_weights ? benchmark.read_weights(file, *task.network.network, model.state)
-                             : read_weights(file);
+  const TensorMap weights = benchmark.read_weights
+                                ? benchmark.read_weights(file, *task.network.network, model.state)
+                                : read_weights(file);
   const ImportReport report = import_tensors(weights, file, model.state, import);
   session.text() << report.text();
   require_used(file, "--map", mapped, report);
