@@ -116,7 +116,7 @@ Recipes recipes(const std::string& name) {
                         {"lr", 5e-4},
                         {"lr-decay", 0.9},
                         {"lr-final", 1}});
-  if (name == kDarknet) compress.policies = "first-last-8";
+  if (name == kDarknet) compress.policies = "first-last-8";  // its heads have no names
   return out;
 }
 
