@@ -173,8 +173,8 @@ Data detection_data(const DataRequest& request) {
   // Annotations are read once, whoever asks how often.
   const auto read = std::make_shared<std::optional<DetectionSet>>();
   out.train = [options, categories, read, train = parts.train](
-                  std::uint64_t seed,
-                  const std::string& augment) -> std::shared_ptr<const BatchSource> {
+                  std::uint64_t seed, const std::string& augment,
+                  std::int64_t) -> std::shared_ptr<const BatchSource> {
     if (!*read) *read = train();
     const DetectionSet& set = **read;
     check(categories_text(*set.set) == categories, set.set->name,
