@@ -250,6 +250,20 @@ TEST(OutputFit, OnlyWhatIsFreeInTheSpecMoves) {
   }
 }
 
+// Codes that are far from nearest: entries change their order, and weights keep their entries.
+TEST(OutputFit, EntriesThatPassEachOtherTakeTheirWeightsAlong) {
+  const std::vector<float> w = {5, 5, 1, 1, 3, 3};
+  InputMoments unit{0, 1, 0, 6, std::vector<float>(36)};
+  for (std::size_t i = 0; i < 6; ++i) unit.moments[i * 7] = 1;
+  CodebookTensor c = start(CodebookSpec::adaptive(3), w, 1);
+  c.indices = {0, 0, 1, 1, 2, 2};
+  OutputFit(w, 1, {unit}, 0).refit(c, CodebookSpec::adaptive(3));
+  std::vector<float> q(6);
+  c.decode(q);
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_NEAR(q[i], w[i], 1e-5) << i;
+  EXPECT_EQ(c.indices, (std::vector<std::uint8_t>{2, 2, 0, 0, 1, 1}));
+}
+
 TEST(OutputFit, UncorrelatedInputsGiveKMeans) {
   const std::int64_t rows = 6, n = 40;
   const std::vector<float> w = normal(rows * n, 31);
