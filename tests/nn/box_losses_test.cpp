@@ -115,6 +115,19 @@ TEST(BoxLosses, DecodingUndoesEncoding) {
   EXPECT_NEAR(one.value[3], std::log(1 / 3.0), 1e-9);
 }
 
+TEST(BoxLosses, SmoothL1IsTheFormula) {
+  const Numbers a = {0.05, -0.05, 0.5, -2}, zero(4);
+  const auto at = [&](double beta) {
+    return run([&](Value x, Value y) { return smooth_l1(x, y, beta); }, {4}, a, {4}, zero).value;
+  };
+  const Numbers tenth = at(0.1), plain = at(0);
+  const Numbers wanted = {0.0125, 0.0125, 0.45, 1.95};
+  for (std::size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(tenth[i], wanted[i], 1e-12) << i;
+    EXPECT_NEAR(plain[i], std::abs(a[i]), 1e-12) << i;
+  }
+}
+
 TEST(BoxLosses, FocalLossIsTheFormula) {
   const Numbers p = {0.9, 0.1, 0.3}, y = {1, 1, 0.6};
   const Outcome two = run([](Value a, Value b) { return focal_loss(a, b); }, {3}, p, {3}, y);

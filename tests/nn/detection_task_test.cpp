@@ -133,6 +133,15 @@ TEST(DetectionTask, PlacesAnswerForObjectsOfTheirSizeNearby) {
   EXPECT_NEAR(r.target[1], 0.04 / 0.64, 1e-4);
 }
 
+TEST(DetectionTask, OfSeveralObjectsOfAPlaceTheSmallestCounts) {
+  const std::array<float, 4> large = {0.375f, 0.375f, 0.25f, 0.25f},
+                             small = {0.375f, 0.375f, 0.25f, 0.2f};
+  const std::vector<float> boxes = everywhere(large), scores(kPlaces * kKinds, 0.1f);
+  const std::size_t place = 1 * kCells + 1;
+  EXPECT_EQ(kinds_of(run(fields_of({large, small}, {0, 1}, {0, 0}), boxes, scores))[place], 1);
+  EXPECT_EQ(kinds_of(run(fields_of({small, large}, {1, 0}, {0, 0}), boxes, scores))[place], 1);
+}
+
 TEST(DetectionTask, CrowdsEmptyBoxesAndPaddingAreNobodysMatter) {
   const std::array<float, 4> crowd = {0.5f, 0.5f, 1, 1}, line = {0.6f, 0.6f, 0.3f, 0};
   const TensorMap fields = fields_of({crowd, line}, {0, 1}, {1, 0});
