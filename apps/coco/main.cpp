@@ -92,15 +92,15 @@ TensorMap weights(const std::filesystem::path& file, const nn::Network& network,
 Recipes recipes(const std::string& name) {
   Recipes out;
   TrainRecipe& train = out.train;
-  train.epochs = 30;
-  train.batch = 32;
+  train.epochs = 26;
+  train.batch = 16;
   train.optimizer.name = "adamw";
   train.optimizer.weight_decay = 0.02;
   train.optimizer.clip_norm = 5;
-  train.lr = 0.002;
+  train.lr = 0.0015;
   train.lr_final = 0.01;
   train.warmup = 0.05;
-  train.augment = "crop,flip";
+  train.augment = "flip";
   CompressRecipe& compress = out.compress;
   compress.batch = 32;
   compress.optimizer = train.optimizer;
