@@ -8,6 +8,8 @@
 #include "core/error.h"
 #include "core/rng.h"
 #include "nn/classification.h"
+#include "nn/conv.h"
+#include "nn/norm.h"
 #include "nn/schedule.h"
 #include "nn/trainer.h"
 #include "tests/error_of.h"
@@ -70,6 +72,19 @@ class Noise final : public testing::Labelled {
     return label;
   }
 };
+
+// For it: strides, padding, groups, a residual, batch norm; small weights that need every trick.
+inline std::shared_ptr<nn::Sequential> noise_network() {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("conv1", nn::Conv2d(3, 8, {3, 3}, {.stride = {2, 1}, .padding = {1, 0}, .bias = false}));
+  net->add("bn1", nn::BatchNorm2d(8)).add("act1", nn::ReLU());
+  net->add(
+      "block",
+      nn::Residual(nn::Sequential(nn::Conv2d(8, 8, {3, 3}, {.padding = {1, 1}, .groups = 8}))));
+  net->add("point", nn::Conv2d(8, 6, {1, 1}, {.groups = 2})).add("act2", nn::ReLU());
+  net->add("flat", nn::Flatten()).add("fc", nn::Linear(6 * 5 * 6, 3));
+  return net;
+}
 
 using tessera::testing::error_of;
 

@@ -8,8 +8,6 @@
 
 #include "models/zoo.h"
 #include "nn/classification.h"
-#include "nn/conv.h"
-#include "nn/norm.h"
 #include "ops/build.h"
 #include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
@@ -186,23 +184,10 @@ TEST(Layers, RefusesReadersItCannotRound) {
   EXPECT_EQ(error_of([&] { layers_of(graph, {"absent"}); }), "the network does not use 'absent'");
 }
 
-// Strides, padding, groups, a residual, batch norm; small weights that need every trick.
-std::shared_ptr<nn::Sequential> network() {
-  auto net = std::make_shared<nn::Sequential>();
-  net->add("conv1", nn::Conv2d(3, 8, {3, 3}, {.stride = {2, 1}, .padding = {1, 0}, .bias = false}));
-  net->add("bn1", nn::BatchNorm2d(8)).add("act1", nn::ReLU());
-  net->add(
-      "block",
-      nn::Residual(nn::Sequential(nn::Conv2d(8, 8, {3, 3}, {.padding = {1, 1}, .groups = 8}))));
-  net->add("point", nn::Conv2d(8, 6, {1, 1}, {.groups = 2})).add("act2", nn::ReLU());
-  net->add("flat", nn::Flatten()).add("fc", nn::Linear(6 * 5 * 6, 3));
-  return net;
-}
-
 // The last layer's rounding is that of its inputs in the network whose other layers are rounded,
 // and of its outputs in the original.
 TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
-  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
@@ -228,7 +213,7 @@ TEST(AdaRound, LayersSeeWhatTheRoundedOnesBeforeThemGive) {
 }
 
 TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
-  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
@@ -261,7 +246,7 @@ TEST(AdaRound, WholeNetworkComesCloserToTheOriginalsLogits) {
 
 TEST(AdaRound, SameSeedSameCodebooks) {
   const auto run = [](std::uint64_t seed) {
-    nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+    nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
     const auto plan =
         plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(4), 0}, {}});
     return compress(t, Noise(), plan, adaround({.samples = 40, .iterations = 60, .seed = seed}))

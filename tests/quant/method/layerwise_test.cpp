@@ -5,8 +5,6 @@
 
 #include <cmath>
 
-#include "nn/conv.h"
-#include "nn/norm.h"
 #include "quant/calibrate/input_moments.h"
 #include "quant/calibrate/layers.h"
 #include "quant/fit/output_fit.h"
@@ -21,21 +19,9 @@ using test::error_of;
 using test::Noise;
 using test::Scores;
 
-std::shared_ptr<nn::Sequential> network() {
-  auto net = std::make_shared<nn::Sequential>();
-  net->add("conv1", nn::Conv2d(3, 8, {3, 3}, {.stride = {2, 1}, .padding = {1, 0}, .bias = false}));
-  net->add("bn1", nn::BatchNorm2d(8)).add("act1", nn::ReLU());
-  net->add(
-      "block",
-      nn::Residual(nn::Sequential(nn::Conv2d(8, 8, {3, 3}, {.padding = {1, 1}, .groups = 8}))));
-  net->add("point", nn::Conv2d(8, 6, {1, 1}, {.groups = 2})).add("act2", nn::ReLU());
-  net->add("flat", nn::Flatten()).add("fc", nn::Linear(6 * 5 * 6, 3));
-  return net;
-}
-
 // For outputs of a layer with any weights: their mean square is what the moments say it is.
 TEST(InputMoments, GiveTheMeanSquareOfAnyLayersOutput) {
-  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
   const Noise data(40);
   const CalibrationSet samples(data, 40);
   const auto plan =
@@ -68,7 +54,7 @@ TEST(InputMoments, GiveTheMeanSquareOfAnyLayersOutput) {
 }
 
 TEST(InputMoments, NamesTheLayerWithNumbersThatAreNone) {
-  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
   const CalibrationSet samples(Noise(8), 8);
   const Graph graph = nn::inference_graph(t);
   State broken = t.state().clone();
@@ -93,7 +79,7 @@ double distance(const nn::Trainer& t, const BatchSource& data, const Codebooks& 
 }
 
 TEST(Layerwise, BringsLogitsCloserToTheOriginals) {
-  nn::Trainer t = nn::classifier(network(), {3, 9, 8}, 3);
+  nn::Trainer t = nn::classifier(test::noise_network(), {3, 9, 8}, 3);
   const Noise data(96);
   const auto plan =
       plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(3), 0}, {}});
