@@ -52,6 +52,7 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("lr-steps"), text_flag(lr_steps.list, "LIST"), nn::kLrStepsHelp);
   add(name("lr-step-factor"), flag(lr_steps.factor, "X"), nn::kLrStepFactorHelp);
   add_optimizer_flags(options, prefix, optimizer);
+  weighting.add_flags(options, prefix);
   add(name("lr-plateau"), flag(lr_plateau, "X"),
       "factor after an epoch no better on the validation samples (1: none)");
   add(name("patience"), flag(patience),
@@ -82,6 +83,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "lr-plateau", lr_plateau, 1e-6, 1);
   check_range(p + "patience", static_cast<double>(patience), 0, 1e6);
   check_optimizer(optimizer, prefix);
+  weighting.validate(prefix);
   check_range(p + "lr-step-factor", lr_steps.factor, 1e-9, 1e3);
   check(!lr_final_given || !lr_steps.any(), p, "lr-final is of a cosine, ", p,
         "lr-steps takes its place: they exclude each other");
@@ -110,6 +112,7 @@ Config TrainRecipe::config() const {
                 {"reference.lr_final", exact(lr_final)},
                 {"reference.label_smoothing", exact(label_smoothing)}};
   out.merge(optimizer_config(optimizer, "reference."));
+  out.merge(weighting.config("reference."));
   if (lr_steps.any()) {
     out.erase("reference.lr_final");
     out["reference.lr_steps"] = lr_steps.text();
@@ -152,6 +155,7 @@ nn::Schedule TrainRecipe::schedule() const {
 nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
   auto options = trainer_options(batch, optimizer, seed);
   options.label_smoothing = label_smoothing;
+  options.weighting = weighting.weighting();
   options.bf16 = compute_types().parse(compute);
   return options;
 }
@@ -171,6 +175,7 @@ void CompressRecipe::add_flags(FlagList& options) {
       "bit allocation: measured rise of the loss, or (cheaper) its second-order estimate");
   add("batch", flag(batch), "samples per training step");
   add_optimizer_flags(options, "", optimizer);
+  weighting.add_flags(options, "");
   add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
   for (const quant::MethodRow& row : quant::methods()) {
     FlagList own(cat(row.name, " (", row.doc, ")"));
@@ -184,6 +189,7 @@ void CompressRecipe::add_flags(FlagList& options) {
 void CompressRecipe::validate() const {
   check_range("--batch", static_cast<double>(batch), 1, kMostBatch);
   check_optimizer(optimizer, "");
+  weighting.validate("");
   check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
   naming("--entries", [&] { quant::entry_types().parse(entries); });
   naming("--sensitivity", [&] { quant::sensitivities().parse(sensitivity); });
@@ -214,6 +220,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   if (!row.trains()) return out;
   out["batch"] = std::to_string(batch);
   out.merge(optimizer_config(optimizer, ""));
+  out.merge(weighting.config(""));
   if (augment != kNoAugmentation) out["augment"] = augment;
   return out;
 }
@@ -231,7 +238,9 @@ CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t
 }
 
 nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
-  return trainer_options(batch, optimizer, seed);
+  auto options = trainer_options(batch, optimizer, seed);
+  options.weighting = weighting.weighting();
+  return options;
 }
 
 quant::AnyMethod CompressRecipe::method(const std::string& name, std::uint64_t seed) const {

@@ -11,6 +11,7 @@
 #include "core/files/checkpoint.h"
 #include "experiment/activation_flags.h"
 #include "experiment/optimizer_flags.h"
+#include "experiment/weighting_flags.h"
 #include "nn/fit.h"
 #include "nn/lr_steps.h"
 #include "nn/schedule.h"
@@ -38,6 +39,7 @@ struct TrainRecipe {
   bool lr_final_given = false;  // by a flag, which lr_steps leave no room for
   nn::LrSteps lr_steps;         // in place of the cosine
   nn::OptimizerOptions optimizer;
+  WeightingFlags weighting;
   double label_smoothing = 0;
   std::string compute = "f32";  // or bf16
   double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
@@ -76,6 +78,7 @@ struct CompressRecipe {
   ActivationFlags activations{.quantizer = "mse"};
   std::int64_t batch = 256;
   nn::OptimizerOptions optimizer;
+  WeightingFlags weighting;
   std::string augment = "none";
   std::string entries = "f32";   // of codebooks, as stored: f32, bf16 or s8
   std::string policies = "all";  // list of presets of quant::Policy

@@ -190,7 +190,7 @@ Value Detection::prediction(const Values& outputs) const {
   return ops::concat({scores, outputs.at(kBoxes) * sure, sure}, 2);
 }
 
-Value Detection::sample_losses(const Values& outputs, Value target) const {
+Detection::Parts Detection::parts(const Values& outputs, Value target) const {
   const auto part = [&](std::int64_t begin, std::int64_t end) {
     return ops::slice(target, 2, begin, end);
   };
@@ -199,7 +199,18 @@ Value Detection::sample_losses(const Values& outputs, Value target) const {
   const Value scores = ops::sum(focal_loss(outputs.at(kScores), part(0, kinds_)), {1, 2});
   const Value boxes = ops::sum(weight * (1.0 - box_giou(outputs.at(kBoxes), box)), {1, 2});
   const Value places = ops::maximum(ops::sum(weight, {1, 2}), 1.0);
-  return (scores * rules_.score_weight + boxes * rules_.box_weight) / places;
+  return {scores * rules_.score_weight, boxes * rules_.box_weight, places};
+}
+
+Value Detection::sample_losses(const Values& outputs, Value target) const {
+  const Parts p = parts(outputs, target);
+  return (p.scores + p.boxes) / p.places;
+}
+
+std::vector<NamedLoss> Detection::losses(const FieldInputs& fields, const Values& outputs,
+                                         double label_smoothing) const {
+  const Parts p = parts(outputs, target(fields, outputs, label_smoothing));
+  return {{kScores, ops::mean(p.scores / p.places)}, {kBoxes, ops::mean(p.boxes / p.places)}};
 }
 
 Value Detection::loss_to(const Values& outputs, Value target) const {

@@ -50,6 +50,9 @@ class Detection final : public Task {
   void require_outputs(const Values& outputs) const override;
   Value loss(const FieldInputs& fields, const Values& outputs,
              double label_smoothing) const override;
+  // "scores" and "boxes".
+  std::vector<NamedLoss> losses(const FieldInputs& fields, const Values& outputs,
+                                double label_smoothing) const override;
   std::unique_ptr<Meter> meter() const override;
   // The network's boxes and scores, and "loss" f32 [batch].
   Values measured(const FieldInputs& fields, const Values& outputs) const override;
@@ -64,6 +67,10 @@ class Detection final : public Task {
                     TensorMap& fields, const std::string& where) const override;
 
  private:
+  struct Parts {
+    Value scores, boxes, places;  // [batch]: times their weights, and what both are divided by
+  };
+  Parts parts(const Values& outputs, Value target) const;
   Value sample_losses(const Values& outputs, Value target) const;  // [batch]
 
   Shape picture_;

@@ -10,6 +10,7 @@
 #include "core/files/atomic_file.h"
 #include "core/interrupt.h"
 #include "core/text.h"
+#include "core/words.h"
 #include "nn/schedule.h"
 
 namespace tessera::nn {
@@ -27,6 +28,22 @@ std::string exact_text(double value) {
   char buffer[40];
   std::snprintf(buffer, sizeof(buffer), "%a", value);
   return buffer;
+}
+
+// What a resumed run must agree with; none for the plain sum.
+Config weighting_config(const LossWeighting& w) {
+  if (!weighs(w)) return {};
+  Config out = {{"loss_weighting", w.name}};
+  std::vector<std::string> preference;
+  for (const double p : w.preference) preference.push_back(exact_text(p));
+  if (!preference.empty()) out["loss_weighting.preference"] = listed(preference, ", ");
+  const LossWeighting usual;
+  if (w.per_tensor) out["loss_weighting.gramian"] = "tensor";
+  if (w.c != usual.c) out["loss_weighting.c"] = exact_text(w.c);
+  if (w.smoothness != usual.smoothness) out["loss_weighting.smoothness"] = exact_text(w.smoothness);
+  if (w.rate != usual.rate) out["loss_weighting.rate"] = exact_text(w.rate);
+  if (w.decay != usual.decay) out["loss_weighting.decay"] = exact_text(w.decay);
+  return out;
 }
 
 Config full_config(const Trainer& trainer, const FitOptions& options) {
@@ -49,6 +66,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
             e.validation->name(), ", patience ", e.patience, ", every ", e.every);
     if (e.plateau < 1) config["early_stopping"] += cat(", plateau ", exact_text(e.plateau));
   }
+  for (auto& [name, value] : weighting_config(t.weighting)) config[name] = std::move(value);
   if (t.optimizer.clip_norm > 0) config["clip_norm"] = exact_text(t.optimizer.clip_norm);
   if (t.optimizer.group) {
     for (const auto& p : trainer.parameters()) {
@@ -86,6 +104,15 @@ void report_terms(Observer& observer, std::int64_t epoch, const std::vector<Term
   for (const auto& [name, value] : totals) objectives.emplace_back(name, number(value));
   observer.on_event("coefficients", coefficients);
   observer.on_event("objectives", objectives);
+}
+
+// What weighed the losses in the epoch's last step.
+void report_weighting(Observer& observer, std::int64_t epoch,
+                      const std::vector<std::pair<std::string, double>>& weighting) {
+  if (weighting.empty()) return;
+  std::vector<std::pair<std::string, std::string>> values = {{"epoch", std::to_string(epoch)}};
+  for (const auto& [name, value] : weighting) values.emplace_back(name, number(value));
+  observer.on_event("weighting", values);
 }
 
 double exact_number(const std::filesystem::path& file, const CheckpointInfo& info,
@@ -280,6 +307,7 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
       result.loss = report.loss;
       try {
         report_terms(observer, epoch, trainer.terms());
+        report_weighting(observer, epoch, trainer.weighting());
         if (options.after_update) options.after_update(at(report.steps - 1), at(report.steps));
         std::optional<Evaluation> test;
         if (options.test && ((epoch + 1) % options.test_every == 0 || epoch + 1 == options.epochs))

@@ -61,68 +61,16 @@ void fill_gradients(WeightTerm& term, Value weight) {
   }
 }
 
-class Combiner {
- public:
-  Combiner(Scope& scope, const Objective& objective)
-      : scope_(scope),
-        name_(objective.name()),
-        how_(objective.coefficient()),
-        c_(scope.graph().input(coefficient_input(name_), f32({}))) {}
-
-  // `gradient` becomes the combined one; returns what was decided.
-  TermNodes add(const std::string& weight, const WeightTerm& term, Value& gradient) {
-    TermNodes out{name_, weight, term.value, {}, {}, {}};
-    const std::string prefix = weight + "." + name_ + ".";
-    switch (how_.kind) {
-      case Coefficient::Kind::scheduled:
-        out.coefficient = c_;
-        break;
-      case Coefficient::Kind::dynamic:
-        if (!how_.from_first || !shared_) {
-          const Average task =
-              moving_average(scope_, prefix + "task_norm", norm(gradient), how_.average);
-          const Average own = moving_average(
-              scope_, prefix + "norm", term.size ? term.size : norm(term.gradient), how_.average);
-          out.task_norm = how_.lagged ? task.before : task.after;
-          // Never less than it is now, or a pull that grows from step to step would outrun it.
-          out.objective_norm = how_.lagged ? ops::maximum(own.before, own.now) : own.after;
-          shared_ = scope_.graph().input(constant_input(name_), f32({})) +
-                    dynamic_lambda(c_, out.task_norm, out.objective_norm, how_);
-        }
-        out.coefficient = shared_;
-        break;
-      case Coefficient::Kind::augmented: {
-        check(static_cast<bool>(term.value), "[objective ", name_,
-              "] an augmented Lagrangian needs the objective's value");
-        const Value multiplier = scope_.global_state(prefix + "multiplier", {}, Init::constant(0));
-        out.coefficient = ops::maximum(multiplier + c_ * (term.value - how_.bound), 0.0);
-        scope_.update(multiplier, out.coefficient);
-        break;
-      }
-      case Coefficient::Kind::min_norm: {
-        const Value other = c_ * term.gradient;
-        out.task_norm = norm(gradient);
-        out.objective_norm = norm(other);
-        const Value apart = ops::sum(ops::square(gradient - other));
-        const Value along = ops::square(out.objective_norm) - ops::sum(gradient * other);
-        const Value share = ops::clamp(along / ops::maximum(apart, kTiny), 0.0, 1.0);
-        out.coefficient = (1.0 - share) * c_;
-        gradient = share * gradient;
-        break;
-      }
-    }
-    gradient = gradient + out.coefficient * term.gradient;
-    return out;
-  }
-
- private:
-  Scope& scope_;
-  std::string name_;
-  Coefficient how_;
-  Value c_, shared_;
-};
-
 }  // namespace
+
+const Names<Coefficient::Kind>& coefficient_kinds() {
+  using Kind = Coefficient::Kind;
+  static const Names<Kind> all("coefficient", {{"scheduled", Kind::scheduled},
+                                               {"dynamic", Kind::dynamic},
+                                               {"augmented", Kind::augmented},
+                                               {"joint", Kind::joint}});
+  return all;
+}
 
 std::string coefficient_input(const std::string& objective) {
   return objective + ".coefficient";
@@ -132,22 +80,119 @@ std::string constant_input(const std::string& objective) {
   return objective + ".constant";
 }
 
-std::vector<TermNodes> combine_objectives(
-    Scope& scope, const std::vector<std::shared_ptr<const Objective>>& objectives,
-    const std::vector<ParameterSpec>& specs, const std::vector<Value>& weights,
-    std::vector<Value>& gradients, std::vector<OwnGradient>& own) {
-  std::vector<TermNodes> out;
+bool ObjectivePass::Terms::joint() const {
+  return objective->coefficient().kind == Coefficient::Kind::joint;
+}
+
+ObjectivePass::ObjectivePass(Scope& scope,
+                             const std::vector<std::shared_ptr<const Objective>>& objectives,
+                             const std::vector<ParameterSpec>& specs,
+                             const std::vector<Value>& weights)
+    : scope_(scope) {
+  for (const ParameterSpec& spec : specs) names_.push_back(spec.name);
   for (const auto& objective : objectives) {
-    std::optional<Combiner> combiner;
+    Terms terms{objective, {}, {}};
     for (std::size_t i = 0; i < weights.size(); ++i) {
-      auto term = objective->term(scope, specs[i].name, weights[i]);
+      auto term = objective->term(scope, names_[i], weights[i]);
       if (!term) continue;
       fill_gradients(*term, weights[i]);
-      if (!combiner) combiner.emplace(scope, *objective);
-      out.push_back(combiner->add(specs[i].name, *term, gradients[i]));
-      for (const auto& [parameter, gradient] : term->own) {
-        own.push_back({parameter, out.back().coefficient * gradient * term->own_scale,
-                       objective->own_group()});
+      terms.terms.push_back({i, std::move(*term)});
+    }
+    if (terms.terms.empty()) continue;
+    terms.c = scope.graph().input(coefficient_input(objective->name()), f32({}));
+    all_.push_back(std::move(terms));
+  }
+}
+
+std::vector<JointGradient> ObjectivePass::joint() const {
+  std::vector<JointGradient> out;
+  for (const Terms& terms : all_) {
+    if (!terms.joint()) continue;
+    JointGradient& g = out.emplace_back();
+    g.name = terms.objective->name();
+    g.by.resize(names_.size());
+    for (const Term& t : terms.terms) g.by[t.weight] = terms.c * t.made.gradient;
+  }
+  return out;
+}
+
+void ObjectivePass::joined(std::span<const std::vector<Value>> weights) {
+  std::size_t next = 0;
+  for (Terms& terms : all_) {
+    if (!terms.joint()) continue;
+    for (Term& t : terms.terms) t.joined = weights[next][t.weight];
+    ++next;
+  }
+}
+
+TermNodes ObjectivePass::dynamic(const Terms& terms, const Term& term, Value gradient,
+                                 Value& shared) {
+  const std::string name = terms.objective->name();
+  const Coefficient how = terms.objective->coefficient();
+  const std::string prefix = cat(names_[term.weight], ".", name, ".");
+  TermNodes out;
+  if (!how.from_first || !shared) {
+    const Average task = moving_average(scope_, prefix + "task_norm", norm(gradient), how.average);
+    const Average own =
+        moving_average(scope_, prefix + "norm",
+                       term.made.size ? term.made.size : norm(term.made.gradient), how.average);
+    out.task_norm = how.lagged ? task.before : task.after;
+    // Never less than it is now, or a pull that grows from step to step would outrun it.
+    out.objective_norm = how.lagged ? ops::maximum(own.before, own.now) : own.after;
+    shared = scope_.graph().input(constant_input(name), f32({})) +
+             dynamic_lambda(terms.c, out.task_norm, out.objective_norm, how);
+  }
+  out.coefficient = shared;
+  return out;
+}
+
+TermNodes ObjectivePass::weigh(const Terms& terms, const Term& term, Value gradient,
+                               Value& shared) {
+  const std::string name = terms.objective->name();
+  const Coefficient how = terms.objective->coefficient();
+  TermNodes out;
+  switch (how.kind) {
+    case Coefficient::Kind::scheduled:
+      out.coefficient = terms.c;
+      break;
+    case Coefficient::Kind::dynamic:
+      out = dynamic(terms, term, gradient, shared);
+      break;
+    case Coefficient::Kind::augmented: {
+      check(static_cast<bool>(term.made.value), "[objective ", name,
+            "] an augmented Lagrangian needs the objective's value");
+      const Value multiplier = scope_.global_state(
+          cat(names_[term.weight], ".", name, ".multiplier"), {}, Init::constant(0));
+      out.coefficient = ops::maximum(multiplier + terms.c * (term.made.value - how.bound), 0.0);
+      scope_.update(multiplier, out.coefficient);
+      break;
+    }
+    case Coefficient::Kind::joint:
+      check(static_cast<bool>(term.joined), "[objective ", name,
+            "] a joint coefficient needs a weighting of losses by gradients: mgda, say");
+      out.coefficient = term.joined * terms.c;
+      break;
+  }
+  out.objective = name;
+  out.weight = names_[term.weight];
+  out.value = term.made.value;
+  return out;
+}
+
+std::vector<TermNodes> ObjectivePass::add(std::vector<Value>& gradients,
+                                          std::vector<OwnGradient>& own) {
+  std::vector<TermNodes> out;
+  const std::vector<Value> task = gradients;
+  for (const Terms& terms : all_) {
+    Value shared;
+    for (const Term& term : terms.terms) {
+      Value& gradient = gradients[term.weight];
+      out.push_back(weigh(terms, term, task[term.weight], shared));
+      const Value coefficient = out.back().coefficient;
+      if (!terms.joint()) gradient = gradient + coefficient * term.made.gradient;
+      for (const auto& [parameter, g] : term.made.own) {
+        own.push_back(
+            {parameter, coefficient * g * term.made.own_scale, terms.objective->own_group()});
       }
     }
   }

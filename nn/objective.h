@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "nn/loss_weighting.h"
 #include "nn/optimizer.h"
 #include "nn/task.h"
 
@@ -47,10 +49,9 @@ struct Coefficient {
     // R <= bound as a constraint, for each weight tensor:  lambda = max(0, l + c (R - bound)), and
     // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969).
     augmented,
-    // The shortest convex combination of both gradients of a weight tensor, times c and 1:
-    //   a dL/dw + (1 - a) c dR/dw,  a = clamp((g2 - g1).g2 / |g1 - g2|^2, 0, 1)
-    // (two objectives of Desideri 2012; Sener & Koltun 2018, eq. 4).
-    min_norm,
+    // c dR/dw is one of the gradients that the step's weighting of losses combines, beside those of
+    // the task's losses; that weighting must be one by gradients (nn/loss_weighting.h).
+    joint,
   };
   Kind kind = Kind::scheduled;
   // dynamic: share of the old value in the moving averages of the norms; 0: this step's alone.
@@ -66,6 +67,9 @@ struct Coefficient {
   double most = 1e30;  // dynamic
   double bound = 0;    // augmented
 };
+
+// By the names above.
+const Names<Coefficient::Kind>& coefficient_kinds();
 
 // One objective on one weight tensor.
 struct WeightTerm {
@@ -117,20 +121,51 @@ std::string constant_input(const std::string& objective);
 struct TermNodes {
   std::string objective, weight;
   Value value = {};                           // of the objective
-  Value coefficient = {};                     // lambda; min_norm: the share (1 - a) c
-  Value task_norm = {}, objective_norm = {};  // none for scheduled
+  Value coefficient = {};                     // lambda; joint: times what c dR/dw weighs
+  Value task_norm = {}, objective_norm = {};  // dynamic
 };
 
-// Adds the objectives' gradients to the task's, in the IR. gradients[i] belongs to weights[i] and
-// is replaced; gradients of own parameters are appended to `own`. Moving averages and multipliers
-// are states of the step ("WEIGHT.NAME.task_norm", ".norm", ".multiplier").
 struct OwnGradient {
   Value parameter, gradient;
   ParameterGroup group;
 };
-std::vector<TermNodes> combine_objectives(
-    Scope& scope, const std::vector<std::shared_ptr<const Objective>>& objectives,
-    const std::vector<ParameterSpec>& specs, const std::vector<Value>& weights,
-    std::vector<Value>& gradients, std::vector<OwnGradient>& own);
+
+// The objectives of a step on its weights. The pass has two turns: what takes part in the weighting
+// of losses is handed out (joint) and told what it weighs (joined); the rest is added to what came
+// of that (add). Moving averages and multipliers are states of the step ("WEIGHT.NAME.task_norm",
+// ".norm", ".multiplier").
+class ObjectivePass {
+ public:
+  ObjectivePass(Scope& scope, const std::vector<std::shared_ptr<const Objective>>& objectives,
+                const std::vector<ParameterSpec>& specs, const std::vector<Value>& weights);
+  // Of objectives of Kind::joint, by the weights.
+  std::vector<JointGradient> joint() const;
+  // [objective of joint()][weight], as JointGradients::weights.
+  void joined(std::span<const std::vector<Value>> weights);
+  // gradients[i] belongs to weights[i] and is what the losses come to; the objectives' are added.
+  // What a dynamic coefficient compares with is that, whatever other objectives add. Gradients of
+  // own parameters are appended to `own`. Throws Error for a joint one that was not joined.
+  std::vector<TermNodes> add(std::vector<Value>& gradients, std::vector<OwnGradient>& own);
+
+ private:
+  struct Term {
+    std::size_t weight;
+    WeightTerm made;
+    Value joined = {};
+  };
+  struct Terms {
+    std::shared_ptr<const Objective> objective;
+    Value c;
+    std::vector<Term> terms;
+    bool joint() const;
+  };
+  // Its coefficient; joint: what it weighs in all.
+  TermNodes weigh(const Terms& terms, const Term& term, Value gradient, Value& shared);
+  TermNodes dynamic(const Terms& terms, const Term& term, Value gradient, Value& shared);
+
+  Scope& scope_;
+  std::vector<std::string> names_;  // of the weights
+  std::vector<Terms> all_;
+};
 
 }  // namespace tessera::nn

@@ -42,6 +42,11 @@ void Task::plain_labels(double label_smoothing) const {
         label_smoothing);
 }
 
+std::vector<NamedLoss> Task::losses(const FieldInputs& fields, const Values& outputs,
+                                    double label_smoothing) const {
+  return {{"loss", loss(fields, outputs, label_smoothing)}};
+}
+
 Values Task::measured(const FieldInputs&, const Values& outputs) const {
   return outputs;
 }

@@ -67,6 +67,12 @@ class FieldInputs {
   std::vector<Field> fields_;
 };
 
+// One of the losses that a task consists of: a scalar, the mean over the batch.
+struct NamedLoss {
+  std::string name;  // "boxes"
+  Value value;
+};
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -93,6 +99,9 @@ class Task {
   // task has no labels to smooth (plain_labels).
   virtual Value loss(const FieldInputs& fields, const Values& outputs,
                      double label_smoothing) const = 0;
+  // What it is the sum of, for whoever weighs the parts (nn/loss_weighting.h). By default itself.
+  virtual std::vector<NamedLoss> losses(const FieldInputs& fields, const Values& outputs,
+                                        double label_smoothing) const;
   virtual std::unique_ptr<Meter> meter() const = 0;
   // What the meter sees in place of the network's outputs, where a few numbers a sample, made in
   // the graph, say as much as large outputs. By default the outputs.

@@ -5,29 +5,12 @@
 #include <cmath>
 #include <limits>
 
-#include "core/autodiff.h"
 #include "core/interrupt.h"
 #include "nn/schedule.h"
+#include "nn/trainer_step.h"
 #include "ops/op_list.h"
 
 namespace tessera::nn {
-
-// A parameter of the step with its gradient.
-struct Trainer::Trained {
-  std::string name;
-  Value parameter, gradient;
-  ParameterGroup group;
-};
-
-namespace {
-
-constexpr const char* kUpdates = "optimizer.updates";
-
-std::string moment_name(const std::string& parameter, const std::string& moment) {
-  return cat(parameter, ".", moment);
-}
-
-}  // namespace
 
 Graph inference_graph(const Trainer& trainer) {
   return inference_graph(trainer.network(), *trainer.task());
@@ -74,17 +57,6 @@ struct Trainer::Compiled {
     }
   }
 };
-
-namespace {
-
-// What a step may ask of a batch.
-std::vector<Field> step_fields(const Task& task) {
-  std::vector<Field> out = task.fields();
-  out.push_back({kIndexField, DType::s32});
-  return out;
-}
-
-}  // namespace
 
 Trainer::Trainer(std::shared_ptr<const Network> network, std::shared_ptr<const Task> task,
                  TrainerOptions options)
@@ -168,175 +140,6 @@ void Trainer::reset_optimizer() {
   if (kind.counts) state_->set(kUpdates, Tensor(DType::f32, {}));
 }
 
-// Nodes that update the trained parameters and their moments.
-void Trainer::add_updates(Graph& graph, const std::vector<Trained>& trained) const {
-  const OptimizerOptions& options = options_.optimizer;
-  const Optimizer& kind = optimizer(options.name);
-  const Value lr = graph.input("lr", f32({}));
-  Value count;
-  if (kind.counts) {
-    const Value before = graph.state(kUpdates, f32({}));
-    count = before + 1.0;
-    graph.set_update(before, count);
-  }
-  for (const Trained& t : trained) {
-    Update update{t.parameter,
-                  t.gradient,
-                  {},
-                  count,
-                  t.group.lr_scale == 1 ? lr : lr * t.group.lr_scale,
-                  t.group.weight_decay.value_or(0.0),
-                  options};
-    for (const std::string& moment : moments_of(options))
-      update.moments.push_back(graph.state(moment_name(t.name, moment), t.parameter.type()));
-    const Updated next = kind.update(update);
-    graph.set_update(t.parameter, next.parameter);
-    for (std::size_t i = 0; i < next.moments.size(); ++i)
-      graph.set_update(update.moments[i], next.moments[i]);
-  }
-}
-
-namespace {
-
-std::string term_output(const TermNodes& term, const char* what) {
-  return cat(term.weight, ".", term.objective, ".", what);
-}
-
-}  // namespace
-
-std::vector<GradientTransform> Trainer::gradient_transforms() const {
-  std::vector<GradientTransform> out = options_.gradients;
-  const double limit = options_.optimizer.clip_norm;
-  check(std::isfinite(limit) && limit >= 0, "clip_norm must be 0 or more, got ", limit);
-  if (limit > 0) out.push_back(clip_by_norm(limit));
-  return out;
-}
-
-bool Trainer::is_models(const std::string& name) const {
-  const auto named = [&](const ParameterSpec& p) { return p.name == name; };
-  return std::any_of(parameters_.begin(), parameters_.end(), named) ||
-         std::any_of(states_.begin(), states_.end(), named);
-}
-
-void Trainer::build() {
-  Graph graph(ops::standard_ops());
-  Scope scope(graph, /*training=*/true);
-  std::map<std::string, ParameterGroup> made_by_transforms;
-  const Value loss = add_loss(graph, scope, made_by_transforms);
-  graph.set_output("loss", loss);
-
-  // The model's own parameters in its order, then what the transforms added.
-  std::vector<ParameterSpec> model;
-  std::vector<Trained> trained;
-  for (const auto& p : parameters_) {
-    if (is_frozen(p.name)) continue;
-    model.push_back(p);
-    trained.push_back({p.name, graph.param(p.name, p.type), {}, group_of(options_.optimizer, p)});
-  }
-  for (const auto& p : scope.parameters()) {
-    if (is_models(p.name)) continue;
-    const auto made = made_by_transforms.find(p.name);
-    trained.push_back({p.name,
-                       graph.param(p.name, p.type),
-                       {},
-                       made == made_by_transforms.end() ? ParameterGroup{1, 0.0} : made->second});
-  }
-  std::vector<Value> weights;
-  for (const Trained& t : trained) weights.push_back(t.parameter);
-  const std::vector<Value> gradients = grad(loss, weights);
-  std::vector<NamedGradient> named;
-  for (std::size_t i = 0; i < trained.size(); ++i) named.push_back({trained[i].name, gradients[i]});
-  for (const GradientTransform& transform : gradient_transforms()) transform(scope, named);
-  for (std::size_t i = 0; i < trained.size(); ++i) trained[i].gradient = named[i].gradient;
-
-  add_objectives(scope, model, trained);
-  check(!trained.empty(), "nothing to train: TrainerOptions::frozen holds for every parameter");
-  add_updates(graph, trained);
-  keep_own(scope);
-  train_graph_.emplace(std::move(graph));
-}
-
-Value Trainer::add_loss(Graph& graph, Scope& scope,
-                        std::map<std::string, ParameterGroup>& made_by_transforms) const {
-  scope.set_weight_hook([&](Scope& s, const std::string& name, Value weight) {
-    const auto& transforms = terms_set_.transforms;
-    for (auto t = transforms.rbegin(); t != transforms.rend(); ++t) {
-      const std::size_t before = s.parameters().size();
-      weight = (*t)->apply(s, name, weight);
-      for (std::size_t i = before; i < s.parameters().size(); ++i)
-        made_by_transforms.emplace(s.parameters()[i].name, (*t)->own_group());
-    }
-    return weight;
-  });
-  StepBuilder step{graph,
-                   scope,
-                   *network_,
-                   *task_,
-                   {graph, step_fields(*task_)},
-                   {},
-                   {},
-                   options_.label_smoothing};
-  for (const Field& field : task_->fields()) {  // all are inputs, in the task's order
-    const Value value = step.field(field.name);
-    if (find_field(task_->inputs(), field.name)) step.inputs.emplace(field.name, value);
-  }
-  step.outputs = network_->forward(scope, step.inputs);
-  scope.set_weight_hook(nullptr);
-  return terms_set_.task_loss ? terms_set_.task_loss->loss(step)
-                              : task_->loss(step.field, step.outputs, step.label_smoothing);
-}
-
-void Trainer::add_objectives(Scope& scope, const std::vector<ParameterSpec>& model,
-                             std::vector<Trained>& trained) {
-  std::vector<Value> weights, gradients;
-  for (const Trained& t : std::span(trained).first(model.size())) {
-    weights.push_back(t.parameter);
-    gradients.push_back(t.gradient);
-  }
-  std::vector<OwnGradient> own;
-  terms_.clear();
-  for (const TermNodes& term :
-       combine_objectives(scope, terms_set_.objectives, model, weights, gradients, own)) {
-    terms_.emplace_back(term.objective, term.weight);
-    // Scalars that exist anyway.
-    Graph& graph = scope.graph();
-    graph.set_output(term_output(term, "coefficient"), term.coefficient);
-    if (term.task_norm) graph.set_output(term_output(term, "task_norm"), term.task_norm);
-    if (term.objective_norm)
-      graph.set_output(term_output(term, "objective_norm"), term.objective_norm);
-  }
-  for (std::size_t i = 0; i < model.size(); ++i) trained[i].gradient = gradients[i];
-  for (const OwnGradient& o : own) {
-    // An objective may pull at a parameter that the transform, or another one, made.
-    const auto known = std::find_if(trained.begin(), trained.end(),
-                                    [&](const Trained& t) { return t.parameter == o.parameter; });
-    if (known == trained.end()) {
-      trained.push_back({o.parameter.node->name(), o.parameter, o.gradient, o.group});
-    } else {
-      known->gradient = known->gradient + o.gradient;
-    }
-  }
-}
-
-void Trainer::keep_own(Scope& scope) {
-  own_.clear();
-  own_states_.clear();
-  for (const auto* made : {&scope.parameters(), &scope.states()}) {
-    const bool parameters = made == &scope.parameters();
-    for (const auto& p : *made) {
-      if (!state_->has(p.name)) state_->set(p.name, p.init(p.type.shape, options_.seed, p.name));
-      if (!is_models(p.name)) (parameters ? own_ : own_states_).push_back(p);
-    }
-  }
-  for (const auto& p : own_) {
-    for (const std::string& moment : moments_of(options_.optimizer)) {
-      const std::string name = moment_name(p.name, moment);
-      if (scope.graph().find_leaf(name) && !state_->has(name))
-        state_->set(name, Tensor(DType::f32, p.type.shape));
-    }
-  }
-}
-
 std::vector<TermReport> Trainer::terms() {
   std::vector<TermReport> out;
   if (last_ == nullptr || terms_.empty()) return out;
@@ -370,6 +173,14 @@ std::vector<TermReport> Trainer::terms() {
                    read(values_->plan, values_->context, term_output(term, "value")),
                    last("coefficient"), last("task_norm"), last("objective_norm")});
   }
+  return out;
+}
+
+std::vector<std::pair<std::string, double>> Trainer::weighting() const {
+  std::vector<std::pair<std::string, double>> out;
+  if (last_ == nullptr) return out;
+  for (const std::string& name : shown_)
+    out.emplace_back(name, last_->context.output(weighting_output(name)).item());
   return out;
 }
 

@@ -7,12 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/batch_source.h"
 #include "core/compile.h"
 #include "core/model.h"
 #include "nn/evaluator.h"
+#include "nn/loss_weighting.h"
 #include "nn/objective.h"
 
 namespace tessera::nn {
@@ -22,8 +24,10 @@ struct TrainerOptions {
   OptimizerOptions optimizer = {};
   double label_smoothing = 0;  // Task::loss
   std::uint64_t seed = 1;
-  // What happens to the gradients of the task's loss before objectives and the optimizer see them,
-  // in this order; OptimizerOptions::clip_norm comes last.
+  // How the task's losses share a step. A loss set in place of the task's is one loss.
+  LossWeighting weighting = {};
+  // What happens to the gradients that come of the losses before objectives (but for joint ones)
+  // and the optimizer see them, in this order; OptimizerOptions::clip_norm comes last.
   std::vector<GradientTransform> gradients = {};
   bool bf16 = false;  // convolutions of the training step in bf16 (CompileOptions::bf16)
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan
@@ -125,6 +129,10 @@ class Trainer {
   // first step and without objectives.
   std::vector<TermReport> terms();
 
+  // What weighed the losses in the last step: their values ("loss.NAME"), weights and cosines
+  // (JointGradients::shown). Empty before the first step and where nothing weighs them.
+  std::vector<std::pair<std::string, double>> weighting() const;
+
   // The graph of one training step, for inspection and benches.
   const Graph& train_graph();
   // The plan of one training step at a batch size.
@@ -134,11 +142,16 @@ class Trainer {
   struct Compiled;
   struct TermValues;
   struct Trained;
-  // The step's graph, in this order: the loss, its gradients, the objectives, the updates.
+  // The step's graph, in this order: the losses, their gradients, the objectives, the updates.
   void build();
-  Value add_loss(Graph& graph, Scope& scope,
-                 std::map<std::string, ParameterGroup>& made_by_transforms) const;
-  void add_objectives(Scope& scope, const std::vector<ParameterSpec>& model,
+  StepBuilder begin_step(Graph& graph, Scope& scope,
+                         std::map<std::string, ParameterGroup>& made_by_transforms) const;
+  std::vector<NamedLoss> add_losses(StepBuilder& step) const;
+  // Of the losses, and of joint objectives, by what is trained.
+  void add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, Value total,
+                     ObjectivePass& objectives, std::vector<Trained>& trained);
+  void show(Graph& graph, const Shown& shown);  // outputs that weighting() reads
+  void add_objectives(Graph& graph, ObjectivePass& objectives, std::size_t weights,
                       std::vector<Trained>& trained);
   void add_updates(Graph& graph, const std::vector<Trained>& trained) const;
   // What the step has besides the model: its start in the State, its names in own_.
@@ -161,6 +174,7 @@ class Trainer {
   StepTerms terms_set_;
   std::vector<ParameterSpec> own_, own_states_;             // of these, once built
   std::vector<std::pair<std::string, std::string>> terms_;  // (objective, weight), once built
+  std::vector<std::string> shown_;                          // of the weighting, once built
   std::shared_ptr<TermValues> values_;                      // plan of the terms' values
   Compiled* last_ = nullptr;                                // that ran last
   std::map<std::string, double> scalars_;

@@ -12,6 +12,7 @@
 #include "ops/rules.h"
 #include "ops/sparse/sparse.h"
 #include "ops/upsample/upsample.h"
+#include "ops/weighting/gramian_weights.h"
 
 namespace tessera::ops {
 
@@ -69,6 +70,7 @@ constexpr const OpDef* kOps[] = {
     &kCrossEntropy,
     &kCrossEntropyGrad,
     &kUniform,
+    &kGramianWeights,
 };
 
 }  // namespace

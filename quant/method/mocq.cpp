@@ -88,7 +88,7 @@ void Mocq::prepare(nn::Trainer& trainer, const Codebooks& direct) {
 void Mocq::attach(nn::Trainer& trainer) {
   Distiller(options_.distill).attach(trainer, samples());
   nn::Coefficient coefficient;
-  coefficient.kind = nn::Coefficient::Kind::dynamic;
+  coefficient.kind = options_.forward.coefficient;
   trainer.add_objective(std::make_shared<PeriodicError>(plan(), coefficient, options_.guard));
   trainer.add_weight_transform(std::make_shared<RepresentativeForward>(plan()));
 }
@@ -166,7 +166,7 @@ MethodRow mocq_row() {
         config["mocq.pull"] = range(o.pull_begin, o.pull_end);
         config["mocq.penalty"] = range(o.penalty_begin, o.penalty_end);
         config["mocq.ramp"] = range(o.start, o.ramp_until);
-        describe_forward(config);
+        describe_forward(s, config);
       });
   out.also(validate_forward);
   return out;

@@ -102,7 +102,7 @@ void Qar::prepare(nn::Trainer& trainer, const Codebooks& direct) {
 
 void Qar::attach(nn::Trainer& trainer) {
   nn::Coefficient coefficient;
-  coefficient.kind = nn::Coefficient::Kind::dynamic;
+  coefficient.kind = options_.forward.coefficient;
   trainer.add_objective(std::make_shared<ClusterRegularizer>(options_.family, plan(), coefficient,
                                                              options_.temperature));
   trainer.add_weight_transform(std::make_shared<RepresentativeForward>(plan()));
@@ -187,7 +187,7 @@ MethodRow qar_row() {
         config["qar.ramp_until"] = exact(o.ramp_until);
         if (o.family == ClusterRegularizer::Family::soft)
           config["qar.temperature"] = exact(o.temperature);
-        describe_forward(config);
+        describe_forward(s, config);
       });
   out.also(validate_forward);
   return out;

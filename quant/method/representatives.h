@@ -39,6 +39,8 @@ class RepresentativeForward final : public nn::WeightTransform {
 struct ForwardStages {
   double hard_from = 0.1;  // from here on the representatives, at least in the last epoch; 1: never
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
+  // What weighs the objective that pulls weights to their representatives.
+  nn::Coefficient::Kind coefficient = nn::Coefficient::Kind::dynamic;
 
   // `progress` is the share of the epochs that is behind: 0, 1/epochs, ...
   bool hard(double progress, std::int64_t epochs) const;
@@ -53,10 +55,11 @@ struct ForwardStages {
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };
 
-// By the settings "hard-from" and "finish-from" of the methods' list; what else configurations say.
+// By the settings "hard-from", "finish-from" and "coefficient" of the methods' list; what else
+// configurations say.
 std::vector<Setting> forward_settings();
 ForwardStages forward_stages(const Settings& settings);
-void describe_forward(Config& config);
+void describe_forward(const Settings& settings, Config& config);
 // Throws Error naming the flags where weights would be held before they have seen the quantized
 // pass.
 void validate_forward(const Settings& settings);

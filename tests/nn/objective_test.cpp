@@ -71,8 +71,8 @@ Combined combine(Coefficient how, double c, std::map<std::string, double> states
     leaves["g" + std::to_string(i)] = {type, kTask[i]};
   }
   std::vector<OwnGradient> own;
-  const auto terms = combine_objectives(scope, {std::make_shared<Pull>(how, size)}, specs, weights,
-                                        gradients, own);
+  const auto terms =
+      ObjectivePass(scope, {std::make_shared<Pull>(how, size)}, specs, weights).add(gradients, own);
   for (const Node* node : graph.states()) {
     if (leaves.contains(node->name())) continue;
     const auto at = states.find(node->name());
@@ -149,41 +149,6 @@ TEST(Objective, LaggedCoefficientUsesTheAveragesOfTheStepBefore) {
   EXPECT_NEAR(next.updates.at("w0.pull.task_norm"), 0.75 * 3 + 0.25 * norm(kTask[0]), 1e-12);
 }
 
-TEST(Objective, AugmentedLagrangianKeepsAMultiplierThatIsNeverNegative) {
-  Coefficient how;
-  how.kind = Coefficient::Kind::augmented;
-  how.bound = 1;
-  double value[2] = {};
-  for (std::size_t i = 0; i < 2; ++i) value[i] = 0.5 * norm(pull(i)) * norm(pull(i));
-  const double c = 0.1;
-  const Combined got = combine(how, c, {{"w0.pull.multiplier", 0.4}, {"w1.pull.multiplier", -0.0}});
-  const Doubles lambda = {std::max(0.0, 0.4 + c * (value[0] - 1)),
-                          std::max(0.0, c * (value[1] - 1))};
-  expect_sum(got, lambda);
-  EXPECT_NEAR(got.updates.at("w0.pull.multiplier"), lambda[0], 1e-12);
-  how.bound = 1e6;  // far from binding
-  expect_sum(combine(how, c), {0, 0});
-}
-
-TEST(Objective, MinNormIsTheShortestCombination) {
-  Coefficient how;
-  how.kind = Coefficient::Kind::min_norm;
-  for (const double c : {0.01, 1.0, 50.0}) {
-    const Combined got = combine(how, c);
-    for (std::size_t i = 0; i < 2; ++i) {
-      double shortest = 1e300;
-      for (int step = 0; step <= 20000; ++step) {
-        const double a = step / 20000.0;
-        Doubles mix;
-        for (std::size_t j = 0; j < kSize; ++j)
-          mix.push_back(a * kTask[i][j] + (1 - a) * c * pull(i)[j]);
-        shortest = std::min(shortest, norm(mix));
-      }
-      EXPECT_NEAR(norm(got.gradients[i]), shortest, 1e-4 * (1 + shortest)) << c << " " << i;
-    }
-  }
-}
-
 // R = 1/2 |w - m|^2 with a trained aim m.
 class Aim final : public Objective {
  public:
@@ -203,6 +168,50 @@ class Aim final : public Objective {
   bool automatic_;
 };
 
+// A second objective before it, which is scheduled, changes nothing of what it compares with.
+TEST(Objective, DynamicCoefficientsDoNotHearOtherObjectives) {
+  Coefficient how;
+  how.kind = Coefficient::Kind::dynamic;
+  how.average = 0;
+  how.lagged = false;
+  Graph graph(ops::standard_ops());
+  Scope scope(graph, true);
+  const TensorType type = f32({kSize});
+  std::vector<Value> gradients = {graph.input("g", type)};
+  std::vector<OwnGradient> own;
+  const auto terms =
+      ObjectivePass(scope, {std::make_shared<Aim>(true), std::make_shared<Pull>(how)},
+                    {{"w", type, Init::constant(0)}}, {graph.param("w", type)})
+          .add(gradients, own);
+  ASSERT_EQ(terms.size(), 2u);
+  RefMap leaves = {{"w", {type, kWeights[0]}},
+                   {"g", {type, kTask[0]}},
+                   {"w.aim", {f32({}), {5}}},
+                   {"aim.coefficient", {f32({}), {3}}},
+                   {"pull.coefficient", {f32({}), {0.5}}},
+                   {"pull.constant", {f32({}), {0}}},
+                   {"w.pull.task_norm", {f32({}), {0}}},
+                   {"w.pull.norm", {f32({}), {0}}}};
+  EXPECT_NEAR(interpret(graph, leaves, {terms[1].coefficient})[0].v[0],
+              0.5 * norm(kTask[0]) / norm(pull(0)), 1e-9);
+}
+
+TEST(Objective, AugmentedLagrangianKeepsAMultiplierThatIsNeverNegative) {
+  Coefficient how;
+  how.kind = Coefficient::Kind::augmented;
+  how.bound = 1;
+  double value[2] = {};
+  for (std::size_t i = 0; i < 2; ++i) value[i] = 0.5 * norm(pull(i)) * norm(pull(i));
+  const double c = 0.1;
+  const Combined got = combine(how, c, {{"w0.pull.multiplier", 0.4}, {"w1.pull.multiplier", -0.0}});
+  const Doubles lambda = {std::max(0.0, 0.4 + c * (value[0] - 1)),
+                          std::max(0.0, c * (value[1] - 1))};
+  expect_sum(got, lambda);
+  EXPECT_NEAR(got.updates.at("w0.pull.multiplier"), lambda[0], 1e-12);
+  how.bound = 1e6;  // far from binding
+  expect_sum(combine(how, c), {0, 0});
+}
+
 // d (c R) / d m times the scale, with the objective's own group; as given or by autodiff.
 TEST(Objective, OwnParametersHearTheCoefficientTimesTheirGradient) {
   for (const bool automatic : {false, true}) {
@@ -212,8 +221,8 @@ TEST(Objective, OwnParametersHearTheCoefficientTimesTheirGradient) {
     const std::vector<ParameterSpec> specs = {{"w", type, Init::constant(0)}};
     std::vector<Value> gradients = {graph.input("g", type)};
     std::vector<OwnGradient> own;
-    combine_objectives(scope, {std::make_shared<Aim>(automatic)}, specs, {graph.param("w", type)},
-                       gradients, own);
+    ObjectivePass(scope, {std::make_shared<Aim>(automatic)}, specs, {graph.param("w", type)})
+        .add(gradients, own);
     ASSERT_EQ(own.size(), 1u);
     EXPECT_EQ(own[0].parameter.node->name(), "w.aim");
     EXPECT_EQ(own[0].group.lr_scale, 0.5);
