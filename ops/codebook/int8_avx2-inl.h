@@ -103,12 +103,33 @@ struct Lanes : Dot {
     }
   };
   static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
-    const Reg whole = _mm256_add_epi32(
-        _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(inverse))), _mm256_set1_epi32(zero));
-    const __m128i words =
-        _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-    uint64_t bytes = static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_packus_epi16(words, words)));
-    if (n < 8) bytes &= (uint64_t{1} << 8 * n) - 1;
-    __builtin_memcpy(q, &bytes, 8);
+    uint64_t all = bytes(x, inverse, zero);
+    if (n < 8) all &= (uint64_t{1} << 8 * n) - 1;
+    __builtin_memcpy(q, &all, 8);
   }
+  static inline uint64_t bytes(Float x, float inverse, int32_t zero) {
+    const Reg w = whole(x, inverse, zero);
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    return static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_packus_epi16(words, words)));
+  }
+  static inline Reg whole(Float x, float inverse, int32_t zero) {
+    return _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(inverse))),
+                            _mm256_set1_epi32(zero));
+  }
+  // n bytes and no more, a multiple of 4.
+  static inline void store_quads(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
+    const uint64_t all = bytes(x, inverse, zero);
+    const uint32_t high = static_cast<uint32_t>(all >> 32);
+    __builtin_memcpy(q, &all, 4);
+    if (n > 4) __builtin_memcpy(q + 4, &high, 4);
+  }
+  // The bytes as 32-bit lanes, shifted to their place in a quad.
+  template <int kByte>
+  static inline Reg in_quads(Float x, float inverse, int32_t zero) {
+    const Reg byte = _mm256_min_epi32(
+        _mm256_max_epi32(whole(x, inverse, zero), _mm256_setzero_si256()), _mm256_set1_epi32(255));
+    return _mm256_slli_epi32(byte, 8 * kByte);
+  }
+  static inline Reg both(Reg a, Reg b) { return _mm256_or_si256(a, b); }
 };

@@ -78,9 +78,31 @@ struct Lanes {
     }
   };
   static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
-    const Reg whole = _mm512_add_epi32(
-        _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(inverse))), _mm512_set1_epi32(zero));
-    const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(whole, _mm512_setzero_si512()));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm_maskz_mov_epi8(first(n), bytes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q),
+                     _mm_maskz_mov_epi8(first(n), bytes(x, inverse, zero)));
   }
+  static inline __m128i bytes(Float x, float inverse, int32_t zero) {
+    return _mm512_cvtusepi32_epi8(
+        _mm512_max_epi32(whole(x, inverse, zero), _mm512_setzero_si512()));
+  }
+  static inline Reg whole(Float x, float inverse, int32_t zero) {
+    return _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(inverse))),
+                            _mm512_set1_epi32(zero));
+  }
+  // n bytes and no more, a multiple of 4.
+  static inline void store_quads(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
+    const __m128i all = bytes(x, inverse, zero);
+    if (n >= 16)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(q), all);
+    else
+      _mm_mask_storeu_epi8(q, first(n), all);
+  }
+  // The bytes as 32-bit lanes, shifted to their place in a quad.
+  template <int kByte>
+  static inline Reg in_quads(Float x, float inverse, int32_t zero) {
+    const Reg byte = _mm512_min_epi32(
+        _mm512_max_epi32(whole(x, inverse, zero), _mm512_setzero_si512()), _mm512_set1_epi32(255));
+    return _mm512_slli_epi32(byte, 8 * kByte);
+  }
+  static inline Reg both(Reg a, Reg b) { return _mm512_or_si512(a, b); }
 };

@@ -58,6 +58,52 @@ void write_entries(const uint8_t* index, const std::vector<int8_t>& values, int6
     steps[c / 4 * 64 + lane * 4 + c % 4] = static_cast<uint8_t>(values[index[c]]);
 }
 
+// `stored` in the columns of v, which are those of `order`, if there is one.
+void pack(const CodebookView& stored, const CodebookView& v, std::span<const int32_t> order,
+          void* packed) {
+  TESSERA_ASSERT(int8_fits(v));
+  const Int8Layout l = layout_of_int8(v);
+  auto* base = static_cast<uint8_t*>(packed);
+  std::memset(base, 0, static_cast<size_t>(l.bytes));
+  std::vector<Int8Entries> groups;
+  for (int64_t g = 0; g < codebook_groups(v); ++g) {
+    groups.push_back(round_entries(v, g));
+    const auto& values = groups.back().values;
+    const int64_t repeat = int64_t{1} << std::min(v.bits, 6);
+    for (int64_t i = 0; i < 64 && l.form != 8; ++i)
+      if (i % repeat < v.k)
+        base[64 * g + i] = static_cast<uint8_t>(values[static_cast<size_t>(i % repeat)]);
+  }
+  const int64_t columns = l.block_steps * kInt8Step;
+  parallel_for(l.panels, 1 + 4096 / std::max<int64_t>(v.cols, 1), [&](int64_t begin, int64_t end) {
+    std::vector<uint8_t> from(static_cast<size_t>(stored.cols)), arranged(order.size());
+    for (int64_t row = begin * kInt8PanelRows; row < std::min(end * kInt8PanelRows, v.rows);
+         ++row) {
+      const int64_t panel = row / kInt8PanelRows, lane = row % kInt8PanelRows;
+      const Int8Entries& entries = groups[static_cast<size_t>(codebook_group(v, row))];
+      unpack_indices(v.indices, row * stored.cols, stored.cols, v.bits, from.data());
+      for (size_t k = 0; k < order.size(); ++k)
+        arranged[k] = order[k] < 0 ? uint8_t{0} : from[static_cast<size_t>(order[k])];
+      const std::vector<uint8_t>& index = order.empty() ? from : arranged;
+      for (int64_t b = 0; b < l.blocks; ++b) {
+        int32_t sum = 0;
+        for (int64_t c = b * columns; c < std::min(v.cols, (b + 1) * columns); ++c)
+          sum += entries.values[index[static_cast<size_t>(c)]];
+        const float scale =
+            codebook_blocks(v) > 0 ? entries.scale * v.scale[row * l.blocks + b] : entries.scale;
+        uint8_t* meta = base + l.meta_at + (panel * l.blocks + b) * kInt8MetaBytes;
+        std::memcpy(meta + 4 * lane, &sum, 4);
+        std::memcpy(meta + 64 + 4 * lane, &scale, 4);
+      }
+      uint8_t* steps = base + l.steps_at + panel * l.panel_stride;
+      if (l.form == 8)
+        write_entries(index.data(), entries.values, v.cols, lane, steps);
+      else
+        write_indices(index.data(), v.cols, l.form, lane, steps);
+    }
+  });
+}
+
 }  // namespace
 
 Int8Entries round_entries(const CodebookView& v, int64_t group) {
@@ -116,45 +162,20 @@ Int8Layout layout_of_int8(const CodebookView& v) {
   return l;
 }
 
+CodebookView arranged(const CodebookView& view, int64_t cols) {
+  CodebookView out = view;
+  out.cols = cols;
+  if (view.block) out.block = std::max<int64_t>(cols, 1);
+  return out;
+}
+
 void pack_int8(const CodebookView& v, void* packed) {
-  TESSERA_ASSERT(int8_fits(v));
-  const Int8Layout l = layout_of_int8(v);
-  auto* base = static_cast<uint8_t*>(packed);
-  std::memset(base, 0, static_cast<size_t>(l.bytes));
-  std::vector<Int8Entries> groups;
-  for (int64_t g = 0; g < codebook_groups(v); ++g) {
-    groups.push_back(round_entries(v, g));
-    const auto& values = groups.back().values;
-    const int64_t repeat = int64_t{1} << std::min(v.bits, 6);
-    for (int64_t i = 0; i < 64 && l.form != 8; ++i)
-      if (i % repeat < v.k)
-        base[64 * g + i] = static_cast<uint8_t>(values[static_cast<size_t>(i % repeat)]);
-  }
-  const int64_t columns = l.block_steps * kInt8Step;
-  parallel_for(l.panels, 1 + 4096 / std::max<int64_t>(v.cols, 1), [&](int64_t begin, int64_t end) {
-    std::vector<uint8_t> index(static_cast<size_t>(v.cols));
-    for (int64_t row = begin * kInt8PanelRows; row < std::min(end * kInt8PanelRows, v.rows);
-         ++row) {
-      const int64_t panel = row / kInt8PanelRows, lane = row % kInt8PanelRows;
-      const Int8Entries& entries = groups[static_cast<size_t>(codebook_group(v, row))];
-      unpack_indices(v.indices, row * v.cols, v.cols, v.bits, index.data());
-      for (int64_t b = 0; b < l.blocks; ++b) {
-        int32_t sum = 0;
-        for (int64_t c = b * columns; c < std::min(v.cols, (b + 1) * columns); ++c)
-          sum += entries.values[index[static_cast<size_t>(c)]];
-        const float scale =
-            codebook_blocks(v) > 0 ? entries.scale * v.scale[row * l.blocks + b] : entries.scale;
-        uint8_t* meta = base + l.meta_at + (panel * l.blocks + b) * kInt8MetaBytes;
-        std::memcpy(meta + 4 * lane, &sum, 4);
-        std::memcpy(meta + 64 + 4 * lane, &scale, 4);
-      }
-      uint8_t* steps = base + l.steps_at + panel * l.panel_stride;
-      if (l.form == 8)
-        write_entries(index.data(), entries.values, v.cols, lane, steps);
-      else
-        write_indices(index.data(), v.cols, l.form, lane, steps);
-    }
-  });
+  pack(v, v, {}, packed);
+}
+
+void pack_int8(const CodebookView& v, std::span<const int32_t> order, void* packed) {
+  TESSERA_ASSERT(!v.block || v.block >= v.cols);
+  pack(v, arranged(v, static_cast<int64_t>(order.size())), order, packed);
 }
 
 }  // namespace tessera

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ops/codebook/int8_kernels.h"
@@ -36,6 +37,12 @@ Int8Layout layout_of_int8(const CodebookView& view);
 
 // Writes the form (64-byte aligned), layout.bytes of it.
 void pack_int8(const CodebookView& view, void* packed);
+
+// The same of columns in another order: order[k] is the column of `view` that comes k-th, or -1
+// where the row of x holds its zero point, so that no weight matters. Scale blocks are whole rows.
+// The form is that of arranged(view, order.size()).
+CodebookView arranged(const CodebookView& view, int64_t cols);
+void pack_int8(const CodebookView& view, std::span<const int32_t> order, void* packed);
 
 constexpr int form_of(int bits) {
   return bits >= 7 ? 8 : bits;

@@ -7,6 +7,7 @@
 #include "ops/conv/depthwise_rows.h"
 #include "ops/conv/dnnl_rows.h"
 #include "ops/conv/gemm_rows.h"
+#include "ops/conv/int8_rows.h"
 #include "ops/conv/lane_rows.h"
 #include "ops/conv/pixel_rows.h"
 #include "ops/conv/winograd_block_rows.h"
@@ -37,8 +38,9 @@ Rows conv2d_dense_rows() {
   return rows;
 }
 Rows conv2d_rows() {
-  static const auto rows = joined({conv2d_winograd_block_rows(), conv2d_decoded_rows(),
-                                   conv2d_block_rows(), conv2d_dense_rows()});
+  static const auto rows =
+      joined({conv2d_int8_rows(), conv2d_winograd_block_rows(), conv2d_decoded_rows(),
+              conv2d_block_rows(), conv2d_dense_rows()});
   return rows;
 }
 Rows conv2d_grad_input_rows() {

@@ -8,6 +8,7 @@
 #include "core/memory_rule.h"
 #include "core/op_def.h"
 #include "core/rng.h"
+#include "core/select.h"
 #include "ops/codebook/codebook.h"
 #include "ops/sparse/sparse.h"
 #include "quant/pack/codebook_tensor.h"
@@ -210,7 +211,10 @@ double LayerSnr::db() const {
 LayerNoise::LayerNoise(const Model& model, CompileOptions options) {
   check(model.graph.updates().empty(), "the graph updates state; only inference can be compared");
   const Graph graph = specialize(model.graph, options.batch);
-  const std::vector<Layer> layers = layers_of(graph);
+  std::vector<Layer> layers = layers_of(graph);
+  // What is made of weights alone, their squares, is no layer.
+  FixedNodes fixed(graph);
+  std::erase_if(layers, [&](const Layer& layer) { return fixed(*layer.value.node); });
   const Graph whole = with_layers(graph, layers);
   rounded_.emplace(compile(whole, model.state, options));
   options.int8 = options.bf16 = false;

@@ -1,0 +1,137 @@
+// Convolutions in integers, written once for all vector instruction sets: included by the files of
+// int8_conv_kernels.h inside their own anonymous namespaces, after the struct Lanes of
+// ops/codebook/int8_body-inl.h (no include guard, no linkage).
+
+// Quads between two calls of end_step.
+constexpr int64_t kQuads = kInt8Step / 4;
+
+template <int kRows, int kVectors>
+void tile(const Int8ConvTile& t) {
+  constexpr int kRegs = kVectors * Lanes::kHalves;
+  Lanes::Sum sum[kRows][kRegs];
+#pragma GCC unroll 14
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < kRegs; ++v) sum[r][v].clear();
+  const uint8_t* w = t.w;
+  const int64_t x_rs = t.x_rs, w_vs = t.w_vs;
+  for (int64_t p = 0; p < t.pieces; ++p) {
+    const uint8_t* x = t.x + t.x_at[p];
+    for (int64_t q = 0; q < t.quads; q += kQuads) {
+      const int64_t some = t.quads - q < kQuads ? t.quads - q : kQuads;
+      for (int64_t i = 0; i < some; ++i, x += 4, w += 64) {
+        Lanes::Reg wv[kRegs];
+#pragma GCC unroll 16
+        for (int v = 0; v < kRegs; ++v)
+          wv[v] = Lanes::load(w + v / Lanes::kHalves * w_vs +
+                              v % Lanes::kHalves * (64 / Lanes::kHalves));
+#pragma GCC unroll 14
+        for (int r = 0; r < kRows; ++r) {
+          const Lanes::X xr = Lanes::broadcast(x + r * x_rs);
+#pragma GCC unroll 16
+          for (int v = 0; v < kRegs; ++v) sum[r][v].add(xr, wv[v]);
+        }
+      }
+#pragma GCC unroll 14
+      for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 16
+        for (int v = 0; v < kRegs; ++v) sum[r][v].end_step();
+    }
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < kRegs; ++v) {
+    const int panel = v / Lanes::kHalves, lane = v % Lanes::kHalves * Lanes::kLanes;
+    const char* meta = t.meta + panel * t.meta_vs;
+    const Lanes::Reg sums = Lanes::load(meta + 4 * lane);
+    const Lanes::Float scale = Lanes::load_floats(meta + 64 + 4 * lane);
+#pragma GCC unroll 14
+    for (int r = 0; r < kRows; ++r)
+      Lanes::finish(sum[r][v].total(), sums, scale, t.x_zero[r * t.x_step], t.x_scale[r * t.x_step],
+                    t.y + r * t.y_rs + panel * t.y_vs + lane, Lanes::kLanes, false);
+  }
+}
+
+void range(const float* x, int64_t n, Int8Range* joined) {
+  constexpr int kSets = 4;  // so that comparisons need not wait for each other
+  Lanes::Ranges ranges[kSets];
+  int64_t i = 0;
+  for (; i + kSets * Lanes::kLanes <= n; i += kSets * Lanes::kLanes)
+#pragma GCC unroll 4
+    for (int s = 0; s < kSets; ++s) ranges[s].take(Lanes::load_floats(x + i + s * Lanes::kLanes));
+  for (; i < n; i += Lanes::kLanes)
+    ranges[0].take(n - i < Lanes::kLanes ? Lanes::load_floats(x + i, static_cast<int>(n - i))
+                                         : Lanes::load_floats(x + i));
+#pragma GCC unroll 4
+  for (int s = 0; s < kSets; ++s) {
+    const Lanes::Range found = ranges[s].all();
+    joined->low = found.low < joined->low ? found.low : joined->low;
+    joined->high = found.high > joined->high ? found.high : joined->high;
+    joined->finite = joined->finite && found.finite;
+  }
+}
+
+void blocked(const Int8ConvLine& line) {
+  const float* x = line.x;
+  uint8_t* q = line.q;
+  for (int64_t i = 0; i < line.pixels; ++i, x += 16, q += line.q_ps)
+#pragma GCC unroll 2
+    for (int h = 0; h < Lanes::kHalves; ++h) {
+      const int c = h * Lanes::kLanes;
+      if (c < line.channels)
+        Lanes::store_quads(q + c, Lanes::load_floats(x + c), line.inverse, line.zero,
+                           line.channels - c);
+    }
+}
+
+void planar(const Int8ConvLine& line) {
+  for (int64_t i = 0; i < line.pixels; i += Lanes::kLanes) {
+    const int some =
+        line.pixels - i < Lanes::kLanes ? static_cast<int>(line.pixels - i) : Lanes::kLanes;
+    const auto channel = [&]<int kByte>() __attribute__((always_inline)) {
+      // Without a channel 0, whose byte is the zero point.
+      const int n = kByte < line.channels ? some : 0;
+      const float* x = line.x + (n ? kByte * line.x_cs : 0) + i;
+      return Lanes::in_quads<kByte>(
+          n == Lanes::kLanes ? Lanes::load_floats(x) : Lanes::load_floats(x, n), line.inverse,
+          line.zero);
+    };
+    const Lanes::Reg quads = Lanes::both(
+        Lanes::both(channel.template operator()<0>(), channel.template operator()<1>()),
+        Lanes::both(channel.template operator()<2>(), channel.template operator()<3>()));
+    uint32_t one[Lanes::kLanes];
+    Lanes::store(one, quads);
+    for (int k = 0; k < some; ++k) __builtin_memcpy(line.q + (i + k) * line.q_ps, &one[k], 4);
+  }
+}
+
+// Sanitizers check every load: the large tiles take minutes to compile then.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kMostSums = 6;
+#else
+constexpr int kMostSums = 32;
+#endif
+
+// Sums, weights and what is read of x, in registers of Lanes.
+template <int kRows, int kVectors>
+constexpr auto pick() -> void (*)(const Int8ConvTile&) {
+  constexpr int kRegs = kVectors * Lanes::kHalves;
+  if constexpr ((kRows * kSumRegs + 1) * kRegs + kXRegs <= kRegisters &&
+                kRows * kVectors <= kMostSums)
+    return tile<kRows, kVectors>;
+  else
+    return nullptr;
+}
+
+#define TESSERA_TILES(rows)                                                              \
+  {                                                                                      \
+    pick<rows, 1>(), pick<rows, 2>(), pick<rows, 3>(), pick<rows, 4>(), pick<rows, 5>(), \
+        pick<rows, 6>(), pick<rows, 7>(), pick<rows, 8>()                                \
+  }
+#define TESSERA_INT8_CONV_KERNELS(name)                                                \
+  {                                                                                    \
+    name, {TESSERA_TILES(1),  TESSERA_TILES(2),  TESSERA_TILES(3),  TESSERA_TILES(4),  \
+           TESSERA_TILES(5),  TESSERA_TILES(6),  TESSERA_TILES(7),  TESSERA_TILES(8),  \
+           TESSERA_TILES(9),  TESSERA_TILES(10), TESSERA_TILES(11), TESSERA_TILES(12), \
+           TESSERA_TILES(13), TESSERA_TILES(14)},                                      \
+        range, blocked, planar                                                         \
+  }

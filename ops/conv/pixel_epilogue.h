@@ -1,0 +1,62 @@
+// The program that a convolution carries, run over parts of its blocked result while they are hot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/op_def.h"
+#include "core/program.h"
+#include "ops/elementwise/program_runner.h"
+
+namespace tessera {
+
+class PixelEpilogue {
+ public:
+  // "" or why the node's epilogue operands are neither images, channels nor scalars.
+  static std::string refuses(const Node& node);
+  // Adds the operands' repacks and the layout to the plan, whose packs are those of x and the
+  // weight.
+  PixelEpilogue(const Node& node, CpuFeatures features, KernelPlan& plan);
+
+  std::int64_t scratch_bytes() const;
+
+  // Of one run.
+  class Bound {
+   public:
+    // Output 0 holds the convolution's result for blocks [block0, block1) and pixels
+    // [pixel0, pixel1) of an image; lanes behind the last channel become zeros.
+    void run(std::int64_t image, std::int64_t block0, std::int64_t block1, std::int64_t pixel0,
+             std::int64_t pixel1) const;
+
+   private:
+    friend class PixelEpilogue;
+    const PixelEpilogue* epilogue;
+    const float* in[kMaxProgramOperands];
+    float* out[kMaxProgramOperands];
+  };
+  // Scratch must live as long as the run.
+  Bound bind(const KernelArgs& args, std::byte* scratch) const;
+
+ private:
+  struct Operand {
+    // Floats from one image, block and pixel to the next.
+    std::int64_t image = 0, block = 0, pixel = 0;
+    // One value a channel: copied to scratch, each block once for every pixel of a line.
+    bool channels = false;
+    std::int64_t copies = 1, at = 0;
+  };
+  std::int64_t copy_floats() const { return blocks_ * kLine; }
+
+  static constexpr std::int64_t kPixels = 16, kLine = kPixels * 16;  // of one line; its floats
+
+  std::int64_t channels_, blocks_, pixels_;
+  std::vector<Operand> operands_;  // of the program, the convolution's result first
+  std::size_t results_ = 1;
+  std::int64_t scratch_floats_ = 0;
+  std::unique_ptr<const ProgramRunner> runner_;  // none without an epilogue
+};
+
+}  // namespace tessera
