@@ -3,10 +3,13 @@
 #include "ops/conv/int8_conv.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
+#include <stdexcept>
 
 #include "core/compile.h"
 #include "core/parallel.h"
@@ -161,6 +164,31 @@ std::vector<float> expected(test::Case& c) {
   return y;
 }
 
+// Memory of so many bytes that ends where no page is.
+class Guarded {
+ public:
+  explicit Guarded(std::int64_t bytes) : bytes_(static_cast<std::size_t>(bytes)) {
+    constexpr std::size_t kPage = 4096;
+    pages_ = (bytes_ + kPage - 1) / kPage * kPage;
+    base_ = static_cast<char*>(
+        mmap(nullptr, pages_ + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (base_ == MAP_FAILED || mprotect(base_ + pages_, kPage, PROT_NONE) != 0)
+      throw std::runtime_error("no memory");
+    std::memset(base_, 0x7f, pages_);
+  }
+  ~Guarded() { munmap(base_, pages_ + 4096); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  template <class T>
+  T* as() const {
+    return reinterpret_cast<T*>(base_ + pages_ - bytes_);
+  }
+
+ private:
+  std::size_t bytes_, pages_;
+  char* base_;
+};
+
 // The kernels themselves, whether selection would choose them or not, in memory of exactly the size
 // that they ask for. Lanes behind the last channel are zeros.
 std::vector<float> run(test::Case& c, CpuFeatures features, int threads) {
@@ -168,28 +196,30 @@ std::vector<float> run(test::Case& c, CpuFeatures features, int threads) {
   const Weight w(c);
   const auto order = int8_conv_order(g);
   const auto cols = static_cast<std::int64_t>(order.size());
-  Tensor packed(DType::u8, {layout_of_int8(arranged(w.view, cols)).bytes});
-  pack_int8(w.view, order, packed.data());
+  const Guarded packed(layout_of_int8(arranged(w.view, cols)).bytes);
+  pack_int8(w.view, order, packed.as<char>());
+  const auto values = c.planes[0][0].span<float>();
+  const Guarded x(static_cast<std::int64_t>(4 * values.size()));
+  std::copy(values.begin(), values.end(), x.as<float>());
   const Int8Conv conv(g, w.view, is_blocked(c.node->input(0).type()), features, threads);
   KernelPlan plan;
   const PixelEpilogue epilogue(*c.node, features, plan);
   const Shape& shape = c.node->types()[0].shape;
-  Tensor y(DType::f32, {blocked_numel(shape)});
-  for (float& v : y.span<float>()) v = std::numeric_limits<float>::quiet_NaN();
+  const Guarded memory(4 * blocked_numel(shape)), scratch(conv.scratch_bytes());
+  const auto* y = memory.as<float>();
   BufferRef out;
-  out.plane[0] = y.data();
-  const auto scratch = allocate(conv.scratch_bytes());
-  const KernelArgs args{{}, {&out, 1}, scratch.get()};
-  conv.run(c.planes[0][0].span<float>().data(), packed.data(), y.span<float>().data(),
-           epilogue.bind(args, nullptr), scratch.get());
+  out.plane[0] = memory.as<std::byte>();
+  const KernelArgs args{{}, {&out, 1}, scratch.as<std::byte>()};
+  conv.run(x.as<float>(), packed.as<char>(), memory.as<float>(), epilogue.bind(args, nullptr),
+           scratch.as<std::byte>());
   std::vector<float> dense(static_cast<std::size_t>(shape.numel()));
   const std::int64_t pixels = g.oh * g.ow, blocks = channel_blocks(shape);
-  unblock_image(y.span<float>().data(), g.n, g.out, pixels, dense.data());
+  unblock_image(y, g.n, g.out, pixels, dense.data());
   for (std::int64_t n = 0; n < g.n; ++n) {
     for (std::int64_t i = 0; i < pixels; ++i) {
       const std::int64_t block = ((n + 1) * blocks - 1) * pixels + i;
       for (std::int64_t lane = g.out - (blocks - 1) * 16; lane < 16; ++lane)
-        EXPECT_EQ(y.span<float>()[static_cast<std::size_t>(block * 16 + lane)], 0.0f);
+        EXPECT_EQ(y[block * 16 + lane], 0.0f);
     }
   }
   return dense;
