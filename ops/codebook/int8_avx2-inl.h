@@ -74,6 +74,16 @@ struct Lanes : Dot {
                                    : _mm256_mul_ps(value, factor));
   }
 
+  static inline Reg times(Reg sums, int32_t zero) {
+    return _mm256_mullo_epi32(sums, _mm256_set1_epi32(zero));
+  }
+  static inline Float times(Float scale, float x_scale) {
+    return _mm256_mul_ps(scale, _mm256_set1_ps(x_scale));
+  }
+  static inline void store_scaled(float* y, Reg total, Reg zeros, Float factor) {
+    _mm256_storeu_ps(y, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(total, zeros)), factor));
+  }
+
   struct Range {
     float low, high;
     bool finite;

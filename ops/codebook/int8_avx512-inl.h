@@ -59,6 +59,16 @@ struct Lanes {
                               : _mm512_mul_ps(value, factor));
   }
 
+  static inline Reg times(Reg sums, int32_t zero) {
+    return _mm512_mullo_epi32(sums, _mm512_set1_epi32(zero));
+  }
+  static inline Float times(Float scale, float x_scale) {
+    return _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+  }
+  static inline void store_scaled(float* y, Reg total, Reg zeros, Float factor) {
+    _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total, zeros)), factor));
+  }
+
   struct Range {
     float low, high;
     bool finite;

@@ -44,10 +44,18 @@ void tile(const Int8ConvTile& t) {
     const char* meta = t.meta + panel * t.meta_vs;
     const Lanes::Reg sums = Lanes::load(meta + 4 * lane);
     const Lanes::Float scale = Lanes::load_floats(meta + 64 + 4 * lane);
+    // As a rule all rows are of one image.
+    Lanes::Reg zeros = Lanes::times(sums, t.x_zero[0]);
+    Lanes::Float factor = Lanes::times(scale, t.x_scale[0]);
 #pragma GCC unroll 14
-    for (int r = 0; r < kRows; ++r)
-      Lanes::finish(sum[r][v].total(), sums, scale, t.x_zero[r * t.x_step], t.x_scale[r * t.x_step],
-                    t.y + r * t.y_rs + panel * t.y_vs + lane, Lanes::kLanes, false);
+    for (int r = 0; r < kRows; ++r) {
+      if (t.x_step != 0) {
+        zeros = Lanes::times(sums, t.x_zero[r * t.x_step]);
+        factor = Lanes::times(scale, t.x_scale[r * t.x_step]);
+      }
+      Lanes::store_scaled(t.y + r * t.y_rs + panel * t.y_vs + lane, sum[r][v].total(), zeros,
+                          factor);
+    }
   }
 }
 
