@@ -6,6 +6,7 @@
 
 #include "core/words.h"
 #include "quant/method/range.h"
+#include "quant/method/representatives.h"
 #include "quant/pack/entries.h"
 
 namespace tessera::experiment {
@@ -190,6 +191,9 @@ void CompressRecipe::validate() const {
   check_range("--batch", static_cast<double>(batch), 1, kMostBatch);
   check_optimizer(optimizer, "");
   weighting.validate("");
+  check(methods.text(quant::kCoefficient) != "joint" || weighting.by_gradients(),
+        "--coefficient joint needs a --loss-weighting by gradients: upgrad, say; got ",
+        weighting.name);
   check_range("--bn-reestimate", static_cast<double>(bn_batches), 0, 1e6);
   naming("--entries", [&] { quant::entry_types().parse(entries); });
   naming("--sensitivity", [&] { quant::sensitivities().parse(sensitivity); });

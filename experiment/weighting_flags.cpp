@@ -30,7 +30,7 @@ void WeightingFlags::add_flags(FlagList& options, const std::string& prefix) {
 nn::LossWeighting WeightingFlags::weighting() const {
   nn::LossWeighting out;
   out.name = name;
-  if (!preference.empty()) out.preference = number_list(preference, "preferences", 1e-9, 1e9);
+  if (!preference.empty()) out.preference = number_list(preference, "preferences", 1e-6, 1e6);
   out.per_tensor = gramians().parse(gramian);
   return out;
 }

@@ -19,6 +19,7 @@ struct WeightingFlags {
   // Throws Error naming the flag.
   void validate(const std::string& prefix) const;
   nn::LossWeighting weighting() const;
+  bool by_gradients() const { return nn::loss_weighting(name).by_gradients.has_value(); }
   // Under keys with this prefix ("reference."); none for the plain sum.
   Config config(const std::string& prefix) const;
 };

@@ -11,6 +11,7 @@ namespace tessera::nn {
 namespace {
 
 constexpr double kTiny = 1e-30;
+constexpr double kNone = 1e-8;  // famo: what a loss of nothing is at most
 
 double preference_of(const LossWeighting& options, std::size_t i) {
   return options.preference.empty() ? 1 : options.preference[i];
@@ -55,29 +56,31 @@ Value uncertainty(Scope& scope, std::span<const NamedLoss> losses, const LossWei
 
 // Liu et al. 2023, "FAMO", algorithm 1: z = softmax(xi) moves towards losses whose logarithm falls
 // least, the step goes along sum_i z_i grad log l_i, scaled so that the weights sum to 1. How much
-// they fell is seen a step later, on the batch that comes then: no further forward pass.
+// they fell is seen a step later, on the batch that comes then: no further forward pass; and xi
+// goes down its slope, where the authors' code has Adam. A loss that a batch has not got (a
+// detector's boxes where there are none) has no part in the step.
 Value famo(Scope& scope, std::span<const NamedLoss> losses, const LossWeighting& options,
            Shown& shown) {
   const auto k = static_cast<std::int64_t>(losses.size());
   std::vector<Value> values;
   for (const NamedLoss& l : losses) values.push_back(l.value);
   const Value all = vector_of(values);
-  const Value logs = ops::log(ops::maximum(ops::detach(all), kTiny));
+  const Value now = ops::maximum(ops::detach(all), kNone), logs = ops::log(now);
+  const Value there = ops::greater(now, kNone);
   const Value xi = scope.global_state("famo.logits", {k}, Init::constant(0));
   const Value before = scope.global_state("famo.logs", {k}, Init::constant(0));
-  const Value seen = scope.global_state("famo.seen", {}, Init::constant(0));
-  const Value z = ops::softmax(xi), fell = before - logs;
+  const Value seen = scope.global_state("famo.seen", {k}, Init::constant(0));
+  const Value z = ops::softmax(xi), fell = seen * there * (before - logs);
   const Value slope = z * (fell - ops::sum(z * fell));
-  const Value next = xi - seen * options.rate * (slope + options.decay * xi);
+  const Value next = xi - options.rate * (slope + ops::max(seen) * options.decay * xi);
   scope.update(xi, next);
-  scope.update(before, logs);
-  scope.update(seen, scope.graph().constant(1.0));
+  scope.update(before, ops::where(there, logs, before));
+  scope.update(seen, ops::maximum(seen, there));
   std::vector<Value> wanted;
   for (std::size_t i = 0; i < losses.size(); ++i)
     wanted.push_back(scope.graph().constant(preference_of(options, i)));
-  const Value share =
-      ops::softmax(next) * vector_of(wanted) / ops::maximum(ops::detach(all), kTiny);
-  const Value weights = ops::detach(share / ops::sum(share));
+  const Value share = ops::softmax(next) * vector_of(wanted) * there / now;
+  const Value weights = ops::detach(share / ops::maximum(ops::sum(share), kTiny));
   for (std::size_t i = 0; i < losses.size(); ++i)
     shown.emplace_back(cat("weight.", losses[i].name), element(weights, i));
   return ops::sum(weights * all);
@@ -126,9 +129,9 @@ class Solver {
       if (!v) v = scope_.graph().constant(0.0);
     }
     const auto k = static_cast<std::int64_t>(k_);
-    const LossWeights how = *loss_weighting(options_.name).by_gradients;
+    const GramianRule how = *loss_weighting(options_.name).by_gradients;
     Value order;
-    if (how == LossWeights::pcgrad)
+    if (how == GramianRule::pcgrad)
       order = ops::uniform(scope_.seed(), scope_.step(), {k, k},
                            static_cast<std::int64_t>(stable_id(cat("pcgrad ", where))));
     return ops::gramian_weights(ops::reshape(vector_of(products), {k, k}), preference_, how, order,
@@ -148,7 +151,8 @@ void add_cosines(const std::vector<Value>& products, std::span<const JointGradie
   for (std::size_t i = 0; i < k; ++i) {
     for (std::size_t n = i + 1; n < k; ++n) {
       if (!products[i * k + n]) continue;
-      const Value lengths = ops::sqrt(products[i * k + i] * products[n * k + n]);
+      // The square root of their product could leave f32.
+      const Value lengths = ops::sqrt(products[i * k + i]) * ops::sqrt(products[n * k + n]);
       shown.emplace_back(cat(parameter, ".cosine.", gradients[i].name, ".", gradients[n].name),
                          products[i * k + n] / ops::maximum(lengths, kTiny));
     }
@@ -163,12 +167,12 @@ std::span<const LossWeightingRow> loss_weightings() {
       {"uncertainty", "trained scales (Kendall et al. 2018)", {}, uncertainty},
       {"famo", "towards those that fall least (Liu et al. 2023)", {}, famo},
       {"tchebycheff", "a smooth maximum (Lin et al. 2024)", {}, tchebycheff},
-      {"mgda", "the shortest combination (Sener & Koltun 2018)", LossWeights::mgda},
-      {"upgrad", "each where no loss rises (Quinton & Rey 2024)", LossWeights::upgrad},
+      {"mgda", "the shortest combination (Sener & Koltun 2018)", GramianRule::mgda},
+      {"upgrad", "each where no loss rises (Quinton & Rey 2024)", GramianRule::upgrad},
       {"dualproj", "their sum where no loss rises (Lopez-Paz & Ranzato 2017)",
-       LossWeights::dualproj},
-      {"pcgrad", "without what opposes others (Yu et al. 2020)", LossWeights::pcgrad},
-      {"cagrad", "near the sum, best for the worst (Liu et al. 2021)", LossWeights::cagrad}};
+       GramianRule::dualproj},
+      {"pcgrad", "without what opposes others (Yu et al. 2020)", GramianRule::pcgrad},
+      {"cagrad", "near the sum, best for the worst (Liu et al. 2021)", GramianRule::cagrad}};
   return rows;
 }
 
@@ -191,6 +195,10 @@ void require_weighting(const LossWeighting& options, std::size_t losses) {
     check(std::isfinite(p) && p > 0, "preferences of losses must be positive, got ", p);
   check(losses == 0 || options.preference.empty() || options.preference.size() == losses,
         options.preference.size(), " preferences for ", losses, losses == 1 ? " loss" : " losses");
+  check(losses != 1 || options.name == LossWeighting().name ||
+            loss_weighting(options.name).by_gradients,
+        options.name,
+        " weighs several losses, here is one (distillation puts one in place of a task's)");
   check(options.c >= 0 && options.c < 1, "cagrad's c must be at least 0 and below 1, got ",
         options.c);
   check(std::isfinite(options.smoothness) && options.smoothness > 0,
@@ -206,6 +214,11 @@ JointGradients join_gradients(Scope& scope, const LossWeighting& options,
   const std::size_t k = gradients.size(), n = parameters.size();
   check(k >= 2, options.name, " weighs several losses, here is ",
         k == 0 ? "none" : "one, '" + gradients[0].name + "'");
+  for (std::size_t i = 0; i < k; ++i) {
+    for (std::size_t j = 0; j < i; ++j)
+      check(gradients[i].name != gradients[j].name, "two of what ", options.name,
+            " weighs are named '", gradients[i].name, "'");
+  }
   check(k <= kMostLosses, options.name, " weighs at most ", kMostLosses, " losses, here are ", k);
   JointGradients out;
   out.by.resize(n);

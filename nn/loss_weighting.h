@@ -19,9 +19,9 @@ struct LossWeighting {
   std::string name = "sum";  // of loss_weightings()
   // What each loss weighs where nothing conflicts, in the order of Task::losses; empty: 1 each.
   std::vector<double> preference = {};
-  // By gradients: weights for each tensor, from its own inner products; false: one for each loss,
-  // from inner products over all parameters that several losses reach. A parameter that one loss
-  // reaches hears it with its preference.
+  // By gradients (others do not ask): weights for each tensor, from its own inner products; false:
+  // one for each loss, from inner products over all parameters that several losses reach. A
+  // parameter that one loss reaches hears it with its preference.
   bool per_tensor = false;
   double c = 0.5;           // cagrad: how far it may go from the sum, a share of its length
   double smoothness = 0.1;  // tchebycheff: mu
@@ -33,7 +33,7 @@ using Shown = std::vector<std::pair<std::string, Value>>;
 
 struct LossWeightingRow {
   std::string name, doc;
-  std::optional<LossWeights> by_gradients;  // else
+  std::optional<GramianRule> by_gradients;  // else
   // What is minimised; what it weighs the losses with joins `shown` ("weight.LOSS").
   Value (*total)(Scope& scope, std::span<const NamedLoss> losses, const LossWeighting& options,
                  Shown& shown) = nullptr;

@@ -163,13 +163,14 @@ TermNodes ObjectivePass::weigh(const Terms& terms, const Term& term, Value gradi
             "] an augmented Lagrangian needs the objective's value");
       const Value multiplier = scope_.global_state(
           cat(names_[term.weight], ".", name, ".multiplier"), {}, Init::constant(0));
-      out.coefficient = ops::maximum(multiplier + terms.c * (term.made.value - how.bound), 0.0);
-      scope_.update(multiplier, out.coefficient);
+      const Value next = ops::maximum(multiplier + terms.c * (term.made.value - how.bound), 0.0);
+      out.coefficient = ops::where(ops::greater(terms.c, 0.0), next, 0.0);
+      scope_.update(multiplier, next);
       break;
     }
     case Coefficient::Kind::joint:
       check(static_cast<bool>(term.joined), "[objective ", name,
-            "] a joint coefficient needs a weighting of losses by gradients: mgda, say");
+            "] a joint coefficient needs a weighting of losses by gradients: upgrad, say");
       out.coefficient = term.joined * terms.c;
       break;
   }

@@ -47,7 +47,8 @@ struct Coefficient {
     // pull in terms of the task's. The norms are moving averages.
     dynamic,
     // R <= bound as a constraint, for each weight tensor:  lambda = max(0, l + c (R - bound)), and
-    // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969).
+    // l <- lambda after each step (method of multipliers, Hestenes 1969; Powell 1969). With c = 0
+    // it is off, and l stays.
     augmented,
     // c dR/dw is one of the gradients that the step's weighting of losses combines, beside those of
     // the task's losses; that weighting must be one by gradients (nn/loss_weighting.h).
@@ -77,7 +78,7 @@ struct WeightTerm {
   Value gradient = {};  // d value / d weight; none: by autodiff of `value`
   // What a dynamic coefficient takes for |dR/dw|; none: the norm of `gradient`. A gradient with
   // poles names another size here: the few weights beside a pole would make all others' pull
-  // vanish.
+  // vanish. Joint ones are weighed by their gradients as they are.
   Value size = {};
   // The objective's own parameters and d value / d parameter; a none gradient: by autodiff.
   std::vector<std::pair<Value, Value>> own = {};

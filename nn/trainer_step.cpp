@@ -163,6 +163,12 @@ std::vector<NamedLoss> Trainer::add_losses(StepBuilder& step) const {
   } else {
     out.push_back({"loss", task_->loss(step.field, step.outputs, step.label_smoothing)});
   }
+  check(!out.empty(), "the task '", task_->name(), "' has no losses");
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j)
+      check(out[i].name != out[j].name, "two losses of the task '", task_->name(), "' are named '",
+            out[i].name, "'");
+  }
   require_weighting(options_.weighting, out.size());
   return out;
 }

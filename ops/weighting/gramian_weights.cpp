@@ -20,8 +20,8 @@ std::vector<TensorType> infer(const InferArgs& args) {
                "expected preferences f32[k] of 1 to ", kMostLosses, " losses, got ", args.in(1));
   const Shape square = {preference[0], preference[0]};
   args.require(args.shape(0) == square, "expected a gramian f32", square, ", got ", args.in(0));
-  const LossWeights how = loss_weights_names().parse(args.attrs.string("how"));
-  args.require(args.has(2) == (how == LossWeights::pcgrad),
+  const GramianRule how = gramian_rules().parse(args.attrs.string("how"));
+  args.require(args.has(2) == (how == GramianRule::pcgrad),
                "an order is what pcgrad asks for, and no other");
   args.require(!args.has(2) || args.shape(2) == square, "expected an order f32", square, ", got ",
                args.in(2));
@@ -32,14 +32,14 @@ std::vector<TensorType> infer(const InferArgs& args) {
 
 struct Problem {
   std::size_t k;
-  LossWeights how;
+  GramianRule how;
   bool ordered;
   double c;
 
   explicit Problem(const Node& node)
       : k(static_cast<std::size_t>(node.types()[0].shape[0].value())),
-        how(loss_weights_names().parse(node.attrs().string("how"))),
-        ordered(how == LossWeights::pcgrad),
+        how(gramian_rules().parse(node.attrs().string("how"))),
+        ordered(how == GramianRule::pcgrad),
         c(node.attrs().real("c")) {}
 
   // Reads get(operand, place).
@@ -70,7 +70,7 @@ double work(const Node& node) {
 
 std::optional<Sample> sample(Rng& rng, int index) {
   constexpr int kSizes[] = {1, 2, 3, 5, kMostLosses};
-  const std::vector<std::string> names = loss_weights_names().words();
+  const std::vector<std::string> names = gramian_rules().words();
   if (index >= static_cast<int>(std::size(kSizes) * names.size())) return std::nullopt;
   const std::int64_t k = kSizes[static_cast<std::size_t>(index) / names.size()];
   const std::string& how = names[static_cast<std::size_t>(index) % names.size()];
@@ -90,7 +90,7 @@ std::optional<Sample> sample(Rng& rng, int index) {
     }
   }
   Sample out{{gramian, {f32({k}), 0.5, 2}}, {{"how", how}}};
-  if (how == loss_weights_names().name(LossWeights::pcgrad)) {
+  if (how == gramian_rules().name(GramianRule::pcgrad)) {
     SampleInput order{square};  // apart, so that rounding exchanges none
     for (std::int64_t i = 0; i < k * k; ++i)
       order.values.push_back(static_cast<double>((i * 7) % (k * k + 1)));
@@ -134,11 +134,11 @@ const OpDef kGramianWeights{
 
 namespace ops {
 
-Value gramian_weights(Value gramian, Value preference, LossWeights how, Value order, double c) {
+Value gramian_weights(Value gramian, Value preference, GramianRule how, Value order, double c) {
   std::vector<Value> inputs = {gramian, preference};
   if (order) inputs.push_back(order);
   return make_node(kGramianWeights, std::move(inputs),
-                   {{"how", loss_weights_names().name(how)}, {"c", c}});
+                   {{"how", gramian_rules().name(how)}, {"c", c}});
 }
 
 }  // namespace ops

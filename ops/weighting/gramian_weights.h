@@ -12,7 +12,7 @@ namespace ops {
 
 // gramian f32[k, k], inner products of the losses' gradients; preference f32[k]; order f32[k, k],
 // random numbers, asked for by pcgrad alone -> f32[k] (loss_weights). k is 1 to kMostLosses.
-Value gramian_weights(Value gramian, Value preference, LossWeights how, Value order = {},
+Value gramian_weights(Value gramian, Value preference, GramianRule how, Value order = {},
                       double c = 0.5);
 
 }  // namespace ops

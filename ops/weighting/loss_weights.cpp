@@ -9,8 +9,8 @@ namespace tessera {
 
 namespace {
 
-// Added to the cosines of gradients: f32 sums know them no better.
-constexpr double kRidge = 1e-7;
+// Added to the cosines of gradients, and the least square of a pivot: f32 sums know them no better.
+constexpr double kRidge = 1e-6;
 
 std::size_t at(int i) {
   return static_cast<std::size_t>(i);
@@ -36,9 +36,9 @@ Scaled scaled(const LossMatrix& g, const LossVector& preference) {
   out.cosine.k = out.k;
   for (int i = 0; i < out.k; ++i) {
     for (int j = 0; j < out.k; ++j) {
-      out.cosine(i, j) =
-          i == j ? 1 + kRidge
-                 : g(out.loss[at(i)], out.loss[at(j)]) / out.length[at(i)] / out.length[at(j)];
+      const double cosine =
+          g(out.loss[at(i)], out.loss[at(j)]) / out.length[at(i)] / out.length[at(j)];
+      out.cosine(i, j) = i == j ? 1 + kRidge : std::clamp(cosine, -1.0, 1.0);
     }
   }
   return out;
@@ -76,8 +76,7 @@ LossVector solve(const LossMatrix& a, const LossVector& b, const Support& in) {
     for (int j = 0; j <= i; ++j) {
       double sum = a(rows[at(i)], rows[at(j)]);
       for (int m = 0; m < j; ++m) sum -= l(i, m) * l(j, m);
-      // What rounding has made negative was no more than the ridge.
-      l(i, j) = i == j ? std::sqrt(std::max(sum, kRidge * kRidge)) : sum / l(j, j);
+      l(i, j) = i == j ? std::sqrt(std::max(sum, kRidge)) : sum / l(j, j);
     }
     double sum = b[at(rows[at(i)])];
     for (int m = 0; m < i; ++m) sum -= l(i, m) * y[at(m)];
@@ -145,19 +144,21 @@ LossVector pcgrad(const Scaled& s, const LossMatrix& order) {
 
 // The dual of eq. 4: with g_0 = sum_i p_i g_i the least g_w.g_0 + c |g_0| |g_w| over convex
 // combinations g_w, and then g_0 + y, y along g_w of length c |g_0|. On the support of w, G y + G p
-// = nu; that and y's length say what y is, so every support is tried.
+// = nu; that and y's length say what y is. Every support is tried, and what serves the worst loss
+// best is taken; that may be the sum as it is.
 LossVector cagrad(const Scaled& s, double c) {
   const LossMatrix& g = s.cosine;
   const LossVector with_sum = times(g, s.preference);
   const double reach = c * std::sqrt(dot(s.preference, with_sum, s.k));
-  LossVector best = s.preference, inverse = {};
+  LossVector inverse = {};
   for (int i = 0; i < s.k; ++i) inverse[at(i)] = 1 / s.length[at(i)];
-  // Gradients that can cancel out leave g_w no direction: the sum as it is, unless one is better.
-  const LossVector shortest = mgda(s);
-  const double rest = dot(shortest, times(g, shortest), s.k);
-  double least = rest <= 4 * kRidge * dot(shortest, shortest, s.k)
-                     ? 0
-                     : std::numeric_limits<double>::infinity();
+  const auto worst = [&](const LossVector& w) {
+    double out = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < s.k; ++i) out = std::min(out, s.length[at(i)] * row_dot(g, i, w));
+    return out;
+  };
+  LossVector best = s.preference;
+  double most = worst(best);
   for (unsigned set = 1; reach > 0 && set < 1u << s.k; ++set) {
     Support in = {};
     for (int i = 0; i < s.k; ++i) in[at(i)] = (set >> i & 1u) != 0;
@@ -168,20 +169,16 @@ LossVector cagrad(const Scaled& s, double c) {
     if (!(root >= 0)) continue;
     for (const double sign : {1.0, -1.0}) {
       const double nu = (pq + sign * std::sqrt(root)) / pp;
-      LossVector y = {};
-      double most = 0, lowest = 0;
+      LossVector y = {}, w = s.preference;
       for (int i = 0; i < s.k; ++i) {
-        y[at(i)] = nu * p[at(i)] - q[at(i)];
-        most = std::max(most, y[at(i)]);
-        lowest = std::min(lowest, y[at(i)]);
+        y[at(i)] = std::max(nu * p[at(i)] - q[at(i)], 0.0);
+        w[at(i)] += y[at(i)];
       }
-      if (lowest < -1e-9 * most || most <= 0) continue;
-      // In terms of a combination whose shares sum to 1.
-      const double value = (dot(y, with_sum, s.k) + reach * std::sqrt(dot(y, times(g, y), s.k))) /
-                           dot(y, inverse, s.k);
-      if (!(value < least)) continue;
-      least = value;
-      for (int i = 0; i < s.k; ++i) best[at(i)] = s.preference[at(i)] + std::max(y[at(i)], 0.0);
+      if (dot(y, times(g, y), s.k) > reach * reach * (1 + 1e-6)) continue;
+      if (const double value = worst(w); value > most) {
+        most = value;
+        best = w;
+      }
     }
   }
   return best;
@@ -189,12 +186,12 @@ LossVector cagrad(const Scaled& s, double c) {
 
 }  // namespace
 
-const Names<LossWeights>& loss_weights_names() {
-  static const Names<LossWeights> names("weighting of losses", {{"mgda", LossWeights::mgda},
-                                                                {"upgrad", LossWeights::upgrad},
-                                                                {"dualproj", LossWeights::dualproj},
-                                                                {"pcgrad", LossWeights::pcgrad},
-                                                                {"cagrad", LossWeights::cagrad}});
+const Names<GramianRule>& gramian_rules() {
+  static const Names<GramianRule> names("weighting of losses", {{"mgda", GramianRule::mgda},
+                                                                {"upgrad", GramianRule::upgrad},
+                                                                {"dualproj", GramianRule::dualproj},
+                                                                {"pcgrad", GramianRule::pcgrad},
+                                                                {"cagrad", GramianRule::cagrad}});
   return names;
 }
 
@@ -235,7 +232,7 @@ LossVector nonnegative_minimum(const LossMatrix& a, const LossVector& d) {
   return x;
 }
 
-LossVector loss_weights(LossWeights how, const LossMatrix& gramian, const LossVector& preference,
+LossVector loss_weights(GramianRule how, const LossMatrix& gramian, const LossVector& preference,
                         const LossMatrix& order, double c) {
   LossVector out = preference;
   for (int i = 0; i < gramian.k * gramian.k; ++i) {
@@ -247,19 +244,19 @@ LossVector loss_weights(LossWeights how, const LossMatrix& gramian, const LossVe
   if (s.k == 0) return out;
   LossVector found = {};
   switch (how) {
-    case LossWeights::mgda:
+    case GramianRule::mgda:
       found = mgda(s);
       break;
-    case LossWeights::upgrad:
+    case GramianRule::upgrad:
       found = upgrad(s);
       break;
-    case LossWeights::dualproj:
+    case GramianRule::dualproj:
       found = dual_projection(s.cosine, s.preference);
       break;
-    case LossWeights::pcgrad:
+    case GramianRule::pcgrad:
       found = pcgrad(s, order);
       break;
-    case LossWeights::cagrad:
+    case GramianRule::cagrad:
       found = cagrad(s, c);
       break;
   }

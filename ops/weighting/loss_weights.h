@@ -13,7 +13,7 @@ namespace tessera {
 
 inline constexpr int kMostLosses = 8;
 
-enum class LossWeights {
+enum class GramianRule {
   mgda,      // the shortest combination a_i p_i g_i, a >= 0, sum a = 1 (Desideri 2012;
              // Sener & Koltun 2018, eq. 4)
   upgrad,    // each p_i g_i projected into the cone of directions in which no loss rises, and the
@@ -24,7 +24,7 @@ enum class LossWeights {
   cagrad,  // near the sum, the direction in which the loss that gains least gains most
            // (Liu et al. 2021, eq. 4)
 };
-const Names<LossWeights>& loss_weights_names();
+const Names<GramianRule>& gramian_rules();
 
 using LossVector = std::array<double, kMostLosses>;
 struct LossMatrix {
@@ -42,7 +42,7 @@ LossVector nonnegative_minimum(const LossMatrix& a, const LossVector& d);
 // meets the others. `c`: how far cagrad may go from the sum, as a share of its length. A loss whose
 // gradient is 0 keeps its preference and has no part in the others'. Weights are NaN where G is not
 // finite.
-LossVector loss_weights(LossWeights how, const LossMatrix& gramian, const LossVector& preference,
+LossVector loss_weights(GramianRule how, const LossMatrix& gramian, const LossVector& preference,
                         const LossMatrix& order, double c);
 
 }  // namespace tessera

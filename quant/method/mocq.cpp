@@ -164,7 +164,8 @@ MethodRow mocq_row() {
         const MocqOptions o = mocq_options(s);
         const auto range = [](double from, double to) { return exact(from) + " to " + exact(to); };
         config["mocq.pull"] = range(o.pull_begin, o.pull_end);
-        config["mocq.penalty"] = range(o.penalty_begin, o.penalty_end);
+        if (o.forward.coefficient == nn::Coefficient::Kind::dynamic)
+          config["mocq.penalty"] = range(o.penalty_begin, o.penalty_end);
         config["mocq.ramp"] = range(o.start, o.ramp_until);
         describe_forward(s, config);
       });

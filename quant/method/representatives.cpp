@@ -139,21 +139,23 @@ std::vector<Setting> forward_settings() {
                           "MOCQ and QAR: share from which only representatives, biases and scales "
                           "are trained",
                           "forward.finish_from", 0, 1),
-          Setting::choice("coefficient", usual.coefficient,
-                          "MOCQ and QAR: what weighs their term: its pull as a constant "
-                          "(scheduled), by the norms of gradients (dynamic), as a constraint's "
-                          "multiplier (augmented), or with the losses (joint, --loss-weighting)",
-                          "", nn::coefficient_kinds())};
+          Setting::choice(
+              kCoefficient, usual.coefficient,
+              "MOCQ and QAR: what weighs their term: its pull as a constant "
+              "(scheduled), by the norms of gradients (dynamic), as a constraint's "
+              "multiplier (augmented; its pull is the growth in a step, 1e-3, say), or with "
+              "the losses (joint: --loss-weighting upgrad, say)",
+              "", nn::coefficient_kinds())};
 }
 
 ForwardStages forward_stages(const Settings& s) {
   return {s.number("hard-from"), s.number("finish-from"),
-          nn::coefficient_kinds().parse(s.text("coefficient"))};
+          nn::coefficient_kinds().parse(s.text(kCoefficient))};
 }
 
 void describe_forward(const Settings& settings, Config& config) {
   if (forward_stages(settings).coefficient != ForwardStages().coefficient)
-    config["objective.coefficient"] = settings.text("coefficient");
+    config["objective.coefficient"] = settings.text(kCoefficient);
   config["forward.warm_up"] = "1 epoch";
 }
 

@@ -55,6 +55,7 @@ struct ForwardStages {
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };
 
+inline constexpr const char* kCoefficient = "coefficient";
 // By the settings "hard-from", "finish-from" and "coefficient" of the methods' list; what else
 // configurations say.
 std::vector<Setting> forward_settings();

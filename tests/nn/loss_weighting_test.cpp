@@ -27,7 +27,7 @@ double value_of(const Graph& graph, const RefMap& leaves, Value v) {
   return interpret(graph, leaves, {v})[0].v[0];
 }
 
-// The total of two losses 0.5 and 2, its slopes by each, and what the states become.
+// The total of two losses a and 2, its slopes by each, and what the states become.
 struct Total {
   double value;
   Doubles slopes;
@@ -35,12 +35,12 @@ struct Total {
   std::map<std::string, Doubles> updates;
 };
 
-Total total(const LossWeighting& options, std::map<std::string, Doubles> own = {}) {
+Total total(const LossWeighting& options, std::map<std::string, Doubles> own = {}, double a = 0.5) {
   Graph graph(ops::standard_ops());
   Scope scope(graph, true);
   const std::vector<NamedLoss> losses = {{"a", graph.param("a", f32({}))},
                                          {"b", graph.param("b", f32({}))}};
-  RefMap leaves = {{"a", {f32({}), {0.5}}}, {"b", {f32({}), {2}}}};
+  RefMap leaves = {{"a", {f32({}), {a}}}, {"b", {f32({}), {2}}}};
   Shown shown;
   const Value all = loss_weighting(options.name).total(scope, losses, options, shown);
   for (const auto* made : {&scope.parameters(), &scope.states()}) {
@@ -111,7 +111,7 @@ TEST(LossWeighting, FamoMovesTowardsTheLossThatFallsLeast) {
 
   const Doubles xi = {0.4, -0.2}, before = {std::log(1.0), std::log(2.2)};
   const Total got =
-      total(options, {{"famo.logits", xi}, {"famo.logs", before}, {"famo.seen", {1}}});
+      total(options, {{"famo.logits", xi}, {"famo.logs", before}, {"famo.seen", {1, 1}}});
   const double z0 = 1 / (1 + std::exp(xi[1] - xi[0])), z1 = 1 - z0;
   const double fell0 = before[0] - std::log(0.5), fell1 = before[1] - std::log(2);
   const double slope0 = z0 * (fell0 - (z0 * fell0 + z1 * fell1));
@@ -119,6 +119,15 @@ TEST(LossWeighting, FamoMovesTowardsTheLossThatFallsLeast) {
   EXPECT_NEAR(got.updates.at("famo.logits")[0], next0, 1e-9);
   EXPECT_LT(got.updates.at("famo.logits")[0], xi[0]);  // a fell more
   EXPECT_NEAR(got.slopes[0] + got.slopes[1], 1, 1e-9);
+}
+
+TEST(LossWeighting, FamoLeavesOutALossThatABatchHasNotGot) {
+  const Total got = total(
+      named("famo"), {{"famo.logits", {0, 0}}, {"famo.logs", {1, 1}}, {"famo.seen", {1, 1}}}, 0);
+  EXPECT_EQ(got.slopes[0], 0);
+  EXPECT_NEAR(got.slopes[1], 1, 1e-6);
+  EXPECT_EQ(got.updates.at("famo.logs")[0], 1);
+  EXPECT_NEAR(got.updates.at("famo.logs")[1], std::log(2), 1e-9);
 }
 
 // Two losses by three parameters: both reach u and v, only the first w, and neither z.
@@ -207,6 +216,12 @@ TEST(LossWeighting, SaysWhatItCannotWeigh) {
   const std::vector<std::string> names = {"u"};
   EXPECT_EQ(error_of([&] { join_gradients(scope, named("mgda"), one, names); }),
             "mgda weighs several losses, here is one, 'a'");
+  const std::vector<JointGradient> alike = {one[0], one[0]};
+  EXPECT_NE(
+      error_of([&] { join_gradients(scope, named("mgda"), alike, names); }).find("are named 'a'"),
+      std::string::npos);
+  EXPECT_NE(error_of([] { require_weighting(named("famo"), 1); }).find("here is one"),
+            std::string::npos);
   EXPECT_EQ(error_of([] {
               require_weighting(named("sum", {1, 2}), 1);
             }),
@@ -240,8 +255,7 @@ class TwoLosses final : public Task {
 };
 
 Trainer two_losses(const TrainerOptions& options) {
-  return Trainer(as_network(testing::network()),
-                 std::make_shared<TwoLosses>(), options);
+  return Trainer(as_network(testing::network()), std::make_shared<TwoLosses>(), options);
 }
 
 // Pulls every weight towards a value.
@@ -343,9 +357,17 @@ TEST(LossWeighting, JointObjectivesDoNotDependOnTheirOrder) {
     trainer.set(coefficient_input("up"), 0.05);
     trainer.set(coefficient_input("down"), 0.08);
     const auto out = step_of(trainer);
-    double coefficients = 0;
-    for (const TermReport& t : trainer.terms()) coefficients += t.coefficient;
-    EXPECT_GT(coefficients, 0);
+    // c a_i, a the shares of the shortest combination, which sum to 1 with the task's.
+    std::map<std::string, double> shown;
+    for (const auto& [name, value] : trainer.weighting()) shown[name] = value;
+    double all = 0;
+    for (const TermReport& t : trainer.terms()) {
+      const double c = t.objective == "up" ? 0.05 : 0.08;
+      const std::string own = cat(per_tensor ? t.weight + "." : "", "weight.", t.objective);
+      EXPECT_NEAR(t.coefficient, c * shown.at(own), 1e-6) << own;
+      all += t.coefficient;
+    }
+    EXPECT_GT(all, 0);
     return out;
   };
   for (const bool per_tensor : {false, true}) {
@@ -355,6 +377,48 @@ TEST(LossWeighting, JointObjectivesDoNotDependOnTheirOrder) {
         EXPECT_NEAR(values[i], other.at(name)[i], 1e-6) << name;
     }
   }
+}
+
+// What an objective trains beside the weights hears c a, too.
+TEST(LossWeighting, OwnParametersOfJointObjectivesHearWhatTheyWeigh) {
+  class Follows final : public Objective {
+   public:
+    std::string name() const override { return "follows"; }
+    Coefficient coefficient() const override {
+      Coefficient out;
+      out.kind = Coefficient::Kind::joint;
+      return out;
+    }
+    std::optional<WeightTerm> term(Scope& scope, const std::string& name, Value w) const override {
+      if (name != "fc1.weight") return std::nullopt;
+      const Value aim = scope.global_param("aim", {}, Init::constant(0.5));
+      WeightTerm out{0.5 * ops::sum(ops::square(w - aim))};
+      out.own.emplace_back(aim, Value());
+      return out;
+    }
+  };
+  Trainer trainer = classifier(testing::network(), {2}, 2, plain(named("upgrad")));
+  trainer.add_objective(std::make_shared<Follows>());
+  trainer.set(coefficient_input("follows"), 1e-3);
+  trainer.train_graph();
+  double apart = 0;
+  for (const float w : std::as_const(trainer).state().get("fc1.weight").span<float>())
+    apart += 0.5 - w;
+  step_of(trainer);
+  const double coefficient = trainer.terms().front().coefficient;
+  EXPECT_GT(coefficient, 0);
+  EXPECT_NEAR(std::as_const(trainer).state().get("aim").item(), 0.5 - coefficient * apart, 1e-5);
+}
+
+TEST(LossWeighting, FrozenParametersHaveNoPart) {
+  TrainerOptions options = plain(named("mgda"));
+  options.frozen = [](const std::string& name) { return name.starts_with("fc1"); };
+  Trainer trainer = two_losses(options);
+  const auto step = step_of(trainer);
+  for (const double v : step.at("fc1.weight")) EXPECT_EQ(v, 0);
+  EXPECT_GT(length(step), 0);
+  for (const auto& [name, value] : trainer.weighting())
+    EXPECT_EQ(name.find("fc1"), std::string::npos) << name;
 }
 
 TEST(LossWeighting, AJointObjectiveNeedsAWeightingByGradients) {

@@ -208,6 +208,10 @@ TEST(Objective, AugmentedLagrangianKeepsAMultiplierThatIsNeverNegative) {
                           std::max(0.0, c * (value[1] - 1))};
   expect_sum(got, lambda);
   EXPECT_NEAR(got.updates.at("w0.pull.multiplier"), lambda[0], 1e-12);
+  // Off, and the multiplier stays.
+  const Combined off = combine(how, 0, {{"w0.pull.multiplier", 0.4}, {"w1.pull.multiplier", 0.1}});
+  expect_sum(off, {0, 0});
+  EXPECT_NEAR(off.updates.at("w0.pull.multiplier"), 0.4, 1e-12);
   how.bound = 1e6;  // far from binding
   expect_sum(combine(how, c), {0, 0});
 }
