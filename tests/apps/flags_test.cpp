@@ -97,7 +97,7 @@ TEST_F(Flags, OfMethods) {
         {"--hard-from", "0.5"},
         {"--finish-from", "0.6"},
         {"--coefficient", "scheduled"},
-        {"--coefficient", "augmented"},
+        {"--coefficient", "augmented", "--mocq-pull", "0.001"},
         {"--coefficient", "joint", "--loss-weighting", "mgda"},
         {"--coefficient", "joint", "--loss-weighting", "upgrad"}}},
       {"qar", {{"--qar-pull", "0.5"}, {"--regularizer", "l1"}, {"--regularizer", "bins"}}},

@@ -45,6 +45,7 @@ TEST(Methods, EverySettingShowsInTheConfiguration) {
       if (std::holds_alternative<std::string>(setting.fallback)) {
         if (setting.name == "train-lr-steps") changed.set(setting.name, "0.5");
         if (setting.name == "distill") changed.set(setting.name, "none");
+        if (setting.name == "coefficient") changed.set(setting.name, "scheduled");
         if (setting.name == "regularizer") changed.set(setting.name, "l1");
       } else if (std::holds_alternative<bool>(setting.fallback)) {
         changed.set(setting.name, !changed.on(setting.name));
