@@ -230,7 +230,7 @@ TEST(LossWeights, CagradIsTheBestForTheWorstNearTheSum) {
 // their lengths allow.
 TEST(LossWeights, RoundingOfParallelGradientsIsHarmless) {
   for (const double along : {-1.0, 1.0}) {
-    for (const double off : {-1e-6, -1e-7, 0.0, 1e-7, 1e-6}) {
+    for (const double off : {-1e-5, -1e-7, 0.0, 1e-7, 1e-6, 1e-5}) {
       for (const double size : {1e-3, 1.0, 40.0}) {
         LossMatrix g, order;
         g.k = order.k = 2;
