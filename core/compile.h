@@ -28,9 +28,9 @@ struct CompileOptions {
   // Convolutions round their operands to bf16 where the machine multiplies it (AVX512-BF16) and sum
   // in f32; weights, activations, statistics and losses stay f32. No effect on other machines.
   bool bf16 = false;
-  // Products with codebook weights that do not change round their operands to bytes, rows of
-  // activations as they come and the entries of codebooks, and sum exactly, in integers
-  // (ops/codebook/int8_matmul.h); all else stays f32. The same bits on every machine.
+  // Products, convolutions and scans with codebook weights that do not change round operands to
+  // bytes (rows or images of activations as they come, entries) and sum exactly, in integers
+  // (ops/codebook/int8_matmul.h, ops/conv/int8_conv.h). The same bits on every machine.
   bool int8 = false;
   bool check_nan = false;  // also TESSERA_CHECK=nan: stop at the first node that makes one
 };
