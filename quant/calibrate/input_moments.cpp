@@ -73,16 +73,20 @@ std::vector<InputMoments> input_moments(const Layer& layer, const State& state,
   for (std::int64_t g = 0; g < groups; ++g)
     add_parts(parts, g * rows / groups, rows / groups, columns);
   double seen = 0;
-  for_activations(layer.input(), state, samples, [&](const Tensor& x) {
-    if (conv) {
-      const ConvGeometry g = conv_geometry(layer.node->attrs(), x.shape(), shape);
-      add_patches(x, g, parts);
-      seen += static_cast<double>(g.n * g.oh * g.ow);
-      return;
-    }
-    for (InputMoments& part : parts) add_rows(x.span<float>(), columns, part);
-    seen += static_cast<double>(x.shape().numel() / columns);
-  });
+  std::vector<const Node*> readers = {layer.node};
+  readers.insert(readers.end(), layer.sharing.begin(), layer.sharing.end());
+  for (const Node* reader : readers) {
+    for_activations(reader->input(0), state, samples, [&](const Tensor& x) {
+      if (conv) {
+        const ConvGeometry g = conv_geometry(reader->attrs(), x.shape(), shape);
+        add_patches(x, g, parts);
+        seen += static_cast<double>(g.n * g.oh * g.ow);
+        return;
+      }
+      for (InputMoments& part : parts) add_rows(x.span<float>(), columns, part);
+      seen += static_cast<double>(x.shape().numel() / columns);
+    });
+  }
   for (InputMoments& part : parts) {
     const auto n = static_cast<std::size_t>(part.columns);
     const auto mean = static_cast<float>(1 / seen);

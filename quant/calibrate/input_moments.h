@@ -21,8 +21,8 @@ struct InputMoments {
 // larger than this.
 inline constexpr std::int64_t kMostColumns = 4608;
 
-// Over all samples, of the layer's input for a network with these weights. Convolutions see every
-// position. Throws Error where the input is not finite.
+// Over all samples, of what all readers of the layer's weight see in a network with these weights.
+// Convolutions see every position. Throws Error where the input is not finite.
 std::vector<InputMoments> input_moments(const Layer& layer, const State& state,
                                         const CalibrationSet& samples);
 

@@ -30,7 +30,7 @@ std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::stri
     wanted.emplace(leaf, name);
   }
   std::vector<Layer> layers;
-  std::map<std::string, int> readers;
+  std::map<std::string, std::size_t> places;
   const std::vector<bool> live = live_nodes(inference);
   for (const Node& node : inference.nodes()) {
     if (!live[static_cast<std::size_t>(node.id())]) continue;
@@ -40,12 +40,15 @@ std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::stri
       const std::string& name = found->second;
       check(i == 1 && multiplies_rows(node), "'", name, "' is read by '", node.op().name,
             "'; expected a convolution or a linear layer");
-      check(++readers[name] == 1, "'", name, "' is read by several layers; expected one");
-      layers.push_back({name, &node});
+      const auto [place, first] = places.emplace(name, layers.size());
+      if (first)
+        layers.push_back({name, &node, {}});
+      else
+        layers[place->second].sharing.push_back(&node);
     }
   }
   for (const std::string& name : weights) {
-    check(readers[name] == 1, "the network does not use '", name, "'");
+    check(places.contains(name), "the network does not use '", name, "'");
   }
   return layers;
 }

@@ -11,17 +11,18 @@
 
 namespace tessera::quant {
 
-// The node that multiplies a weight: conv2d(x, weight), or matmul(x, weight) that reads it
+// The nodes that multiply a weight: conv2d(x, weight), or matmul(x, weight) that reads it
 // transposed. Rows of the weight are channels (axis 1) of the result, and nothing else.
 struct Layer {
-  std::string name;  // of the weight
-  const Node* node;  // of the graph that was searched
+  std::string name;                  // of the weight
+  const Node* node;                  // the first of the graph that was searched
+  std::vector<const Node*> sharing;  // the others, where layers share the weight
 
   Value input() const { return node->input(0); }
 };
 
-// The layers of these weights in the order of the graph, which is the order in which they run.
-// Throws Error naming a weight that is read by something else, by several nodes or by none.
+// The layers of these weights in the order of the graph, in which they begin to run. Throws Error
+// naming a weight that is read by something else or by none.
 std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights);
 
 // Calls fn with a value of an inference graph for some samples after others, in order: f32

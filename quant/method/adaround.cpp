@@ -280,6 +280,8 @@ PostTrained round_all(const AdaRoundOptions& options, const TrainedNetwork& netw
   State quantized = decoded_state(network.state, {});
   if (reports) reports->clear();
   for (const Layer& layer : layers_of(network.inference, plan.compressed())) {
+    check(layer.sharing.empty(), kName, ": '", layer.name,
+          "' is read by several layers; expected one");
     const TensorPlan& item = *plan.find(layer.name);
     const auto weights = network.state.get(layer.name).span<float>();
     const CodebookTensor nearest =

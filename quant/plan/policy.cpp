@@ -105,15 +105,33 @@ void check_choice(const TensorPlan& item, const nn::ParameterSpec& p, const Stat
   require_finite(p.name, state.get(p.name));
 }
 
-// Of a tensor with entries of its own.
-void check_size(const TensorPlan& item) {
+// Of a tensor with entries of its own. One that is only what the policy's default says stays dense
+// where there are fewer weights than entries.
+void check_size(TensorPlan& item) {
   const std::int64_t rows = item.shape[0].value();
   const std::int64_t group = item.choice->group_rows ? item.choice->group_rows : rows;
   const int d = item.choice->spec.vector_len();
   const std::int64_t weights = group * CodebookFormat::row_length(item.shape) / d;
   const std::int64_t k = item.choice->spec.size();
+  const bool by_default =
+      item.source == TensorPlan::Source::weights || item.source == TensorPlan::Source::depthwise;
+  if (k > weights && by_default && item.choice->group_rows == 0) {
+    item.choice.reset();
+    item.reason = cat(weights, d == 1 ? " weights" : " vectors", ", too few for ", k, " entries");
+    return;
+  }
   check(k <= weights, "'", item.name, "': ", k, " entries for ", weights,
         d == 1 ? " weights" : " vectors", item.choice->group_rows ? " of a group" : "");
+}
+
+void require_any(const CompressionPlan& plan, const Policy& policy) {
+  const auto is = [&](auto condition) { return std::ranges::any_of(plan.tensors, condition); };
+  check(is([](const TensorPlan& item) { return item.choice.has_value(); }),
+        "nothing to compress: every parameter is skipped",
+        is([](const TensorPlan& item) { return item.reason == "frozen"; })
+            ? " or frozen (Policy::frozen)"
+            : "",
+        policy.only.empty() ? "" : cat("; no weight's name matches '", policy.only, "'"));
 }
 
 // The tensors that one pattern joins.
@@ -187,7 +205,6 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
   if (!policy.only.empty()) only = compile_pattern("policy", policy.only);
   const auto first = std::find_if(parameters.begin(), parameters.end(), is_weight);
   const auto last = std::find_if(parameters.rbegin(), parameters.rend(), is_weight);
-  bool any = false;
   for (const auto& p : parameters) {
     TensorPlan item{p.name,       p.type.shape,
                     std::nullopt, "bias or scale, kept f32",
@@ -220,7 +237,6 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
       item.reason = cat("rule '", policy.rules[r].pattern, "'");
     }
     if (item.choice) {
-      any = true;
       if (item.choice->group_rows >= rows_of(p)) item.choice->group_rows = 0;
       check_choice(item, p, state);
     }
@@ -232,16 +248,12 @@ CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameter
     check(hits[r] > vectors[r], name_of(rule), " '", rule.pattern,
           "' matches vectors only (biases, scales); codebooks are for weights of rank 2 or more");
   }
-  check(any, "nothing to compress: every parameter is skipped",
-        std::any_of(plan.tensors.begin(), plan.tensors.end(),
-                    [](const TensorPlan& item) { return item.reason == "frozen"; })
-            ? " or frozen (Policy::frozen)"
-            : "",
-        policy.only.empty() ? "" : cat("; no weight's name matches '", policy.only, "'"));
+  require_any(plan, policy);
   for (const std::string& pattern : policy.shared) share(plan, pattern);
-  for (const TensorPlan& item : plan.tensors) {
+  for (TensorPlan& item : plan.tensors) {
     if (item.choice && item.shares.empty()) check_size(item);
   }
+  require_any(plan, policy);
   return plan;
 }
 

@@ -29,7 +29,8 @@ struct PolicyRule {
 };
 
 struct Policy {
-  TensorChoice weights = {};  // for every parameter of rank 2 or more
+  // For every parameter of rank 2 or more; one with fewer weights than entries stays dense.
+  TensorChoice weights = {};
   // First match wins over everything else. A codebook is for weights: vectors stay as they are,
   // whichever rule matches them.
   std::vector<PolicyRule> rules = {};
@@ -94,8 +95,9 @@ struct CompressionPlan {
 };
 
 // Throws Error for what cannot work: a bad regular expression, one that matches nothing, a codebook
-// for vectors only, more entries than weights, NaN or Inf in a weight (naming the tensor and the
-// position), tensors that cannot share a codebook, and when nothing would be compressed.
+// for vectors only, more entries than weights where a rule or row groups ask for them, NaN or Inf
+// in a weight (naming the tensor and the position), tensors that cannot share a codebook, and when
+// nothing would be compressed.
 CompressionPlan plan_compression(const std::vector<nn::ParameterSpec>& parameters,
                                  const State& state, const Policy& policy);
 

@@ -155,6 +155,8 @@ TEST(Plan, VectorsWhereTheyFit) {
     return test::error_of([&] { planned(t, policy); });
   };
   EXPECT_EQ(refused({{CodebookSpec::vectors(64, 4), 0}}),
+            "nothing to compress: every parameter is skipped");
+  EXPECT_EQ(refused({{}, {{"fc1.weight", TensorChoice{CodebookSpec::vectors(64, 4), 0}}}}),
             "'fc1.weight': 64 entries for 50 vectors");
   EXPECT_EQ(refused({{CodebookSpec::vectors(8, 4), 0, 0.1}}),
             "'fc1.weight': vector:8x4 takes no sparse correction");

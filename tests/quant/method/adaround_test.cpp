@@ -12,6 +12,7 @@
 #include "ops/matmul/matmul.h"
 #include "ops/op_list.h"
 #include "quant/method/compress.h"
+#include "quant/method/layerwise.h"
 #include "quant/method/lc.h"
 #include "tests/quant/scores.h"
 
@@ -177,11 +178,28 @@ TEST(Layers, RefusesReadersItCannotRound) {
   graph.set_output("logits", ops::linear(y, scaled * 2.0));
   EXPECT_EQ(error_of([&] { layers_of(graph, {"plain"}); }),
             "'plain' is read by 'matmul'; expected a convolution or a linear layer");
-  EXPECT_EQ(error_of([&] { layers_of(graph, {"tied"}); }),
-            "'tied' is read by several layers; expected one");
+  const Layer tied_layer = layers_of(graph, {"tied"}).at(0);
+  ASSERT_EQ(tied_layer.sharing.size(), 1u);
+  EXPECT_EQ(tied_layer.sharing[0]->input(0), tied_layer.node->output());
   EXPECT_EQ(error_of([&] { layers_of(graph, {"scaled"}); }),
             "'scaled' is read by 'mul'; expected a convolution or a linear layer");
   EXPECT_EQ(error_of([&] { layers_of(graph, {"absent"}); }), "the network does not use 'absent'");
+}
+
+// lnq takes them, by what all readers see; a rounding is learned for one.
+TEST(AdaRound, RefusesWeightsThatLayersShare) {
+  auto net = std::make_shared<nn::Sequential>();
+  net->add("fc", nn::Linear(20, 20)).add("act", nn::Tanh()).add("fc", nn::Tied(nn::Linear(20, 20)));
+  net->add("out", nn::Linear(20, 4));
+  nn::Trainer t = nn::classifier(net, {20}, 4);
+  const auto plan =
+      plan_compression(t.parameters(), t.state(), {{CodebookSpec::adaptive(4), 0}, {}});
+  const auto by = [&](const PostTraining& method) {
+    return error_of([&] { compress(t, test::Scores(64), plan, method); });
+  };
+  EXPECT_EQ(by(adaround({.samples = 64, .iterations = 2})),
+            "adaround: 'fc.weight' is read by several layers; expected one");
+  EXPECT_EQ(by(layerwise("lnq", {.samples = 64})), "no error");
 }
 
 // The last layer's rounding is that of its inputs in the network whose other layers are rounded,

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "ops/build.h"
+#include "ops/op_list.h"
 #include "quant/calibrate/input_moments.h"
 #include "quant/calibrate/layers.h"
 #include "quant/fit/output_fit.h"
@@ -51,6 +53,43 @@ TEST(InputMoments, GiveTheMeanSquareOfAnyLayersOutput) {
     EXPECT_EQ(tiled, shape.numel()) << layer.name;
     EXPECT_NEAR(got, want, 1e-4 * want) << layer.name;
   }
+}
+
+// One convolution of pictures of two sizes, as a detector's heads are.
+TEST(InputMoments, OfASharedWeightAreThoseOfAllItsReaders) {
+  Graph graph(ops::standard_ops());
+  const Value x = graph.input("x", f32({kBatch, 3, 9, 8})),
+              weight = graph.param("shared", f32({5, 3, 3, 3}));
+  const Value small = ops::slice(ops::slice(x, 2, 0, 4), 3, 2, 7) * 2.0;
+  const Value a = ops::conv2d(x, weight), b = ops::conv2d(small, weight);
+  graph.set_output("a", a);
+  graph.set_output("b", b);
+  const auto layers = layers_of(graph, {"shared"});
+  ASSERT_EQ(layers.size(), 1u);
+  State state;
+  Tensor w(DType::f32, {5, 3, 3, 3});
+  Rng rng(3, 1);
+  for (float& v : w.span<float>()) v = rng.normal();
+  state.set("shared", w);
+  const Noise data(20);
+  const CalibrationSet samples(data, 20);
+  double got = 0, positions = 0;
+  for (const Value& y : {a, b}) {
+    const Tensor values = activations(y, state, samples);
+    positions += static_cast<double>(values.numel()) / 5;
+    for (const float v : values.span<float>()) got += double{v} * v;
+  }
+  const auto parts = input_moments(layers[0], state, samples);
+  ASSERT_EQ(parts.size(), 1u);
+  double want = 0;
+  for (std::size_t r = 0; r < 5; ++r) {
+    for (std::size_t i = 0; i < 27; ++i) {
+      for (std::size_t j = 0; j < 27; ++j)
+        want += double{w.span<float>()[r * 27 + i]} * parts[0].moments[i * 27 + j] *
+                w.span<float>()[r * 27 + j];
+    }
+  }
+  EXPECT_NEAR(got / positions, want, 1e-4 * want);
 }
 
 TEST(InputMoments, NamesTheLayerWithNumbersThatAreNone) {

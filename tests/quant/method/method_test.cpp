@@ -47,7 +47,10 @@ TEST(Plan, RefusesWhatCannotWork) {
               plan(policy(2, {{"(", std::nullopt}}));
             }).find("not a regular expression"),
             std::string::npos);
-  EXPECT_EQ(error_of([&] { plan(policy(200)); }), "'fc2.weight': 200 entries for 160 weights");
+  EXPECT_EQ(error_of([&] {
+              plan(policy(2, {{"fc2.weight", TensorChoice{CodebookSpec::adaptive(200), 0}}}));
+            }),
+            "'fc2.weight': 200 entries for 160 weights");
   Tensor w = t.state().get("fc2.weight");
   w.span<float>()[7] = std::nanf("");
   EXPECT_EQ(error_of([&] { plan(policy(2)); }),

@@ -175,5 +175,18 @@ TEST(Policy, RulesFromAFileAreNamedByTheirPlace) {
   EXPECT_EQ(error_of(p).substr(0, 50), "rules.txt:8: rule '(' is not a regular expression:");
 }
 
+// Nobody asked for a codebook of these in particular: a network has small tensors.
+TEST(Policy, FewerWeightsThanEntriesStayDense) {
+  Net net;
+  net.add("few.weight", {4, 8});
+  Policy p{{CodebookSpec::adaptive(33), 0}, {}};
+  EXPECT_EQ(net.plan(p).find("few.weight"), nullptr);
+  EXPECT_EQ(net.plan(p).compressed().size(), 4u);
+  EXPECT_NE(net.plan(p).text().find("dense: 32 weights, too few for 33 entries"), std::string::npos)
+      << net.plan(p).text();
+  p.weights.spec = CodebookSpec::adaptive(32);
+  EXPECT_NE(net.plan(p).find("few.weight"), nullptr);
+}
+
 }  // namespace
 }  // namespace tessera::quant
