@@ -55,7 +55,11 @@ std::int64_t most_objects(const CocoSet& set) {
 struct DetectionBatches::Shown {
   PixelRect part;    // of the picture
   PixelRect window;  // of the sample
-  bool mirrored = false, cut = false;
+  bool cut = false;
+  // Of the sample, in this order.
+  bool transposed = false, upside_down = false, mirrored = false;
+  std::array<std::uint8_t, 3> channels = {0, 1, 2};
+  bool negative = false;
   Frame frame;
 };
 
@@ -105,6 +109,15 @@ DetectionBatches::Shown DetectionBatches::shown(std::int64_t epoch, std::int64_t
     crop.min_area = options_.augment->min_area;
     if (crop.min_area < 1) out.part = random_crop(picture.width, picture.height, crop, rng);
     out.mirrored = rng.uniform() < static_cast<float>(options_.augment->flip);
+    if (options_.augment->turn) {
+      out.transposed = options_.width == options_.height && rng.below(2) == 1;
+      out.upside_down = rng.below(2) == 1;
+    }
+    if (options_.augment->colours) {
+      std::swap(out.channels[0], out.channels[rng.below(3)]);
+      std::swap(out.channels[1], out.channels[1 + rng.below(2)]);
+      out.negative = rng.below(2) == 1;
+    }
   }
   const auto w = static_cast<double>(out.part.width), h = static_cast<double>(out.part.height);
   out.window = {0, 0, options_.width, options_.height};
@@ -131,11 +144,33 @@ DetectionBatches::Shown DetectionBatches::shown(std::int64_t epoch, std::int64_t
   return out;
 }
 
+void DetectionBatches::write_turned(const Shown& how, const RgbView& sample,
+                                    std::span<float> out) const {
+  const bool same_colours = how.channels == std::array<std::uint8_t, 3>{0, 1, 2} && !how.negative;
+  if (!how.transposed && !how.upside_down && same_colours) {
+    planes_.write(sample, how.mirrored, out);
+    return;
+  }
+  RgbImage turned;
+  turned.resize(sample.width, sample.height);
+  const auto negative = static_cast<std::uint8_t>(how.negative ? 255 : 0);
+  for (std::int64_t y = 0; y < sample.height; ++y) {
+    std::uint8_t* to = turned.row(y);
+    const std::int64_t row = how.upside_down ? sample.height - 1 - y : y;
+    for (std::int64_t x = 0; x < sample.width; ++x) {
+      const std::uint8_t* from = how.transposed ? sample.row(x) + 3 * row : sample.row(row) + 3 * x;
+      for (std::size_t c = 0; c < 3; ++c)
+        *to++ = static_cast<std::uint8_t>(from[how.channels[c]] ^ negative);
+    }
+  }
+  planes_.write(turned.view(), how.mirrored, out);
+}
+
 void DetectionBatches::write_picture(const Shown& how, const RgbView& picture,
                                      std::span<float> out) const {
   const RgbView part = picture.crop(how.part);
   if (part.width == options_.width && part.height == options_.height) {
-    planes_.write(part, how.mirrored, out);
+    write_turned(how, part, out);
     return;
   }
   Resizer resizer;
@@ -147,7 +182,7 @@ void DetectionBatches::write_picture(const Shown& how, const RgbView& picture,
                {0, 0, how.window.width, how.window.height}},
               part, sized);
   if (how.window.width == options_.width && how.window.height == options_.height) {
-    planes_.write(sized.view(), how.mirrored, out);
+    write_turned(how, sized.view(), out);
     return;
   }
   whole.resize(options_.width, options_.height);
@@ -158,7 +193,7 @@ void DetectionBatches::write_picture(const Shown& how, const RgbView& picture,
     std::memcpy(whole.row(y) + 3 * how.window.x, sized.row(from),
                 static_cast<std::size_t>(3 * how.window.width));
   }
-  planes_.write(whole.view(), how.mirrored, out);
+  write_turned(how, whole.view(), out);
 }
 
 void DetectionBatches::write_objects(const Shown& how, std::int64_t row, std::size_t at,
@@ -196,6 +231,11 @@ void DetectionBatches::write_objects(const Shown& how, std::int64_t row, std::si
       if (tiny || box.area() < options_.augment->least_visible * object.box.area()) continue;
     }
     auto shares = how.frame.shares(box);
+    if (how.transposed) {
+      std::swap(shares[0], shares[1]);
+      std::swap(shares[2], shares[3]);
+    }
+    if (how.upside_down) shares[1] = 1 - shares[1];
     if (how.mirrored) shares[0] = 1 - shares[0];
     if (!boxes.empty()) std::ranges::copy(shares, boxes.begin() + static_cast<long>(4 * n));
     if (!areas.empty()) areas[n] = static_cast<float>(object.area);

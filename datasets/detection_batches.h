@@ -41,6 +41,10 @@ struct DetectionAugment {
   double min_area = 0.4;  // share of the picture that is cropped to, at least; 1: no crop
   // A box that the crop leaves less of than this share is left out.
   double least_visible = 0.3;
+  // Any of a square's symmetries, or of those that keep the sides of a sample that is none.
+  bool turn = false;
+  // Channels in any order, and as likely the negative: for pictures whose colours mean nothing.
+  bool colours = false;
 };
 
 struct DetectionBatchOptions {
@@ -57,8 +61,8 @@ struct DetectionBatchOptions {
 // categories in its order. Epoch -1 shows whole pictures with all boxes as they are, crowds, boxes
 // without an area and boxes over the border among them: what COCO evaluates. Epochs from 0 on cut
 // boxes at the border of what is shown and leave out those of which too little, or not a pixel of
-// the sample, is left. "frame" says where the sample lies in its picture, before it is mirrored. A
-// sample is a function of (set, options, epoch, place) alone.
+// the sample, is left. "frame" says where the sample lies in its picture, before it is mirrored or
+// turned. A sample is a function of (set, options, epoch, place) alone.
 class DetectionBatches final : public IndexedSource {
  public:
   // Throws Error when an option is out of range, or a picture has more objects than `most`.
@@ -77,6 +81,7 @@ class DetectionBatches final : public IndexedSource {
   struct Shown;
   Shown shown(std::int64_t epoch, std::int64_t row, const RgbView& picture) const;
   void write_picture(const Shown& how, const RgbView& picture, std::span<float> out) const;
+  void write_turned(const Shown& how, const RgbView& sample, std::span<float> out) const;
   void write_objects(const Shown& how, std::int64_t row, std::size_t at, TensorMap& batch) const;
 
   std::shared_ptr<const CocoSet> set_;

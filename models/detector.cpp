@@ -20,13 +20,20 @@ constexpr double kFirstScore = 0.01;
 std::vector<Stage> stages_of(const DetectorOptions& options) {
   const std::int64_t channels = options.sample[0].value();
   if (options.backbone == Backbone::resnet18) return resnet_stages(18, Stem::imagenet, channels);
-  nn::Sequential stem(conv({.in = channels, .out = 16, .kernel = 3, .stride = 2, .padding = 1}),
-                      nn::BatchNorm2d(16), nn::ReLU());
-  std::vector<Stage> out = {{"stem", nn::share(std::move(stem)), 16, 2}};
-  for (const std::int64_t width : {32, 64, 96, 128}) {
+  const auto& widths = options.widths;
+  nn::Sequential stem(
+      conv({.in = channels, .out = widths[0], .kernel = 3, .stride = 2, .padding = 1}),
+      nn::BatchNorm2d(widths[0]), nn::ReLU());
+  std::vector<Stage> out = {{"stem", nn::share(std::move(stem)), widths[0], 2}};
+  for (std::size_t i = 0; i < options.blocks.size(); ++i) {
     const Stage& before = out.back();
-    out.push_back({cat("layer", out.size()), nn::share(residual_block(before.channels, width, 2)),
-                   width, 2 * before.stride});
+    nn::Sequential part;
+    for (std::int64_t k = 0; k < options.blocks[i]; ++k) {
+      part.add(std::to_string(k), k == 0 ? residual_block(before.channels, widths[i + 1], 2)
+                                         : residual_block(widths[i + 1], widths[i + 1], 1));
+    }
+    out.push_back(
+        {cat("layer", i + 1), nn::share(std::move(part)), widths[i + 1], 2 * before.stride});
   }
   return out;
 }
@@ -55,6 +62,12 @@ Detector::Detector(DetectorOptions options) : options_(std::move(options)) {
         "convolutions of a head, got ",
         options_.kinds, ", ", options_.channels, ", ", options_.strides.size(), " and ",
         options_.convolutions);
+  const auto positive = [](std::int64_t n) { return n >= 1; };
+  check(options_.widths.size() == options_.blocks.size() + 1 &&
+            std::ranges::all_of(options_.widths, positive) &&
+            std::ranges::all_of(options_.blocks, positive),
+        "[detector] expected a width of the stem and of each part, and a block of each, got ",
+        options_.widths.size(), " widths and ", options_.blocks.size(), " parts");
   const auto stages = stages_of(options_);
   const std::int64_t deepest = stages.back().stride;
   check(size.height % deepest == 0 && size.width % deepest == 0, "[detector] pictures of ",
@@ -194,7 +207,10 @@ nn::Values Detector::forward(nn::Scope& scope, const nn::Values& inputs) const {
 
 const std::vector<NamedDetector>& detectors() {
   static const std::vector<NamedDetector> all = {
-      {"small", "0.3 million weights, levels of strides 4, 8 and 16", {}},
+      {"small", "a million weights, levels of strides 4, 8 and 16", {}},
+      {"tiny",
+       "0.3 million weights, levels of strides 4, 8 and 16",
+       {.widths = {16, 32, 64, 96, 128}, .blocks = {1, 1, 1, 1}, .channels = 48}},
       {"retina_r18",
        "ResNet-18 and heads of 3x3 convolutions, levels of strides 4 to 32",
        {.backbone = Backbone::resnet18,

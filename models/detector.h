@@ -11,15 +11,18 @@
 
 namespace tessera::models {
 
-// small: four stages of residual blocks, 0.3 million weights in all.
-enum class Backbone { small, resnet18 };
+enum class Backbone { residual, resnet18 };
 
 struct DetectorOptions {
-  Backbone backbone = Backbone::small;
+  Backbone backbone = Backbone::residual;
+  // Of Backbone::residual: channels of the stem and of the parts behind it, each of which halves
+  // the sides, and how many residual blocks a part has.
+  std::vector<std::int64_t> widths = {16, 48, 64, 128, 128};
+  std::vector<std::int64_t> blocks = {1, 2, 2, 1};
   Shape sample = {3, 128, 128};
   std::int64_t kinds = 8;
   std::vector<std::int64_t> strides = {4, 8, 16};  // of the levels; neighbours differ by a factor 2
-  std::int64_t channels = 48;                      // of pyramid and heads
+  std::int64_t channels = 64;                      // of pyramid and heads
   std::int64_t convolutions = 2;                   // of each head, before its output
   bool separable = true;  // each a depthwise and a 1x1 convolution, else 3x3
 };
@@ -31,7 +34,7 @@ struct DetectorOptions {
 class Detector final : public nn::Network {
  public:
   // Throws Error for options that cannot be: strides that the backbone does not reach or that do
-  // not divide the sides.
+  // not divide the sides, a part without a width or blocks.
   explicit Detector(DetectorOptions options);
   nn::Values forward(nn::Scope& scope, const nn::Values& inputs) const override;
   std::int64_t places() const;

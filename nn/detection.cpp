@@ -22,6 +22,27 @@ std::vector<DetectedBox> suppress_overlapping(std::vector<DetectedBox> boxes, do
   return boxes;
 }
 
+void average_overlapping(std::vector<DetectedBox>& kept, const std::vector<DetectedBox>& boxes,
+                         double least_overlap) {
+  constexpr double kSpread = 0.05;
+  for (DetectedBox& one : kept) {
+    double all = 0;
+    Box mean;
+    for (const DetectedBox& other : boxes) {
+      if (other.category != one.category) continue;
+      const double overlap = intersection_over_union(one.box, other.box);
+      if (overlap < least_overlap) continue;
+      const double weight = other.score * std::exp(-(1 - overlap) * (1 - overlap) / kSpread);
+      all += weight;
+      mean.x += weight * other.box.x;
+      mean.y += weight * other.box.y;
+      mean.width += weight * other.box.width;
+      mean.height += weight * other.box.height;
+    }
+    if (all > 0) one.box = {mean.x / all, mean.y / all, mean.width / all, mean.height / all};
+  }
+}
+
 std::vector<DetectedBox> detections_of(std::span<const float> boxes, std::span<const float> scores,
                                        std::span<const std::int64_t> categories, const Frame& frame,
                                        const DetectionOptions& options) {
@@ -40,10 +61,11 @@ std::vector<DetectedBox> detections_of(std::span<const float> boxes, std::span<c
     std::ranges::stable_sort(found, std::greater(), &DetectedBox::score);
     found.resize(static_cast<std::size_t>(options.most_looked));
   }
-  found = suppress_overlapping(std::move(found), options.most_overlap);
-  if (std::ssize(found) > options.most) found.resize(static_cast<std::size_t>(options.most));
-  for (DetectedBox& d : found) d.box = frame.clipped(d.box);
-  return found;
+  std::vector<DetectedBox> kept = suppress_overlapping(found, options.most_overlap);
+  if (std::ssize(kept) > options.most) kept.resize(static_cast<std::size_t>(options.most));
+  if (options.averaged < 1) average_overlapping(kept, found, options.averaged);
+  for (DetectedBox& d : kept) d.box = frame.clipped(d.box);
+  return kept;
 }
 
 }  // namespace tessera::nn

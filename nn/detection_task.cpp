@@ -91,6 +91,11 @@ Value column(Value x, std::int64_t at) {
   return ops::slice(x, x.shape().rank() - 1, at, at + 1);
 }
 
+// Sums of samples over the places of all of them.
+Value of_batch(Value sums, Value places) {
+  return ops::mean(sums) / ops::maximum(ops::mean(places), 1.0);
+}
+
 // Which object each place answers for.
 struct Assignment {
   Value box;      // [batch, places, 4]
@@ -198,23 +203,18 @@ Detection::Parts Detection::parts(const Values& outputs, Value target) const {
   const Value box = part(kinds_, kinds_ + 4) / ops::maximum(weight, 1e-6);
   const Value scores = ops::sum(focal_loss(outputs.at(kScores), part(0, kinds_)), {1, 2});
   const Value boxes = ops::sum(weight * (1.0 - box_giou(outputs.at(kBoxes), box)), {1, 2});
-  const Value places = ops::maximum(ops::sum(weight, {1, 2}), 1.0);
-  return {scores * rules_.score_weight, boxes * rules_.box_weight, places};
-}
-
-Value Detection::sample_losses(const Values& outputs, Value target) const {
-  const Parts p = parts(outputs, target);
-  return (p.scores + p.boxes) / p.places;
+  return {scores * rules_.score_weight, boxes * rules_.box_weight, ops::sum(weight, {1, 2})};
 }
 
 std::vector<NamedLoss> Detection::losses(const FieldInputs& fields, const Values& outputs,
                                          double label_smoothing) const {
   const Parts p = parts(outputs, target(fields, outputs, label_smoothing));
-  return {{kScores, ops::mean(p.scores / p.places)}, {kBoxes, ops::mean(p.boxes / p.places)}};
+  return {{kScores, of_batch(p.scores, p.places)}, {kBoxes, of_batch(p.boxes, p.places)}};
 }
 
 Value Detection::loss_to(const Values& outputs, Value target) const {
-  return ops::mean(sample_losses(outputs, target));
+  const Parts p = parts(outputs, target);
+  return of_batch(p.scores + p.boxes, p.places);
 }
 
 Value Detection::loss(const FieldInputs& fields, const Values& outputs,
@@ -223,9 +223,10 @@ Value Detection::loss(const FieldInputs& fields, const Values& outputs,
 }
 
 Values Detection::measured(const FieldInputs& fields, const Values& outputs) const {
+  const Parts p = parts(outputs, target(fields, outputs, 0));
   return {{kBoxes, outputs.at(kBoxes)},
           {kScores, outputs.at(kScores)},
-          {kLoss, sample_losses(outputs, target(fields, outputs, 0))}};
+          {kLoss, (p.scores + p.boxes) / ops::maximum(p.places, 1.0)}};
 }
 
 std::unique_ptr<Meter> Detection::meter() const {

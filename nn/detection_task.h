@@ -11,7 +11,7 @@ namespace tessera::nn {
 
 // How a detector is judged, and what its parts weigh in training.
 struct DetectionRules {
-  DetectionOptions found = {.least_score = 0.005, .most_overlap = 0.45};
+  DetectionOptions found = {.least_score = 0.005, .most_overlap = 0.45, .averaged = 0.5};
   double score_weight = 1, box_weight = 2;
   // A place answers for an object whose centre is within this many cells of its own, along both
   // axes, and within the object; but half a cell at least.
@@ -34,7 +34,8 @@ struct DetectionRules {
 // Every object is the matter of the places around its centre that stand for the most similar size;
 // of several objects of a place the smallest counts. The loss of a sample is the sum of the scores'
 // quality focal loss (the target of the object's kind is the overlap of the place's box with it)
-// and of 1 - GIoU of the boxes, over the number of places with an object. Places in crowds are left
+// and of 1 - GIoU of the boxes, over the number of places with an object; that of a batch is the
+// sum over the number in all of it, so that every object weighs alike. Places in crowds are left
 // out. Metrics: BoxMetrics in percent, "AP" first, and "loss".
 class Detection final : public Task {
  public:
@@ -68,10 +69,9 @@ class Detection final : public Task {
 
  private:
   struct Parts {
-    Value scores, boxes, places;  // [batch]: times their weights, and what both are divided by
+    Value scores, boxes, places;  // [batch]: times their weights, and places with an object
   };
   Parts parts(const Values& outputs, Value target) const;
-  Value sample_losses(const Values& outputs, Value target) const;  // [batch]
 
   Shape picture_;
   std::int64_t kinds_, most_;

@@ -29,6 +29,7 @@ struct Parts {
   DetectionSet test;
   std::int64_t most = 0;
   bool in_memory = false;
+  std::string usual = "flip";  // of --augment
 };
 
 DetectionSet read_set(const fs::path& annotations, const fs::path& pictures) {
@@ -63,6 +64,7 @@ Parts built_in_parts(const BuiltIn& sizes) {
   out.test = set(std::move(split.test));
   out.train = [train = set(std::move(split.train))] { return train; };
   out.in_memory = true;
+  out.usual = "flip,turn,colours";
   return out;
 }
 
@@ -108,10 +110,13 @@ std::optional<datasets::DetectionAugment> parse_augment_words(const std::string&
   out.min_area = 1;
   out.flip = 0;
   for (const std::string& word : word_list(text, "--augment")) {
-    check(word == "crop" || word == "flip",
-          "--augment: expected none, or a list of crop and flip; got '", word, "'");
+    check(word == "crop" || word == "flip" || word == "turn" || word == "colours",
+          "--augment: expected none, usual, or a list of crop, flip, turn and colours; got '", word,
+          "'");
     if (word == "crop") out.min_area = crop;
     if (word == "flip") out.flip = flip;
+    if (word == "turn") out.turn = true;
+    if (word == "colours") out.colours = true;
   }
   return out;
 }
@@ -172,7 +177,7 @@ Data detection_data(const DataRequest& request) {
   if (!parts.train) return out;
   // Annotations are read once, whoever asks how often.
   const auto read = std::make_shared<std::optional<DetectionSet>>();
-  out.train = [options, categories, read, train = parts.train](
+  out.train = [options, categories, read, train = parts.train, usual = parts.usual](
                   std::uint64_t seed, const std::string& augment,
                   std::int64_t) -> std::shared_ptr<const BatchSource> {
     if (!*read) *read = train();
@@ -181,7 +186,7 @@ Data detection_data(const DataRequest& request) {
           ": has other categories than the set that is measured");
     DetectionBatchOptions own = options;
     own.seed = seed;
-    own.augment = parse_augment_words(augment);
+    own.augment = parse_augment_words(augment == "usual" ? usual : augment);
     return std::make_shared<const DetectionBatches>(set.set, set.read, own);
   };
   return out;

@@ -100,11 +100,11 @@ Recipes recipes(const std::string& name) {
   train.lr = 0.0015;
   train.lr_final = 0.01;
   train.warmup = 0.05;
-  train.augment = "flip";
+  train.augment = "usual";
   CompressRecipe& compress = out.compress;
   compress.batch = 32;
   compress.optimizer = train.optimizer;
-  compress.augment = "flip";
+  compress.augment = "usual";
   compress.policies = "detector-8";
   // There is a prediction for every place, of which a memory keeps none.
   compress.methods.set("distill", "teacher");

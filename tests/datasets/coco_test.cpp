@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 
 #include "tests/datasets/temp_dir.h"
 #include "tests/error_of.h"
+#include "tests/mutated.h"
 
 namespace tessera::datasets {
 namespace {
@@ -136,6 +139,39 @@ TEST_F(Coco, ResultsGoOutAndComeBack) {
               HasSubstr("entry 0: " + set.name + " has no image 5"));
   EXPECT_THAT(error(R"([{"image_id": 2, "category_id": 1, "bbox": [1,2,3,4]}])"),
               EndsWith("entry 0: expected a number as 'score'"));
+}
+
+// Whatever was done to a file: a set that can be evaluated, or a line that names the file.
+TEST_F(Coco, MutatedFilesAreReadOrRefused) {
+  const auto path = write(kSmall);
+  const int sets = testing::read_mutated(kSmall, 4000, 1, [&](const std::string& text) {
+    testing::write_anew(path, text);
+    const CocoSet set = read_coco(path);
+    EXPECT_FALSE(set.images.empty());
+    for (const CocoImage& image : set.images) {
+      for (const TrueBox& box : image.boxes) {
+        EXPECT_TRUE(std::isfinite(box.box.area()) && box.area >= 0) << text;
+        EXPECT_TRUE(std::ranges::count(set.category_ids(), box.category) == 1) << text;
+      }
+    }
+  });
+  EXPECT_GT(sets, 100);
+  EXPECT_LT(sets, 3000);
+  const CocoSet set = read_coco(write(kSmall));
+  constexpr std::string_view kResults =
+      R"([{"image_id": 2, "category_id": 5, "bbox": [1.5, 2, 30, 40], "score": 0.5},
+          {"image_id": 9, "category_id": 3, "bbox": [0, 0, 4, 5], "score": 1e-3}])";
+  const auto results = dir_.path() / "results.json";
+  const int read = testing::read_mutated(kResults, 3000, 2, [&](const std::string& text) {
+    testing::write_anew(results, text);
+    for (const auto& [image, boxes] : read_coco_results(results, set)) {
+      EXPECT_TRUE(image == 2 || image == 9);
+      for (const DetectedBox& box : boxes)
+        EXPECT_TRUE(std::isfinite(box.score) && std::isfinite(box.box.area())) << text;
+    }
+  });
+  EXPECT_GT(read, 100);
+  EXPECT_LT(read, 2500);
 }
 
 }  // namespace

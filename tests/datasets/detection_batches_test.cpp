@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <set>
 
 #include "datasets/png.h"
 #include "tests/datasets/pictures.h"
@@ -120,6 +122,60 @@ TEST(DetectionBatches, CropsAndFlipsTakeTheBoxesAlong) {
   EXPECT_FALSE(equal_bits(other.at("x"), batch.at("x")));
   // Only what shows enough of it remains.
   EXPECT_LT(left_out, 20);
+}
+
+// All eight symmetries of a square, and the four of a sample that is none.
+TEST(DetectionBatches, TurnsTakeTheBoxesAlong) {
+  const Scene s = scene({60, 4, 24, 10});
+  for (const auto& [height, ways] : {std::pair{96, 8u}, {64, 4u}}) {
+    DetectionBatchOptions options = unit(96, height);
+    options.augment = DetectionAugment{.min_area = 1, .turn = true};
+    const DetectionBatches batches(s.set, pictures_of(s.pixels), options);
+    TensorMap batch = batch_of(batches.fields(), 1);
+    std::set<std::vector<float>> seen;
+    for (std::int64_t epoch = 0; epoch < 80; ++epoch) {
+      batches.fill(epoch, 0, batch);
+      const auto box = batch.at("boxes").span<float>();
+      const auto bright = bright_box(batch.at("x").span<float>(), 96, height);
+      for (std::size_t k = 0; k < 4; ++k) EXPECT_NEAR(box[k], bright[k], 1e-6) << epoch << " " << k;
+      seen.emplace(box.begin(), box.begin() + 4);
+    }
+    EXPECT_EQ(seen.size(), ways);
+    batches.fill(-1, 0, batch);
+    EXPECT_NEAR(batch.at("boxes").span<float>()[0], 0.75, 1e-6);
+  }
+}
+
+// Channels in any order, and negatives: twelve pictures, in all of which the object is where it
+// was.
+TEST(DetectionBatches, ColoursChangeAndPlacesDoNot) {
+  Scene s = scene({60, 4, 24, 10});
+  const auto bytes = s.pixels.span<std::uint8_t>();
+  for (std::size_t i = 0; i < bytes.size(); i += 3) bytes[i + 1] = bytes[i] ? 51 : 0;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) bytes[i + 2] = bytes[i] ? 102 : 0;
+  DetectionBatchOptions options = unit(96, 64);
+  options.augment = DetectionAugment{.flip = 0, .min_area = 1, .colours = true};
+  const DetectionBatches batches(s.set, pictures_of(s.pixels), options);
+  TensorMap batch = batch_of(batches.fields(), 1);
+  std::set<std::array<int, 3>> seen;
+  for (std::int64_t epoch = 0; epoch < 150; ++epoch) {
+    batches.fill(epoch, 0, batch);
+    const auto x = batch.at("x").span<float>();
+    const auto colour = [&](std::size_t row, std::size_t column) {
+      std::array<int, 3> out;
+      for (std::size_t c = 0; c < 3; ++c)
+        out[c] = static_cast<int>(std::lround(x[(c * 64 + row) * 96 + column] * 5));
+      return out;
+    };
+    const bool negative = colour(30, 10)[0] == 5;
+    std::array<int, 3> object = colour(8, 70);
+    seen.insert(object);
+    for (int& v : object) v = negative ? 5 - v : v;
+    std::sort(object.begin(), object.end());
+    EXPECT_EQ(object, (std::array{1, 2, 5}));
+    EXPECT_NEAR(batch.at("boxes").span<float>()[0], 0.75, 1e-6);
+  }
+  EXPECT_EQ(seen.size(), 12u);
 }
 
 // What COCO evaluates is all there; what trains is what can be seen.

@@ -10,6 +10,7 @@
 #include "core/compile.h"
 #include "ops/op_list.h"
 #include "tests/error_of.h"
+#include "tests/mutated.h"
 
 namespace tessera::models {
 namespace {
@@ -127,6 +128,36 @@ TEST(Darknet, SaysWhatItDoesNotUnderstand) {
   EXPECT_THAT(error_of([] { Darknet::parse("[net]\nwidth=4\nheight=4\n", "a.cfg"); }),
               HasSubstr("no [yolo] layer"));
   EXPECT_THAT(error_of([] { Darknet::parse("", "a.cfg"); }), HasSubstr("[net]"));
+}
+
+// Whatever was done to the text: a network that can be built, or a line that says why not.
+TEST(Darknet, MutatedLayersAreReadOrRefused) {
+  const int read = testing::read_mutated(kSmall, 4000, 1, [](const std::string& text) {
+    const Darknet network = Darknet::parse(text, "a.cfg");
+    Graph graph(ops::standard_ops());
+    nn::Scope scope(graph);
+    Shape sample{kBatch};
+    const Shape own = network.sample();
+    for (const Dim d : own.dims()) sample.push_back(d);
+    network.forward(scope, {{"x", graph.input("x", {DType::f32, sample, {}})}});
+  });
+  EXPECT_GT(read, 100);  // changes in numbers, say
+  EXPECT_LT(read, 3000);
+}
+
+TEST(Darknet, MutatedWeightsAreReadOrRefused) {
+  const Darknet network = Darknet::parse(kSmall, "a.cfg");
+  const auto file = std::filesystem::path(::testing::TempDir()) / "darknet_mutated.weights";
+  std::string good("\0\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+  good.append(4 * (4 * 4 + 4 * 3 * 9 + 14 + 14 * 4), '\0');
+  const int read = testing::read_mutated(good, 2000, 2, [&](const std::string& bytes) {
+    testing::write_anew(file, bytes);
+    const State state = network.read_weights(file);
+    EXPECT_EQ(state.get("7.conv.weight").numel(), 56);
+  });
+  EXPECT_GT(read, 100);
+  EXPECT_LT(read, 1500);
+  std::filesystem::remove(file);
 }
 
 TEST(Darknet, WeightsMustBeAsManyAsTheLayersWant) {

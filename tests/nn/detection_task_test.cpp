@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "core/compile.h"
 #include "ops/build.h"
 #include "ops/op_list.h"
@@ -64,6 +66,7 @@ struct Result {
 Result run(const TensorMap& fields, const std::vector<float>& boxes,
            const std::vector<float>& scores) {
   const Detection detection = task();
+  const std::int64_t batch = fields.at("objects").numel();
   Graph graph(ops::standard_ops());
   const Values outputs = {{"boxes", graph.input("out.boxes", f32({kBatch, kPlaces, 4}))},
                           {"scores", graph.input("out.scores", f32({kBatch, kPlaces, kKinds}))},
@@ -73,16 +76,21 @@ Result run(const TensorMap& fields, const std::vector<float>& boxes,
   graph.set_output("target", detection.target(of, outputs, 0));
   graph.set_output("whole", detection.loss(of, outputs, 0));
   for (const auto& [name, value] : detection.measured(of, outputs)) graph.set_output(name, value);
-  const Plan plan = compile(graph, {.batch = 1});
+  const Plan plan = compile(graph, {.batch = batch});
   State none;
   RunContext context = plan.context(none);
   std::vector<Tensor> alive;
+  std::vector<float> all_priors;
+  for (std::int64_t i = 0; i < batch; ++i) {
+    const std::vector<float> own = priors();
+    all_priors.insert(all_priors.end(), own.begin(), own.end());
+  }
   const auto bind = [&](const std::string& name, const Tensor& tensor) {
     if (plan.has_input(name)) context.bind(name, alive.emplace_back(tensor));
   };
-  bind("out.boxes", Tensor::from(boxes, Shape{1, kPlaces, 4}));
-  bind("out.scores", Tensor::from(scores, Shape{1, kPlaces, kKinds}));
-  bind("out.priors", Tensor::from(priors(), Shape{1, kPlaces, 6}));
+  bind("out.boxes", Tensor::from(boxes, Shape{batch, kPlaces, 4}));
+  bind("out.scores", Tensor::from(scores, Shape{batch, kPlaces, kKinds}));
+  bind("out.priors", Tensor::from(all_priors, Shape{batch, kPlaces, 6}));
   for (const auto& [name, tensor] : fields) bind(name, tensor);
   context.run();
   Result out;
@@ -90,7 +98,7 @@ Result run(const TensorMap& fields, const std::vector<float>& boxes,
   out.loss = context.output("whole").to_vector<float>();
   for (const char* name : {"boxes", "scores", "loss"})
     out.measured.emplace(name, context.output(name).clone());
-  EXPECT_NEAR(out.loss[0], out.measured.at("loss").span<float>()[0], 1e-5);
+  if (batch == 1) EXPECT_NEAR(out.loss[0], out.measured.at("loss").span<float>()[0], 1e-5);
   return out;
 }
 
@@ -167,6 +175,32 @@ TEST(DetectionTask, TheLossFallsWithBetterBoxesAndScores) {
   EXPECT_GT(loss({0.3f, 0.125f, 0.2f, 0.2f}, right), best + 1);
   // Apart: GIoU still says how far.
   EXPECT_GT(loss({0.9f, 0.125f, 0.2f, 0.2f}, right), loss({0.5f, 0.125f, 0.2f, 0.2f}, right));
+}
+
+// An object weighs as much in a full picture as in an empty one: the loss of a batch is that of all
+// places together, though each picture's own is that of its places.
+TEST(DetectionTask, EveryObjectOfABatchWeighsAlike) {
+  const std::array<float, 4> small = {0.125f, 0.125f, 0.2f, 0.2f}, large = {0.5f, 0.5f, 0.6f, 0.7f};
+  const TensorMap one = fields_of({small}, {1}, {0}),
+                  two = fields_of({small, large}, {1, 0}, {0, 0});
+  const std::vector<float> boxes = everywhere({0.4f, 0.4f, 0.5f, 0.6f}),
+                           scores(kPlaces * kKinds, 0.2f);
+  const double a = run(one, boxes, scores).loss[0], b = run(two, boxes, scores).loss[0];
+  TensorMap both = batch_of(detection_fields(kKinds, kMost), 2);
+  for (auto& [name, tensor] : both) {
+    std::memcpy(tensor.data(), one.at(name).data(), static_cast<std::size_t>(one.at(name).bytes()));
+    std::memcpy(tensor.data() + one.at(name).bytes(), two.at(name).data(),
+                static_cast<std::size_t>(two.at(name).bytes()));
+  }
+  const auto twice = [](std::vector<float> v) {
+    v.insert(v.end(), v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size()));
+    return v;
+  };
+  const Result r = run(both, twice(boxes), twice(scores));
+  // 1 place answers in the first, 1 + 4 in the second.
+  EXPECT_NEAR(r.loss[0], (a * 1 + b * 5) / 6, 1e-4);
+  EXPECT_NEAR(r.measured.at("loss").span<float>()[0], a, 1e-5);
+  EXPECT_NEAR(r.measured.at("loss").span<float>()[1], b, 1e-5);
 }
 
 TEST(DetectionTask, MeterGivesCocosMetricsInThePictureItself) {

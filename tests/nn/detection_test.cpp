@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "tests/error_of.h"
 
 namespace tessera::nn {
@@ -23,6 +25,36 @@ TEST(Detection, SuppressesWhatABetterOneOfItsCategoryCovers) {
   // A suppressed box suppresses none: half overlaps `covered` by 3/7.
   EXPECT_EQ(kept(0.4), (std::vector<double>{91, 72, 61}));
   EXPECT_EQ(kept(1), (std::vector<double>{91, 91, 81, 72, 61}));  // nothing is more than all
+}
+
+// Of the category, near enough, by scores: a box of the same place as often as its score says, a
+// shifted one less, others not at all.
+TEST(Detection, BoxesAreMeansOfThoseThatOverlapThem) {
+  const DetectedBox best{{0, 0, 10, 10}, 1, 0.9}, same{{0, 0, 10, 10}, 1, 0.6},
+      near{{1, 0, 10, 12}, 1, 0.3}, far{{6, 0, 10, 10}, 1, 0.8}, other{{2, 0, 10, 10}, 2, 0.8};
+  std::vector<DetectedBox> kept = {best};
+  average_overlapping(kept, {best, same, near, far, other}, 0.5);
+  const double overlap = 90.0 / 130;
+  const double weight = 0.3 * std::exp(-(1 - overlap) * (1 - overlap) / 0.05);
+  EXPECT_NEAR(kept[0].box.x, weight / (1.5 + weight), 1e-9);
+  EXPECT_NEAR(kept[0].box.y, 0, 1e-9);
+  EXPECT_NEAR(kept[0].box.width, 10, 1e-9);
+  EXPECT_NEAR(kept[0].box.height, 10 + 2 * weight / (1.5 + weight), 1e-9);
+  EXPECT_EQ(kept[0].score, 0.9);
+  // What is suppressed still says where the object is.
+  const std::vector<float> boxes = {0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.4f},
+                           scores = {0.5f, 0.5f};
+  const std::vector<std::int64_t> one = {1};
+  const auto height = [&](double averaged) {
+    const auto found =
+        detections_of(boxes, scores, one, Frame::whole(100, 100), {.averaged = averaged});
+    EXPECT_EQ(found.size(), 1u);
+    return found[0].box.height;
+  };
+  EXPECT_NEAR(height(1), 50, 1e-4);
+  EXPECT_NEAR(height(0.9), 50, 1e-4);
+  const double share = std::exp(-0.04 / 0.05);
+  EXPECT_NEAR(height(0.5), (50 + 40 * share) / (1 + share), 1e-4);
 }
 
 TEST(Detection, PlacesBecomeBoxesOfThePicture) {
