@@ -24,6 +24,8 @@ struct Choice {
   std::string name, about;
   std::vector<std::string> values;
   std::vector<std::string> networks = {};  // that it is for; none: all
+  // What a model's settings keep of a value: of a file's name the text in it. None: the value.
+  std::function<std::string(const std::string& value)> kept = {};
 };
 
 struct Recipes {

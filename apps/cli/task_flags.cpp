@@ -138,12 +138,16 @@ void NetworkFlags::take(const std::map<std::string, std::string>& settings, cons
   name_ = network_of(benchmark_, settings, file);
   check(asked_.empty() || asked_ == name_, "--net ", asked_, ": ", file, " holds the network '",
         name_, "'");
-  for (auto& [name, value] : choices_) {
-    const auto found = settings.find(name);
+  for (const Choice& choice : benchmark_.network_choices) {
+    std::string& value = choices_[choice.name];
+    const auto found = settings.find(choice.name);
     if (found == settings.end()) continue;
-    check(value.empty() || value == found->second, "--", name, " ", value, ": ", file,
-          " holds a network of ", name, " ", found->second);
-    value = found->second;
+    const std::string& own = found->second;
+    const bool whole_text = own.find('\n') != own.npos;
+    check(value.empty() || own == (choice.kept ? choice.kept(value) : value), "--", choice.name,
+          " ", value, ": ", file, " holds a network of ", whole_text ? "another " : "", choice.name,
+          whole_text ? "" : " " + own);
+    value = own;
   }
   activations_.take(settings, file, activation_prefix_, trains);
   naming(file, [&] { validate(); });

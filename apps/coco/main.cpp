@@ -23,16 +23,16 @@ std::vector<std::string> network_names() {
   return out;
 }
 
-// A file's name, or the text itself, which models keep.
+// Of a file's name, or of the text itself, which models keep.
+std::string cfg_text(const std::string& value) {
+  return value.find('\n') == value.npos ? read_file(value, kMostCfg) : value;
+}
+
 models::Darknet darknet(const Config& choices, std::string& cfg) {
-  cfg = choices.at(kCfg);
-  check(!cfg.empty(), "--net ", kDarknet, ": --cfg FILE says what its layers are");
-  std::string name = "the model's cfg";
-  if (cfg.find('\n') == cfg.npos) {
-    name = cfg;
-    cfg = read_file(name, kMostCfg);
-  }
-  return models::Darknet::parse(cfg, name);
+  const std::string& value = choices.at(kCfg);
+  check(!value.empty(), "--net ", kDarknet, ": --cfg FILE says what its layers are");
+  cfg = cfg_text(value);
+  return models::Darknet::parse(cfg, cfg == value ? "the model's cfg" : value);
 }
 
 models::DetectorOptions options_of(const std::string& name, const Config& choices) {
@@ -130,7 +130,7 @@ Benchmark coco() {
   out.networks.push_back(kDarknet);
   out.network_choices = {
       {kSize, "sides of a sample in pixels (default: the network's)", {}, network_names()},
-      {kCfg, "darknet's file of the layers", {}, {kDarknet}}};
+      {kCfg, "darknet's file of the layers", {}, {kDarknet}, cfg_text}};
   out.data_choices = detection_choices();
   out.task = task;
   out.network = network;

@@ -160,6 +160,13 @@ TEST_F(CocoApp, ImportsDarknet) {
   const Json imported = json(with({"import", path("net.weights"), "--net", "darknet", "--cfg",
                                    path("net.cfg"), "--out", path("out")}));
   EXPECT_EQ(imported["imported"], 10 + 3 - 3);
+  // The file that it was made from may be named again, another one not.
+  const Args plan =
+      with({"compress", "--from", path("out/imported.json"), "--plan", "--bits", "2", "--policy",
+            "all", "--out", path("out"), "--net", "darknet", "--cfg", path("net.cfg")});
+  EXPECT_NE(must(plan).out.find("0.conv.weight"), std::string::npos);
+  std::ofstream(path("net.cfg"), std::ios::app) << "# more\n";
+  EXPECT_NE(refused(plan).find("imported.json holds a network of another cfg"), std::string::npos);
   fs::remove(path("net.cfg"));
   const Json packed =
       json({"compress", "--from", path("out/imported.json"), "--data", dir, "--method", "dc,fisher",
