@@ -12,7 +12,7 @@ namespace tessera::models {
 
 namespace {
 
-constexpr double kBoxSides = 6;  // cells to a side of the box that a place stands for
+constexpr double kBoxSides = 4;  // cells to a side of the box that a place stands for
 // A score before training: so few places have an object that 1/2 would drown them (Lin et al.,
 // ICCV 2017, section 4.1).
 constexpr double kFirstScore = 0.01;

@@ -29,7 +29,7 @@ struct DetectorOptions {
 
 // Input "x" f32 [batch, channels, height, width], outputs as nn::Detection wants them, place by
 // place: levels in order of their strides, in each row by row. A place of stride s stands for boxes
-// of side 6 s. Heads share their convolutions ("head.box.0.weight"); each level has batch-norms of
+// of side 4 s. Heads share their convolutions ("head.box.0.weight"); each level has batch-norms of
 // its own ("head.box.0.norm1"), whose statistics differ.
 class Detector final : public nn::Network {
  public:

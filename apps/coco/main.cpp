@@ -102,7 +102,7 @@ Recipes recipes(const std::string& name) {
   train.warmup = 0.05;
   train.augment = "usual";
   CompressRecipe& compress = out.compress;
-  compress.batch = 32;
+  compress.batch = train.batch;
   compress.optimizer = train.optimizer;
   compress.augment = "usual";
   compress.policies = "detector-8";
@@ -115,7 +115,9 @@ Recipes recipes(const std::string& name) {
                         {"first-epochs", 1},
                         {"lr", 5e-4},
                         {"lr-decay", 0.9},
-                        {"lr-final", 1}});
+                        {"lr-final", 1},
+                        {"train-lr", 5e-4},
+                        {"train-epochs", 8}});
   if (name == kDarknet) compress.policies = "first-last-8";  // its heads have no names
   return out;
 }
