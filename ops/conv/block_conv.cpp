@@ -26,30 +26,12 @@ constexpr std::int64_t kUnitPositions = 1024, kUnitBytes = 512 << 10;
 constexpr std::int64_t kShortRow = 7, kManyImages = 8;
 constexpr std::int64_t kLinePixels = 112;  // where all pixels of an image make one row
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-constexpr std::int64_t up64(std::int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
-// A pointwise convolution's pixels are one row.
-ConvGeometry flattened(ConvGeometry g) {
-  if (g.kh != 1 || g.kw != 1 || g.stride_h != 1 || g.stride_w != 1 ||
-      g.top + g.left + g.bottom + g.right != 0)
-    return g;
-  g.w *= g.h;
-  g.ow *= g.oh;
-  g.h = g.oh = 1;
-  return g;
-}
-
 }  // namespace
 
 // ---- the plan ----
 
 BlockConv::BlockConv(const ConvGeometry& geometry, const WeightPanels& weight, int threads)
-    : g_(flattened(geometry)),
+    : g_(geometry.flattened()),
       panels_(weight),
       threads_(threads),
       in_blocks_(ceil_div(g_.c, kLanes)),

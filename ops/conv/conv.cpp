@@ -292,6 +292,16 @@ std::int64_t window_count(std::int64_t size, std::int64_t padding, std::int64_t 
   return room < 0 ? 0 : room / stride + 1;
 }
 
+ConvGeometry ConvGeometry::flattened() const {
+  ConvGeometry g = *this;
+  if (kh != 1 || kw != 1 || stride_h != 1 || stride_w != 1 || top + left + bottom + right != 0)
+    return g;
+  g.w *= g.h;
+  g.ow *= g.oh;
+  g.h = g.oh = 1;
+  return g;
+}
+
 double ConvGeometry::flops() const {
   return 2.0 * static_cast<double>(n) * static_cast<double>(out * oh) * static_cast<double>(ow) *
          static_cast<double>(patch());

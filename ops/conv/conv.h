@@ -21,10 +21,19 @@ struct ConvGeometry {
   std::int64_t patch() const { return c / groups * kh * kw; }  // weights of one output
   bool depthwise() const { return groups == c && groups == out && groups > 1; }
   double flops() const;
+  // Of a pointwise convolution with all pixels of an image in one row; of another as it is.
+  ConvGeometry flattened() const;
 };
 ConvGeometry conv_geometry(const Attrs& attrs, const Shape& x, const Shape& weight);
 // Of any of the three ops.
 ConvGeometry conv_geometry(const Node& node);
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr std::int64_t up64(std::int64_t bytes) {  // to whole cache lines
+  return ceil_div(bytes, 64) * 64;
+}
 
 // Size along one axis of a window that slides over `size` with `padding` in all; may be below 1.
 std::int64_t window_count(std::int64_t size, std::int64_t padding, std::int64_t kernel,

@@ -24,10 +24,6 @@ namespace {
 constexpr std::int64_t kFewPixels = 1024;
 constexpr std::int64_t kMostBytes = 4 << 20;  // of the weight, as decoded and as arranged
 
-constexpr std::int64_t up64(std::int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
 // The same convolution of a dense weight, in a graph of its own.
 class DenseConv {
  public:

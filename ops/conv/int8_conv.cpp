@@ -29,24 +29,6 @@ constexpr std::int64_t kFirstLevel = 32 << 10;  // bytes
 constexpr std::int64_t kHotPixels = 256;        // of results that the epilogue finds in cache
 constexpr double kThreadWork = 2e6;             // products worth a thread
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-constexpr std::int64_t up64(std::int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
-// A pointwise convolution's pixels are one row.
-ConvGeometry flattened(ConvGeometry g) {
-  if (g.kh != 1 || g.kw != 1 || g.stride_h != 1 || g.stride_w != 1 ||
-      g.top + g.left + g.bottom + g.right != 0)
-    return g;
-  g.w *= g.h;
-  g.ow *= g.oh;
-  g.h = g.oh = 1;
-  return g;
-}
-
 int threads_of(const ConvGeometry& g, int threads) {
   return static_cast<int>(std::clamp<double>(g.flops() / 2 / kThreadWork, 1, threads));
 }
@@ -77,7 +59,7 @@ std::vector<std::int32_t> int8_conv_order(const ConvGeometry& g) {
 
 Int8Conv::Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, bool blocked,
                    CpuFeatures features, int threads)
-    : g_(flattened(geometry)),
+    : g_(geometry.flattened()),
       view_(arranged(weight, g_.kh * g_.kw * ceil_div(g_.c, kQuad) * kQuad)),
       layout_(layout_of_int8(view_)),
       weights_(&int8_kernels(features)),

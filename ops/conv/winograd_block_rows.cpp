@@ -24,13 +24,6 @@ constexpr std::int64_t kDepth = 64, kVectors = 2;  // channels of a block, in an
 constexpr std::int64_t kMostTiles = 112;           // that are multiplied with a block
 constexpr std::int64_t kLeastTiles = 9;            // fewer are direct convolution's
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-constexpr std::int64_t up64(std::int64_t bytes) {
-  return (bytes + 63) / 64 * 64;
-}
-
 WinogradTiles tiles_of(const ConvGeometry& g) {
   return {g.n, g.h, g.w, g.oh, g.ow, g.top, g.left};
 }
