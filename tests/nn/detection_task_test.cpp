@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 
 #include "core/compile.h"
@@ -59,6 +60,7 @@ TensorMap fields_of(const std::vector<std::array<float, 4>>& boxes,
 
 struct Result {
   std::vector<float> target, loss;
+  std::array<float, 2> parts = {};  // scores, boxes
   TensorMap measured;
 };
 
@@ -75,6 +77,8 @@ Result run(const TensorMap& fields, const std::vector<float>& boxes,
   const FieldInputs of(graph, detection.fields());
   graph.set_output("target", detection.target(of, outputs, 0));
   graph.set_output("whole", detection.loss(of, outputs, 0));
+  for (const NamedLoss& part : detection.losses(of, outputs, 0))
+    graph.set_output("part." + part.name, part.value);
   for (const auto& [name, value] : detection.measured(of, outputs)) graph.set_output(name, value);
   const Plan plan = compile(graph, {.batch = batch});
   State none;
@@ -98,6 +102,8 @@ Result run(const TensorMap& fields, const std::vector<float>& boxes,
   out.loss = context.output("whole").to_vector<float>();
   for (const char* name : {"boxes", "scores", "loss"})
     out.measured.emplace(name, context.output(name).clone());
+  out.parts = {context.output("part.scores").item(), context.output("part.boxes").item()};
+  EXPECT_NEAR(out.loss[0], out.parts[0] + out.parts[1], 1e-5 * (1 + out.loss[0]));
   if (batch == 1) EXPECT_NEAR(out.loss[0], out.measured.at("loss").span<float>()[0], 1e-5);
   return out;
 }
@@ -173,6 +179,12 @@ TEST(DetectionTask, TheLossFallsWithBetterBoxesAndScores) {
   EXPECT_LT(best, 0.01);
   EXPECT_GT(loss(box, none), best + 1);
   EXPECT_GT(loss({0.3f, 0.125f, 0.2f, 0.2f}, right), best + 1);
+  // A box that is apart is a matter of the boxes' part, at scores that do not know it.
+  const auto parts = [&](const std::array<float, 4>& at) {
+    return run(fields, everywhere(at), none).parts;
+  };
+  EXPECT_GT(parts({0.3f, 0.125f, 0.2f, 0.2f})[1], parts(box)[1] + 1);
+  EXPECT_LE(parts({0.3f, 0.125f, 0.2f, 0.2f})[0], parts(box)[0]);
   // Apart: GIoU still says how far.
   EXPECT_GT(loss({0.9f, 0.125f, 0.2f, 0.2f}, right), loss({0.5f, 0.125f, 0.2f, 0.2f}, right));
 }
