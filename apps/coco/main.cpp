@@ -116,8 +116,8 @@ Recipes recipes(const std::string& name) {
                         {"lr", 5e-4},
                         {"lr-decay", 0.9},
                         {"lr-final", 1},
-                        {"train-lr", 5e-4},
-                        {"train-epochs", 8}});
+                        {"train-lr", 3e-4},
+                        {"train-epochs", 6}});
   if (name == kDarknet) compress.policies = "first-last-8";  // its heads have no names
   return out;
 }
