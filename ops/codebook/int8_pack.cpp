@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/error.h"
 #include "core/parallel.h"
@@ -111,7 +112,14 @@ Int8Entries round_entries(const CodebookView& v, int64_t group) {
   convert_entries(v.entries, v.entry_dtype, group * v.k, v.k, entries.data());
   Int8Entries out;
   float largest = 0;
-  for (const float e : entries) largest = std::max(largest, std::abs(e));
+  for (const float e : entries) {
+    if (!std::isfinite(e)) {  // is seen in every sum, as it would be in floats
+      out.scale = std::numeric_limits<float>::quiet_NaN();
+      out.values.assign(entries.size(), 0);
+      return out;
+    }
+    largest = std::max(largest, std::abs(e));
+  }
   if (v.entry_dtype == EntryDtype::kS8) {
     out.scale = 1;
   } else if (largest > 0) {

@@ -24,6 +24,7 @@ constexpr std::int64_t kShortRow = 7, kManyImages = 8;
 constexpr std::int64_t kLinePixels = 112;  // where all pixels of an image make one row
 // Bytes of images, for each thread, and positions, that looked up weights are multiplied with.
 constexpr std::int64_t kUnitBytes = 192 << 10, kUnitPositions = 1024;
+constexpr std::int64_t kMostUnitBytes = 4 << 20;  // for the sake of positions
 constexpr std::int64_t kCacheLine = 64;
 constexpr std::int64_t kFirstLevel = 32 << 10;  // bytes
 constexpr std::int64_t kHotPixels = 256;        // of results that the epilogue finds in cache
@@ -88,7 +89,9 @@ Int8Conv::Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, boo
 
 void Int8Conv::choose_unit() {
   const std::int64_t fit = threads_ * kUnitBytes / image_bytes();
-  const std::int64_t needed = ceil_div(kUnitPositions, std::max<std::int64_t>(g_.oh * g_.ow, 1));
+  const std::int64_t needed =
+      std::min(ceil_div(kUnitPositions, std::max<std::int64_t>(g_.oh * g_.ow, 1)),
+               threads_ * kMostUnitBytes / image_bytes());
   unit_ = std::clamp<std::int64_t>(std::max(fit, needed), 1, std::max<std::int64_t>(g_.n, 1));
   unit_ = ceil_div(g_.n, std::max<std::int64_t>(ceil_div(g_.n, unit_), 1));
   unit_ = std::max<std::int64_t>(unit_, 1);

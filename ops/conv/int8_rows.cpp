@@ -41,6 +41,22 @@ bool wins(const ConvGeometry& g) {
   return integers < 0.9 * exact;
 }
 
+// Whether an image with its borders as bytes is out of proportion to what it is and gives: strides,
+// dilation and borders of a file may be anything.
+bool too_wide(const ConvGeometry& g) {
+  const auto side = [](std::int64_t out, std::int64_t stride, std::int64_t kernel,
+                       std::int64_t dilation) {
+    return static_cast<double>(out - 1) * static_cast<double>(stride) +
+           static_cast<double>(kernel - 1) * static_cast<double>(dilation) + 1;
+  };
+  constexpr double kFree = 64 << 10;
+  const auto floats = static_cast<double>(g.c) * static_cast<double>(g.h * g.w) +
+                      static_cast<double>(g.out) * static_cast<double>(g.oh * g.ow);
+  return side(g.oh, g.stride_h, g.kh, g.dilation_h) * side(g.ow, g.stride_w, g.kw, g.dilation_w) *
+             static_cast<double>(up(g.c, 4)) >
+         kFree + 16 * floats;
+}
+
 CodebookView arranged_view(const ConvGeometry& g, const CodebookView& view) {
   return arranged(view, g.kh * g.kw * up(g.c, 4));
 }
@@ -58,6 +74,7 @@ std::string refuses(const KernelQuery& query) {
   }
   const ConvGeometry g = conv_geometry(query.node);
   if (g.groups != 1) return "groups: few products for each value of the images";
+  if (too_wide(g)) return "an image with its borders is out of proportion to it";
   if (!wins(g)) return "few products for each value of the images";
   const CodebookView view = view_of(query.node.input(1).type());
   if (view.block && view.block < view.cols) return "scale blocks of parts of a row";

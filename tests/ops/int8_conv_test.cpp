@@ -60,7 +60,10 @@ const Geometry kGeometries[] = {
     {{3, 3, 30, 30}, {20, 3, 7, 7}, {2, 2}, {3, 3, 3, 3}},            // a first layer
     {{3, 1, 12, 12}, {20, 1, 5, 5}},                                  // of one channel
     {{1, 6, 9, 300}, {16, 6, 3, 3}, {1, 1}, {1, 1, 1, 1}},      // rows longer than what is hot
-    {{3, 12, 200, 10}, {140, 12, 3, 3}, {1, 1}, {1, 1, 1, 1}},  // several units
+    {{3, 12, 200, 10}, {140, 12, 3, 3}, {1, 1}, {1, 1, 1, 1}},  // of long and narrow images
+    {{3, 64, 34, 34}, {16, 64, 3, 3}, {1, 1}, {1, 1, 1, 1}},    // units of two images and of one
+    {{401, 64, 2, 2}, {16, 64, 3, 3}, {1, 1}, {1, 1, 1, 1}},    // of many, by pixels
+    {{3, 64, 400, 6}, {16, 64, 3, 3}, {1, 1}, {1, 1, 1, 1}},    // of one, by patches
 };
 
 struct Level {
@@ -447,6 +450,11 @@ TEST_F(Int8ConvTest, SaysWhatItRefuses) {
             "scale blocks of parts of a row");
   EXPECT_EQ(refusal(wins, {.bits = 4, .group_rows = 8}, 1, true, true),
             "row groups are no multiple of 16");
+  // Two taps that far apart: the bytes of an image would not fit into any number.
+  constexpr std::int64_t kFar = (1 << 20) - 1;
+  EXPECT_EQ(refusal({{2, 4096, 1, 1}, {16, 4096, 2, 2}, {1, 1}, {kFar, kFar, 0, 0}, {kFar, kFar}},
+                    {.bits = 1}, 1, true, true),
+            "an image with its borders is out of proportion to it");
   EXPECT_EQ(refusal({{1, 64, 12, 12}, {64, 1, 3, 3}}, {.bits = 4}, 64, true, true),
             "groups: few products for each value of the images");
   EXPECT_EQ(refusal({{1, 32, 56, 56}, {16, 32, 1, 1}}, {.bits = 4}, 1, true, true),

@@ -235,6 +235,11 @@ TEST(Int8Matmul, ZerosTinyAndNotFiniteRows) {
       for (size_t row : {2, 3, 4}) EXPECT_TRUE(std::isnan(y[20 * row + i])) << row;
       EXPECT_TRUE(std::isfinite(y[100 + i]));
     }
+    Matrix broken(s);
+    broken.entries[3] = std::numeric_limits<float>::quiet_NaN();
+    broken.view.entries = broken.entries.data();
+    for (const float v : multiply(broken, 1, random_x(45, -1, 1), false, l.features, 1))
+      EXPECT_TRUE(std::isnan(v));
     // The largest floats there are do not overflow on the way.
     std::fill(x.begin(), x.end(), std::numeric_limits<float>::max());
     x[0] = -x[0];
