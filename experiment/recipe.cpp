@@ -32,6 +32,9 @@ void check_positive(const std::string& name, double value) {
 }
 
 constexpr const char* kNoAugmentation = "none";
+constexpr const char* kAugmentHelp =
+    "how samples are varied: none, or a list of crop, flip and cutout; of pictures with boxes "
+    "usual, or a list of crop, flip, turn and colours";
 
 // Whether the words are known is for the data to say.
 void check_augment(const std::string& flag, const std::string& augment) {
@@ -61,7 +64,7 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("label-smoothing"), flag(label_smoothing, "X"), "share given to all classes");
   add(name("warmup"), flag(warmup, "X"),
       "share of the epochs in which the learning rate rises from 0");
-  add(name("augment"), text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add(name("augment"), text_flag(augment, "LIST"), kAugmentHelp);
   add(name("r2"), text_flag(r2, "KIND"),
       "range restriction while training: linf, margin or softminmax");
   add(name("r2-weight"), flag(r2_weight, "X"), "its coefficient");
@@ -177,7 +180,7 @@ void CompressRecipe::add_flags(FlagList& options) {
   add("batch", flag(batch), "samples per training step");
   add_optimizer_flags(options, "", optimizer);
   weighting.add_flags(options, "");
-  add("augment", text_flag(augment, "LIST"), "crop,flip,cutout, or none");
+  add("augment", text_flag(augment, "LIST"), kAugmentHelp);
   for (const quant::MethodRow& row : quant::methods()) {
     FlagList own(cat(row.name, " (", row.doc, ")"));
     for (const Setting& setting : row.settings) {
