@@ -1,11 +1,12 @@
 # Includes run one way: core <- ops <- nn <- models <- apps, core <- ops <- quant <- experiment with
-# quant <- nn, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
+# quant <- nn, core <- ops <- codegen <- apps, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
 # nothing a user includes may reach a third-party header.
 cmake_minimum_required(VERSION 3.25)
 
 set(core core)
 set(ops core ops)
 set(nn core ops nn)
+set(codegen core ops codegen)
 set(quant core ops nn quant)
 set(models core ops nn models)
 set(datasets core datasets)
@@ -13,7 +14,7 @@ set(tessera core ops nn quant models datasets tessera)
 set(timing core timing)
 set(experiment core ops nn quant datasets timing experiment)
 set(report ${experiment} report)
-set(apps ${tessera} ${report} apps)
+set(apps ${tessera} ${report} codegen apps)
 set(tests ${apps} tests bench)
 set(bench ${tests})
 set(folders ${tests})

@@ -1,10 +1,13 @@
 // tessera export: the graph of a model in another form. tessera ops: what graphs are made of.
+#include <algorithm>
+#include <filesystem>
 #include <iomanip>
 #include <iostream>
 
 #include "apps/cli/cli.h"
 #include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
+#include "codegen/c_source.h"
 #include "core/error.h"
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
@@ -14,48 +17,108 @@
 
 namespace tessera::apps {
 
+namespace fs = std::filesystem;
+
+namespace {
+
+struct ExportOptions {
+  std::string file;                   // of the model
+  std::optional<std::int64_t> batch;  // in place of the symbol
+  std::string name;                   // of what is made
+};
+
+// A form of a model: what --format and the ending of --out call it.
+struct Format {
+  std::string_view name, ending, doc;
+  std::string (*write)(Model, const ExportOptions&);
+};
+
+Graph bound_graph(const Model& model, const ExportOptions& options) {
+  return options.batch ? specialize(model.graph, *options.batch) : clone(model.graph);
+}
+
+std::string write_c(Model model, const ExportOptions& options) {
+  const CSource source = c_source(model, {.name = options.name,
+                                          .batch = options.batch.value_or(1),
+                                          .origin = fs::path(options.file).filename().string()});
+  for (const auto& [name, bytes] : source.decoded) {
+    std::cerr << "note: " << name << " is written as " << bytes
+              << " bytes of floats: what reads it takes no codebook\n";
+  }
+  return source.text;
+}
+
+constexpr Format kFormats[] = {
+    {"text", ".txt", "the graph, one node per line",
+     [](Model model, const ExportOptions& o) { return graph_text(bound_graph(model, o)); }},
+    {"json", ".json", "the graph as JSON, without weights and settings",
+     [](Model model, const ExportOptions& o) { return graph_to_json(bound_graph(model, o)); }},
+    {"c", ".c", "the network as a C99 file that needs no library; weights stay packed", write_c},
+};
+
+// By its name, or else by the ending of --out.
+const Format& format_of(const std::string& name, const std::string& out) {
+  const std::string ending = fs::path(out).extension().string();
+  std::vector<std::string> known, forms;
+  for (const Format& format : kFormats) {
+    known.emplace_back(format.name);
+    forms.push_back(cat(format.name, " (", format.ending, ")"));
+  }
+  if (!name.empty()) {
+    const auto* format = std::ranges::find(kFormats, name, &Format::name);
+    if (format == std::end(kFormats)) fail_unknown("--format", name, known);
+    check(out.empty() || ending == format->ending, "--out ", Quoted{out}, ": --format ", name,
+          " goes to a ", format->ending, " file");
+    return *format;
+  }
+  if (out.empty()) return kFormats[0];
+  const auto* format = std::ranges::find(kFormats, ending, &Format::ending);
+  check(format != std::end(kFormats), "--out ", Quoted{out}, ": what can be written is ",
+        listed(forms, " or "));
+  return *format;
+}
+
+}  // namespace
+
 int export_command(const std::vector<std::string>& args) {
-  bool text = false, json = false, overwrite = false;
-  std::optional<std::int64_t> batch;
-  std::string out;
+  bool overwrite = false;
+  std::string form, out;
+  ExportOptions what;
   FlagList options("options");
   auto add = options.add_options();
-  add("text", on_flag(text),
-      "the text form, one node per line (the default, unless --out ends in .json)");
-  add("json", on_flag(json), "the JSON form, without weights and settings");
-  add("batch", number_flag([&](std::int64_t n) { batch = n; }),
-      "with this number in place of the symbol");
-  add("out", text_flag(out, "FILE"), "write to this file: .txt, or .json for the JSON form");
+  std::string forms;
+  for (const Format& format : kFormats)
+    forms += cat(forms.empty() ? "" : "; ", format.name, ": ", format.doc);
+  add("format", text_flag(form, "FORMAT"),
+      cat(forms, " (default: by the ending of --out, or text)").c_str());
+  add("batch", number_flag([&](std::int64_t n) { what.batch = n; }),
+      "with this number in place of the symbol (C: default 1)");
+  add("name", text_flag(what.name, "NAME"),
+      "C: of the function NAME_run (default: the file's name)");
+  add("out", text_flag(out, "FILE"), "write to this file (default: the screen)");
   add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files = parse_flags(
       args,
-      {"tessera export FILE.json [--text | --json] [options]",
-       "The graph of a model as text or JSON. Weights are exported by 'mnist export' and "
-       "its like, as .safetensors.",
+      {"tessera export FILE.json [--format FORMAT] [options]",
+       "A model in another form. Weights alone are exported by 'mnist export' and its like, as "
+       ".safetensors.",
        1,
        1,
        "one model file",
-       {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json"}},
+       {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json",
+        "tessera export MODEL.json --out net.c && cc -std=c99 -O2 -c net.c"}},
       options);
   if (!files) return kExitDone;
-  check(!(text && json), "--text and --json exclude each other");
+  const Format& format = format_of(form, out);
+  if (!out.empty()) require_new(out, overwrite);
+  what.file = files->front();
+  if (what.name.empty())
+    what.name = c_identifier(fs::path(out.empty() ? what.file : out).stem().string());
+  const std::string text = format.write(load(what.file), what);
   if (!out.empty()) {
-    const std::string kind = std::filesystem::path(out).extension().string();
-    check(kind == ".json" || kind == ".txt", "--out '", out,
-          "': what can be written is the graph as text (.txt) or as JSON (.json)",
-          kind == ".onnx" ? "; ONNX is not one of them" : "");
-    check(kind == ".json" ? !text : !json, "--out '", out,
-          "': ", kind == ".json" ? "--text goes to a .txt file" : "--json goes to a .json file");
-    json = kind == ".json";
-    require_new(out, overwrite);
-  }
-  Model model = load(files->front());
-  if (batch) model.graph = specialize(model.graph, *batch);
-  const std::string form = json ? graph_to_json(model.graph) : graph_text(model.graph);
-  if (!out.empty()) {
-    write_file(out, form);
+    write_file(out, text);
   } else {
-    std::cout << form;
+    std::cout << text;
   }
   return kExitDone;
 }

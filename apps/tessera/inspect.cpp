@@ -168,7 +168,7 @@ int inspect_command(const std::vector<std::string>& args) {
   std::ostream& out = json == "-" ? std::cerr : std::cout;
   const std::filesystem::path path = files->front();
   const GraphDocument document = read_graph_document(path, ops::standard_ops());
-  if (!document.weights) {  // of export --json
+  if (!document.weights) {  // of export --format json
     const Plan plan = compile(document.graph, compile_options);
     out << path.string() << ": a graph without weights\ngraph\n" << graph_text(document.graph);
     print_plan(out, plan, compile_options, why);

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "core/files/atomic_file.h"
 #include "core/files/json_io.h"
@@ -104,7 +106,7 @@ TEST_F(Tool, InspectsAndVerifies) {
 
   // A graph alone has a plan as well.
   const std::string graph = (folder / "graph.json").string();
-  ASSERT_EQ(run("export " + file + " --json --out " + graph).code, 0);
+  ASSERT_EQ(run("export " + file + " --format json --out " + graph).code, 0);
   const Result alone = run("inspect " + graph + " --batch 4");
   ASSERT_EQ(alone.code, 0) << alone.error;
   EXPECT_TRUE(contains(alone.out, "a graph without weights"));
@@ -158,11 +160,11 @@ TEST_F(Tool, FlagsDecodes) {
 TEST_F(Tool, Exports) {
   const Model model = testing::small_model();
   const std::string file = save(model, folder / "net").json.string();
-  EXPECT_EQ(run("export " + file + " --text").out, graph_text(model.graph));
+  EXPECT_EQ(run("export " + file + " --format text").out, graph_text(model.graph));
   const std::string out = (folder / "graph.json").string();
-  EXPECT_EQ(run("export " + file + " --json --batch 3 --out " + out).code, 0);
+  EXPECT_EQ(run("export " + file + " --format json --batch 3 --out " + out).code, 0);
   EXPECT_TRUE(contains(read_file(out), "\"f32[3,6]\""));
-  EXPECT_TRUE(contains(refused("export " + file + " --text --json"), "exclude"));
+  EXPECT_TRUE(contains(refused("export " + file + " --format tex"), "text, json, c"));
   EXPECT_TRUE(
       contains(refused("export " + file + " --out /no/such/folder/x.txt"), "/no/such/folder/x"));
   // The name says the form.
@@ -171,11 +173,33 @@ TEST_F(Tool, Exports) {
   EXPECT_EQ(read_file(named), read_file(out));
   EXPECT_EQ(run("export " + file + " --out " + text).code, 0);
   EXPECT_EQ(read_file(text), graph_text(model.graph));
-  EXPECT_TRUE(contains(refused("export " + file + " --text --out " + named), ".txt file"));
-  EXPECT_TRUE(contains(refused("export " + file + " --json --out " + text), ".json file"));
+  EXPECT_TRUE(contains(refused("export " + file + " --format text --out " + named), ".txt file"));
+  EXPECT_TRUE(contains(refused("export " + file + " --format json --out " + text), ".json file"));
   const std::string onnx = refused("export " + file + " --out " + (folder / "g.onnx").string());
-  EXPECT_TRUE(contains(onnx, "text (.txt) or as JSON (.json); ONNX is not one of them")) << onnx;
+  EXPECT_TRUE(contains(onnx, "text (.txt), json (.json) or c (.c)")) << onnx;
   EXPECT_FALSE(fs::exists(folder / "g.onnx"));
+  // A C file of the model is a program as it stands.
+  const std::string c = (folder / "net.c").string();
+  ASSERT_EQ(run("export " + file + " --out " + c + " --batch 2 --name small").code, 0);
+  EXPECT_TRUE(contains(refused("export " + file + " --out " + c), "--overwrite"));
+  EXPECT_TRUE(contains(refused("export " + file + " --format c --name 3d"), "n3d would be one"));
+  const std::vector<float> x = {1, -1, 0.5f, 2, 0, 3, -2, 1, 1, 0, 0.25f, -1};
+  write_file(folder / "x", std::string(reinterpret_cast<const char*>(x.data()), 48));
+  const std::string folder_name = folder.path().string();
+  ASSERT_EQ(std::system(cat("cd ", folder_name,
+                            " && gcc -std=c99 -O1 -Wall -Werror -DSMALL_MAIN net.c -lm -o net && "
+                            "./net < x > y")
+                            .c_str()),
+            0);
+  const std::string bytes = read_file(folder / "y");
+  ASSERT_EQ(bytes.size(), 24u);
+  const Tensor logits =
+      compile(model, {.batch = 2}).run({{"x", Tensor::from(x, {2, 6})}}).at("logits");
+  for (std::size_t i = 0; i < 6; ++i) {
+    float got = 0;
+    std::memcpy(&got, bytes.data() + 4 * i, 4);
+    EXPECT_NEAR(got, logits.span<float>()[i], 1e-5) << i;
+  }
 }
 
 TEST_F(Tool, RecodesBothWays) {
