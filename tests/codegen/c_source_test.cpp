@@ -283,6 +283,39 @@ TEST(CSource, CarriedStateMayStayInItsPlace) {
   EXPECT_NE(read_file(folder / "error").find("inside a record"), std::string::npos);
 }
 
+// A product cannot be written over its operand, so what is carried moves last of all.
+TEST(CSource, CarriedStateIsReadBeforeItIsWritten) {
+  Model model{Graph(ops::standard_ops()), {}, {}, {}};
+  Rng rng(4, 1);
+  const Value w =
+      testing::packed_param(model.graph, model.state, "w", {6, 6}, {.bits = 4}, 16, rng);
+  const Value x = model.graph.input("x", f32({1, 6})), s = model.graph.input("s", f32({1, 6}));
+  model.graph.set_output("s.next", ops::matmul(s, w, false, true) + x);
+  const testing::TempFolder folder("c_state");
+  write_file(folder / "net.c", c_source(model, {.name = "net"}).text);
+  // The state itself is no output: a second program prints it.
+  write_file(folder / "main.c",
+             "#include \"net.c\"\n#include <stdio.h>\nint main(void) {\n"
+             "  float x[6] = {1, 2, 3, 4, 5, 6}, s[6] = {6, 5, 4, 3, 2, 1};\n"
+             "  double work[NET_SCRATCH_BYTES / 8 + 1];\n"
+             "  if (net_run(x, s, s, work)) return 1;\n"
+             "  return fwrite(s, 4, 6, stdout) != 6;\n}\n");
+  ASSERT_EQ(std::system(cat("cd ", folder.path().string(),
+                            " && gcc -std=c99 -O1 -Wall -Werror main.c -lm -o net && ./net > out")
+                            .c_str()),
+            0);
+  const std::string written = read_file(folder / "out");
+  Tensor got(DType::f32, {1, 6});
+  ASSERT_EQ(written.size(), 24u);
+  std::memcpy(got.data(), written.data(), 24);
+  const auto results =
+      compile(model).run({{"x", Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6}, {1, 6})},
+                          {"s", Tensor::from(std::vector<float>{6, 5, 4, 3, 2, 1}, {1, 6})}});
+  std::vector<double> wanted;
+  for (const float v : results.at("s.next").span<float>()) wanted.push_back(v);
+  EXPECT_LT(distance(got, wanted), 1e-5);
+}
+
 std::string refusal(const Model& model, const std::string& name = "net") {
   try {
     c_source(model, {.name = name});
