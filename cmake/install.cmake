@@ -6,7 +6,7 @@ if(NOT PROJECT_IS_TOP_LEVEL)
 endif()
 include(CMakePackageConfigHelpers)
 
-set(folders core ops codegen nn quant models datasets tessera)
+set(folders core ops codegen nn quant models onnx datasets tessera)
 list(TRANSFORM folders PREPEND tessera_ OUTPUT_VARIABLE targets)
 install(TARGETS ${targets} EXPORT tessera ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(folder IN LISTS folders)
