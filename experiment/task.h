@@ -84,6 +84,10 @@ inline constexpr const char* kOwnValidation = "own";
 // "validation" or "test": what a run with this configuration is measured on.
 std::string measured_on(const Config& config);
 
+// The setting of a model whose graph is its network: it was not built by an application, but read
+// from another program's file (`tessera import`), and is trained and compressed as it stands.
+inline constexpr const char* kOwnGraph = "own_graph";
+
 // The setting of a model whose weights another program trained; what is compressed from it keeps
 // it.
 inline constexpr const char* kImported = "imported";

@@ -15,8 +15,11 @@ struct ImportOptions {
   // outputs. Throws Error for a name that the file does not have.
   std::map<std::string, std::int64_t> sizes = {};
   std::map<std::string, std::string> renamed = {};
-  // What inputs hold where the graph needs to know it when it is built (shapes, axes, pads); such an
-  // input is none of the model's.
+  // Axis 0 of every input is the batch, also where the file has a number there, and shapes that the
+  // file has for that number are for any.
+  bool any_batch = false;
+  // What inputs hold where the graph needs to know it when it is built (shapes, axes, pads); such
+  // an input is none of the model's.
   std::map<std::string, Tensor> values = {};
 };
 
@@ -25,6 +28,7 @@ struct Imported {
   // What was read differently from how it is written, a line each: double as f32, for one.
   std::vector<std::string> notes;
   std::map<std::string, std::int64_t> ops;  // how many nodes of each kind there were
+  std::string sha256;                       // of the file
 };
 
 // The inference graph of an ONNX file, its weights as params under the names of the initializers,

@@ -17,15 +17,15 @@ struct TypeRow {
   int bits;
 };
 constexpr TypeRow kTypes[] = {
-    {ElementType::f32, "float", 32},     {ElementType::u8, "uint8", 8},
-    {ElementType::s8, "int8", 8},        {ElementType::u16, "uint16", 16},
-    {ElementType::s16, "int16", 16},     {ElementType::s32, "int32", 32},
-    {ElementType::s64, "int64", 64},     {ElementType::string, "string", 0},
-    {ElementType::boolean, "bool", 8},   {ElementType::f16, "float16", 16},
-    {ElementType::f64, "double", 64},    {ElementType::u32, "uint32", 32},
-    {ElementType::u64, "uint64", 64},    {ElementType::bf16, "bfloat16", 16},
-    {ElementType::u4, "uint4", 4},       {ElementType::s4, "int4", 4},
-    {ElementType::u2, "uint2", 2},       {ElementType::s2, "int2", 2},
+    {ElementType::f32, "float", 32},        {ElementType::u8, "uint8", 8},
+    {ElementType::s8, "int8", 8},           {ElementType::u16, "uint16", 16},
+    {ElementType::s16, "int16", 16},        {ElementType::s32, "int32", 32},
+    {ElementType::s64, "int64", 64},        {ElementType::string, "string", 0},
+    {ElementType::boolean, "bool", 8},      {ElementType::f16, "float16", 16},
+    {ElementType::f64, "double", 64},       {ElementType::u32, "uint32", 32},
+    {ElementType::u64, "uint64", 64},       {ElementType::bf16, "bfloat16", 16},
+    {ElementType::u4, "uint4", 4},          {ElementType::s4, "int4", 4},
+    {ElementType::u2, "uint2", 2},          {ElementType::s2, "int2", 2},
     {ElementType::undefined, "no type", 0},
 };
 
@@ -202,8 +202,8 @@ class Parser {
 
   static AttributeProto::Kind kind(std::int64_t type) {
     using Kind = AttributeProto::Kind;
-    constexpr Kind kinds[] = {Kind::none,   Kind::real,  Kind::integer,  Kind::text, Kind::tensor,
-                              Kind::graph,  Kind::reals, Kind::integers, Kind::texts};
+    constexpr Kind kinds[] = {Kind::none,  Kind::real,  Kind::integer,  Kind::text, Kind::tensor,
+                              Kind::graph, Kind::reals, Kind::integers, Kind::texts};
     return type >= 0 && type < std::ssize(kinds) ? kinds[type] : Kind::other;
   }
 

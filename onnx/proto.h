@@ -1,5 +1,5 @@
-// An ONNX file as it is written: plain structs of onnx.proto's messages, as much of them as networks
-// use. Texts and tensors' bytes are views into the file's content.
+// An ONNX file as it is written: plain structs of onnx.proto's messages, as much of them as
+// networks use. Texts and tensors' bytes are views into the file's content.
 #pragma once
 
 #include <cstdint>
@@ -102,8 +102,8 @@ struct ModelProto {
   GraphProto graph;
 };
 
-// Reads the messages in `bytes`, which must outlive the result. Throws Error "FILE: byte N: ..." and
-// never takes more memory than the rule gives a file of that size (core/memory_rule.h).
+// Reads the messages in `bytes`, which must outlive the result. Throws Error "FILE: byte N: ..."
+// and never takes more memory than the rule gives a file of that size (core/memory_rule.h).
 ModelProto parse_model(std::string_view bytes, const std::string& file);
 TensorProto parse_tensor(std::string_view bytes, const std::string& file);
 

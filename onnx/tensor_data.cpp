@@ -141,8 +141,8 @@ std::string external_bytes(const TensorProto& proto, std::int64_t bytes,
   const auto location = proto.external.find("location");
   check(location != proto.external.end(), "external data without a location");
   const std::filesystem::path path(location->second);
-  bool inside = !path.empty() && path.is_relative() &&
-                location->second.find('\0') == std::string_view::npos;
+  bool inside =
+      !path.empty() && path.is_relative() && location->second.find('\0') == std::string_view::npos;
   for (const auto& part : path) inside = inside && part != "..";
   check(inside, "external data in ", quote(location->second),
         ": expected a file in the model's folder, without '..'");
@@ -155,13 +155,12 @@ std::string external_bytes(const TensorProto& proto, std::int64_t bytes,
   const std::int64_t length = number_of(proto, "length", bytes);
   check(length == bytes, "external data of ", length, " bytes, expected ", bytes);
   check(!error && offset <= size && length <= size - offset, "external data in ",
-        quote(file.string()), ": bytes ", offset, " to ", offset, " + ", length,
-        " are not in its ", size);
+        quote(file.string()), ": bytes ", offset, " to ", offset, " + ", length, " are not in its ",
+        size);
   std::string out(static_cast<std::size_t>(length), '\0');
   std::ifstream in(file, std::ios::binary);
   in.seekg(offset);
-  check(in.read(out.data(), length).good() || length == 0, quote(file.string()),
-        " cannot be read");
+  check(in.read(out.data(), length).good() || length == 0, quote(file.string()), " cannot be read");
   return out;
 }
 
@@ -179,9 +178,8 @@ Tensor read_tensor(const TensorProto& proto, const std::filesystem::path& folder
     check(static_cast<std::int64_t>(proto.raw->size()) == bytes, "expected ", bytes, " bytes for ",
           name(proto.type), Shape::of(proto.dims).text(), ", got ", proto.raw->size());
   } else {
-    const std::int64_t there =
-        static_cast<std::int64_t>(proto.integers.size() * 4 + proto.reals.size() +
-                                  proto.doubles.size());
+    const std::int64_t there = static_cast<std::int64_t>(proto.integers.size() * 4 +
+                                                         proto.reals.size() + proto.doubles.size());
     check(n <= there, "expected ", n, " numbers for ", name(proto.type),
           Shape::of(proto.dims).text(), ", got ", there);
   }

@@ -46,6 +46,8 @@
 #include "nn/schedule.h"
 #include "nn/task.h"
 #include "nn/trainer.h"
+#include "onnx/export.h"
+#include "onnx/import.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
 #include "ops/load.h"

@@ -1,5 +1,5 @@
 # Includes run one way: core <- ops <- nn <- models <- apps, core <- ops <- quant <- experiment with
-# quant <- nn, core <- ops <- codegen <- apps, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
+# quant <- nn, core <- ops <- codegen <- apps, core <- ops <- onnx <- apps, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
 # nothing a user includes may reach a third-party header.
 cmake_minimum_required(VERSION 3.25)
 
@@ -9,8 +9,9 @@ set(nn core ops nn)
 set(codegen core ops codegen)
 set(quant core ops nn quant)
 set(models core ops nn models)
+set(onnx core ops onnx)
 set(datasets core datasets)
-set(tessera core ops nn quant models datasets tessera)
+set(tessera core ops nn quant models onnx datasets tessera)
 set(timing core timing)
 set(experiment core ops nn quant datasets timing experiment)
 set(report ${experiment} report)

@@ -11,7 +11,10 @@
 #include "core/words.h"
 #include "datasets/prefetch.h"
 #include "datasets/subset.h"
+#include "nn/classification.h"
+#include "nn/graph_network.h"
 #include "ops/op_list.h"
+#include "quant/pack/decoded.h"
 #include "quant/pack/reshaped.h"
 
 namespace tessera::apps {
@@ -61,6 +64,7 @@ std::string network_of(const Benchmark& benchmark, const std::map<std::string, s
   const auto found = model.find("network");
   check(found != model.end(), file, ": its settings name no network: not a model of ",
         benchmark.name);
+  if (model.contains(kOwnGraph)) return found->second;
   check(among(benchmark.networks, found->second), file, " holds the network '", found->second,
         "'; ", benchmark.name, " knows ", listed(benchmark.networks));
   return found->second;
@@ -124,7 +128,7 @@ void NetworkFlags::add_activation_flags(FlagList& options, const std::string& pr
 
 void NetworkFlags::validate() const {
   activations_.validate(activation_prefix_);
-  require_known("--net", name(), benchmark_.networks);
+  if (!own_) require_known("--net", name(), benchmark_.networks);
   validate_choices(benchmark_.network_choices, choices_);
   for (const Choice& choice : benchmark_.network_choices) {
     check(choices_.at(choice.name).empty() || choice.networks.empty() ||
@@ -136,6 +140,13 @@ void NetworkFlags::validate() const {
 void NetworkFlags::take(const std::map<std::string, std::string>& settings, const std::string& file,
                         bool trains) {
   name_ = network_of(benchmark_, settings, file);
+  if (settings.contains(kOwnGraph)) {
+    const Model model = load(file, ops::standard_ops());
+    own_inputs_ = fields_of(model.graph, file);
+    for (const auto& [output, value] : model.graph.outputs())
+      if (output == "logits" && value.shape().rank() == 2) own_classes_ = value.shape()[1].value();
+    own_ = naming(file, [&] { return std::make_shared<nn::GraphNetwork>(quant::decoded(model)); });
+  }
   check(asked_.empty() || asked_ == name_, "--net ", asked_, ": ", file, " holds the network '",
         name_, "'");
   for (const Choice& choice : benchmark_.network_choices) {
@@ -165,11 +176,20 @@ std::string NetworkFlags::peek(const Benchmark& benchmark, const std::vector<std
 }
 
 std::shared_ptr<const nn::Task> NetworkFlags::task() const {
-  return benchmark_.task(name(), made(benchmark_.network_choices, choices_));
+  if (!own_) return benchmark_.task(name(), made(benchmark_.network_choices, choices_));
+  check(own_inputs_.size() == 1 && own_inputs_[0].name == "x" && own_classes_ > 0, "'", name_,
+        "' is no classifier of x by logits, so data must say what is learned");
+  return std::make_shared<nn::Classification>(own_inputs_[0].sample, own_classes_);
+}
+
+std::vector<Field> NetworkFlags::inputs() const {
+  if (own_) return own_inputs_;
+  return task()->inputs();
 }
 
 Network NetworkFlags::build(const nn::Task& task) const {
-  Network out = benchmark_.network(name(), task, made(benchmark_.network_choices, choices_));
+  Network out = own_ ? Network{own_, {{"network", name_}, {kOwnGraph, "yes"}}}
+                     : benchmark_.network(name(), task, made(benchmark_.network_choices, choices_));
   if (activations_.bits == 0) return out;
   out.network =
       std::make_shared<quant::QuantizedActivations>(std::move(out.network), activations_.options());

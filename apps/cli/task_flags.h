@@ -33,8 +33,11 @@ class NetworkFlags {
   static std::string peek(const Benchmark& benchmark, const std::vector<std::string>& args);
 
   const std::string& name() const { return asked_.empty() ? name_ : asked_; }
-  // The task where no data says more.
+  // The task where no data says more. Throws Error for a network of its own graph that is no
+  // classifier ("x" to "logits").
   std::shared_ptr<const nn::Task> task() const;
+  // What the network reads, where no data says more.
+  std::vector<Field> inputs() const;
   Network build(const nn::Task& task) const;
   // The model of a file, whose settings were taken, on the samples of a task: the same network
   // where they are of another shape than those it was saved for (the windows of a text). Throws
@@ -43,8 +46,12 @@ class NetworkFlags {
 
  private:
   const Benchmark& benchmark_;
-  std::string name_;   // where --net says nothing
-  std::string asked_;  // by --net
+  std::string name_;  // where --net says nothing
+  // A model that is its network's source (kOwnGraph), and its file.
+  std::shared_ptr<const nn::Network> own_;
+  std::vector<Field> own_inputs_;
+  std::int64_t own_classes_ = 0;  // of an output "logits"; 0: there is none
+  std::string asked_;             // by --net
   Config choices_;
   ActivationFlags activations_;
   std::string activation_prefix_;

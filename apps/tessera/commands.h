@@ -7,6 +7,7 @@
 
 namespace tessera::apps {
 
+int import_command(const std::vector<std::string>& args);
 int inspect_command(const std::vector<std::string>& args);
 int verify_command(const std::vector<std::string>& args);
 int recode_command(const std::vector<std::string>& args);

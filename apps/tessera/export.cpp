@@ -12,6 +12,8 @@
 #include "core/files/atomic_file.h"
 #include "core/files/graph_json.h"
 #include "core/graph_text.h"
+#include "core/text.h"
+#include "onnx/export.h"
 #include "ops/load.h"
 #include "ops/op_list.h"
 
@@ -25,6 +27,7 @@ struct ExportOptions {
   std::string file;                   // of the model
   std::optional<std::int64_t> batch;  // in place of the symbol
   std::string name;                   // of what is made
+  bool dense = false;                 // no codebooks
 };
 
 // A form of a model: what --format and the ending of --out call it.
@@ -48,11 +51,29 @@ std::string write_c(Model model, const ExportOptions& options) {
   return source.text;
 }
 
+std::string write_onnx(Model model, const ExportOptions& options) {
+  if (options.batch) model.graph = specialize(model.graph, *options.batch);
+  onnx::Exported exported = onnx::export_model(model, {.dense = options.dense});
+  std::cerr << "operators of version " << exported.opset << "\n";
+  for (const onnx::WrittenWeight& weight : exported.weights) {
+    std::cerr << "  " << printable(weight.name) << " " << weight.shape << ": " << weight.how << ", "
+              << weight.bytes << " bytes\n";
+  }
+  if (exported.looked_up > 0) {
+    std::cerr << "note: " << exported.looked_up
+              << " weights are looked up by Gather: smaller on disk only, since runtimes make them "
+                 "dense when they load the file\n";
+  }
+  return std::move(exported.bytes);
+}
+
 constexpr Format kFormats[] = {
     {"text", ".txt", "the graph, one node per line",
      [](Model model, const ExportOptions& o) { return graph_text(bound_graph(model, o)); }},
     {"json", ".json", "the graph as JSON, without weights and settings",
      [](Model model, const ExportOptions& o) { return graph_to_json(bound_graph(model, o)); }},
+    {"onnx", ".onnx", "the network for other runtimes, weights packed where they can be",
+     write_onnx},
     {"c", ".c", "the network as a C99 file that needs no library; weights stay packed", write_c},
 };
 
@@ -95,6 +116,7 @@ int export_command(const std::vector<std::string>& args) {
       "with this number in place of the symbol (C: default 1)");
   add("name", text_flag(what.name, "NAME"),
       "C: of the function NAME_run (default: the file's name)");
+  add("dense", on_flag(what.dense), "ONNX: every codebook as the weights it stands for");
   add("out", text_flag(out, "FILE"), "write to this file (default: the screen)");
   add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files = parse_flags(
@@ -106,11 +128,14 @@ int export_command(const std::vector<std::string>& args) {
        1,
        "one model file",
        {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json",
+        "tessera export MODEL.json --out model.onnx",
         "tessera export MODEL.json --out net.c && cc -std=c99 -O2 -c net.c"}},
       options);
   if (!files) return kExitDone;
   const Format& format = format_of(form, out);
   if (!out.empty()) require_new(out, overwrite);
+  check(!what.dense || format.name == "onnx", "--dense is of --format onnx");
+  check(!out.empty() || format.name != "onnx", "--format onnx needs --out FILE.onnx");
   what.file = files->front();
   if (what.name.empty())
     what.name = c_identifier(fs::path(out.empty() ? what.file : out).stem().string());

@@ -77,7 +77,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
     data.take(*model);
   }
   Data loaded = data.from == kRandomData ? random_data(network.task(), training.batch)
-                                         : data.load(network.task()->inputs());
+                                         : data.load(network.inputs());
   // Random images are not augmented, so nothing needs to be made ahead beside the steps.
   if (data.from == kRandomData) recipes.train.augment = "none";
   const Task task = make_task(loaded, network.build(*loaded.task));

@@ -126,7 +126,7 @@ std::vector<Variant> CompressionFlags::variants(const std::vector<std::string>& 
 
 CompressionWork::CompressionWork(CompressionFlags& flags)
     : session(flags.run),
-      data(with_settings_of_from(flags).load(flags.network.task()->inputs())),
+      data(with_settings_of_from(flags).load(flags.network.inputs())),
       task(make_task(data, flags.network.build(*data.task))) {
   if (!flags.calibration.empty()) {
     check(std::filesystem::is_directory(flags.calibration), "--calibration ", flags.calibration,

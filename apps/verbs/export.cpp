@@ -53,7 +53,7 @@ int export_verb(const Benchmark& benchmark, const Args& args) {
   const bool tensors = to.extension() == ".safetensors";
   check(tensors || to.extension() == ".json", "'", to.string(),
         "': expected a name that ends in .json or .safetensors",
-        to.extension() == ".onnx" ? "; ONNX is not written" : "");
+        to.extension() == ".onnx" ? "; ONNX is written by tessera export" : "");
   require_new(to, overwrite);
   Session session(run);
   Model model = load(from, ops::standard_ops());

@@ -99,7 +99,7 @@ int import_verb(const Benchmark& benchmark, const Args& args) {
   data.validate();
   data.take({{kImported, ""}});
   Session session(run);
-  Data loaded = data.load(network.task()->inputs());
+  Data loaded = data.load(network.inputs());
   const Task task = make_task(loaded, network.build(*loaded.task));
   Model model = nn::initial_model(*task.network.network, *task.data.task);
   model.settings = task.settings;

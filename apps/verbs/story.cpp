@@ -63,7 +63,7 @@ int story_verb(const Benchmark& benchmark, const Args& args) {
   const auto seed =
       static_cast<std::uint64_t>(integer_list(seed_text, "--seed", 0, 1'000'000'000)[0]);
   Session session(run);
-  Data loaded = data.load(network.task()->inputs());
+  Data loaded = data.load(network.inputs());
   const Task task = make_task(loaded, network.build(*loaded.task));
   session.open_outputs();
   session.text() << text(task.network) << " on " << task.data.text << std::endl;

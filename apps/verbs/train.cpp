@@ -47,7 +47,7 @@ int train_verb(const Benchmark& benchmark, const Args& args) {
     data.take(model);
     data.take_validation(model.settings);
   }
-  Data loaded = data.load(network.task()->inputs());
+  Data loaded = data.load(network.inputs());
   const Task task = make_task(loaded, network.build(*loaded.task));
   training_data(task, 0, recipe.augment, recipe.batch);  // there is some, or Error before any work
   std::optional<Reference> start;

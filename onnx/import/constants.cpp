@@ -58,8 +58,8 @@ void constant_of_shape(Context& c) {
     }
     return c.out(0, std::move(out));
   }
-  check(is_float(type) || type == ElementType::boolean, "a value of ", name(type),
-        " as large as ", shape);
+  check(is_float(type) || type == ElementType::boolean, "a value of ", name(type), " as large as ",
+        shape);
   c.out(0, c.graph().constant(number, {DType::f32, shape, {}}), type);
 }
 
@@ -123,9 +123,9 @@ void non_zero(Context& c) {
 }
 
 constexpr OpRow kRows[] = {
-    {"Constant", constant},   {"ConstantOfShape", constant_of_shape},
+    {"Constant", constant},    {"ConstantOfShape", constant_of_shape},
     {"Shape", shape_of_value}, {"Size", size_of_value},
-    {"Range", range},         {"NonZero", non_zero},
+    {"Range", range},          {"NonZero", non_zero},
 };
 
 }  // namespace

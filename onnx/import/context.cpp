@@ -37,8 +37,7 @@ Tensor tensor_of(const Small& small) {
     return out;
   }
   Tensor out(DType::s64, shape);
-  for (std::size_t i = 0; i < small.size(); ++i)
-    out.span<std::int64_t>()[i] = small.integer(i);
+  for (std::size_t i = 0; i < small.size(); ++i) out.span<std::int64_t>()[i] = small.integer(i);
   return out;
 }
 
@@ -117,6 +116,9 @@ Graph& Context::graph() const {
 std::int64_t Context::opset() const {
   return importer_.opset_;
 }
+std::int64_t Context::fixed_batch() const {
+  return importer_.fixed_batch_;
+}
 bool Context::has(std::size_t i) const {
   return i < items_.size() && items_[i] != nullptr;
 }
@@ -155,7 +157,7 @@ std::filesystem::path Context::folder() const {
 
 Value Context::leaf(const Item& item, bool trained) {
   Graph& graph = importer_.out_.model.graph;
-  const Tensor tensor = item.kind == Item::Kind::small ? tensor_of(item.small)
+  const Tensor tensor = item.kind == Item::Kind::small       ? tensor_of(item.small)
                         : item.kind == Item::Kind::quantized ? item.quantized->decoded()
                                                              : item.tensor;
   const TensorType type{tensor.dtype(), tensor.shape(), {}};

@@ -30,18 +30,18 @@ struct Small {
   std::vector<Dim> ints = {};
   std::vector<double> reals = {};
   std::size_t size() const { return is_float(type) ? reals.size() : ints.size(); }
-  double real(std::size_t i) const;     // Error for a multiple of the batch
+  double real(std::size_t i) const;           // Error for a multiple of the batch
   std::int64_t integer(std::size_t i) const;  // likewise
 };
 inline constexpr std::int64_t kMostSmall = 1 << 16;  // elements
 
 // An initializer in integers with scales, as DequantizeLinear reads it.
 struct Quantized {
-  Tensor values;  // s8, u8 or s32
+  Tensor values;       // s8, u8 or s32
   Tensor scale, zero;  // f32; zero as values, undefined for 0
   ElementType stored = ElementType::s8;
   int axis = 0;
-  std::int64_t block = 0;  // 0: a scale per tensor or index of axis
+  std::int64_t block = 0;      // 0: a scale per tensor or index of axis
   void require_sound() const;  // Error where shapes or types do not fit
   std::int64_t scale_of(std::int64_t element) const;
   Tensor decoded() const;
@@ -52,9 +52,9 @@ struct Item {
   enum class Kind { absent, failed, value, tensor, small, quantized };
   Kind kind = Kind::absent;
   ElementType type = ElementType::f32;
-  Value value = {};   // kind value; bool as f32 of 0 and 1
+  Value value = {};    // kind value; bool as f32 of 0 and 1
   Tensor tensor = {};  // kind tensor
-  Small small = {};   // kind small
+  Small small = {};    // kind small
   std::shared_ptr<const Quantized> quantized = {};
   std::string name = {};
   bool initializer = false;  // its numbers are trained
@@ -70,7 +70,8 @@ class Context {
 
   const NodeProto& node;
   Graph& graph() const;
-  std::int64_t opset() const;  // version of ONNX's own operators
+  std::int64_t fixed_batch() const;  // the file's own, where it is any size here; else 0
+  std::int64_t opset() const;        // version of ONNX's own operators
   std::size_t inputs() const { return items_.size(); }
   bool has(std::size_t i) const;
   const Item& in(std::size_t i) const;  // Error when it is absent
@@ -116,9 +117,7 @@ class Context {
   void out(std::size_t i, Small small);
   void out(std::size_t i, Item item);
   std::size_t outputs() const { return node.outputs.size(); }
-  bool wants(std::size_t i) const {
-    return i < node.outputs.size() && !node.outputs[i].empty();
-  }
+  bool wants(std::size_t i) const { return i < node.outputs.size() && !node.outputs[i].empty(); }
   // Result i, a weight, is known under this name.
   void rename(std::size_t i, const std::string& name);
   // A state of these numbers, named after the first result.

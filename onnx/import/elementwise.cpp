@@ -87,16 +87,15 @@ void fold(Context& c, Function function, bool gives_truth) {
     shape = broadcast(shape, Shape::of(in.back().shape), c.node.op);
   }
   const std::string_view op = c.node.op;
-  Small out{.type = gives_truth        ? ElementType::boolean
-                    : op == "Where"    ? in[1].type
-                                       : in[0].type,
+  Small out{.type = gives_truth     ? ElementType::boolean
+                    : op == "Where" ? in[1].type
+                                    : in[0].type,
             .shape = shape.values()};
   for (Small& one : in) one = picked(one, out.shape, broadcast_source(one.shape, out.shape));
   for (std::size_t i = 0; i < in[0].size(); ++i) {
     const bool whole = !is_float(in[0].type);
-    const bool symbolic = std::ranges::any_of(in, [&](const Small& s) {
-      return !is_float(s.type) && s.ints[i].is_symbolic();
-    });
+    const bool symbolic = std::ranges::any_of(
+        in, [&](const Small& s) { return !is_float(s.type) && s.ints[i].is_symbolic(); });
     if (op == "Where") {
       const Small& from = in[truth(in[0].real(i)) ? 1 : 2];
       is_float(out.type) ? out.reals.push_back(from.real(i)) : out.ints.push_back(from.ints[i]);
@@ -142,38 +141,93 @@ void variadic(Context& c, Build build) {
   c.out(0, out);
 }
 
-double add(const double* a) { return a[0] + a[1]; }
-double sub(const double* a) { return a[0] - a[1]; }
-double mul(const double* a) { return a[0] * a[1]; }
-double div(const double* a) { return a[0] / a[1]; }
-double mod(const double* a) { return std::fmod(a[0], a[1]); }
-double pow(const double* a) { return std::pow(a[0], a[1]); }
-double least(const double* a) { return std::min(a[0], a[1]); }
-double most(const double* a) { return std::max(a[0], a[1]); }
-double neg(const double* a) { return -a[0]; }
-double abs(const double* a) { return std::fabs(a[0]); }
-double sqrt(const double* a) { return std::sqrt(a[0]); }
-double exp(const double* a) { return std::exp(a[0]); }
-double log(const double* a) { return std::log(a[0]); }
-double floor(const double* a) { return std::floor(a[0]); }
-double ceil(const double* a) { return std::ceil(a[0]); }
-double round(const double* a) { return std::nearbyint(a[0]); }
-double reciprocal(const double* a) { return 1 / a[0]; }
-double sign(const double* a) { return a[0] > 0 ? 1 : a[0] < 0 ? -1 : 0; }
-double negated(const double* a) { return a[0] == 0 ? 1 : 0; }
-double equal(const double* a) { return a[0] == a[1] ? 1 : 0; }
-double greater(const double* a) { return a[0] > a[1] ? 1 : 0; }
-double greater_equal(const double* a) { return a[0] >= a[1] ? 1 : 0; }
-double less(const double* a) { return a[0] < a[1] ? 1 : 0; }
-double less_equal(const double* a) { return a[0] <= a[1] ? 1 : 0; }
-double conjunction(const double* a) { return truth(a[0]) && truth(a[1]) ? 1 : 0; }
-double disjunction(const double* a) { return truth(a[0]) || truth(a[1]) ? 1 : 0; }
-double exclusive(const double* a) { return truth(a[0]) != truth(a[1]) ? 1 : 0; }
+double add(const double* a) {
+  return a[0] + a[1];
+}
+double sub(const double* a) {
+  return a[0] - a[1];
+}
+double mul(const double* a) {
+  return a[0] * a[1];
+}
+double div(const double* a) {
+  return a[0] / a[1];
+}
+double mod(const double* a) {
+  return std::fmod(a[0], a[1]);
+}
+double pow(const double* a) {
+  return std::pow(a[0], a[1]);
+}
+double least(const double* a) {
+  return std::min(a[0], a[1]);
+}
+double most(const double* a) {
+  return std::max(a[0], a[1]);
+}
+double neg(const double* a) {
+  return -a[0];
+}
+double abs(const double* a) {
+  return std::fabs(a[0]);
+}
+double sqrt(const double* a) {
+  return std::sqrt(a[0]);
+}
+double exp(const double* a) {
+  return std::exp(a[0]);
+}
+double log(const double* a) {
+  return std::log(a[0]);
+}
+double floor(const double* a) {
+  return std::floor(a[0]);
+}
+double ceil(const double* a) {
+  return std::ceil(a[0]);
+}
+double round(const double* a) {
+  return std::nearbyint(a[0]);
+}
+double reciprocal(const double* a) {
+  return 1 / a[0];
+}
+double sign(const double* a) {
+  return a[0] > 0 ? 1 : a[0] < 0 ? -1 : 0;
+}
+double negated(const double* a) {
+  return a[0] == 0 ? 1 : 0;
+}
+double equal(const double* a) {
+  return a[0] == a[1] ? 1 : 0;
+}
+double greater(const double* a) {
+  return a[0] > a[1] ? 1 : 0;
+}
+double greater_equal(const double* a) {
+  return a[0] >= a[1] ? 1 : 0;
+}
+double less(const double* a) {
+  return a[0] < a[1] ? 1 : 0;
+}
+double less_equal(const double* a) {
+  return a[0] <= a[1] ? 1 : 0;
+}
+double conjunction(const double* a) {
+  return truth(a[0]) && truth(a[1]) ? 1 : 0;
+}
+double disjunction(const double* a) {
+  return truth(a[0]) || truth(a[1]) ? 1 : 0;
+}
+double exclusive(const double* a) {
+  return truth(a[0]) != truth(a[1]) ? 1 : 0;
+}
 
 void where(Context& c) {
   check(c.inputs() == 3, "expected 3 operands, got ", c.inputs());
   if (c.all_constant())
-    return fold(c, [](const double*) { return 0.0; }, false);
+    return fold(
+        c, [](const double*) { return 0.0; }, false);
   c.out(0, ops::where(c.real(0), c.real(1), c.real(2)), c.in(1).type);
 }
 
@@ -206,7 +260,8 @@ void mod_of(Context& c) {
   const bool truncates = c.integer("fmod", 0) != 0;
   if (c.all_constant() && !(truncates && !is_float(c.in(0).type))) return fold(c, mod, false);
   const Value a = c.real(0), b = c.real(1), ratio = a / b;
-  const Value whole = truncates ? ops::sign(ratio) * ops::floor(ops::abs(ratio)) : ops::floor(ratio);
+  const Value whole =
+      truncates ? ops::sign(ratio) * ops::floor(ops::abs(ratio)) : ops::floor(ratio);
   c.out(0, a - whole * b);
 }
 
@@ -345,33 +400,43 @@ constexpr OpRow kRows[] = {
      }},
     {"Equal",
      [](Context& c) {
-       binary<equal>(c, [](Value a, Value b) { return ops::equal(a, b); }, true);
+       binary<equal>(
+           c, [](Value a, Value b) { return ops::equal(a, b); }, true);
      }},
     {"Greater",
      [](Context& c) {
-       binary<greater>(c, [](Value a, Value b) { return ops::greater(a, b); }, true);
+       binary<greater>(
+           c, [](Value a, Value b) { return ops::greater(a, b); }, true);
      }},
     {"GreaterOrEqual",
      [](Context& c) {
-       binary<greater_equal>(c, [](Value a, Value b) { return ops::greater_equal(a, b); }, true);
+       binary<greater_equal>(
+           c, [](Value a, Value b) { return ops::greater_equal(a, b); }, true);
      }},
     {"Less",
      [](Context& c) {
-       binary<less>(c, [](Value a, Value b) { return ops::greater(b, a); }, true);
+       binary<less>(
+           c, [](Value a, Value b) { return ops::greater(b, a); }, true);
      }},
     {"LessOrEqual",
      [](Context& c) {
-       binary<less_equal>(c, [](Value a, Value b) { return ops::greater_equal(b, a); }, true);
+       binary<less_equal>(
+           c, [](Value a, Value b) { return ops::greater_equal(b, a); }, true);
      }},
     {"And",
-     [](Context& c) { binary<conjunction>(c, [](Value a, Value b) { return a * b; }, true); }},
+     [](Context& c) {
+       binary<conjunction>(
+           c, [](Value a, Value b) { return a * b; }, true);
+     }},
     {"Or",
      [](Context& c) {
-       binary<disjunction>(c, [](Value a, Value b) { return ops::maximum(a, b); }, true);
+       binary<disjunction>(
+           c, [](Value a, Value b) { return ops::maximum(a, b); }, true);
      }},
     {"Xor",
      [](Context& c) {
-       binary<exclusive>(c, [](Value a, Value b) { return ops::abs(a - b); }, true);
+       binary<exclusive>(
+           c, [](Value a, Value b) { return ops::abs(a - b); }, true);
      }},
     {"Where", where},
     {"Clip", clip},
@@ -400,9 +465,9 @@ constexpr OpRow kRows[] = {
        const double alpha = c.number("alpha", 1);
        check(alpha != 0, "alpha must not be 0");
        const Value x = c.real(0);
-       c.out(0, ops::maximum(x, 0.0) +
-                    ops::minimum((ops::exp(ops::minimum(x * (1 / alpha), 0.0)) - 1.0) * alpha,
-                                 0.0));
+       c.out(0,
+             ops::maximum(x, 0.0) +
+                 ops::minimum((ops::exp(ops::minimum(x * (1 / alpha), 0.0)) - 1.0) * alpha, 0.0));
      }},
     {"Selu",
      [](Context& c) {

@@ -72,8 +72,8 @@ Value by_known(Value data, int axis, const Small& index) {
 
 // Numbers from the end are negative.
 Value wrapped(Value index, std::int64_t size) {
-  check(index.type().dtype == DType::s32 || index.type().dtype == DType::s64,
-        "indices of ", index.type().text());
+  check(index.type().dtype == DType::s32 || index.type().dtype == DType::s64, "indices of ",
+        index.type().text());
   check(size < kExact, "indices into ", size, " rows");
   const Value number = ops::cast(index, DType::f32);
   return ops::cast(number + ops::greater(0.0, number) * static_cast<double>(size), DType::s32);

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
+#include "core/files/sha256.h"
 #include "core/memory_rule.h"
 #include "core/text.h"
 #include "core/words.h"
@@ -59,8 +60,10 @@ std::string label(const NodeProto& node) {
 
 Importer::Importer(const ModelProto& proto, const std::filesystem::path& file,
                    const ImportOptions& options)
-    : proto_(proto), file_(file), options_(options),
-      out_{{Graph(ops::standard_ops()), {}}, {}, {}} {
+    : proto_(proto),
+      file_(file),
+      options_(options),
+      out_{{Graph(ops::standard_ops()), {}}, {}, {}, {}} {
   // What such a file asks for is bounded as a model file's graph is.
   out_.model.graph.set_source(file.string());
 }
@@ -72,8 +75,8 @@ std::string Importer::renamed(std::string_view name) const {
 
 void Importer::problem(const NodeProto& node, const std::string& why) {
   const std::string op(node.op);
-  auto found = std::ranges::find_if(
-      problems_, [&](const Problem& p) { return p.op == op && p.why == why; });
+  auto found =
+      std::ranges::find_if(problems_, [&](const Problem& p) { return p.op == op && p.why == why; });
   if (found == problems_.end()) found = problems_.insert(problems_.end(), {op, why, {}});
   found->nodes.push_back(label(node));
 }
@@ -83,12 +86,12 @@ void Importer::fail_problems() const {
   std::string text;
   for (const Problem& p : problems_) {
     nodes += p.nodes.size();
-    std::vector<std::string> shown(p.nodes.begin(),
-                                   p.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                         kMostNames, p.nodes.size())));
+    std::vector<std::string> shown(
+        p.nodes.begin(),
+        p.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(kMostNames, p.nodes.size())));
     if (p.nodes.size() > kMostNames) shown.push_back(cat(p.nodes.size() - kMostNames, " more"));
-    text += cat(text.empty() ? "" : "; ", p.nodes.size(), " ", printable(p.op), " (",
-                listed(shown), "): ", p.why);
+    text += cat(text.empty() ? "" : "; ", p.nodes.size(), " ", printable(p.op), " (", listed(shown),
+                "): ", p.why);
   }
   fail(file_.string(), ": ", nodes, " of ", node_count_, " nodes cannot be imported: ", text);
 }
@@ -115,8 +118,8 @@ void Importer::choose_batch() {
     for (const ValueProto& input : proto_.graph.inputs) {
       if (batch_ || !input.shape || items_.contains(input.name)) continue;
       if (options_.values.contains(std::string(input.name))) continue;
-      const std::size_t axes = first_axis ? std::min<std::size_t>(1, input.shape->size())
-                                          : input.shape->size();
+      const std::size_t axes =
+          first_axis ? std::min<std::size_t>(1, input.shape->size()) : input.shape->size();
       for (std::size_t i = 0; i < axes && !batch_; ++i) {
         const DimProto& dim = (*input.shape)[i];
         if (!dim.value && !options_.sizes.contains(std::string(dim.symbol))) batch_ = dim.symbol;
@@ -129,11 +132,19 @@ Shape Importer::input_shape(const ValueProto& value) {
   check(value.shape.has_value(), "its shape is not known");
   Shape out;
   bool symbolic = false;
+  check(!options_.any_batch || !value.shape->empty(), "a number has no batch");
   check(value.shape->size() <= kMaxRank, "more than ", kMaxRank, " dimensions");
   for (std::size_t i = 0; i < value.shape->size(); ++i) {
     const DimProto& dim = (*value.shape)[i];
     const auto size = options_.sizes.find(std::string(dim.symbol));
-    if (dim.value) {
+    if (i == 0 && options_.any_batch) {
+      check(fixed_batch_ == 0 || !dim.value || *dim.value == fixed_batch_,
+            "another batch than other inputs, ", dim.value.value_or(0));
+      if (dim.value) fixed_batch_ = *dim.value;
+      check(!dim.value || *dim.value >= 1, "a batch of ", dim.value.value_or(0));
+      out.push_back(kBatch);
+      symbolic = true;
+    } else if (dim.value) {
       check(*dim.value >= 0 && *dim.value <= kMaxDim, "a dimension of ", *dim.value,
             " is out of range");
       out.push_back(*dim.value);
@@ -176,8 +187,7 @@ void Importer::read_inputs() {
     item.kind = Item::Kind::value;
     if (is_float(input.type) && input.type != ElementType::f32)
       notes_.insert(cat("inputs of ", name(input.type), " are f32 here"));
-    if (input.type == ElementType::boolean)
-      item.value = ops::cast(item.value, DType::f32);
+    if (input.type == ElementType::boolean) item.value = ops::cast(item.value, DType::f32);
     items_.emplace(input.name, std::move(item));
   }
 }
@@ -213,9 +223,8 @@ void Importer::read_node(const NodeProto& node) {
     if (found != items_.end() && found->second.kind == Item::Kind::failed) reachable = false;
   }
   if (row == nullptr) {
-    problem(node, node.domain.empty()
-                      ? "unknown operator"
-                      : cat("unknown operator of the domain ", quote(node.domain)));
+    problem(node, node.domain.empty() ? "unknown operator"
+                                      : cat("unknown operator of the domain ", quote(node.domain)));
     return mark_failed();
   }
   if (!reachable) return mark_failed();
@@ -245,8 +254,8 @@ void Importer::write_outputs() {
       NodeProto reads_it;
       reads_it.inputs = {output.name};
       Context context(*this, reads_it);
-      Value value = item.is_constant() && !is_float(item.type) ? context.integers(0)
-                                                               : context.any(0);
+      Value value =
+          item.is_constant() && !is_float(item.type) ? context.integers(0) : context.any(0);
       if (item.type == ElementType::boolean && value.type().dtype == DType::f32)
         value = ops::cast(value, DType::u8);
       graph.set_output(renamed(output.name), value);
@@ -260,8 +269,8 @@ Imported Importer::run() {
   const auto opset = proto_.opsets.find("");
   check(opset != proto_.opsets.end(), "it names no version of ONNX's operators");
   opset_ = opset->second;
-  check(opset_ >= 1 && opset_ <= kNewestOpset, "operators of version ", opset_,
-        ", expected 1 to ", kNewestOpset);
+  check(opset_ >= 1 && opset_ <= kNewestOpset, "operators of version ", opset_, ", expected 1 to ",
+        kNewestOpset);
   check(!proto_.graph.sparse_initializers, "sparse initializers cannot be read");
   check_options();
   node_count_ = proto_.graph.nodes.size();
@@ -287,7 +296,9 @@ Imported import_model(const std::filesystem::path& file, const ImportOptions& op
   const std::string bytes = read_file(file);
   const ModelProto proto = parse_model(bytes, file.string());
   try {
-    return Importer(proto, file, options).run();
+    Imported out = Importer(proto, file, options).run();
+    out.sha256 = sha256_hex(bytes);
+    return out;
   } catch (const Error& e) {
     const std::string what = e.what();
     throw Error(what.starts_with(file.string()) ? what : cat(file.string(), ": ", what));

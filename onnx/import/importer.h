@@ -48,6 +48,7 @@ class Importer {
   std::vector<Problem> problems_;
   std::set<std::string> notes_;
   std::optional<std::string_view> batch_;
+  std::int64_t fixed_batch_ = 0;  // what any_batch made any
   std::size_t node_count_ = 0;
 };
 

@@ -61,9 +61,14 @@ void reshape(Context& c) {
     const std::int64_t rest = all.factor() / known.factor();
     dims[*open] = all.is_symbolic() && !known.is_symbolic() ? Dim::symbolic(rest) : Dim(rest);
   }
+  // A shape for the batch that the file has, where that stands first.
+  const std::int64_t own = c.fixed_batch();
+  if (own > 0 && all.is_symbolic() && !known.is_symbolic() && !open && !dims.empty() &&
+      dims[0].factor() % own == 0 && known.factor() == all.factor() * own)
+    dims[0] = Dim::symbolic(dims[0].factor() / own);
   const Shape shape = shape_of(dims);
   check(shape.numel_dim() == all, "a value ", from, " does not fit ", shape,
-        all.is_symbolic() && !shape.is_symbolic() ? "; the file has it for one size of the batch only"
+        all.is_symbolic() && !shape.is_symbolic() ? "; the file has it for one size of the batch"
                                                   : "");
   with_shape(c, shape);
 }
@@ -190,9 +195,9 @@ void slice(Context& c) {
   for (std::size_t i = 0; i < starts.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
   if (const auto given = c.opset() < 10 ? c.list("axes") : c.list("axes", 3)) axes = *given;
   steps = c.opset() >= 10 && c.has(4) ? c.ints(4) : Ints(starts.size(), 1);
-  check(ends.size() == starts.size() && axes.size() == starts.size() &&
-            steps.size() == starts.size(),
-        "starts, ends, axes and steps differ in number");
+  check(
+      ends.size() == starts.size() && axes.size() == starts.size() && steps.size() == starts.size(),
+      "starts, ends, axes and steps differ in number");
   const bool constant = c.all_constant();
   Small small;
   Value value;
@@ -207,8 +212,8 @@ void slice(Context& c) {
       check(starts[i] == 0 && steps[i] == 1 && ends[i] >= kMaxDim, "a part of the batch");
       continue;
     }
-    const std::int64_t size = constant ? small.shape[static_cast<std::size_t>(axis)]
-                                       : value.shape()[axis].value();
+    const std::int64_t size =
+        constant ? small.shape[static_cast<std::size_t>(axis)] : value.shape()[axis].value();
     const Run run = run_of(size, starts[i], ends[i], steps[i]);
     if (constant) {
       small = taken(small, axis, run);
@@ -251,8 +256,8 @@ void split(Context& c) {
 
 void concat(Context& c) {
   check(c.inputs() >= 1, "expected an operand");
-  const int axis = axis_of(c.opset() < 4 ? c.integer("axis", 1) : c.integer("axis", 0),
-                           c.in(0).shape().rank());
+  const int axis =
+      axis_of(c.opset() < 4 ? c.integer("axis", 1) : c.integer("axis", 0), c.in(0).shape().rank());
   if (!c.all_constant()) {
     std::vector<Value> parts;
     for (std::size_t i = 0; i < c.inputs(); ++i) parts.push_back(c.any(i));
@@ -350,9 +355,10 @@ void depth_to_space(Context& c) {
         "a value ", s, " in blocks of ", b);
   const std::int64_t depth = s[1].value() / (b * b);
   const bool crd = c.text("mode", "DCR") == "CRD";
-  const Shape apart = crd ? Shape{s[0], depth, b, b, s[2], s[3]} : Shape{s[0], b, b, depth, s[2], s[3]};
-  const Value turned = ops::transpose(ops::reshape(x, apart), crd ? Ints{0, 1, 4, 2, 5, 3}
-                                                                  : Ints{0, 3, 4, 1, 5, 2});
+  const Shape apart =
+      crd ? Shape{s[0], depth, b, b, s[2], s[3]} : Shape{s[0], b, b, depth, s[2], s[3]};
+  const Value turned =
+      ops::transpose(ops::reshape(x, apart), crd ? Ints{0, 1, 4, 2, 5, 3} : Ints{0, 3, 4, 1, 5, 2});
   c.out(0, ops::reshape(turned, {s[0], depth, s[2] * Dim(b), s[3] * Dim(b)}), c.in(0).type);
 }
 
@@ -370,13 +376,20 @@ void space_to_depth(Context& c) {
 }
 
 constexpr OpRow kRows[] = {
-    {"Reshape", reshape},       {"Flatten", flatten},
-    {"Squeeze", squeeze},       {"Unsqueeze", unsqueeze},
-    {"Transpose", transpose},   {"Slice", slice},
-    {"Split", split},           {"Concat", concat},
-    {"Expand", expand},         {"Tile", tile},
-    {"Gather", gather},         {"OneHot", one_hot},
-    {"Pad", pad},               {"DepthToSpace", depth_to_space},
+    {"Reshape", reshape},
+    {"Flatten", flatten},
+    {"Squeeze", squeeze},
+    {"Unsqueeze", unsqueeze},
+    {"Transpose", transpose},
+    {"Slice", slice},
+    {"Split", split},
+    {"Concat", concat},
+    {"Expand", expand},
+    {"Tile", tile},
+    {"Gather", gather},
+    {"OneHot", one_hot},
+    {"Pad", pad},
+    {"DepthToSpace", depth_to_space},
     {"SpaceToDepth", space_to_depth},
 };
 

@@ -50,8 +50,8 @@ void pad(Context& c) {
   check(pads.size() == 2 * axes.size(), "expected ", 2 * axes.size(), " pads, got ", pads.size());
   check(mode == "constant" || mode == "reflect" || mode == "edge", "the mode '", mode, "'");
   ops::Arg fill(c.opset() < 11 ? c.number("value", 0) : 0.0);
-  const bool zero = c.opset() < 11 ? c.number("value", 0) == 0
-                                   : !c.has(2) || c.scalar(2).value_or(1) == 0;
+  const bool zero =
+      c.opset() < 11 ? c.number("value", 0) == 0 : !c.has(2) || c.scalar(2).value_or(1) == 0;
   if (c.opset() >= 11 && c.has(2)) fill = ops::Arg(ops::reshape(c.real(2), {}));
   Value inside;  // 1 where x is
   if (mode == "constant" && !zero) inside = c.graph().constant(1, x.type());

@@ -40,11 +40,10 @@ namespace {
 // x [..., in] times a weight [out, in] transposed.
 Value through(Value x, Value weight) {
   const int rank = x.shape().rank();
-  check(rank >= 2 && x.shape()[rank - 1] == weight.shape()[1], "inner dimensions differ: ",
-        x.shape(), " and ", weight.shape(), " transposed");
+  check(rank >= 2 && x.shape()[rank - 1] == weight.shape()[1],
+        "inner dimensions differ: ", x.shape(), " and ", weight.shape(), " transposed");
   Shape shape = x.shape();
-  const Value flat =
-      rank == 2 ? x : ops::reshape(x, {joined(shape, 0, rank - 1), shape[rank - 1]});
+  const Value flat = rank == 2 ? x : ops::reshape(x, {joined(shape, 0, rank - 1), shape[rank - 1]});
   shape[rank - 1] = weight.shape()[0];
   const Value y = ops::matmul(flat, weight, false, true);
   return rank == 2 ? y : ops::reshape(y, shape);

@@ -111,10 +111,11 @@ constexpr OpRow kRows[] = {{"QuantizeLinear", quantize}, {"DequantizeLinear", de
 
 void Quantized::require_sound() const {
   const Shape& shape = values.shape();
-  check(values.dtype() != DType::f32 && scale.dtype() == DType::f32, "integers and scales of float");
+  check(values.dtype() != DType::f32 && scale.dtype() == DType::f32,
+        "integers and scales of float");
   if (zero.defined()) {
-    check(zero.shape() == scale.shape() && zero.dtype() == values.dtype(),
-          "zero points ", zero.text_type(), " of scales ", scale.text_type());
+    check(zero.shape() == scale.shape() && zero.dtype() == values.dtype(), "zero points ",
+          zero.text_type(), " of scales ", scale.text_type());
   }
   if (block > 0) {
     Shape expected = shape;

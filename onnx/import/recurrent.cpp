@@ -26,7 +26,8 @@ Value turned(Value x) {
 // What the three have in common: sizes, directions, weights of one direction at a time.
 class Layer {
  public:
-  Layer(Context& c, std::int64_t gates, Ints order) : c_(c), gates_(gates), order_(std::move(order)) {
+  Layer(Context& c, std::int64_t gates, Ints order)
+      : c_(c), gates_(gates), order_(std::move(order)) {
     const bool batch_first = c.integer("layout", 0) != 0;
     x_ = c.real(0);
     check(x_.shape().rank() == 3, "expected x of rank 3, got ", x_.shape());
@@ -45,14 +46,13 @@ class Layer {
           "expected R [", directions_, ",", gates, "*hidden,hidden], got ", r);
     hidden_ = r[2].value();
     const Shape w = c.in(1).shape();
-    check(w.rank() == 3 && w[0] == r[0] && w[1] == r[1] && w[2] == x_.shape()[2],
-          "expected W [", directions_, ",", gates * hidden_, ",", x_.shape()[2].text(), "], got ", w);
+    check(w.rank() == 3 && w[0] == r[0] && w[1] == r[1] && w[2] == x_.shape()[2], "expected W [",
+          directions_, ",", gates * hidden_, ",", x_.shape()[2].text(), "], got ", w);
     check(c.integer("hidden_size", hidden_) == hidden_, "hidden_size is not that of R, ", hidden_);
     check(c.find("clip") == nullptr, "clipped gates");
     if (c.has(4)) {
       check(c.in(4).is_constant(), "lengths known at run time only");
-      for (const std::int64_t n : c.ints(4))
-        check(n == steps(), "sequences of different lengths");
+      for (const std::int64_t n : c.ints(4)) check(n == steps(), "sequences of different lengths");
     }
     for (const char* name : {"activation_alpha", "activation_beta"})
       check(c.find(name) == nullptr || c.find(name)->reals.empty(), name);
@@ -83,9 +83,9 @@ class Layer {
         [&](const Tensor& t) {
           Tensor out(DType::f32, {rows, columns});
           for (std::int64_t r = 0; r < rows; ++r) {
-            const auto from = t.span<float>().subspan(
-                static_cast<std::size_t>((d * rows + row(r)) * columns),
-                static_cast<std::size_t>(columns));
+            const auto from =
+                t.span<float>().subspan(static_cast<std::size_t>((d * rows + row(r)) * columns),
+                                        static_cast<std::size_t>(columns));
             std::ranges::copy(from, out.span<float>().begin() + r * columns);
           }
           return out;
@@ -234,8 +234,8 @@ void gru(Context& c) {
     std::vector<Value> all;
     for (std::int64_t t = 0; t < layer.steps(); ++t) {
       const Value x = at_step(in, t);
-      const Value gates = ops::sigmoid(ops::slice(x, 1, 0, 2 * n) +
-                                       ops::matmul(h, r_gates, false, true) + b_gates);
+      const Value gates =
+          ops::sigmoid(ops::slice(x, 1, 0, 2 * n) + ops::matmul(h, r_gates, false, true) + b_gates);
       const Value z = ops::slice(gates, 1, 0, n), reset = ops::slice(gates, 1, n, 2 * n);
       const Value recurrent = after ? reset * (ops::matmul(h, r_new, false, true) + b_new)
                                     : ops::matmul(reset * h, r_new, false, true) + b_new;
@@ -263,7 +263,7 @@ void rnn(Context& c) {
     std::vector<Value> all;
     for (std::int64_t t = 0; t < layer.steps(); ++t) {
       const Value sum = at_step(in, t) + ops::matmul(h, r, false, true);
-      h = function == "Tanh" ? ops::tanh(sum)
+      h = function == "Tanh"   ? ops::tanh(sum)
           : function == "Relu" ? ops::relu(sum)
                                : ops::sigmoid(sum);
       all.push_back(h);

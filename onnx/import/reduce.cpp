@@ -35,8 +35,7 @@ void fold(Context& c, const Reduction& r, double start, double (*function)(doubl
   const Small from = c.small(0);
   Ints kept = from.shape, shape;
   for (const std::int64_t axis : r.axes) kept[static_cast<std::size_t>(axis)] = 1;
-  std::vector<double> values(
-      static_cast<std::size_t>(Shape::of(kept).numel()), start);
+  std::vector<double> values(static_cast<std::size_t>(Shape::of(kept).numel()), start);
   Dim times = 1;  // of a product with the batch in it
   std::size_t i = 0;
   positions(from.shape, [&](std::span<const std::int64_t> index) {
@@ -89,8 +88,7 @@ void softmax(Context& c, Value (*build)(Value, int)) {
   if (c.opset() >= 13) return c.out(0, build(x, axis_of(c.integer("axis", -1), shape.rank())));
   // Older versions: all axes from this one on together.
   const int axis = axis_of(c.integer("axis", 1), shape.rank());
-  const Value rows = ops::reshape(
-      x, {joined(shape, 0, axis), joined(shape, axis, shape.rank())});
+  const Value rows = ops::reshape(x, {joined(shape, 0, axis), joined(shape, axis, shape.rank())});
   c.out(0, ops::reshape(build(rows, 1), shape));
 }
 
@@ -197,9 +195,8 @@ constexpr OpRow kRows[] = {
          return fold(c, reduction_of(c, 18), INFINITY,
                      [](double a, double b) { return std::min(a, b); });
        }
-       reduce(c, 18, [](Value x, const Ints& axes, bool keep) {
-         return -greatest(-x, axes, keep);
-       });
+       reduce(c, 18,
+              [](Value x, const Ints& axes, bool keep) { return -greatest(-x, axes, keep); });
      }},
     {"ReduceProd",
      [](Context& c) {
@@ -208,9 +205,8 @@ constexpr OpRow kRows[] = {
      }},
     {"ReduceL1",
      [](Context& c) {
-       reduce(c, 18, [](Value x, const Ints& axes, bool keep) {
-         return sum(ops::abs(x), axes, keep);
-       });
+       reduce(c, 18,
+              [](Value x, const Ints& axes, bool keep) { return sum(ops::abs(x), axes, keep); });
      }},
     {"ReduceL2",
      [](Context& c) {
@@ -220,15 +216,13 @@ constexpr OpRow kRows[] = {
      }},
     {"ReduceSumSquare",
      [](Context& c) {
-       reduce(c, 18, [](Value x, const Ints& axes, bool keep) {
-         return sum(ops::square(x), axes, keep);
-       });
+       reduce(c, 18,
+              [](Value x, const Ints& axes, bool keep) { return sum(ops::square(x), axes, keep); });
      }},
     {"ReduceLogSum",
      [](Context& c) {
-       reduce(c, 18, [](Value x, const Ints& axes, bool keep) {
-         return ops::log(sum(x, axes, keep));
-       });
+       reduce(c, 18,
+              [](Value x, const Ints& axes, bool keep) { return ops::log(sum(x, axes, keep)); });
      }},
     {"ReduceLogSumExp",
      [](Context& c) {

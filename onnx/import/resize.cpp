@@ -40,10 +40,10 @@ double place(const Rule& rule, std::int64_t i, std::int64_t from, std::int64_t t
 std::vector<double> weights_at(const Rule& rule, double at, std::int64_t& first) {
   const double low = std::floor(at), part = at - low;
   if (rule.mode == "nearest") {
-    first = static_cast<std::int64_t>(rule.nearest == "floor"                ? low
-                                      : rule.nearest == "ceil"               ? std::ceil(at)
+    first = static_cast<std::int64_t>(rule.nearest == "floor"               ? low
+                                      : rule.nearest == "ceil"              ? std::ceil(at)
                                       : rule.nearest == "round_prefer_ceil" ? std::floor(at + 0.5)
-                                                                             : std::ceil(at - 0.5));
+                                                                            : std::ceil(at - 0.5));
     return {1};
   }
   first = static_cast<std::int64_t>(low);
@@ -92,7 +92,8 @@ Value along(Value x, int axis, Value m) {
     if (i != axis) order.push_back(i);
   }
   order.push_back(axis);
-  for (int i = 0; i < rank; ++i) back[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = i;
+  for (int i = 0; i < rank; ++i)
+    back[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = i;
   const Value last = axis == rank - 1 ? x : ops::transpose(x, order);
   Shape shape = last.shape();
   const Value flat = ops::reshape(last, {joined(shape, 0, rank - 1), shape[rank - 1]});
@@ -107,11 +108,12 @@ void resize(Context& c) {
   Value x = c.real(0);
   const int rank = x.shape().rank();
   const bool old = c.node.op == "Upsample" || c.opset() < 11;
-  Rule rule{.mode = c.text("mode", "nearest"),
-            .coordinates = c.text("coordinate_transformation_mode", old ? "asymmetric" : "half_pixel"),
-            .nearest = c.text("nearest_mode", old ? "floor" : "round_prefer_floor"),
-            .cubic = c.number("cubic_coeff_a", -0.75),
-            .exclude_outside = c.integer("exclude_outside", 0) != 0};
+  Rule rule{
+      .mode = c.text("mode", "nearest"),
+      .coordinates = c.text("coordinate_transformation_mode", old ? "asymmetric" : "half_pixel"),
+      .nearest = c.text("nearest_mode", old ? "floor" : "round_prefer_floor"),
+      .cubic = c.number("cubic_coeff_a", -0.75),
+      .exclude_outside = c.integer("exclude_outside", 0) != 0};
   if (rule.mode == "bilinear") rule.mode = "linear";
   check(c.integer("antialias", 0) == 0, "antialias");
   check(c.text("keep_aspect_ratio_policy", "stretch") == "stretch", "keep_aspect_ratio_policy");
@@ -134,8 +136,8 @@ void resize(Context& c) {
   std::vector<Dim> sizes;
   if (!old && c.has(3)) sizes = c.dims(3);
   const std::vector<double> roi = old ? std::vector<double>() : reals(1);
-  check(sizes.empty() ? scales.size() == axes.size() : sizes.size() == axes.size(),
-        "expected ", axes.size(), " scales or sizes");
+  check(sizes.empty() ? scales.size() == axes.size() : sizes.size() == axes.size(), "expected ",
+        axes.size(), " scales or sizes");
   const bool cropped = rule.coordinates == "tf_crop_and_resize";
   check(!cropped || roi.size() == 2 * axes.size(), "expected a region of ", 2 * axes.size(),
         " numbers");
@@ -156,21 +158,22 @@ void resize(Context& c) {
     const auto n = static_cast<double>(dim.value());
     if (!sizes.empty()) check(!sizes[i].is_symbolic(), "a side as large as the batch");
     factor[at] = sizes.empty() ? scales[i] : static_cast<double>(sizes[i].value()) / n;
-    const double wanted = sizes.empty() ? std::floor(n * scales[i])
-                                        : static_cast<double>(sizes[i].value());
+    const double wanted =
+        sizes.empty() ? std::floor(n * scales[i]) : static_cast<double>(sizes[i].value());
     check(wanted >= 1 && wanted < 1e9, "a side of ", wanted);
     size[at] = static_cast<std::int64_t>(wanted);
   }
-  const bool plain = rank == 4 && factor[0] == 1 && factor[1] == 1 && factor[2] == factor[3] &&
-                     whole(factor[2]);
-  const bool nearest = rule.mode == "nearest" && rule.coordinates == "asymmetric" &&
-                       rule.nearest == "floor";
-  const bool bilinear = rule.mode == "linear" && !rule.exclude_outside &&
-                        (rule.coordinates == "half_pixel" || rule.coordinates == "pytorch_half_pixel");
+  const bool plain =
+      rank == 4 && factor[0] == 1 && factor[1] == 1 && factor[2] == factor[3] && whole(factor[2]);
+  const bool nearest =
+      rule.mode == "nearest" && rule.coordinates == "asymmetric" && rule.nearest == "floor";
+  const bool bilinear =
+      rule.mode == "linear" && !rule.exclude_outside &&
+      (rule.coordinates == "half_pixel" || rule.coordinates == "pytorch_half_pixel");
   if (plain && (nearest || bilinear)) {
     const auto times = static_cast<std::int64_t>(factor[2]);
-    return c.out(0, ops::upsample2d(x, times, nearest ? ops::Upsampling::nearest
-                                                      : ops::Upsampling::bilinear));
+    return c.out(0, ops::upsample2d(
+                        x, times, nearest ? ops::Upsampling::nearest : ops::Upsampling::bilinear));
   }
   Value inside;  // 1 where the result is of the operand
   for (std::size_t i = 0; i < axes.size(); ++i) {

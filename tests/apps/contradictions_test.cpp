@@ -35,7 +35,7 @@ TEST_F(Contradictions, OfANetworkAndItsFile) {
                  "--activation is of lenet300, not of lenet5");
   expect_refused({"train", "--data", kTiny, "--resume", "--overwrite", "--out", path("out")},
                  "--resume goes on with what is there, --overwrite replaces it");
-  expect_refused({"export", file, path("net.onnx")}, "ONNX is not written");
+  expect_refused({"export", file, path("net.onnx")}, "ONNX is written by tessera export");
 }
 
 TEST_F(Contradictions, NothingIsLeftOutSilently) {

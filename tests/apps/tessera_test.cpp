@@ -164,7 +164,7 @@ TEST_F(Tool, Exports) {
   const std::string out = (folder / "graph.json").string();
   EXPECT_EQ(run("export " + file + " --format json --batch 3 --out " + out).code, 0);
   EXPECT_TRUE(contains(read_file(out), "\"f32[3,6]\""));
-  EXPECT_TRUE(contains(refused("export " + file + " --format tex"), "text, json, c"));
+  EXPECT_TRUE(contains(refused("export " + file + " --format tex"), "text, json, onnx, c"));
   EXPECT_TRUE(
       contains(refused("export " + file + " --out /no/such/folder/x.txt"), "/no/such/folder/x"));
   // The name says the form.
@@ -175,9 +175,9 @@ TEST_F(Tool, Exports) {
   EXPECT_EQ(read_file(text), graph_text(model.graph));
   EXPECT_TRUE(contains(refused("export " + file + " --format text --out " + named), ".txt file"));
   EXPECT_TRUE(contains(refused("export " + file + " --format json --out " + text), ".json file"));
-  const std::string onnx = refused("export " + file + " --out " + (folder / "g.onnx").string());
-  EXPECT_TRUE(contains(onnx, "text (.txt), json (.json) or c (.c)")) << onnx;
-  EXPECT_FALSE(fs::exists(folder / "g.onnx"));
+  const std::string svg = refused("export " + file + " --out " + (folder / "g.svg").string());
+  EXPECT_TRUE(contains(svg, "text (.txt), json (.json), onnx (.onnx) or c (.c)")) << svg;
+  EXPECT_FALSE(fs::exists(folder / "g.svg"));
   // A C file of the model is a program as it stands.
   const std::string c = (folder / "net.c").string();
   ASSERT_EQ(run("export " + file + " --out " + c + " --batch 2 --name small").code, 0);

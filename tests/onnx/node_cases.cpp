@@ -157,7 +157,8 @@ std::string table(const std::map<std::string, OpCounts>& counts) {
   for (const auto& [op, c] : counts) {
     std::string why;
     for (const auto& [reason, n] : c.reasons) why += (why.empty() ? "" : "; ") + reason;
-    out += cat("| ", op, " | ", c.passed, " | ", c.unsupported, " | ", c.failed, " | ", why, " |\n");
+    out +=
+        cat("| ", op, " | ", c.passed, " | ", c.unsupported, " | ", c.failed, " | ", why, " |\n");
     all.passed += c.passed;
     all.unsupported += c.unsupported;
     all.failed += c.failed;

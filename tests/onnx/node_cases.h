@@ -1,5 +1,5 @@
-// The ONNX project's own tests of single operators (Debian's libonnx-testdata): a folder a case, with
-// a model and what it gives for stored inputs.
+// The ONNX project's own tests of single operators (Debian's libonnx-testdata): a folder a case,
+// with a model and what it gives for stored inputs.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// Every case of the ONNX project's node tests is passed, or unsupported and says why; and no operator
-// passes fewer than it did.
+// Every case of the ONNX project's node tests is passed, or unsupported and says why; and no
+// operator passes fewer than it did.
 #include <gtest/gtest.h>
 
 #include <algorithm>
