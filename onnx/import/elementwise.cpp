@@ -302,9 +302,10 @@ void cast(Context& c) {
     return c.out(0, in.type == to ? f : 1.0 - ops::equal(f, 0.0), to);
   }
   if (is_float(to)) {
-    const Value f = real ? x : ops::cast(x, DType::f32);
+    Value f = real ? x : ops::cast(x, DType::f32);
+    if (to == ElementType::bf16) f = ops::cast(ops::cast(f, DType::bf16), DType::f32);
     // What a half cannot hold is not lost here.
-    if (bits_of(to) < 32) c.note(cat("casts to ", name(to), " keep f32"));
+    if (to == ElementType::f16) c.note(cat("casts to ", name(to), " keep f32"));
     return c.out(0, f, to);
   }
   const auto dtype = to == ElementType::s64   ? DType::s64
