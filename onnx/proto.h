@@ -93,6 +93,9 @@ struct GraphProto {
   bool sparse_initializers = false;
 };
 
+// Metadata of files that are written here: the initializers that are not trained, a line each.
+inline constexpr std::string_view kStatesKey = "tessera.states";
+
 struct ModelProto {
   std::int64_t ir_version = 0;
   std::map<std::string_view, std::int64_t> opsets;  // domain -> version; "" is ONNX's own

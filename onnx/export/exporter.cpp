@@ -119,12 +119,24 @@ void Exporter::leaf(const Node& node) {
   }
   const double value = constant_value(node.output()).value_or(0);
   if (&node.op() == &kConstant) {
-    check(type.dtype == DType::f32, "a constant of ", type.text());
-    const std::string number = writer_.real(value);
+    std::string number;
+    if (type.dtype == DType::f32) {
+      number = writer_.real(value);
+    } else {
+      Tensor one(type.dtype, {});
+      set_element(one, 0, value);
+      number = writer_.unique("number");
+      writer_.tensor(
+          number, type_of(type.dtype), {},
+          {reinterpret_cast<const char*>(one.data()), static_cast<std::size_t>(one.bytes())});
+    }
     if (type.shape.rank() == 0) return set(node.output(), number);
     return set(node.output(), writer_.node("Expand", {number, shape_at_run_time(type.shape)}));
   }
-  set(node.output(), node.name());  // written when it is read as it stands
+  // Written when it is read as it stands. An output may have the same name.
+  const auto same = [&](const auto& output) { return output.first == node.name(); };
+  const bool taken = std::ranges::any_of(graph_.outputs(), same);
+  set(node.output(), taken ? writer_.unique(node.name()) : node.name());
 }
 
 Exported Exporter::run() {
@@ -141,31 +153,39 @@ Exported Exporter::run() {
     ++uses_[{value.node, value.index}];
   }
   // Last nodes first, so that what becomes one operator is seen before its parts.
-  std::map<std::string, int> unknown;
   std::set<const Node*> joint;
   for (auto node = graph_.nodes().rbegin(); node != graph_.nodes().rend(); ++node)
     if (!skipped_.contains(&*node) && is_joint(*this, *node)) joint.insert(&*node);
+  std::map<std::string, int> unknown;
+  for (const Node& node : graph_.nodes()) {
+    const bool read = node.op().has(kLeaf) || codebook(node.output()) != nullptr ||
+                      skipped_.contains(&node) || joint.contains(&node);
+    if (!read && !knows(node)) ++unknown[std::string(node.op().name)];
+  }
+  std::vector<std::string> words;
+  for (const auto& [op, n] : unknown) words.push_back(cat(n, " ", op));
+  check(words.empty(), "ONNX has nothing for these operators: ", listed(words));
   for (const Node& node : graph_.nodes()) {
     if (skipped_.contains(&node)) continue;
     if (node.op().has(kLeaf)) {
       leaf(node);
     } else if (codebook(node.output()) != nullptr) {
       continue;  // by whoever reads it
-    } else if (unknown.empty() && joint.contains(&node)) {
+    } else if (joint.contains(&node)) {
       write_joint(*this, node);
-    } else if (!knows(node)) {
-      ++unknown[std::string(node.op().name)];
-    } else if (unknown.empty()) {
+    } else {
       write_node(*this, node);
     }
   }
-  std::vector<std::string> words;
-  for (const auto& [op, n] : unknown) words.push_back(cat(n, " ", op));
-  check(words.empty(), "ONNX has nothing for these operators: ", listed(words));
   for (const auto& [name, value] : graph_.outputs()) {
     writer_.node("Identity", {operand(value)}, {}, name);
     writer_.output(name, type_of(value.type().dtype), value.shape());
   }
+  std::string states;
+  for (const Node* leaf : graph_.states()) {
+    if (&leaf->op() == &kState) states += name(leaf->output()) + "\n";
+  }
+  if (!states.empty()) writer_.metadata(kStatesKey, states);
   const std::int64_t opset = writer_.opset();
   result_.opset = opset;
   result_.bytes = writer_.finish(opset == kDenseOpset    ? kDenseIr
@@ -180,7 +200,7 @@ std::string Exporter::operand(Value value) {
   if (is_leaf(value) && written_.insert(value.node).second) {
     const Tensor& data = tensor(value);
     writer_.tensor(
-        value.node->name(), type_of(data.dtype()), data.shape().values(),
+        name(value), type_of(data.dtype()), data.shape().values(),
         {reinterpret_cast<const char*>(data.data()), static_cast<std::size_t>(data.bytes())});
   }
   return name(value);

@@ -55,8 +55,9 @@ void skip_product(Exporter& e, const Node& scan) {
 }
 
 void write_lstm(Exporter& e, const Node& node) {
-  check(!node.attrs().boolean("norm") && node.inputs().size() <= 4,
-        "an LSTM with normalized products: ONNX's has none");
+  bool plain = !node.attrs().boolean("norm");
+  for (std::size_t i = 4; i < node.inputs().size(); ++i) plain = plain && !node.inputs()[i];
+  check(plain, "an LSTM with normalized products: ONNX's has none");
   GraphWriter& w = e.out();
   const Shape& r = node.input(1).shape();
   const std::int64_t hidden = r[1].value(), gates = 4 * hidden;

@@ -136,6 +136,13 @@ void GraphWriter::output(const std::string& name, ElementType type, const Shape&
   outputs_.message(12, value_info(name, type, shape));
 }
 
+void GraphWriter::metadata(std::string_view key, std::string_view value) {
+  FieldWriter entry;
+  entry.bytes(1, key);
+  entry.bytes(2, value);
+  metadata_.message(14, entry);
+}
+
 std::string GraphWriter::finish(std::int64_t ir_version) const {
   FieldWriter opset, out;
   opset.bytes(1, "");
@@ -149,7 +156,7 @@ std::string GraphWriter::finish(std::int64_t ir_version) const {
   const std::string graph =
       nodes_.text() + name.text() + initializers_.text() + inputs_.text() + outputs_.text();
   out.bytes(7, graph);
-  return out.text();
+  return out.text() + metadata_.text();
 }
 
 }  // namespace tessera::onnx

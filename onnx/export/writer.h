@@ -52,6 +52,7 @@ class GraphWriter {
 
   void input(const std::string& name, ElementType type, const Shape& shape);
   void output(const std::string& name, ElementType type, const Shape& shape);
+  void metadata(std::string_view key, std::string_view value);
   std::string finish(std::int64_t ir_version) const;
 
  private:
@@ -62,7 +63,7 @@ class GraphWriter {
   std::map<std::string, int> counts_;
   std::map<std::uint64_t, std::string> reals_;
   std::map<Ints, std::string> ints_;
-  FieldWriter nodes_, initializers_, inputs_, outputs_;
+  FieldWriter nodes_, initializers_, inputs_, outputs_, metadata_;
 };
 
 }  // namespace tessera::onnx

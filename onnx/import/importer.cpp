@@ -97,8 +97,17 @@ void Importer::fail_problems() const {
 }
 
 void Importer::read_initializers() {
+  std::set<std::string_view> states;
+  if (const auto found = proto_.metadata.find(kStatesKey); found != proto_.metadata.end()) {
+    for (std::string_view rest = found->second; !rest.empty();) {
+      const std::size_t end = std::min(rest.find('\n'), rest.size());
+      states.insert(rest.substr(0, end));
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
   for (const TensorProto& proto : proto_.graph.initializers) {
-    Item item{.type = proto.type, .name = std::string(proto.name), .initializer = true};
+    Item item{.type = proto.type, .name = std::string(proto.name)};
+    item.initializer = !states.contains(proto.name);
     const std::string where = cat("initializer ", quote(proto.name), ": ");
     check(!proto.name.empty(), "an initializer has no name");
     try {

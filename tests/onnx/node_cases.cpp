@@ -78,8 +78,8 @@ std::string run(const fs::path& model, const ModelProto& proto, const Stored& in
   for (std::size_t i = 0; i < outputs.protos.size(); ++i) {
     const std::string name(proto.graph.outputs[i].name);
     const bool half = outputs.protos[i].type == ElementType::bf16;
-    const std::string why = compare(results.at(name), read_tensor(outputs.protos[i], {}),
-                                    half ? kHalf : kRelative);
+    const std::string why =
+        compare(results.at(name), read_tensor(outputs.protos[i], {}), half ? kHalf : kRelative);
     if (!why.empty()) return cat("output '", name, "': ", why);
   }
   return "";
