@@ -158,7 +158,10 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
   const auto group = [&](std::int64_t row) {
     return format.group_rows > 0 ? row / format.group_rows : 0;
   };
-  BitWriter levels(n * length, affine.bits);
+  // ONNX Runtime 1.30 multiplies by matrices of 2 bits wrongly where a row is no whole bytes.
+  const bool whole_rows = written.size() != 2 || written.back() % 4 == 0;
+  const int bits = affine.bits == 2 && !whole_rows ? 4 : affine.bits;
+  BitWriter levels(n * length, bits);
   for (std::int64_t r = 0; r < n; ++r) {
     const std::int64_t own = source_row(rows, r);
     for (std::int64_t c = 0; c < length; ++c) {
@@ -200,12 +203,12 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
     if (!transposed && written[0] != n) axis = 1;  // [1, rows, ...]
     attributes.integer("axis", axis);
   }
-  const ElementType type = unsigned_of(affine.bits);
+  const ElementType type = unsigned_of(bits);
   writer_.tensor(name, type, as_matrix ? matrix : written, levels.bytes());
   const std::string scale_name = writer_.unique(name + ".scale");
   writer_.reals(scale_name, scale_shape, scales);
   const std::string zero_name = writer_.unique(name + ".zero");
-  BitWriter zeros(std::ssize(scales), affine.bits);
+  BitWriter zeros(std::ssize(scales), bits);
   for (std::int64_t i = 0; i < std::ssize(scales); ++i)
     zeros.put(i, static_cast<std::uint32_t>(affine.zero));
   writer_.tensor(zero_name, type, scale_shape, zeros.bytes());

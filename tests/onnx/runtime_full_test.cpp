@@ -9,6 +9,7 @@
 
 #include "core/files/atomic_file.h"
 #include "onnx/export.h"
+#include "ops/load.h"
 #include "tests/datasets/temp_dir.h"
 #include "tests/onnx/networks.h"
 #include "tests/test_dir.h"
@@ -94,8 +95,8 @@ TEST(OnnxRuntime, AgreesWithDenseNetworks) {
 TEST(OnnxRuntime, AgreesWithPackedNetworks) {
   const fs::path module = runtime();
   const std::vector<std::string> codebooks = {
-      "uniform:2",  "uniform:4",  "uniform:8",    "uniform:4@32", "uniform:2@row",  "nf4@64",
-      "adaptive:2", "adaptive:8", "adaptive:200", "vector:16x2",  "fixed:-3,-1,1,3"};
+      "uniform:2", "uniform:4",  "uniform:8",  "uniform:4@32", "uniform:2@row", "uniform:2@32",
+      "nf4@64",    "adaptive:2", "adaptive:8", "adaptive:200", "vector:16x2",   "fixed:-3,-1,1,3"};
   if (module.empty()) GTEST_SKIP() << 4 * codebooks.size() - 2 << " models: no onnxruntime-node";
   Batch batch;
   for (const std::string& codebook : codebooks) {
@@ -109,6 +110,19 @@ TEST(OnnxRuntime, AgreesWithPackedNetworks) {
     batch.add(cat("lenet5-", plain), packed(zoo_model("lenet5"), codebook));
     batch.add(cat("detector-", plain), packed(detector_model(), codebook));
   }
+  batch.expect_same(module);
+}
+
+// Saved models, $TESSERA_ONNX_MODELS with a ':' between their files.
+TEST(OnnxRuntime, AgreesWithGivenModels) {
+  const fs::path module = runtime();
+  const char* given = std::getenv("TESSERA_ONNX_MODELS");
+  if (module.empty() || given == nullptr) GTEST_SKIP() << "no onnxruntime-node, or no models";
+  Batch batch;
+  std::istringstream files(given);
+  int number = 0;
+  for (std::string file; std::getline(files, file, ':');)
+    batch.add(cat("model", number++), load(file));
   batch.expect_same(module);
 }
 
