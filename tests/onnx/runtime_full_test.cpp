@@ -95,8 +95,9 @@ TEST(OnnxRuntime, AgreesWithDenseNetworks) {
 TEST(OnnxRuntime, AgreesWithPackedNetworks) {
   const fs::path module = runtime();
   const std::vector<std::string> codebooks = {
-      "uniform:2", "uniform:4",  "uniform:8",  "uniform:4@32", "uniform:2@row", "uniform:2@32",
-      "nf4@64",    "adaptive:2", "adaptive:8", "adaptive:200", "vector:16x2",   "fixed:-3,-1,1,3"};
+      "uniform:2",     "uniform:4",    "uniform:8",   "uniform:4@32",
+      "uniform:2@row", "uniform:2@32", "nf4@64",      "adaptive:2",
+      "adaptive:8",    "adaptive:200", "vector:16x2", "scaled:-3,-1,1,3@row"};
   if (module.empty()) GTEST_SKIP() << 4 * codebooks.size() - 2 << " models: no onnxruntime-node";
   Batch batch;
   for (const std::string& codebook : codebooks) {
