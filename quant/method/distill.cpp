@@ -62,7 +62,9 @@ void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {
     trainer.state().set(kMemory,
                         Tensor(DType::bf16, memory_type(task.prediction(outputs), samples).shape));
   }
-  finish_epoch(trainer);
+  if (options_.kind == DistillOptions::Kind::teacher ||
+      options_.kind == DistillOptions::Kind::reference)
+    copy_network(trainer);
 }
 
 void Distiller::attach(nn::Trainer& trainer, std::int64_t samples) const {
@@ -78,7 +80,10 @@ void Distiller::set_scalars(nn::Trainer& trainer, double progress, std::int64_t 
 }
 
 void Distiller::finish_epoch(nn::Trainer& trainer) const {
-  if (options_.kind != DistillOptions::Kind::teacher) return;
+  if (options_.kind == DistillOptions::Kind::teacher) copy_network(trainer);
+}
+
+void Distiller::copy_network(nn::Trainer& trainer) const {
   for (const auto* specs : {&trainer.parameters(), &trainer.states()}) {
     for (const auto& p : *specs) {
       trainer.state().set(cat(kTeacher, ".", p.name), trainer.state().get(p.name).clone());
@@ -87,16 +92,18 @@ void Distiller::finish_epoch(nn::Trainer& trainer) const {
 }
 
 const Names<DistillOptions::Kind>& DistillOptions::kinds() {
-  static const Names<Kind> all(
-      "distillation", {{"memory", Kind::memory}, {"teacher", Kind::teacher}, {"none", Kind::none}});
+  static const Names<Kind> all("distillation", {{"memory", Kind::memory},
+                                                {"teacher", Kind::teacher},
+                                                {"reference", Kind::reference},
+                                                {"none", Kind::none}});
   return all;
 }
 
 std::vector<Setting> distill_settings() {
   const DistillOptions usual;
   return {Setting::choice("distill", usual.kind,
-                          "MOCQ: soft targets from each sample's last prediction, or from the "
-                          "network of the epoch before",
+                          "MOCQ: soft targets from each sample's last prediction, from the network "
+                          "of the epoch before, or from the one at the start",
                           "mocq.distill", DistillOptions::kinds()),
           Setting::number("distill-alpha", usual.alpha, "their share at the end",
                           "mocq.distill_alpha", 0, 1)};

@@ -16,8 +16,9 @@ namespace tessera::quant {
 struct DistillOptions {
   enum class Kind {
     none,
-    memory,   // the prediction of every sample, bf16: 2 samples x classes bytes
-    teacher,  // the network as it was after the epoch before: one more forward pass, any classes
+    memory,     // the prediction of every sample, bf16: 2 samples x classes bytes
+    teacher,    // the network as it was after the epoch before: one more forward pass, any classes
+    reference,  // the same with the network as it was at the start, not quantized
   };
   Kind kind = Kind::memory;
   double alpha =
@@ -31,8 +32,8 @@ struct DistillOptions {
 // scalar input "distill.alpha". p is, by kind,
 //   memory: row `position of the sample` of the state distill.memory, softmax(logits) of the last
 //     time it was seen, written after every step; one_hot(y) where it was not seen yet.
-//   teacher: softmax of the same network with the states teacher.NAME as parameters, in inference
-//     form.
+//   teacher, reference: softmax of the same network with the states teacher.NAME as parameters, in
+//     inference form.
 class SelfDistillation final : public nn::TaskLoss {
  public:
   // With a `task` loss, that stands in place of the labels' part:
@@ -59,9 +60,11 @@ class Distiller {
   void attach(nn::Trainer& trainer, std::int64_t samples) const;
   // alpha of an epoch.
   void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const;
-  void finish_epoch(nn::Trainer& trainer) const;  // the teacher follows
+  void finish_epoch(nn::Trainer& trainer) const;  // the teacher follows, the reference does not
 
  private:
+  void copy_network(nn::Trainer& trainer) const;
+
   DistillOptions options_;
 };
 
