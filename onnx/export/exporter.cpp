@@ -117,26 +117,31 @@ void Exporter::leaf(const Node& node) {
     writer_.input(node.name(), type_of(type.dtype), type.shape);
     return set(node.output(), node.name());
   }
-  const double value = constant_value(node.output()).value_or(0);
-  if (&node.op() == &kConstant) {
-    std::string number;
-    if (type.dtype == DType::f32) {
-      number = writer_.real(value);
-    } else {
-      Tensor one(type.dtype, {});
-      set_element(one, 0, value);
-      number = writer_.unique("number");
-      writer_.tensor(
-          number, type_of(type.dtype), {},
-          {reinterpret_cast<const char*>(one.data()), static_cast<std::size_t>(one.bytes())});
-    }
-    if (type.shape.rank() == 0) return set(node.output(), number);
-    return set(node.output(), writer_.node("Expand", {number, shape_at_run_time(type.shape)}));
-  }
+  if (&node.op() == &kConstant) return;  // written when it is read
   // Written when it is read as it stands. An output may have the same name.
   const auto same = [&](const auto& output) { return output.first == node.name(); };
   const bool taken = std::ranges::any_of(graph_.outputs(), same);
   set(node.output(), taken ? writer_.unique(node.name()) : node.name());
+}
+
+std::string Exporter::constant(const Node& node) {
+  const TensorType& type = node.types()[0];
+  const double value = constant_value(node.output()).value_or(0);
+  std::string number;
+  if (type.dtype == DType::f32) {
+    number = writer_.real(value);
+  } else {
+    Tensor one(type.dtype, {});
+    set_element(one, 0, value);
+    number = writer_.unique("number");
+    writer_.tensor(
+        number, type_of(type.dtype), {},
+        {reinterpret_cast<const char*>(one.data()), static_cast<std::size_t>(one.bytes())});
+  }
+  if (type.shape.rank() > 0)
+    number = writer_.node("Expand", {number, shape_at_run_time(type.shape)});
+  set(node.output(), number);
+  return number;
 }
 
 Exported Exporter::run() {
@@ -197,6 +202,8 @@ Exported Exporter::run() {
 // A value as an operand: params and codebooks are written when they are first read.
 std::string Exporter::operand(Value value) {
   if (codebook(value) != nullptr) return weight(value);
+  if (&value.node->op() == &kConstant && !names_.contains({value.node, value.index}))
+    return constant(*value.node);
   if (is_leaf(value) && written_.insert(value.node).second) {
     const Tensor& data = tensor(value);
     writer_.tensor(

@@ -51,6 +51,7 @@ class Exporter {
  private:
   std::string name(Value value);
   void leaf(const Node& node);
+  std::string constant(const Node& node);
   Tensor decoded(const Node& codebook) const;
   std::string write_affine(const std::string& name, const Tensor& indices, const Affine& affine,
                            const CodebookFormat& format, const Node& node, bool transposed,
