@@ -34,3 +34,6 @@ if(NOT TARGET tessera_xbyak)
   add_library(tessera_xbyak INTERFACE)
   target_include_directories(tessera_xbyak SYSTEM INTERFACE ${XBYAK_INCLUDE_DIR})
 endif()
+
+# Optional: training on several machines (mpi/).
+find_package(MPI QUIET COMPONENTS CXX)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <queue>
+#include <set>
 
 #include "core/environment.h"
 #include "core/memory_rule.h"
@@ -259,18 +260,37 @@ class Builder {
     }
   }
 
-  // Kahn's algorithm with the original order as priority; the prologue comes first.
+  // Nodes of a rank: what sends runs at once, what waits when nothing else can, and what changes a
+  // state after that, so that a run which cannot go on leaves the states as they were.
+  int turn(const Node& node) const {
+    if (fixed_[id(&node)]) return 0;
+    if (node.op().has(kStartsEarly)) return 1;
+    if (node.op().has(kEndsLate)) return 3;
+    return writers_.contains(&node) ? 4 : 2;
+  }
+
+  void find_writers() {
+    const auto talks = [](const Node& node) { return node.op().has(kCommunicates); };
+    if (std::ranges::none_of(graph_.nodes(), talks)) return;
+    for (const auto& [value, b] : bound_) {
+      if (plan_.buffers[static_cast<std::size_t>(b)].kind == Buffer::Kind::state)
+        writers_.insert(value.first);
+    }
+  }
+
+  // Kahn's algorithm with the turn, then the original order as priority; the prologue comes first.
   void order_steps() {
+    find_writers();
     std::vector<int> waiting(graph_.nodes().size());
     for (const Node& node : graph_.nodes()) {
       if (!live_[id(&node)]) continue;
       for (const Value v : node.inputs()) waiting[id(&node)] += static_cast<bool>(v);
       for (const Node* next : edges_[id(&node)]) ++waiting[id(next)];
     }
-    using Item = std::pair<int, int>;  // (not prologue, node id)
+    using Item = std::pair<int, int>;  // (turn, node id)
     std::priority_queue<Item, std::vector<Item>, std::greater<>> ready;
     const auto offer = [&](const Node& node) {
-      if (waiting[id(&node)] == 0) ready.push({!fixed_[id(&node)], node.id()});
+      if (waiting[id(&node)] == 0) ready.push({turn(node), node.id()});
     };
     for (const Node& node : graph_.nodes()) {
       if (live_[id(&node)]) offer(node);
@@ -310,6 +330,8 @@ class Builder {
     TESSERA_ASSERT(!prologue || plan_.prologue_steps == plan_.steps.size());
     if (prologue) note_prologue_reads(node);
     plan_.prologue_steps += prologue;
+    wrote_ = wrote_ || writers_.contains(&node);
+    if (wrote_ && node.op().has(kCommunicates)) plan_.updates_last = false;
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, selected.plan.scratch_bytes);
     if (prologue) {
       plan_.prologue_scratch_bytes =
@@ -415,6 +437,8 @@ class Builder {
   int search_ = 0;
   std::vector<int> seen_;  // by the search of this number
   std::map<Key, int> bound_;
+  std::set<const Node*> writers_;  // nodes that write straight into a state; of ranks only
+  bool wrote_ = false;             // one of them is a step already
   std::vector<PendingCopy> output_copies_, update_copies_;
 };
 
@@ -448,8 +472,12 @@ double least_work(const Graph& bound) {
 std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& options,
                                     int threads) {
   const ThreadScope scope(threads);  // kernels may be made for it
-  SelectOptions select{options.features.value_or(active_features()), threads, options.packed_only,
-                       options.bf16, options.int8};
+  SelectOptions select{options.features.value_or(active_features()),
+                       threads,
+                       options.packed_only,
+                       options.bf16,
+                       options.int8,
+                       options.communicator};
   Selection selection = select_kernels(bound, select);
   if (kDebug || environment_lists("TESSERA_CHECK", "verify"))
     verify(selection.graph, Level::selected, "select");

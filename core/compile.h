@@ -18,6 +18,8 @@
 
 namespace tessera {
 
+class Communicator;
+
 struct CompileOptions {
   std::int64_t batch = 1;  // binds the batch symbol
   // Of every part of a run. 0: num_threads(), or one where the work of a run is too small to gain
@@ -33,6 +35,9 @@ struct CompileOptions {
   // (ops/codebook/int8_matmul.h, ops/conv/int8_conv.h). The same bits on every machine.
   bool int8 = false;
   bool check_nan = false;  // also TESSERA_CHECK=nan: stop at the first node that makes one
+  // The ranks that nodes with the trait kCommunicates talk to; it outlives the plan's contexts,
+  // which run in one thread. Null: this process is alone.
+  Communicator* communicator = nullptr;
 };
 
 struct StepInfo {
@@ -75,7 +80,10 @@ class Plan {
   const std::map<std::string, TensorType>& carried() const;
   const std::vector<StepInfo>& steps() const;
   const PlanMemory& memory() const;
-  int threads() const;                              // that a run uses at most
+  int threads() const;  // that a run uses at most
+  // Whether a run changes states only after all it has to say to other ranks has been said: one
+  // that fails in between leaves them as they were.
+  bool updates_last() const;
   const std::vector<std::string>& decoded() const;  // whole-tensor decodes, one line each
   std::string text() const;                         // table of the steps
   const PlanData& data() const { return *data_; }

@@ -17,6 +17,7 @@
 
 namespace tessera {
 
+class Communicator;
 class Tensor;
 
 // Passes ask for these, never for op names.
@@ -31,6 +32,11 @@ enum Trait : std::uint32_t {
   kEpilogue = 1u << 7,  // may carry a Program applied to its output while it is hot
   kPrologue = 1u << 9,  // may carry a Program that makes its first operand, `prologue`
   kStorage = 1u << 8,   // changes how a value is kept, not what it is: codebook, decode, repack
+  // Talks to the other ranks: done once in every run, in the same order by all of them, so it is
+  // never folded and never in a plan's prologue.
+  kCommunicates = 1u << 10,
+  kStartsEarly = 1u << 11,  // of those: run as soon as its operands are there
+  kEndsLate = 1u << 12,     // of those: waits, so it runs when nothing else can
 };
 
 struct InputDef {
@@ -135,6 +141,7 @@ struct KernelQuery {
   std::span<const bool> fixed;
   bool bf16 = false;  // products may round their operands to bf16 (CompileOptions::bf16)
   bool int8 = false;  // products with codebooks may round theirs to bytes (CompileOptions::int8)
+  Communicator* communicator = nullptr;  // CompileOptions::communicator
   bool is_fixed(int i) const { return fixed[static_cast<std::size_t>(i)]; }
 };
 

@@ -55,6 +55,7 @@ struct PlanData {
   std::vector<Copy> before, after;            // leaf outputs; double-buffered updates
   std::vector<std::string> decoded;
   std::int64_t scratch_bytes = 0, prologue_scratch_bytes = 0;
+  bool updates_last = true;
   PlanMemory memory;
   // Frozen plans: the memory behind persistent and state buffers, by buffer id.
   bool frozen = false;

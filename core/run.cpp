@@ -3,6 +3,7 @@
 #include <cstring>
 #include <iomanip>
 
+#include "core/communicator.h"
 #include "core/environment.h"
 #include "core/plan_data.h"
 #include "core/text.h"
@@ -279,7 +280,11 @@ void RunContext::run() {
     for (const auto& name : plan.updated) d.state->mark_updated(name);
   }
   for (const Copy& copy : plan.before) d.copy(copy);
-  for (std::size_t s = plan.prologue_steps; s < plan.steps.size(); ++s) d.run_step(s);
+  Communicator* ranks = plan.options.communicator;
+  for (std::size_t s = plan.prologue_steps; s < plan.steps.size(); ++s) {
+    d.run_step(s);
+    if (ranks != nullptr) ranks->progress();
+  }
   for (const Copy& copy : plan.after) d.copy(copy);
   for (const auto& [in, out] : d.carried) {
     Tensor& to = d.tensors.at(in);
@@ -373,6 +378,9 @@ const std::map<std::string, TensorType>& Plan::carried() const {
 }
 int Plan::threads() const {
   return data_->options.threads;
+}
+bool Plan::updates_last() const {
+  return data_->updates_last;
 }
 const PlanMemory& Plan::memory() const {
   return data_->memory;

@@ -193,7 +193,8 @@ class Selector {
         options_.threads,
         std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
         options_.bf16,
-        options_.int8};
+        options_.int8,
+        options_.communicator};
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
       std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;
@@ -283,8 +284,8 @@ bool FixedNodes::operator()(const Node& node) {
   for (std::size_t i = known_.size(); i <= static_cast<std::size_t>(node.id()); ++i) {
     const Node& next = node.graph().nodes()[i];
     // Random ops too: they are functions of (seed, step, id).
-    bool fixed =
-        &next.op() != &kInput && (!next.op().has(kLeaf) || !updated_.contains(next.name()));
+    bool fixed = &next.op() != &kInput && !next.op().has(kCommunicates) &&
+                 (!next.op().has(kLeaf) || !updated_.contains(next.name()));
     for (const Value v : next.inputs())
       fixed = fixed && (!v || known_[static_cast<std::size_t>(v.node->id())]);
     known_.push_back(fixed);

@@ -25,6 +25,7 @@ struct SelectOptions {
   bool packed_only = false;  // a whole-tensor decode is an error
   bool bf16 = false;         // convolutions may compute in bf16
   bool int8 = false;         // products with codebook weights may compute in integers
+  Communicator* communicator = nullptr;
 };
 
 struct Selection {

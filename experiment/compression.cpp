@@ -251,7 +251,9 @@ Compression compress_reference(Session& session, const Task& given, const Refere
   session.detail(
       cat(variant.text(), ", seed ", seed, ", reference ", reference.test.metric().text(), "\n"));
 
-  nn::Trainer trainer = trainer_at(task, reference, recipe.trainer(seed));
+  nn::TrainerOptions training = recipe.trainer(seed);
+  training.ranks.communicator = session.communicator();
+  nn::Trainer trainer = trainer_at(task, reference, training);
   const auto plan = plan_for(trainer, trainer.state(), recipe, variant);
   auto method = recipe.method(variant.method, seed);
   quant::CompressOptions options;

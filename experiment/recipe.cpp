@@ -36,6 +36,10 @@ constexpr const char* kAugmentHelp =
     "how samples are varied: none, or a list of crop, flip and cutout; of pictures with boxes "
     "usual, or a list of crop, flip, turn and colours";
 
+constexpr const char* kGradientsHelp =
+    "what gradients travel as between ranks: f32, bf16, or codebook:2, :4, :16 or :256, indices "
+    "into a codebook fitted in every step; what is lost is added in the next one";
+
 // Whether the words are known is for the data to say.
 void check_augment(const std::string& flag, const std::string& augment) {
   word_list(augment, flag);
@@ -70,6 +74,7 @@ void TrainRecipe::add_flags(FlagList& options, const std::string& prefix) {
   add(name("r2-weight"), flag(r2_weight, "X"), "its coefficient");
   add(name("compute"), text_flag(compute, compute_types().alternatives().c_str()),
       "bf16: convolutions round their operands; weights and sums stay f32");
+  add(name("gradients"), text_flag(gradients, "CODE"), kGradientsHelp);
 }
 
 const Names<bool>& compute_types() {
@@ -95,6 +100,7 @@ void TrainRecipe::validate(const std::string& prefix) const {
   check_range(p + "label-smoothing", label_smoothing, 0, 0.999);
   check_range(p + "warmup", warmup, 0, 0.999);
   naming(p + "compute", [&] { compute_types().parse(compute); });
+  naming(p + "gradients", [&] { GradientCode::parse(gradients); });
   check_augment(p + "augment", augment);
   if (r2 != "none") naming(p + "r2", [&] { quant::RangeRestriction::kinds().parse(r2); });
   check_range(p + "r2-weight", r2_weight, 0, kMost);
@@ -124,6 +130,7 @@ Config TrainRecipe::config() const {
   if (lr_plateau < 1) out["reference.lr_plateau"] = exact(lr_plateau);
   if (patience > 0) out["reference.patience"] = std::to_string(patience);
   if (compute != "f32") out["reference.compute"] = compute;
+  if (gradients != "f32") out["reference.gradients"] = gradients;
   if (warmup > 0) out["reference.warmup"] = exact(warmup);
   if (augment != kNoAugmentation) out["reference.augment"] = augment;
   if (r2 != "none") out["reference.r2"] = r2 + " " + exact(r2_weight);
@@ -161,6 +168,7 @@ nn::TrainerOptions TrainRecipe::trainer(std::uint64_t seed) const {
   options.label_smoothing = label_smoothing;
   options.weighting = weighting.weighting();
   options.bf16 = compute_types().parse(compute);
+  options.ranks.gradients = GradientCode::parse(gradients);
   return options;
 }
 
@@ -180,6 +188,7 @@ void CompressRecipe::add_flags(FlagList& options) {
   add("batch", flag(batch), "samples per training step");
   add_optimizer_flags(options, "", optimizer);
   weighting.add_flags(options, "");
+  add("gradients", text_flag(gradients, "CODE"), kGradientsHelp);
   add("augment", text_flag(augment, "LIST"), kAugmentHelp);
   for (const quant::MethodRow& row : quant::methods()) {
     FlagList own(cat(row.name, " (", row.doc, ")"));
@@ -194,6 +203,7 @@ void CompressRecipe::validate() const {
   check_range("--batch", static_cast<double>(batch), 1, kMostBatch);
   check_optimizer(optimizer, "");
   weighting.validate("");
+  naming("--gradients", [&] { GradientCode::parse(gradients); });
   check(methods.text(quant::kCoefficient) != "joint" || weighting.by_gradients(),
         "--coefficient joint needs a --loss-weighting by gradients: upgrad, say; got ",
         weighting.name);
@@ -228,6 +238,7 @@ Config CompressRecipe::config(const std::string& name, const std::string& codebo
   out["batch"] = std::to_string(batch);
   out.merge(optimizer_config(optimizer, ""));
   out.merge(weighting.config(""));
+  if (gradients != "f32") out["gradients"] = gradients;
   if (augment != kNoAugmentation) out["augment"] = augment;
   return out;
 }
@@ -247,6 +258,7 @@ CompressRecipe CompressRecipe::with_epochs(const std::string& name, std::int64_t
 nn::TrainerOptions CompressRecipe::trainer(std::uint64_t seed) const {
   auto options = trainer_options(batch, optimizer, seed);
   options.weighting = weighting.weighting();
+  options.ranks.gradients = GradientCode::parse(gradients);
   return options;
 }
 

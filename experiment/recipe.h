@@ -41,7 +41,8 @@ struct TrainRecipe {
   nn::OptimizerOptions optimizer;
   WeightingFlags weighting;
   double label_smoothing = 0;
-  std::string compute = "f32";  // or bf16
+  std::string compute = "f32";    // or bf16
+  std::string gradients = "f32";  // what they travel as between ranks (GradientCode)
   double warmup = 0;  // share of the epochs in which the rate rises from 0; the cosine follows
   std::string augment = "none";  // list of what the data offers: "crop,flip,cutout"
   std::string r2 = "none";       // range restriction: linf, margin or softminmax
@@ -79,6 +80,7 @@ struct CompressRecipe {
   std::int64_t batch = 256;
   nn::OptimizerOptions optimizer;
   WeightingFlags weighting;
+  std::string gradients = "f32";  // as of TrainRecipe
   std::string augment = "none";
   std::string entries = "f32";   // of codebooks, as stored: f32, bf16 or s8
   std::string policies = "all";  // list of presets of quant::Policy

@@ -80,7 +80,9 @@ Reference train_reference(Session& session, const Task& task, const TrainRecipe&
     return done;
   }
   session.begin_run(name, {{"seed", seed}}, task.data.measured_on);
-  nn::Trainer trainer = make_trainer(task, recipe.trainer(seed));
+  nn::TrainerOptions options = recipe.trainer(seed);
+  options.ranks.communicator = session.communicator();
+  nn::Trainer trainer = make_trainer(task, options);
   recipe.add_objectives(trainer);
   if (from) nn::set_weights(trainer, from->model.state);
   nn::FitOptions fit;

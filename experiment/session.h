@@ -29,6 +29,10 @@ class Session {
     return out_.out / std::filesystem::path(file);
   }
 
+  // The ranks that train together; null: this process is alone. Of the others only rank 0 has out()
+  // as it was asked for.
+  virtual Communicator* communicator() const { return nullptr; }
+
   // Whole lines for people; detail is what may be left out.
   virtual void text(const std::string& lines) = 0;
   virtual void detail(const std::string& lines) = 0;

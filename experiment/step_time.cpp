@@ -45,7 +45,7 @@ StepTimer::StepTimer(nn::Trainer& trainer, std::shared_ptr<const BatchSource> da
 void StepTimer::run(std::int64_t steps) {
   std::optional<Clock::time_point> last;
   auto& ms = rounds_.emplace_back();
-  trainer_.train_epoch(
+  const nn::EpochReport report = trainer_.train_epoch(
       FullBatches(data_, trainer_.options().batch, steps + 1), position_,
       [this](double) { return lr_; },
       [&](const nn::StepReport&) {
@@ -54,6 +54,17 @@ void StepTimer::run(std::int64_t steps) {
         last = Clock::now();
       });
   stop_if_interrupted();
+  seconds_ += report.seconds;
+  sent_.bytes += report.sent.bytes;
+  sent_.messages += report.sent.messages;
+  sent_.seconds += report.sent.seconds;
+  steps_ += report.steps;
+}
+
+StepTraffic StepTimer::traffic() const {
+  if (steps_ == 0) return {};
+  return {sent_.bytes / steps_, sent_.messages / steps_,
+          seconds_ > 0 ? sent_.seconds / seconds_ : 0};
 }
 
 double method_step_seconds(const Task& task, const State& weights, const CompressRecipe& recipe,

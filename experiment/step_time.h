@@ -10,6 +10,12 @@
 
 namespace tessera::experiment {
 
+// What one rank of several sends in a step, and the share of its time that it waits for others.
+struct StepTraffic {
+  std::int64_t bytes = 0, messages = 0;
+  double wait_share = 0;
+};
+
 // Times of whole training steps, data included, on full batches of a source.
 class StepTimer {
  public:
@@ -18,7 +24,13 @@ class StepTimer {
   // A round of so many steps; the one before them, which shuffles, is not counted. Throws
   // Interrupted.
   void run(std::int64_t steps);
-  void forget() { rounds_.clear(); }
+  void forget() {
+    rounds_.clear();
+    seconds_ = 0;
+    sent_ = {};
+    steps_ = 0;
+  }
+  StepTraffic traffic() const;  // of all rounds
   // Milliseconds of each step of each round.
   const std::vector<std::vector<double>>& rounds() const { return rounds_; }
 
@@ -28,6 +40,9 @@ class StepTimer {
   double lr_;
   nn::Position position_;
   std::vector<std::vector<double>> rounds_;
+  double seconds_ = 0;
+  Traffic sent_;
+  std::int64_t steps_ = 0;
 };
 
 // Median seconds of some training steps of a method at its start, after a warm-up; 0 for one that

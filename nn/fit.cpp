@@ -7,8 +7,10 @@
 #include <map>
 #include <utility>
 
+#include "core/cpu.h"
 #include "core/files/atomic_file.h"
 #include "core/interrupt.h"
+#include "core/parallel.h"
 #include "core/text.h"
 #include "core/words.h"
 #include "nn/schedule.h"
@@ -60,6 +62,7 @@ Config full_config(const Trainer& trainer, const FitOptions& options) {
   config["weight_decay"] = exact_text(t.optimizer.weight_decay);
   config["label_smoothing"] = exact_text(t.label_smoothing);
   if (t.bf16) config["compute"] = "bf16";
+  if (t.ranks.gradients.loses()) config["gradients"] = t.ranks.gradients.text();
   if (const EarlyStopping& e = options.early_stopping; e.validation != nullptr) {
     config["early_stopping"] =
         cat(e.metric.empty() ? trainer.task()->meter()->metrics().front().name : e.metric, " on ",
@@ -210,8 +213,11 @@ class BestEpoch {
   const EarlyStopping& options_;
 };
 
-void save(const Trainer& trainer, const FitOptions& options, const Position& position,
-          double seconds) {
+// Rank 0 writes; all ranks call it where some states are theirs alone.
+void save(Trainer& trainer, const FitOptions& options, const Position& position, double seconds) {
+  const bool gathers = !trainer.ranks().alone() && has_rank_states(trainer.state());
+  const State whole = gathers ? trainer.whole_state() : State();
+  if (trainer.ranks().rank() != 0) return;
   CheckpointInfo info;
   info.epoch = position.epoch;
   info.step = position.step;
@@ -219,7 +225,40 @@ void save(const Trainer& trainer, const FitOptions& options, const Position& pos
   info.config = full_config(trainer, options);
   info.extra["loss_sum"] = exact_text(position.loss_sum);
   info.extra["seconds"] = exact_text(position.seconds + seconds);
-  save_checkpoint(options.checkpoint, trainer.state(), info);
+  save_checkpoint(options.checkpoint, gathers ? whole : trainer.state(), info);
+}
+
+// The checkpoint that rank 0 finds.
+std::optional<Checkpoint> found_checkpoint(const Trainer& trainer,
+                                           const std::filesystem::path& file) {
+  const Ranks& ranks = trainer.ranks();
+  if (ranks.alone()) {
+    if (!file_exists(file)) return std::nullopt;
+    return load_checkpoint(file);
+  }
+  std::string bytes;
+  if (ranks.rank() == 0 && file_exists(file)) bytes = read_file(file);
+  bytes = broadcast(*ranks.communicator, bytes);
+  if (bytes.empty()) return std::nullopt;
+  return parse_checkpoint(std::move(bytes), file.string());
+}
+
+// What ranks must have in common before they begin.
+void require_same_start(Trainer& trainer, const BatchSource& data, const FitOptions& options) {
+  if (trainer.ranks().alone()) return;
+  std::string settings, features = text(active_features());
+  for (const auto& [name, value] : full_config(trainer, options))
+    settings += name + "=" + value + "\n";
+  State same;
+  for (const auto& [name, entry] : trainer.state().entries()) {
+    if (!is_rank_state(name)) same.set(name, entry.tensor);
+  }
+  require_agreement(*trainer.ranks().communicator,
+                    {{"configuration", settings},
+                     {"set of training samples", digest(data, trainer.options().batch)},
+                     {"start (weights and states)", digest(same)},
+                     {"instruction set (TESSERA_ISA can lower it)", features},
+                     {"number of threads (--threads)", std::to_string(num_threads())}});
 }
 
 // The network's tensors must be in the file, each with its type.
@@ -239,17 +278,16 @@ void require_tensors(const std::filesystem::path& file, const State& saved,
 }  // namespace
 
 bool resume_from(Trainer& trainer, const FitOptions& options, Position& position) {
-  if (!options.resume || options.checkpoint.empty() || !file_exists(options.checkpoint)) {
-    return false;
-  }
-  Checkpoint saved = load_checkpoint(options.checkpoint);
-  require_same_config(options.checkpoint, saved.info.config, full_config(trainer, options));
-  require_tensors(options.checkpoint, saved.state, trainer);
-  trainer.state() = std::move(saved.state);
-  position.epoch = saved.info.epoch;
-  position.step = saved.info.step;
-  position.loss_sum = exact_number(options.checkpoint, saved.info, "loss_sum");
-  position.seconds = exact_number(options.checkpoint, saved.info, "seconds");
+  if (!options.resume || options.checkpoint.empty()) return false;
+  std::optional<Checkpoint> saved = found_checkpoint(trainer, options.checkpoint);
+  if (!saved) return false;
+  require_same_config(options.checkpoint, saved->info.config, full_config(trainer, options));
+  require_tensors(options.checkpoint, saved->state, trainer);
+  trainer.take_whole_state(std::move(saved->state));
+  position.epoch = saved->info.epoch;
+  position.step = saved->info.step;
+  position.loss_sum = exact_number(options.checkpoint, saved->info, "loss_sum");
+  position.seconds = exact_number(options.checkpoint, saved->info, "seconds");
   return true;
 }
 
@@ -262,6 +300,7 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   } else {
     resume_from(trainer, options, position);
   }
+  require_same_start(trainer, data, options);
   BestEpoch best(trainer, options.early_stopping);
   if (position.epoch == 0 && position.step == 0) best.forget();
   Observer none;
@@ -279,13 +318,19 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
     saved_at = Clock::now();
     saving = seconds_since(began);
   };
+  const auto old = [&] { return seconds_since(saved_at) >= options.checkpoint_seconds; };
   // What ends an epoch (a C step, evaluations) can be long. Interrupted there, a run goes on before
   // the epoch's last step and does the end again; up to 2 % of the time goes into saving for that.
-  const auto save_when_due = [&](std::int64_t steps) {
+  const auto due = [&](std::int64_t step, std::int64_t steps) {
     constexpr double kShare = 0.02;
-    const double age = seconds_since(saved_at);
-    save_when(age >= options.checkpoint_seconds ||
-              (position.step + 1 == steps && saving <= kShare * age));
+    return old() || (step + 1 == steps && saving <= kShare * seconds_since(saved_at));
+  };
+  // Several ranks follow the clock of rank 0, which says a step ahead what it wants.
+  const bool alone = trainer.ranks().alone(), leads = trainer.ranks().rank() == 0;
+  const auto save_when_due = [&](std::int64_t steps) {
+    if (alone) return save_when(due(position.step, steps));
+    save_when(trainer.save_agreed());
+    trainer.propose_save(leads && !trainer.save_agreed() && due(position.step + 1, steps));
   };
   while (position.epoch < options.epochs) {
     const std::int64_t epoch = position.epoch, count = trainer.steps_per_epoch(data);
@@ -294,15 +339,22 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
       return static_cast<double>(epoch) + static_cast<double>(step) / steps;
     };
     if (options.before_epoch) options.before_epoch(at(position.step));
-    if (count == 1) save_when_due(count);
+    if (count == 1) save_when(trainer.any_rank(leads && due(0, count)));
     const double scale = best.scale();
     const auto lr = [&](double at_epoch) { return scale * options.lr(at_epoch); };
-    const EpochReport report = trainer.train_epoch(data, position, lr, [&](const StepReport& step) {
+    const auto on_step = [&](const StepReport& step) {
       observer.on_step(step);
       if (step.step == step.steps) return;  // the rest of an epoch's end is below
       if (options.after_update) options.after_update(at(step.step - 1), at(step.step));
       save_when_due(step.steps);
-    });
+    };
+    EpochReport report;
+    try {
+      report = trainer.train_epoch(data, position, lr, on_step);
+    } catch (const CommunicationError&) {
+      save_when(trainer.unharmed());  // nothing is lost but the step that failed
+      throw;
+    }
     if (report.finished) {
       result.loss = report.loss;
       try {
@@ -325,8 +377,8 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
         return result;
       }
     }
-    const bool stop = interrupted();
-    save_when(stop || seconds_since(saved_at) >= options.checkpoint_seconds);
+    const bool stop = trainer.any_rank(interrupted());
+    save_when(trainer.any_rank(leads && (stop || old())));
     if (stop && position.epoch < options.epochs) {
       observer.on_end();
       return result;

@@ -69,6 +69,11 @@ Value Scope::step() {
   return graph_.input("step", {DType::s64, {}, {}});
 }
 
+ops::JointRows Scope::joint_rows() {
+  if (ranks_ == 1) return {};
+  return {graph_.input("rank", {DType::s64, {}, {}}), ranks_};
+}
+
 std::string Scope::full_name(std::string_view name) const {
   if (name.empty()) return path_;
   return path_.empty() ? std::string(name) : path_ + "." + std::string(name);
@@ -175,7 +180,7 @@ Dropout::Dropout(double p) : p_(p) {
 
 Value Dropout::forward(Scope& scope, Value x) const {
   if (!scope.training() || p_ == 0) return x;
-  return ops::dropout(x, p_, scope.seed(), scope.step(), scope.path());
+  return ops::dropout(x, p_, scope.seed(), scope.step(), scope.path(), scope.joint_rows());
 }
 
 Value Sequential::forward(Scope& scope, Value x) const {

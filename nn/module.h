@@ -15,6 +15,7 @@
 #include "core/graph.h"
 #include "core/rng.h"
 #include "core/state.h"
+#include "ops/build.h"
 
 namespace tessera::nn {
 
@@ -77,6 +78,11 @@ class Scope {
   // Scalar s64 inputs "seed" and "step" that random ops are keyed by.
   Value seed();
   Value step();
+  // How many ranks (core/communicator.h) make the rows of one joint batch, and which of them are
+  // made here; scalar s64 input "rank".
+  std::int64_t ranks() const { return ranks_; }
+  void set_ranks(std::int64_t ranks) { ranks_ = ranks; }
+  ops::JointRows joint_rows();
 
   // A trainable parameter "path.name". Throws Error when another layer has it, unless tied().
   Value param(std::string_view name, const Shape& shape, const Init& init);
@@ -160,6 +166,7 @@ class Scope {
 
   Graph& graph_;
   bool training_, folding_ = false, tied_ = false;
+  std::int64_t ranks_ = 1;
   std::string path_;
   int layer_ = 0, layers_ = 0;         // numbers of calls of in(): where the scope stands, so far
   std::map<std::string, int> owners_;  // the layer that has a parameter or state

@@ -28,13 +28,14 @@ Value BatchNorm2d::forward(Scope& scope, Value x) const {
   if (!scope.training()) {
     return ops::batch_norm(x, weight, bias, mean, variance, options_.epsilon);
   }
-  const ops::BatchNormResult batch = ops::batch_norm_train(x, weight, bias, options_.epsilon);
+  const ops::BatchNormResult batch =
+      ops::batch_norm_train(x, weight, bias, options_.epsilon, scope.ranks());
   Ints axes;
   for (int i = 0; i < x.shape().rank(); ++i) {
     if (i != 1) axes.push_back(i);
   }
   // n / (n - 1); the deviation of a single value is zero.
-  const Value n = ops::count(x, axes);
+  const Value n = ops::count(x, axes) * static_cast<double>(scope.ranks());
   const Value unbiased = batch.variance * (n / ops::maximum(n - 1.0, 1.0));
   const double share = options_.momentum;
   scope.update(mean, mean * (1 - share) + batch.mean * share);

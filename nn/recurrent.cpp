@@ -92,7 +92,7 @@ Lstm::Result Lstm::forward(Scope& scope, Value x, Value h0, Value c0) const {
   if (scope.training() && options_.recurrent_dropout > 0) {
     const Value ones = scope.graph().constant(1.0, h0.type());
     scan.mask = ops::dropout(ones, options_.recurrent_dropout, scope.seed(), scope.step(),
-                             scope.path() + ".recurrent");
+                             scope.path() + ".recurrent", scope.joint_rows());
   }
   const Value gate_inputs = ops::reshape(product + bias, {shape[0], shape[1], gates});
   if (scope.input_hook()) return stepwise(scope, gate_inputs, hh, h0, c0, scan);
@@ -127,7 +127,7 @@ Value SequenceDropout::forward(Scope& scope, Value x) const {
     one[0] = 1;
     kept = scope.graph().constant(1.0, {DType::f32, one, {}});
   }
-  kept = ops::dropout(kept, p_, scope.seed(), scope.step(), scope.path());
+  kept = ops::dropout(kept, p_, scope.seed(), scope.step(), scope.path(), scope.joint_rows());
   return same_ ? x * kept : kept;
 }
 

@@ -63,6 +63,8 @@ Trainer::Trainer(std::shared_ptr<const Network> network, std::shared_ptr<const T
     : network_(std::move(network)), task_(std::move(task)), options_(std::move(options)) {
   check(network_ != nullptr && task_ != nullptr, "a trainer needs a network and a task");
   check(options_.batch >= 1, "batch must be at least 1, got ", options_.batch);
+  check(options_.batch % ranks().size() == 0, "a batch of ", options_.batch,
+        " cannot be shared evenly by ", ranks().size(), " ranks; expected a multiple");
   Graph graph(ops::standard_ops());
   Scope scope(graph);
   task_->require_outputs(network_->forward(scope, network_inputs(graph, *task_)));
@@ -192,9 +194,15 @@ const Graph& Trainer::train_graph() {
 Trainer::Compiled& Trainer::compiled(std::int64_t batch) {
   auto& slot = compiled_[batch];
   if (!slot) {
-    slot =
-        std::make_shared<Compiled>(compile(train_graph(), {.batch = batch, .bf16 = options_.bf16}),
-                                   *state_, step_fields(*task_), batch);
+    slot = std::make_shared<Compiled>(
+        compile(train_graph(),
+                {.batch = batch, .bf16 = options_.bf16, .communicator = ranks().communicator}),
+        *state_, step_fields(*task_), batch);
+    if (slot->plan.has_input("rank")) {
+      Tensor rank(DType::s64, {});
+      rank.span<std::int64_t>()[0] = ranks().rank();
+      slot->context.bind("rank", rank);
+    }
     if (slot->plan.has_input("seed")) {
       Tensor seed(DType::s64, {});
       seed.span<std::int64_t>()[0] = static_cast<std::int64_t>(options_.seed);
@@ -211,14 +219,50 @@ const Plan& Trainer::train_plan(std::int64_t batch) {
 
 void Trainer::carry(Compiled& step, bool anew) {
   for (const auto& [name, type] : step.plan.carried()) {
-    const std::string place = cat("carried.", name);
+    const std::string place = cat(kCarriedPrefix, name);
     if (anew || !state_->has(place)) state_->set(place, Tensor(type.dtype, type.shape));
     step.context.carry(name, state_->get(place));
   }
 }
 
+namespace {
+
+// Of an epoch's samples: those that can be shared evenly.
+std::int64_t shared_samples(std::int64_t samples, std::int64_t batch, std::int64_t ranks) {
+  return samples - samples % batch % ranks;
+}
+
+}  // namespace
+
 std::int64_t Trainer::steps_per_epoch(const BatchSource& data) const {
-  return (data.samples() + options_.batch - 1) / options_.batch;
+  const std::int64_t samples = shared_samples(data.samples(), options_.batch, ranks().size());
+  return (samples + options_.batch - 1) / options_.batch;
+}
+
+Traffic Trainer::traffic() const {
+  return ranks().alone() ? Traffic() : ranks().communicator->traffic();
+}
+
+void Trainer::run_step(Compiled& step) {
+  const bool together = step.plan.has_input(kStopVote);
+  if (together) {
+    step.context.set(kStopVote, interrupted() ? 1.0f : 0.0f);
+    step.context.set(kSaveVote, propose_save_ ? 1.0f : 0.0f);
+  }
+  const Traffic before = traffic();
+  try {
+    step.context.run();
+  } catch (const CommunicationError&) {
+    unharmed_ = step.plan.updates_last() && !has_rank_states(*state_);
+    throw;
+  }
+  const Traffic now = traffic();
+  sent_.bytes += now.bytes - before.bytes;
+  sent_.messages += now.messages - before.messages;
+  sent_.seconds += now.seconds - before.seconds;
+  last_ = &step;
+  stop_agreed_ = together ? step.context.output(kStopVote).item() > 0 : interrupted();
+  save_agreed_ = together ? step.context.output(kSaveVote).item() > 0 : propose_save_;
 }
 
 EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
@@ -227,20 +271,25 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   EpochReport report;
+  const std::int64_t together = ranks().size();
+  const std::int64_t samples = shared_samples(data.samples(), options_.batch, together);
+  sent_ = {};
   report.steps = steps_per_epoch(data);
-  check(data.samples() > 0, data.name(), " has no samples");
+  unharmed_ = false;
+  check(samples > 0, data.name(), " has ",
+        together == 1 ? "no samples" : cat(data.samples(), " samples for ", together, " ranks"));
   require_schedule(lr);
   if (const std::int64_t streams = stream_batch(train_graph(), data); streams > 0) {
     check(options_.batch == streams, "batches of ", options_.batch, " samples on ", data.name(),
           ", which has ", streams, " streams: expected one piece of each");
-    carry(compiled(streams), position.step == 0);
+    carry(compiled(streams / together), position.step == 0);
   }
   while (position.step < report.steps) {
     const std::int64_t first = position.step * options_.batch;
-    const std::int64_t n = std::min(options_.batch, data.samples() - first);
-    Compiled& step = compiled(n);
+    const std::int64_t n = std::min(options_.batch, samples - first);
+    Compiled& step = compiled(n / together);
     const auto asked = Clock::now();
-    data.fill(position.epoch, first, step.batch);
+    data.fill(position.epoch, first + ranks().rank() * (n / together), step.batch);
     report.data_seconds += std::chrono::duration<double>(Clock::now() - asked).count();
     const double progress = static_cast<double>(position.epoch) +
                             static_cast<double>(position.step) / static_cast<double>(report.steps);
@@ -248,30 +297,33 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     step.context.set("lr", static_cast<float>(rate));
     set_scalars(step.plan, step.context);
     step.step.span<std::int64_t>()[0] = position.epoch * report.steps + position.step;
-    step.context.run();
-    last_ = &step;
+    run_step(step);
     const double loss = step.context.output("loss").item();
     check(std::isfinite(loss), "the loss became ", std::isnan(loss) ? "no number" : "infinite",
           " in epoch ", position.epoch + 1, ", step ", position.step + 1,
           "; a smaller learning rate may help (TESSERA_CHECK=nan finds the first node)");
     position.loss_sum += loss * static_cast<double>(n);
     ++position.step;
-    const double seen =
-        static_cast<double>(std::min(position.step * options_.batch, data.samples()));
+    const auto seen = static_cast<double>(std::min(position.step * options_.batch, samples));
     if (on_step)
       on_step({position.epoch, position.step, report.steps, position.loss_sum / seen, rate});
-    if (interrupted() && position.step < report.steps) return report;
+    if (stop_agreed_ && position.step < report.steps) return report;
   }
   report.finished = true;
-  report.loss = position.loss_sum / static_cast<double>(data.samples());
+  report.loss = position.loss_sum / static_cast<double>(samples);
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report.sent = sent_;
   position = {position.epoch + 1, 0, 0, position.seconds};
   return report;
 }
 
 Evaluation Trainer::evaluate(const BatchSource& data) {
   if (!evaluator_) evaluator_.emplace(inference_graph(*this), task_);
-  return (*evaluator_)(*state_, data);
+  if (ranks().alone()) return (*evaluator_)(*state_, data);
+  // One rank looks, so that all decide by the same numbers.
+  Evaluation out;
+  if (ranks().rank() == 0) out = (*evaluator_)(*state_, data);
+  return shared(*ranks().communicator, std::move(out));
 }
 
 }  // namespace tessera::nn

@@ -16,11 +16,12 @@
 #include "nn/evaluator.h"
 #include "nn/loss_weighting.h"
 #include "nn/objective.h"
+#include "nn/ranks.h"
 
 namespace tessera::nn {
 
 struct TrainerOptions {
-  std::int64_t batch = 256;
+  std::int64_t batch = 256;  // of all ranks together
   OptimizerOptions optimizer = {};
   double label_smoothing = 0;  // Task::loss
   std::uint64_t seed = 1;
@@ -33,6 +34,11 @@ struct TrainerOptions {
   // Parameters that are not trained ("fc1.weight"); their gradients are not computed, and a plan
   // of compression leaves them as they are (Policy::frozen).
   std::function<bool(const std::string&)> frozen = nullptr;
+  // With several ranks all of them train the same network: each takes its rows of every batch, and
+  // gradients, losses, batch-norm's moments, memories of samples and random numbers are those of
+  // the joint batch, so that the states stay equal. `batch` must be a multiple of their number. Of
+  // the last batch of an epoch up to ranks - 1 samples are left out, so that all have as many.
+  Ranks ranks = {};
 };
 
 class Trainer;
@@ -62,6 +68,8 @@ struct EpochReport {
   double loss = 0;        // mean over the epoch
   double seconds = 0;
   double data_seconds = 0;  // of these: until the batches were there
+  // Several ranks: what this one sent in the steps, and how long it waited for what others sent.
+  Traffic sent = {};
   std::int64_t steps = 0;
 };
 
@@ -122,6 +130,23 @@ class Trainer {
                           const std::function<void(const StepReport&)>& on_step = nullptr);
   std::int64_t steps_per_epoch(const BatchSource& data) const;
 
+  // ---- several ranks; alone each is what it says of one ----
+  const Ranks& ranks() const { return options_.ranks; }
+  // Whether any rank says so; all of them ask.
+  bool any_rank(bool mine) const {
+    return ranks().alone() ? mine : any_of(*ranks().communicator, mine);
+  }
+  // The state as a checkpoint holds it, and back; all ranks call it (nn/ranks.h).
+  State whole_state();
+  void take_whole_state(State state);
+  // Ranks agree with each step on whether to save after the next one: what this one proposes, and
+  // what they agreed on.
+  void propose_save(bool yes) { propose_save_ = yes; }
+  bool save_agreed() const { return save_agreed_; }
+  // Whether the last train_epoch() was ended by a CommunicationError that left the states as the
+  // last whole step did.
+  bool unharmed() const { return unharmed_; }
+
   Evaluation evaluate(const BatchSource& data);
 
   // Every objective on every weight it touches, after the last step: its value at the weights as
@@ -148,7 +173,7 @@ class Trainer {
                          std::map<std::string, ParameterGroup>& made_by_transforms) const;
   std::vector<NamedLoss> add_losses(StepBuilder& step) const;
   // Of the losses, and of joint objectives, by what is trained.
-  void add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, Value total,
+  void add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, Value total, Value loss,
                      ObjectivePass& objectives, std::vector<Trained>& trained);
   void show(Graph& graph, const Shown& shown);  // outputs that weighting() reads
   void add_objectives(Graph& graph, ObjectivePass& objectives, std::size_t weights,
@@ -160,6 +185,14 @@ class Trainer {
   void set_scalars(const Plan& plan, RunContext& context) const;
   void drop_plans();
   std::vector<GradientTransform> gradient_transforms() const;
+  // Means over the ranks in place of the gradients, and of the values in `also`, which are exact.
+  void average(Scope& scope, std::vector<Value>& gradients, const std::vector<std::string>& names,
+               std::vector<Value>& also);
+  std::vector<Value> average_bucket(Scope& scope, const std::vector<Value>& values,
+                                    std::vector<std::int64_t> exact);
+  void share_outcome(Graph& graph, const std::vector<Value>& also);
+  void run_step(Compiled& step);
+  Traffic traffic() const;
   // What the step carries from batch to batch lives in the State, "carried.NAME", so that a
   // checkpoint has it.
   void carry(Compiled& step, bool anew);
@@ -178,6 +211,9 @@ class Trainer {
   std::shared_ptr<TermValues> values_;                      // plan of the terms' values
   Compiled* last_ = nullptr;                                // that ran last
   std::map<std::string, double> scalars_;
+  Traffic sent_;             // in the steps of this epoch
+  std::size_t buckets_ = 0;  // of gradients whose code loses something, once built
+  bool propose_save_ = false, save_agreed_ = false, stop_agreed_ = false, unharmed_ = true;
   std::optional<Graph> train_graph_;
   std::map<std::int64_t, std::shared_ptr<Compiled>> compiled_;
   std::optional<Evaluator> evaluator_;

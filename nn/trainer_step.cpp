@@ -7,6 +7,7 @@
 #include "core/autodiff.h"
 #include "core/op_def.h"
 #include "nn/trainer.h"
+#include "ops/communication/communication.h"
 #include "ops/op_list.h"
 
 namespace tessera::nn {
@@ -81,12 +82,14 @@ bool Trainer::is_models(const std::string& name) const {
 void Trainer::build() {
   Graph graph(ops::standard_ops());
   Scope scope(graph, /*training=*/true);
+  scope.set_ranks(ranks().size());
+  buckets_ = 0;
   std::map<std::string, ParameterGroup> made_by_transforms;
   StepBuilder step = begin_step(graph, scope, made_by_transforms);
   const std::vector<NamedLoss> losses = add_losses(step);
   Value loss = losses.front().value;
   for (const NamedLoss& l : std::span(losses).subspan(1)) loss = loss + l.value;
-  graph.set_output("loss", loss);
+  if (ranks().alone()) graph.set_output("loss", loss);
   shown_.clear();
   Value total;
   if (const auto minimised = loss_weighting(options_.weighting.name).total;
@@ -117,7 +120,7 @@ void Trainer::build() {
   std::vector<Value> weights;
   for (std::size_t i = 0; i < model.size(); ++i) weights.push_back(trained[i].parameter);
   ObjectivePass objectives(scope, terms_set_.objectives, model, weights);
-  add_gradients(scope, losses, total, objectives, trained);
+  add_gradients(scope, losses, total, loss, objectives, trained);
   add_objectives(graph, objectives, model.size(), trained);
   check(!trained.empty(), "nothing to train: TrainerOptions::frozen holds for every parameter");
   add_updates(graph, trained);
@@ -170,6 +173,12 @@ std::vector<NamedLoss> Trainer::add_losses(StepBuilder& step) const {
             out[i].name, "'");
   }
   require_weighting(options_.weighting, out.size());
+  if (!ranks().alone() && weighs(options_.weighting)) {  // what weighs them is the joint ones
+    std::vector<Value> values;
+    for (const NamedLoss& l : out) values.push_back(l.value);
+    values = ops::all_reduce(values, ranks().size());
+    for (std::size_t i = 0; i < out.size(); ++i) out[i].value = values[i];
+  }
   return out;
 }
 
@@ -181,7 +190,7 @@ void Trainer::show(Graph& graph, const Shown& shown) {
 }
 
 void Trainer::add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, Value total,
-                            ObjectivePass& objectives, std::vector<Trained>& trained) {
+                            Value loss, ObjectivePass& objectives, std::vector<Trained>& trained) {
   std::vector<Value> parameters, gradients;
   std::vector<std::string> names;
   for (const Trained& t : trained) {
@@ -193,8 +202,14 @@ void Trainer::add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, 
     for (const NamedLoss& l : losses) values.emplace_back("loss." + l.name, l.value);
     show(scope.graph(), values);
   }
+  // What travels with the last gradients: the loss, and whether to stop or save.
+  std::vector<Value> also;
+  if (!ranks().alone()) {
+    also = {loss, scope.graph().input(kStopVote, f32({})), scope.graph().input(kSaveVote, f32({}))};
+  }
   if (total) {
     gradients = grad(total, parameters);
+    average(scope, gradients, names, also);
   } else {
     std::vector<JointGradient> each;
     for (std::size_t i = 0; i < losses.size(); ++i) {
@@ -204,6 +219,8 @@ void Trainer::add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, 
       for (Value& g : each.back().by) {
         if (constant_value(g) == 0.0) g = {};
       }
+      std::vector<Value> none, &with = i + 1 == losses.size() ? also : none;
+      average(scope, each.back().by, names, with);
     }
     for (JointGradient& g : objectives.joint()) {
       g.by.resize(parameters.size());
@@ -216,6 +233,7 @@ void Trainer::add_gradients(Scope& scope, const std::vector<NamedLoss>& losses, 
       gradients.push_back(joined.by[i] ? joined.by[i]
                                        : scope.graph().constant(0.0, parameters[i].type()));
   }
+  share_outcome(scope.graph(), also);
   std::vector<NamedGradient> named;
   for (std::size_t i = 0; i < trained.size(); ++i) named.push_back({names[i], gradients[i]});
   for (const GradientTransform& transform : gradient_transforms()) transform(scope, named);

@@ -88,7 +88,9 @@ Value upsample2d(Value x, std::int64_t factor, Upsampling how = Upsampling::near
 struct BatchNormResult {
   Value y, mean, variance;  // mean, variance: f32[c] of this batch
 };
-BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon = 1e-5);
+// With several ranks (core/communicator.h), each of which has as many rows, of the joint batch.
+BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon = 1e-5,
+                                 std::int64_t ranks = 1);
 Value batch_norm(Value x, Value gamma, Value beta, Value mean, Value variance,
                  double epsilon = 1e-5);
 
@@ -104,9 +106,17 @@ Value mse(Value a, Value b);  // mean of squared differences, scalar
 // ---- random ----
 // f32 in [0, 1), a pure function of (seed s64[], step s64[], id, element).
 Value uniform(Value seed, Value step, const Shape& shape, std::int64_t id);
+// Which of `ranks` parts of a joint batch, one behind the other, the rows here are; rank: s64[].
+struct JointRows {
+  Value rank = {};
+  std::int64_t ranks = 1;
+};
+// What the joint value has in these rows, where the shape has an axis of the batch.
+Value uniform(Value seed, Value step, const Shape& shape, std::int64_t id, const JointRows& joint);
 // Zeroes each element with probability p and scales the rest by 1 / (1 - p). `name` is the stable
 // path of the layer.
-Value dropout(Value x, double p, Value seed, Value step, std::string_view name);
+Value dropout(Value x, double p, Value seed, Value step, std::string_view name,
+              const JointRows& joint = {});
 
 // ---- one optimizer step, as elementwise nodes that fuse into one pass over memory ----
 struct SgdResult {

@@ -3,6 +3,7 @@
 #include "ops/codebook/codebook.h"
 #include "ops/codebook/nearest.h"
 #include "ops/codebook/soft_assign.h"
+#include "ops/communication/communication.h"
 #include "ops/conv/conv.h"
 #include "ops/embedding/embedding.h"
 #include "ops/matmul/matmul.h"
@@ -71,6 +72,11 @@ constexpr const OpDef* kOps[] = {
     &kCrossEntropyGrad,
     &kUniform,
     &kGramianWeights,
+    &kAllReduce,
+    &kAllReduceStart,
+    &kAllReduceFinish,
+    &kAllGather,
+    &kJointMoments,
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 # Includes run one way: core <- ops <- nn <- models <- apps, core <- ops <- quant <- experiment with
-# quant <- nn, core <- ops <- codegen <- apps, core <- ops <- onnx <- apps, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps. Tests and benches may include everything. No "../", and
+# quant <- nn, core <- ops <- codegen <- apps, core <- ops <- onnx <- apps, core <- datasets <- experiment, core <- timing <- experiment <- report <- apps, core <- mpi <- apps. Tests and benches may include everything. No "../", and
 # nothing a user includes may reach a third-party header.
 cmake_minimum_required(VERSION 3.25)
 
@@ -12,10 +12,11 @@ set(models core ops nn models)
 set(onnx core ops onnx)
 set(datasets core datasets)
 set(tessera core ops nn quant models onnx datasets tessera)
+set(mpi core mpi)
 set(timing core timing)
 set(experiment core ops nn quant datasets timing experiment)
 set(report ${experiment} report)
-set(apps ${tessera} ${report} codegen apps)
+set(apps ${tessera} ${report} codegen mpi apps)
 set(tests ${apps} tests bench)
 set(bench ${tests})
 set(folders ${tests})
@@ -71,7 +72,7 @@ while(public)
   list(POP_FRONT public file)
   list(APPEND seen ${file})
   foreach(path IN LISTS includes_of_${file})
-    if(path MATCHES "^(nlohmann|boost|openssl|oneapi|xbyak)/|^dnnl|^cblas|^jpeglib|^omp\\.h$|intrin\\.h$")
+    if(path MATCHES "^(nlohmann|boost|openssl|oneapi|xbyak)/|^dnnl|^cblas|^jpeglib|^mpi\\.h$|^omp\\.h$|intrin\\.h$")
       report(${file} ${path} "a public header shows a third-party library")
     elseif(EXISTS ${ROOT}/${path} AND NOT path IN_LIST seen)
       list(APPEND public ${path})

@@ -144,6 +144,10 @@ void ProgressLine::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
     const double share = 100 * report.data_seconds / report.seconds;
     parts.push_back({cat("waiting for data ", fixed(share, 0), " %"), 3});
   }
+  if (report.sent.seconds > 0.1 * report.seconds) {
+    const double share = 100 * report.sent.seconds / report.seconds;
+    parts.push_back({cat("waiting for other ranks ", fixed(share, 0), " %"), 3});
+  }
   if (!last) parts.push_back({"eta " + eta(static_cast<double>(epoch + 1)), 2});
   print(std::move(parts));
 }

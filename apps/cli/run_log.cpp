@@ -1,5 +1,6 @@
 #include "apps/cli/run_log.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
@@ -99,6 +100,12 @@ void RunLog::on_epoch(std::int64_t epoch, const nn::EpochReport& report,
                  {"steps", report.steps},
                  {"epoch_seconds", report.seconds},
                  {"data_seconds", report.data_seconds}};
+  if (report.sent.bytes > 0) {
+    const std::int64_t steps = std::max<std::int64_t>(report.steps, 1);
+    fields["wait_seconds"] = report.sent.seconds;
+    fields["sent_bytes_per_step"] = report.sent.bytes / steps;
+    fields["messages_per_step"] = report.sent.messages / steps;
+  }
   if (test) {
     // Behind a last update that was too large: before another step the trainer says so.
     const double loss = test->loss();

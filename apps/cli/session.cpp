@@ -4,6 +4,7 @@
 
 #include <iostream>
 
+#include "apps/cli/ranks.h"
 #include "core/files/atomic_file.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
@@ -73,7 +74,25 @@ void RunFlags::add_writing_flags(FlagList& options) {
   add("checkpoint-seconds", flag(checkpoint_seconds, "S"), "at most this much work is lost");
 }
 
-Session::Session(RunFlags flags) : experiment::Session(flags), flags_(std::move(flags)) {
+namespace {
+
+// Ranks that do not lead are silent and write where nobody looks.
+RunFlags of_this_rank(RunFlags flags) {
+  if (world() == nullptr) return flags;
+  const std::filesystem::path folder = own_folder(flags.out, flags.name);
+  if (leads()) return flags;
+  flags.out = folder.string();
+  flags.log.clear();
+  flags.json.clear();
+  flags.quiet = true;
+  return flags;
+}
+
+}  // namespace
+
+Session::Session(RunFlags flags) : Session(of_this_rank(std::move(flags)), Mine()) {}
+
+Session::Session(RunFlags flags, Mine) : experiment::Session(flags), flags_(std::move(flags)) {
   if (flags_.threads != 0) set_num_threads(flags_.threads);
   check(!flags_.resume || !flags_.overwrite,
         "--resume goes on with what is there, --overwrite replaces it: they exclude each other");
@@ -96,7 +115,12 @@ void Session::observe() {
   if (run_log_) observers_.add(&*run_log_);
 }
 
+Communicator* Session::communicator() const {
+  return world();
+}
+
 std::ostream& Session::text() {
+  if (!leads()) return *nowhere_;
   if (flags_.json != "-") return std::cout;
   return flags_.quiet ? *nowhere_ : std::cerr;
 }
@@ -109,8 +133,9 @@ void Session::open_outputs() {
     create_folder(flags_.out, "--out");
     if (!lock_) lock_.emplace(flags_.out);
     require_writable(flags_.out, "--out " + flags_.out);
-    set_interrupt_note(cat("Interrupted; what was done is in ", flags_.out,
-                           ". The same command with --resume goes on from there.\n"));
+    if (leads())
+      set_interrupt_note(cat("Interrupted; what was done is in ", flags_.out,
+                             ". The same command with --resume goes on from there.\n"));
   }
   if (!flags_.json.empty() && flags_.json != "-") {
     require_writable_file(flags_.json, "--json " + flags_.json);

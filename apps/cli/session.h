@@ -33,10 +33,11 @@ struct RunFlags : OutSettings {
 
 class Session final : public experiment::Session {
  public:
-  // Sets the number of threads. Touches no file.
+  // Sets the number of threads. Touches no file of --out.
   explicit Session(RunFlags flags);
 
   const RunFlags& flags() const { return flags_; }
+  Communicator* communicator() const override;
   void text(const std::string& lines) override { text() << lines << std::flush; }
   void detail(const std::string& lines) override { detail() << lines << std::flush; }
   // Text for people: stdout; when stdout carries the JSON stderr, or nowhere with --quiet.
@@ -62,6 +63,8 @@ class Session final : public experiment::Session {
   void finish();
 
  private:
+  struct Mine {};  // flags as this rank takes them
+  Session(RunFlags flags, Mine);
   void observe();  // by whatever there is now
 
   RunFlags flags_;

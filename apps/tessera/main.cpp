@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "apps/cli/cli.h"
+#include "apps/cli/ranks.h"
 #include "apps/tessera/commands.h"
 #include "core/error.h"
 #include "core/words.h"
@@ -38,6 +39,7 @@ void print_help() {
 }
 
 int run(std::vector<std::string> args) {
+  require_alone("tessera");
   std::vector<std::string> known;
   for (const Command& command : kCommands) known.emplace_back(command.name);
   check(!args.empty(), "a command is needed: ", listed(known, " or "), "; see tessera --help");

@@ -2,6 +2,7 @@
 #include "apps/verbs/bench.h"
 
 #include "apps/cli/cli.h"
+#include "apps/cli/ranks.h"
 #include "apps/verbs/verbs.h"
 #include "core/files/model.h"
 #include "experiment/machine.h"
@@ -34,6 +35,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   add("compute", text_flag(compute, "f32|bf16|int8"),
       "bf16: of a training step's convolutions; int8: of inference with codebooks");
   std::string methods = "lc";
+  add("gradients", text_flag(training.gradients, "CODE"),
+      "what gradients travel as between ranks (train --help)");
   add("method", text_flag(methods, "LIST"),
       "also training steps of these methods; none: plain ones");
   add("peak-memory", on_flag(training.peak_memory),
@@ -60,6 +63,8 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   for (const std::string& name : training.methods)
     check(quant::method_row(name).trains(), "--method: ", name, " does not train");
+  naming("--gradients", [&] { GradientCode::parse(training.gradients); });
+  check(world() == nullptr || train, "several ranks train together: bench --train");
   check_range("--steps", static_cast<double>(training.steps), 0, 1e6);
   for (const auto& method : training.methods) recipes.compress.method(method);  // known, or Error
   const auto kinds = codebooks.codebooks();

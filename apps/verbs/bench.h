@@ -11,6 +11,7 @@ struct TrainBench {
   int repeat = 3;          // rounds
   std::int64_t steps = 0;  // timed in each round; 0: as many as fit some seconds
   bool bf16 = false;
+  std::string gradients = "f32";              // what they travel as between ranks
   std::vector<std::string> methods = {"lc"};  // also steps of these ...
   std::string codebook = "adaptive:2";        // ... with these codebooks
   bool peak_memory = false;                   // report the most memory this process held

@@ -3,12 +3,15 @@
 #include <chrono>
 #include <cmath>
 
+#include "apps/cli/ranks.h"
 #include "apps/verbs/bench.h"
+#include "apps/verbs/bench_ranks.h"
 #include "core/files/atomic_file.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/text.h"
 #include "experiment/step_time.h"
+#include "ops/op_list.h"
 #include "quant/method/compress.h"
 #include "report/table.h"
 #include "timing/latency.h"
@@ -60,24 +63,27 @@ Table step_table(const std::vector<TimedStep>& steps, double peak_gflops) {
 
 void profile(Session& session, nn::Trainer& trainer, const BatchSource& data,
              const TrainBench& bench, double step_ms) {
-  const Plan& plan = trainer.train_plan(bench.batch);
+  const std::int64_t rows = bench.batch / trainer.ranks().size();
+  const Plan& plan = trainer.train_plan(rows);
   RunContext context = plan.context(trainer.state());
   std::vector<Field> fields;
   for (const Field& field : data.fields()) {
     if (plan.has_input(field.name)) fields.push_back(field);
   }
-  TensorMap batch = batch_of(fields, bench.batch);
-  data.fill(0, 0, batch);
+  TensorMap batch = batch_of(fields, rows);
+  data.fill(0, trainer.ranks().rank() * rows, batch);
   for (const auto& [name, tensor] : batch) context.bind(name, tensor);
   context.set("lr", static_cast<float>(kLearningRate));
+  bind_rank(plan, context, session);
   Tensor seed(DType::s64, {}), step(DType::s64, {});
   if (plan.has_input("seed")) {
     context.bind("seed", seed);
     context.bind("step", step);
   }
   context.run();
-  const auto runs = std::clamp<std::int64_t>(
-      static_cast<std::int64_t>(1e3 * kProfileSeconds / step_ms), 5, kMostProfiled);
+  const auto runs = agreed(
+      session, std::clamp<std::int64_t>(static_cast<std::int64_t>(1e3 * kProfileSeconds / step_ms),
+                                        5, kMostProfiled));
   std::vector<double> seconds;
   const auto steps = profile_steps(plan, context, static_cast<int>(runs), &seconds);
   const double peak = measure_peak_gflops();
@@ -85,8 +91,17 @@ void profile(Session& session, nn::Trainer& trainer, const BatchSource& data,
                  << " runs; peak measured now: " << fixed(peak, 0) << " GFLOP/s on "
                  << num_threads() << " threads\n";
   step_table(steps, peak).print(session.text());
-  double total = 0;
-  for (const TimedStep& s : steps) total += s.ms;
+  double total = 0, talk = 0;
+  for (const TimedStep& s : steps) {
+    total += s.ms;
+    const OpDef* op = ops::standard_ops().find(s.op);
+    if (op != nullptr && op->has(kCommunicates)) talk += s.ms;
+  }
+  if (!trainer.ranks().alone()) {
+    session.text() << "communication: " << fixed(100 * talk / std::max(total, 1e-12), 1)
+                   << " % of the steps' time\n";
+    session.json()["communication_share"] = talk / std::max(total, 1e-12);
+  }
   session.json()["peak_gflops"] = peak;
   for (const TimedStep& s : steps) {
     session.json()["steps"].push_back({{"op", s.op},
@@ -98,7 +113,7 @@ void profile(Session& session, nn::Trainer& trainer, const BatchSource& data,
                                        {"flops", s.flops},
                                        {"bytes", s.bytes}});
   }
-  if (!bench.trace.empty()) {
+  if (!bench.trace.empty() && leads()) {
     write_file(bench.trace, RunContext::chrome_trace(plan, seconds));
     session.text() << "trace: " << bench.trace << " (open in chrome://tracing)\n";
   }
@@ -111,13 +126,18 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
   TrainRecipe recipe = recipes.train;
   recipe.batch = bench.batch;
   recipe.compute = bench.bf16 ? "bf16" : "f32";
+  recipe.gradients = bench.gradients;
   const auto data = training_data(task, kSeed, recipe.augment, recipe.batch);
   check(data->samples() >= bench.batch, "--batch ", bench.batch, ": the training set has only ",
         data->samples(), " samples");
-  const auto trainer = [&] { return make_trainer(task, recipe.trainer(kSeed)); };
+  const auto trainer = [&] {
+    nn::TrainerOptions options = recipe.trainer(kSeed);
+    options.ranks.communicator = session.communicator();
+    return make_trainer(task, options);
+  };
   nn::Trainer plain = trainer();
   StepTimer without(plain, data, kLearningRate);
-  const std::int64_t steps = steps_of_round(without, bench.steps);
+  const std::int64_t steps = agreed(session, steps_of_round(without, bench.steps));
   session.json()["batch"] = bench.batch;
   if (bench.peak_memory) {  // before anything else takes memory
     without.run(1);
@@ -180,6 +200,7 @@ void bench_training(Session& session, const Task& task, const Recipes& recipes,
                  << unit.name << "/s by the least.\n"
                  << kUnstableNote << ".\n";
   table.print(session.text());
+  bench_ranks(session, task, recipe, data, plain, without, steps, bench.repeat);
   profile(session, plain, *data, bench, timing_of(without.rounds()).least);
 }
 

@@ -1,8 +1,10 @@
 // From a command line to a verb.
+#include <algorithm>
 #include <array>
 #include <iostream>
 
 #include "apps/cli/cli.h"
+#include "apps/cli/ranks.h"
 #include "apps/verbs/verbs.h"
 #include "core/words.h"
 
@@ -13,15 +15,16 @@ namespace {
 struct Verb {
   std::string_view name, about;
   int (*run)(const Benchmark&, const Args&);
+  bool by_ranks = false;  // several processes may do it together
 };
 
 constexpr std::array kVerbs = {
-    Verb{"train", "train a dense reference", train_verb},
-    Verb{"compress", "compress a reference and measure the result", compress_verb},
+    Verb{"train", "train a dense reference", train_verb, true},
+    Verb{"compress", "compress a reference and measure the result", compress_verb, true},
     Verb{"compare", "methods at several bits from the same references, as tables and a report",
          compare_verb},
     Verb{"eval", "test error, sizes and latency of a model file", eval_verb},
-    Verb{"bench", "times of training steps and of inference", bench_verb},
+    Verb{"bench", "times of training steps and of inference", bench_verb, true},
     Verb{"export", "write a model for other programs, or under another name", export_verb},
     Verb{"import", "a model from another program's weights", import_verb},
 };
@@ -49,6 +52,9 @@ int run(const Benchmark& benchmark, const Args& args) {
     print_help(benchmark);
     return kExitDone;
   }
+  const auto known_to = [&](const Verb& verb) { return verb.by_ranks && verb.name == first; };
+  if (std::ranges::none_of(kVerbs, known_to))
+    require_alone(cat("'", benchmark.name, " ", first, "'"));
   if (benchmark.story) {
     if (first == "--help-story") return story_verb(benchmark, {"--help"});
     if (first.empty() || first.starts_with("-")) return story_verb(benchmark, args);

@@ -13,7 +13,9 @@ constexpr std::int64_t kMaxFoldedInput = 4096;
 Value fold_node(Value value) {
   const Node& node = *value.node;
   const OpDef& op = node.op();
-  if (op.has(kLeaf) || op.has(kRandom) || op.has(kStorage) || node.inputs().empty()) return value;
+  if (op.has(kLeaf) || op.has(kRandom) || op.has(kStorage) || op.has(kCommunicates) ||
+      node.inputs().empty())
+    return value;
   const bool scalar_result = value.shape().numel() == 1;
   if (!(op.has(kElementwise) || scalar_result)) return value;
   std::vector<RefTensor> inputs;

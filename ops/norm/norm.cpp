@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "ops/build.h"
+#include "ops/communication/communication.h"
 #include "ops/elementwise/carried_program.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/layout/layout.h"
@@ -69,6 +70,8 @@ std::vector<TensorType> infer_train(const InferArgs& args) {
                  channel.text(), ", got ", args.in(i).text());
   }
   args.require(args.attrs.real("epsilon") >= 0, "epsilon must not be negative");
+  args.require(args.attrs.integer("ranks") >= 1, "expected at least one rank, got ",
+               args.attrs.integer("ranks"));
   return {args.in(0).dense(), channel, channel};
 }
 
@@ -141,7 +144,12 @@ std::vector<Value> grad_products(const GradArgs& args) {
 std::vector<Value> decompose_train(const Node& node, std::span<const Value> in) {
   const Value x = in[0];
   const Node& stats = x.graph().add(kChannelStats, {x});
-  const Value mean = stats.output(0), variance = stats.output(1);
+  Value mean = stats.output(0), variance = stats.output(1);
+  if (const std::int64_t ranks = node.attrs().integer("ranks"); ranks > 1) {
+    const std::vector<Value> joint = ops::joint_moments(mean, variance, ranks);
+    mean = joint[0];
+    variance = joint[1];
+  }
   const Value scale = in[1] * ops::rsqrt(variance + node.attrs().real("epsilon"));
   const Shape& shape = x.shape();
   const Value y = (x - along_channels(mean, shape)) * along_channels(scale, shape) +
@@ -151,30 +159,36 @@ std::vector<Value> decompose_train(const Node& node, std::span<const Value> in) 
 
 // With r = rsqrt(var + eps), xc = x - mean, S = sum dy, D = sum dy xc:
 // dx = gamma r (dy - S / N - xc r^2 D / N), dgamma = r D, dbeta = S; and what flows into mean and
-// variance.
+// variance. Of several ranks S / N and D / N are those of all, as means over the ranks of what each
+// has; gradients of parameters are each rank's own, as everywhere.
 std::vector<Value> grad_train(const GradArgs& args) {
   const Value x = args.in(0), gamma = args.in(1);
   const Shape& shape = x.shape();
   const Value mean = args.out(1), variance = args.out(2);
   const Value n = ops::count(x, other_axes(shape));
+  const std::int64_t ranks = args.node.attrs().integer("ranks");
+  const auto joint = [ranks](std::vector<Value> values) {
+    return ranks == 1 ? values : ops::all_reduce(values, ranks);
+  };
   std::vector<Value> out(3);
   Value dy_factor, x_factor, constant;  // dx = dy * dy_factor + (x - mean) * x_factor + constant
   if (const Value dy = args.grad(0)) {
     const Node& sums = x.graph().add(kChannelProducts, {dy, x, mean});
     const Value sum = sums.output(0), dot = sums.output(1);
     const Value r = ops::rsqrt(variance + args.node.attrs().real("epsilon"));
+    const std::vector<Value> all = joint({sum, dot});
     dy_factor = gamma * r;
-    x_factor = -(dy_factor * r * r * dot / n);
-    constant = -(dy_factor * sum / n);
+    x_factor = -(dy_factor * r * r * all[1] / n);
+    constant = -(dy_factor * all[0] / n);
     out[1] = r * dot;
     out[2] = sum;
   }
   if (args.grad(2)) {
-    const Value more = args.grad(2) * (2.0 / n);
+    const Value more = joint({args.grad(2)})[0] * (2.0 / n);
     x_factor = x_factor ? x_factor + more : more;
   }
   if (args.grad(1)) {
-    const Value more = args.grad(1) / n;
+    const Value more = joint({args.grad(1)})[0] / n;
     constant = constant ? constant + more : more;
   }
   if (!args.wants(0)) return out;
@@ -433,7 +447,7 @@ const OpDef kBatchNormTrain{
         "y = gamma (x - mean) / sqrt(variance + epsilon) + beta, with this batch's mean and "
         "variance",
     .inputs = {{.name = "x"}, {.name = "gamma"}, {.name = "beta"}},
-    .attrs = {{"epsilon", AttrKind::real, 1e-5}},
+    .attrs = {{"epsilon", AttrKind::real, 1e-5}, {"ranks", AttrKind::integer, std::int64_t{1}}},
     .infer = infer_train,
     .grad = grad_train,
     .decompose = decompose_train,
@@ -441,8 +455,10 @@ const OpDef kBatchNormTrain{
 
 namespace ops {
 
-BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon) {
-  const Value y = make_node(kBatchNormTrain, {x, gamma, beta}, {{"epsilon", epsilon}});
+BatchNormResult batch_norm_train(Value x, Value gamma, Value beta, double epsilon,
+                                 std::int64_t ranks) {
+  const Value y =
+      make_node(kBatchNormTrain, {x, gamma, beta}, {{"epsilon", epsilon}, {"ranks", ranks}});
   return {y, y.node->output(1), y.node->output(2)};
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ops/build.h"
+#include "ops/communication/communication.h"
 #include "ops/embedding/embedding.h"
 
 namespace tessera::quant {
@@ -23,10 +24,15 @@ TensorType memory_type(Value prediction, std::int64_t samples) {
 
 // The predictions of the epoch before: rows of the memory, which this step's replace.
 Value remembered(nn::StepBuilder& step, std::int64_t samples) {
-  const Value now = step.task.prediction(step.outputs),
-              target = step.task.target(step.field, step.outputs, 0);
+  Value now = step.task.prediction(step.outputs);
+  const Value target = step.task.target(step.field, step.outputs, 0);
   const Value memory = step.graph.state(kMemory, memory_type(now, samples));
-  const Value index = step.field(kIndexField), rows = ops::embedding(memory, index);
+  Value index = step.field(kIndexField);
+  const Value rows = ops::embedding(memory, index);
+  if (const std::int64_t ranks = step.scope.ranks(); ranks > 1) {  // every rank remembers all
+    index = ops::all_gather(index, ranks);
+    now = ops::all_gather(now, ranks);
+  }
   step.graph.set_update(memory, ops::scatter_rows(memory, index, now));
   // What a row lacks to 1 goes to the target: all of it before the first visit, then the rounding
   // to bf16.

@@ -20,12 +20,14 @@ std::vector<float> weights_of(const State& state, const std::string& name) {
 }
 
 // The C step at the current weights: also what DC is.
-CStepReport compress_directly(State& state, const CompressionPlan& plan, const Codebooks& previous,
-                              std::int64_t step) {
+CStepReport compress_directly(nn::Trainer& trainer, const CompressionPlan& plan,
+                              const Codebooks& previous, std::int64_t step) {
+  State& state = trainer.state();
   CStepReport report;
   report.step = step;
   const Codebooks fitted = fit_all(
-      plan, [&](const std::string& name) { return weights_of(state, name); }, previous, report);
+      plan, [&](const std::string& name) { return weights_of(state, name); }, previous, report,
+      trainer.ranks());
   store_codebooks(state, fitted);
   return report;
 }
@@ -75,7 +77,7 @@ double Alternation::rate(double epoch) const {
 CStepReport IteratedDirectCompression::start(nn::Trainer& trainer, const BatchSource&,
                                              bool resuming) {
   if (resuming) return {};
-  CStepReport report = compress_directly(trainer.state(), plan(), {}, 0);
+  CStepReport report = compress_directly(trainer, plan(), {}, 0);
   take_decoded(trainer.state(), codebooks(trainer));
   if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
@@ -85,7 +87,7 @@ std::optional<CStepReport> IteratedDirectCompression::after_update(nn::Trainer& 
                                                                    double from, double to) {
   const std::int64_t step = alternation_.complete(to);
   if (step == alternation_.complete(from)) return std::nullopt;
-  CStepReport report = compress_directly(trainer.state(), plan(), codebooks(trainer), step);
+  CStepReport report = compress_directly(trainer, plan(), codebooks(trainer), step);
   take_decoded(trainer.state(), codebooks(trainer));
   if (alternation_.reset_momentum) trainer.reset_optimizer();
   return report;
@@ -127,7 +129,7 @@ CStepReport LearningCompression::start(nn::Trainer& trainer, const BatchSource&,
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
-    report = compress_directly(state, plan(), {}, 0);
+    report = compress_directly(trainer, plan(), {}, 0);
     for (const auto& item : plan().tensors) {
       if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
     }
@@ -157,7 +159,7 @@ std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& traine
     for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(w[i] - multiplier[i] / m);
     return w;
   };
-  const Codebooks fitted = fit_all(plan(), shifted, codebooks(trainer), report);
+  const Codebooks fitted = fit_all(plan(), shifted, codebooks(trainer), report, trainer.ranks());
   store_codebooks(state, fitted);
 
   // The report's distance is of the weights themselves, not of the shifted ones.

@@ -1,7 +1,10 @@
 #include "quant/method/method.h"
 
 #include <cmath>
+#include <cstring>
 #include <map>
+#include <set>
+#include <span>
 
 namespace tessera::quant {
 
@@ -59,6 +62,59 @@ const CodebookTensor* find(const Codebooks& codebooks, const std::string& name) 
   return found == codebooks.end() ? nullptr : &found->second;
 }
 
+// Codebooks as text that reads back to the same bits, for ranks of one kind of machine.
+template <class T>
+void put(std::string& text, std::span<const T> values) {
+  const std::uint64_t n = values.size();
+  text.append(reinterpret_cast<const char*>(&n), sizeof(n));
+  text.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+}
+template <class T>
+std::vector<T> take(std::string_view& text) {
+  std::uint64_t n = 0;
+  check(text.size() >= sizeof(n), "a rank sent half a codebook");
+  std::memcpy(&n, text.data(), sizeof(n));
+  text.remove_prefix(sizeof(n));
+  check(n <= text.size() / sizeof(T), "a rank sent half a codebook");
+  std::vector<T> out(n);
+  std::memcpy(out.data(), text.data(), n * sizeof(T));
+  text.remove_prefix(n * sizeof(T));
+  return out;
+}
+
+std::string packed(const CodebookTensor& c) {
+  std::string out;
+  put(out, std::span<const std::uint8_t>(c.indices));
+  put(out, std::span<const float>(c.entries));
+  put(out, std::span<const float>(c.scales));
+  put(out, std::span<const std::int64_t>(c.sparse.positions));
+  put(out, std::span<const float>(c.sparse.values));
+  const double found[] = {c.error, c.changed};
+  put(out, std::span<const double>(found));
+  const std::int64_t k[] = {c.k};
+  put(out, std::span<const std::int64_t>(k));
+  return out;
+}
+
+CodebookTensor unpacked(std::string_view text, const TensorPlan& item) {
+  CodebookTensor c;
+  c.shape = item.shape;
+  c.format = item.choice->spec.format(item.choice->group_rows);
+  c.shares = item.shares;
+  c.indices = take<std::uint8_t>(text);
+  c.entries = take<float>(text);
+  c.scales = take<float>(text);
+  c.sparse.positions = take<std::int64_t>(text);
+  c.sparse.values = take<float>(text);
+  const auto found = take<double>(text);
+  const auto k = take<std::int64_t>(text);
+  check(found.size() == 2 && k.size() == 1, "a rank sent half a codebook");
+  c.error = found[0];
+  c.changed = found[1];
+  c.k = k[0];
+  return c;
+}
+
 // Fits `item`, or all tensors that share a codebook with it, of which it is the first.
 void fit_item(const CompressionPlan& plan, const TensorPlan& item,
               const std::map<std::string, std::vector<float>>& weights, const Codebooks& previous,
@@ -79,11 +135,36 @@ void fit_item(const CompressionPlan& plan, const TensorPlan& item,
   for (std::size_t i = 0; i < parts.size(); ++i) out.emplace(parts[i].name, std::move(fitted[i]));
 }
 
+// Each rank its share of the fits, and all of them everything.
+void fit_items(const CompressionPlan& plan,
+               const std::map<std::string, std::vector<float>>& weights, const Codebooks& previous,
+               const nn::Ranks& ranks, Codebooks& out) {
+  int turn = 0;
+  std::set<std::string> begun;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice || begun.contains(item.name)) continue;
+    begun.insert(item.name);
+    if (!item.shares.empty()) {
+      for (const TensorPlan* part : plan.sharers(item)) begun.insert(part->name);
+    }
+    if (turn++ % ranks.size() == ranks.rank()) fit_item(plan, item, weights, previous, out);
+  }
+  if (ranks.alone()) return;
+  for (const auto& item : plan.tensors) {
+    if (!item.choice) continue;
+    const CodebookTensor* mine = find(out, item.name);
+    for (const std::string& theirs :
+         all_gather(*ranks.communicator, mine ? packed(*mine) : std::string())) {
+      if (mine == nullptr && !theirs.empty()) out.emplace(item.name, unpacked(theirs, item));
+    }
+  }
+}
+
 }  // namespace
 
 Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
-                  const Codebooks& previous, CStepReport& report) {
+                  const Codebooks& previous, CStepReport& report, const nn::Ranks& ranks) {
   Codebooks out;
   double total = 0, changed = 0, count = 0, squares = 0;
   report.tensors.clear();
@@ -91,9 +172,9 @@ Codebooks fit_all(const CompressionPlan& plan,
   for (const auto& item : plan.tensors) {
     if (item.choice) all[item.name] = weights(item.name);
   }
+  fit_items(plan, all, previous, ranks, out);
   for (const auto& item : plan.tensors) {
     if (!item.choice) continue;
-    if (!out.contains(item.name)) fit_item(plan, item, all, previous, out);
     const CodebookTensor& c = out.at(item.name);
     const std::vector<float>& w = all.at(item.name);
     double norm = 0;

@@ -91,10 +91,11 @@ void store_codebooks(State& state, const Codebooks& codebooks);
 Codebooks load_codebooks(const State& state, const CompressionPlan& plan);
 
 // Fits every planned tensor to `weights(name)`; `previous` (may be empty) gives the share of
-// changed indices. Fills the report's distances.
+// changed indices. Fills the report's distances. Several ranks, whose weights are the same, fit a
+// tensor each in turn and tell the others.
 Codebooks fit_all(const CompressionPlan& plan,
                   const std::function<std::vector<float>(const std::string&)>& weights,
-                  const Codebooks& previous, CStepReport& report);
+                  const Codebooks& previous, CStepReport& report, const nn::Ranks& ranks = {});
 
 // The report of codebooks that fit_all did not make: distances of the weights in `state`, and the
 // share of indices that differ from those of `before`; all do where it has no such tensor.

@@ -119,8 +119,7 @@ void Mocq::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {
   const double progress = static_cast<double>(epoch) / schedule().epochs;
   if (options_.forward.hard(progress, schedule().epochs)) return;
   CStepReport ignored;
-  set_representatives(plan(), trainer.state(),
-                      fit_weights(trainer.state(), codebooks(trainer), ignored));
+  set_representatives(plan(), trainer.state(), fit_weights(trainer, codebooks(trainer), ignored));
 }
 
 Codebooks Mocq::snap(const nn::Trainer& trainer) const {

@@ -70,7 +70,7 @@ void Qat::set_scalars(nn::Trainer& trainer, double progress) {
 void Qat::finish_epoch(nn::Trainer& trainer, std::int64_t) {
   if (!rule_->refits()) return;
   CStepReport ignored;
-  store_codebooks(trainer.state(), fit_weights(trainer.state(), codebooks(trainer), ignored));
+  store_codebooks(trainer.state(), fit_weights(trainer, codebooks(trainer), ignored));
 }
 
 Codebooks Qat::snap(const nn::Trainer& trainer) const {

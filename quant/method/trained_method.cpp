@@ -22,7 +22,7 @@ CStepReport TrainedMethod::start(nn::Trainer& trainer, const BatchSource& data, 
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();
-    const Codebooks direct = fit_weights(state, {}, report);
+    const Codebooks direct = fit_weights(trainer, {}, report);
     store_codebooks(state, direct);
     prepare(trainer, direct);
   }
@@ -65,11 +65,11 @@ std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, dou
   return report;
 }
 
-Codebooks TrainedMethod::fit_weights(const State& state, const Codebooks& previous,
+Codebooks TrainedMethod::fit_weights(const nn::Trainer& trainer, const Codebooks& previous,
                                      CStepReport& report) const {
   Codebooks out = fit_all(
-      plan(), [&](const std::string& name) { return state.get(name).to_vector<float>(); }, previous,
-      report);
+      plan(), [&](const std::string& name) { return trainer.state().get(name).to_vector<float>(); },
+      previous, report, trainer.ranks());
   for (auto& [name, c] : out) {
     const auto k = static_cast<std::size_t>(choice(name)->spec.size());
     const auto had = static_cast<std::size_t>(c.k);

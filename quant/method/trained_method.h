@@ -51,7 +51,8 @@ class TrainedMethod : public Method {
 
   // 1-D k-means (or the plan's other fit) of the weights as they are, every group with as many
   // entries as its specification says: the last one is repeated where fewer differ.
-  Codebooks fit_weights(const State& state, const Codebooks& previous, CStepReport& report) const;
+  Codebooks fit_weights(const nn::Trainer& trainer, const Codebooks& previous,
+                        CStepReport& report) const;
 
   const TrainingSchedule& schedule() const { return schedule_; }
   std::int64_t samples() const { return samples_; }  // of the training data

@@ -1,0 +1,214 @@
+// The programs under mpirun: what several processes train, print and write, and how they end.
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+
+#include "core/files/safetensors.h"
+#include "tests/apps/app.h"
+
+namespace tessera::testing {
+namespace {
+
+class Mpirun : public App {
+ protected:
+  Mpirun() : App("mnist") {}
+  void SetUp() override {
+    App::SetUp();
+    if (std::string(TESSERA_MPIEXEC).empty()) GTEST_SKIP() << "built without MPI";
+  }
+
+  // On this machine alone, with more ranks than cores if need be.
+  static Args command(int ranks, const std::filesystem::path& program, const Args& args) {
+    Args out = {"--np", std::to_string(ranks)};
+    for (const char* flag :
+         {"--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "btl",
+          "self,vader", "--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "plm",
+          "isolated", "--mca", "orte_abort_print_stack", "0"})
+      out.emplace_back(flag);
+    out.push_back(program.string());
+    out.insert(out.end(), args.begin(), args.end());
+    return out;
+  }
+  Result by(int ranks, const Args& args, const std::string& name = "mnist") const {
+    return run(TESSERA_MPIEXEC, command(ranks, program(name), args), folder.path());
+  }
+  Result must_by(int ranks, const Args& args, const std::string& name = "mnist") const {
+    Result result = by(ranks, args, name);
+    EXPECT_EQ(result.code, 0) << result.error << result.out;
+    return result;
+  }
+  // Exit code 2 and, once, this.
+  void expect_refused(const Result& result, const std::string& message) const {
+    EXPECT_EQ(result.code, 2) << result.error;
+    const auto at = result.error.find("error: ");
+    ASSERT_NE(at, std::string::npos) << result.error;
+    EXPECT_NE(result.error.find(message), std::string::npos) << result.error;
+    EXPECT_EQ(result.error.find("error: ", at + 1), std::string::npos) << result.error;
+  }
+  // Field of the events of a log.
+  std::vector<double> logged(const std::string& file, const std::string& event,
+                             const std::string& field) const {
+    std::istringstream log(read_file(path(file)));
+    std::vector<double> out;
+    for (std::string line; std::getline(log, line);) {
+      const Json json = parse_json(line, file);
+      if (json["event"] == event && json.contains(field)) out.push_back(json[field]);
+    }
+    return out;
+  }
+  void expect_same_curves(const std::string& one, const std::string& other,
+                          const std::string& event, const std::string& field,
+                          double tolerance) const {
+    const auto a = logged(one, event, field), b = logged(other, event, field);
+    ASSERT_FALSE(a.empty());
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i)
+      EXPECT_NEAR(a[i], b[i], tolerance * (1 + std::abs(a[i]))) << field << " of epoch " << i + 1;
+  }
+  // `more` may say otherwise.
+  Args train(const std::string& out, const Args& more = {}) const {
+    std::map<std::string, std::string> flags = {{"--data", kTiny},
+                                                {"--epochs", "3"},
+                                                {"--batch", "60"},
+                                                {"--out", path(out)},
+                                                {"--log", path(log_of(out))}};
+    for (std::size_t i = 0; i + 1 < more.size(); i += 2) flags[more[i]] = more[i + 1];
+    Args args = {"train"};
+    for (const auto& [flag, value] : flags) args.insert(args.end(), {flag, value});
+    return args;
+  }
+  static std::string log_of(std::string out) {
+    std::ranges::replace(out, '/', '-');
+    return out + ".jsonl";
+  }
+};
+
+TEST_F(Mpirun, TrainsAsOneProcessDoesAndRepeatsItsBytes) {
+  must(train("one"));
+  const Result first = must_by(2, train("two"));
+  must_by(2, train("again"));
+  expect_same_curves("one.jsonl", "two.jsonl", "epoch", "loss", 1e-5);
+  EXPECT_EQ(models("two").size(), 2u);
+  EXPECT_TRUE(models("two") == models("again"));
+  // One rank prints, and only what one process prints.
+  const auto at = first.out.find("reference, seed 1: training");
+  ASSERT_NE(at, std::string::npos) << first.out;
+  EXPECT_EQ(first.out.find("reference, seed 1: training", at + 1), std::string::npos) << first.out;
+  EXPECT_EQ(first.error, "");
+  // What travels is counted: each rank sends its half of the gradients and of their means.
+  const auto bytes = logged("two.jsonl", "epoch", "sent_bytes_per_step");
+  ASSERT_FALSE(bytes.empty());
+  EXPECT_NEAR(bytes[0], 4 * 266610, 1000);
+}
+
+TEST_F(Mpirun, CompressesAsOneProcessDoes) {
+  const auto compress = [&](const std::string& out) {
+    return Args{"compress",
+                "--data",
+                kTiny,
+                "--out",
+                path(out),
+                "--ref-epochs",
+                "2",
+                "--method",
+                "lc,mocq,qar",
+                "--lc-steps",
+                "2",
+                "--lc-epochs",
+                "1",
+                "--first-epochs",
+                "1",
+                "--train-epochs",
+                "2",
+                "--bits",
+                "1",
+                "--log",
+                path(out + ".jsonl")};
+  };
+  must(compress("one"));
+  must_by(2, compress("two"));
+  expect_same_curves("one.jsonl", "two.jsonl", "c_step", "distance", 1e-3);
+  expect_same_curves("one.jsonl", "two.jsonl", "epoch", "loss", 1e-3);
+  // What is there is found by all ranks.
+  Args again = compress("two");
+  again.push_back("--resume");
+  const Result result = must_by(2, again);
+  EXPECT_NE(result.out.find("already done"), std::string::npos) << result.out;
+}
+
+TEST_F(Mpirun, CodesAreSmaller) {
+  must_by(2, train("f32"));
+  must_by(2, train("coded", {"--gradients", "codebook:16"}));
+  const double f32 = logged("f32.jsonl", "epoch", "sent_bytes_per_step").at(0),
+               coded = logged("coded.jsonl", "epoch", "sent_bytes_per_step").at(0);
+  EXPECT_LT(coded, 0.14 * f32);
+}
+
+TEST_F(Mpirun, AKilledRankEndsTheRunWhichGoesOnWithAnyNumber) {
+  const Args args = train("out", {"--epochs", "400", "--checkpoint-seconds", "1000"});
+  Process process(TESSERA_MPIEXEC, command(2, app, args), folder.path());
+  ASSERT_TRUE(process.says("training 400 epochs", 60));
+  EXPECT_FALSE(process.wait(0.7));
+  // The rank that does not lead: the youngest child.
+  std::ifstream children(cat("/proc/", process.id(), "/task/", process.id(), "/children"));
+  std::vector<pid_t> ranks;
+  for (pid_t id; children >> id;) ranks.push_back(id);
+  ASSERT_EQ(ranks.size(), 2u);
+  ::kill(ranks[1], SIGKILL);
+  ASSERT_TRUE(process.wait(50)) << "goes on without a rank";
+  const Result ended = process.wait();
+  EXPECT_NE(ended.code, 0);
+  EXPECT_NE(ended.error.find("with --resume goes on from there"), std::string::npos) << ended.error;
+  ASSERT_TRUE(std::filesystem::exists(path("out/lenet300-reference-s1.checkpoint")));
+  for (const int after : {1, 3}) {
+    const std::string copy = cat("by", after);
+    std::filesystem::copy(path("out"), path(copy));
+    Args again =
+        train(copy, {"--epochs", "400", "--checkpoint-seconds", "1000", "--out", path(copy)});
+    again.push_back("--resume");
+    Process more(after == 1 ? app : std::filesystem::path(TESSERA_MPIEXEC),
+                 after == 1 ? again : command(after, app, again), folder.path());
+    EXPECT_TRUE(more.says("going on in epoch", 60)) << read_file(path("stderr"));
+  }
+}
+
+TEST_F(Mpirun, ASignalEndsAllRanksAndSaves) {
+  const Args args = train("out", {"--epochs", "4000"});
+  Process process(TESSERA_MPIEXEC, command(2, app, args), folder.path());
+  ASSERT_TRUE(process.says("training 4000 epochs", 60));
+  EXPECT_FALSE(process.wait(0.5));
+  process.send(SIGTERM);
+  ASSERT_TRUE(process.wait(20));
+  EXPECT_NE(process.wait().code, 0);
+  EXPECT_TRUE(std::filesystem::exists(path("out/lenet300-reference-s1.checkpoint")));
+}
+
+TEST_F(Mpirun, RefusesWhatCannotBeTrainedTogether) {
+  expect_refused(by(2, train("out", {"--batch", "61"})),
+                 "a batch of 61 cannot be shared evenly by 2 ranks; expected a multiple");
+  // Two ranks with other flags, and with other programs.
+  Args both = command(1, app, train("out"));
+  both.insert(both.end(), {":", "-np", "1", app.string()});
+  for (const std::string& arg : train("out", {"--lr", "0.2"})) both.push_back(arg);
+  expect_refused(run(TESSERA_MPIEXEC, both, folder.path()),
+                 "rank 1 has another command line than rank 0");
+  const std::string copy = path("mnist");
+  std::filesystem::copy(app, copy);
+  std::ofstream(copy, std::ios::app) << "changed";
+  both = command(1, app, train("out"));
+  both.insert(both.end(), {":", "-np", "1", copy});
+  for (const std::string& arg : train("out")) both.push_back(arg);
+  expect_refused(run(TESSERA_MPIEXEC, both, folder.path()),
+                 "rank 1 has another program than rank 0");
+  expect_refused(by(2, {"eval", "model.json"}),
+                 "'mnist eval' is the work of one process: start it without mpirun");
+}
+
+TEST_F(Mpirun, ARankThatCannotWriteEndsTheRun) {
+  std::ofstream(path("file")) << "no folder";
+  expect_refused(by(2, train("file/out")), "cannot be created");
+}
+
+}  // namespace
+}  // namespace tessera::testing
