@@ -1,7 +1,7 @@
 # The documents name no file of the tree that is not there.
 cmake_minimum_required(VERSION 3.25)
 
-set(folders "core|ops|codegen|nn|quant|models|onnx|datasets|timing|experiment|report|apps|tests|bench|docs|cmake|scripts")
+set(folders "core|ops|codegen|nn|quant|models|onnx|datasets|mpi|timing|experiment|report|apps|tests|bench|docs|cmake|scripts")
 file(GLOB documents RELATIVE ${ROOT} ${ROOT}/README.md ${ROOT}/docs/*.md)
 set(failures 0)
 set(count 0)

@@ -1,13 +1,12 @@
-// A codebook is the least-squares one of a sample of the values (Lloyd 1957), sorted so that sums
-// over cells are differences of prefix sums; with two entries it is the mean of the negative and of
-// the other values, of all of them (Seide et al. 2014).
+// A codebook is the least-squares one (Lloyd 1957) of a histogram of all values, which knows the
+// rare large ones: an entry that never reaches them would leave more and more of them behind. With
+// two entries it is the mean of the negative and of the other values (Seide et al. 2014).
 #include "ops/communication/gradient_code.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "core/dtype.h"
 #include "core/error.h"
@@ -17,8 +16,8 @@ namespace tessera {
 
 namespace {
 
-constexpr std::int64_t kSample = 4096;
-constexpr int kRounds = 25;
+constexpr std::size_t kBins = 2048;
+constexpr int kRounds = 30;
 constexpr int kMostEntries = 256;
 constexpr std::int64_t kLeastPerEntry = 16;  // numbers, or the entries are too large a part
 constexpr const char* kCodebook = "codebook:";
@@ -40,28 +39,55 @@ void two_means(std::span<const float> values, std::span<float> entries) {
     entries[i] = count[i] > 0 ? static_cast<float>(sum[i] / count[i]) : 0.0f;
 }
 
-// Entries of sorted values, ascending.
-void lloyd(const std::vector<float>& sorted, std::span<float> entries) {
-  const std::size_t n = sorted.size(), k = entries.size();
-  std::vector<double> before(n + 1, 0.0);
-  for (std::size_t i = 0; i < n; ++i) before[i + 1] = before[i] + sorted[i];
-  for (std::size_t j = 0; j < k; ++j)
-    entries[j] = sorted[std::min(n - 1, (2 * j + 1) * n / (2 * k))];
+// How many values lie in each of kBins equal parts of their range, and their sum.
+struct Histogram {
+  float low = 0, high = 0;
+  std::array<double, kBins> count{}, sum{};
+
+  explicit Histogram(std::span<const float> values) {
+    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+    low = *least;
+    high = *most;
+    const float scale = high > low ? static_cast<float>(kBins) / (high - low) : 0.0f;
+    for (const float v : values) {
+      const float at = (v - low) * scale;
+      const auto bin = at > 0 ? std::min(kBins - 1, static_cast<std::size_t>(at)) : std::size_t{0};
+      count[bin] += 1;
+      sum[bin] += static_cast<double>(v);
+    }
+  }
+  // The bin of a value, for edges between entries.
+  std::size_t above(float edge) const {
+    if (!(high > low)) return 0;
+    const float at = (edge - low) / (high - low) * static_cast<float>(kBins);
+    return static_cast<std::size_t>(std::clamp(at, 0.0f, static_cast<float>(kBins)));
+  }
+};
+
+// Ascending. They begin as dense as the cube root of the values' density, which is right for many
+// entries (Panter & Dite 1951).
+void lloyd(const Histogram& h, std::span<float> entries) {
+  std::array<double, kBins + 1> count{}, sum{}, root{};
+  for (std::size_t i = 0; i < kBins; ++i) {
+    count[i + 1] = count[i] + h.count[i];
+    sum[i + 1] = sum[i] + h.sum[i];
+    root[i + 1] = root[i] + std::cbrt(h.count[i]);
+  }
+  const std::size_t k = entries.size();
+  const float width = (h.high - h.low) / static_cast<float>(kBins);
+  std::size_t bin = 0;
+  for (std::size_t j = 0; j < k; ++j) {
+    const double target = root[kBins] * (static_cast<double>(j) + 0.5) / static_cast<double>(k);
+    while (bin + 1 < kBins && root[bin + 1] < target) ++bin;
+    entries[j] = h.low + (static_cast<float>(bin) + 0.5f) * width;
+  }
   for (int round = 0; round < kRounds; ++round) {
     std::size_t begin = 0;
     for (std::size_t j = 0; j < k; ++j) {
-      std::size_t end = n;
-      if (j + 1 < k) {
-        const float edge = 0.5f * (entries[j] + entries[j + 1]);
-        end = static_cast<std::size_t>(
-            std::upper_bound(sorted.begin() + static_cast<std::ptrdiff_t>(begin), sorted.end(),
-                             edge) -
-            sorted.begin());
-      }
-      if (end > begin) {
-        entries[j] =
-            static_cast<float>((before[end] - before[begin]) / static_cast<double>(end - begin));
-      }
+      const std::size_t end =
+          j + 1 < k ? std::max(begin, h.above(0.5f * (entries[j] + entries[j + 1]))) : kBins;
+      const double n = count[end] - count[begin];
+      if (n > 0) entries[j] = static_cast<float>((sum[end] - sum[begin]) / n);
       begin = end;
     }
     std::sort(entries.begin(), entries.end());
@@ -70,12 +96,7 @@ void lloyd(const std::vector<float>& sorted, std::span<float> entries) {
 
 void fit(std::span<const float> values, std::span<float> entries) {
   if (entries.size() == 2) return two_means(values, entries);
-  const auto n = static_cast<std::int64_t>(values.size());
-  const std::int64_t step = std::max<std::int64_t>(1, n / kSample);
-  std::vector<float> sample;
-  for (std::int64_t i = 0; i < n; i += step) sample.push_back(values[static_cast<std::size_t>(i)]);
-  std::sort(sample.begin(), sample.end());
-  lloyd(sample, entries);
+  lloyd(Histogram(values), entries);
 }
 
 // The index of the nearest entry, which counts the edges at or below the value.
