@@ -279,32 +279,47 @@ KernelPlan prepare_start(const KernelQuery& query) {
   return plan;
 }
 
+// The token is a place in memory: it may come from nowhere but the other op, and alone, which is
+// how graphs of files run, nobody reads it.
+std::string refuses_finish(const KernelQuery& query) {
+  if (auto reason = refuses_other_ranks(query); !reason.empty()) return reason;
+  if (query.communicator == nullptr || &query.node.input(0).node->op() == &kAllReduceStart)
+    return {};
+  return "the token is not that of all_reduce_start";
+}
+
 KernelPlan prepare_finish(const KernelQuery& query) {
   const Node& node = query.node;
   const bool residual = node.attrs().boolean("residual");
   KernelPlan plan;
-  plan.in_place = query.communicator != nullptr;  // values were taken when the bucket was sent
-  std::vector<std::size_t> bytes;
-  for (const Value v : node.inputs().subspan(1)) bytes.push_back(bytes_of(v.type()));
-  plan.run = [residual, bytes](const KernelArgs& args) {
-    Reduction* bucket = nullptr;
-    std::memcpy(&bucket, args.in(0).plane[0], sizeof(bucket));
-    const auto outputs = args.outputs.subspan(residual ? 1 : 0);
-    if (bucket == nullptr) {
+  if (query.communicator == nullptr) {
+    std::vector<std::size_t> bytes;
+    for (const Value v : node.inputs().subspan(1)) bytes.push_back(bytes_of(v.type()));
+    const std::size_t lost = residual ? bytes_of(node.types()[0]) : 0;
+    plan.run = [residual, bytes, lost](const KernelArgs& args) {
+      if (residual) std::memset(args.out(0).plane[0], 0, lost);
+      const auto outputs = args.outputs.subspan(residual ? 1 : 0);
       for (std::size_t i = 0; i < bytes.size(); ++i)
         std::memcpy(outputs[i].plane[0], args.inputs[i + 1].plane[0], bytes[i]);
-      return;
-    }
+    };
+    return plan;
+  }
+  plan.in_place = true;  // values were taken when the bucket was sent
+  plan.run = [residual](const KernelArgs& args) {
+    Reduction* bucket = nullptr;
+    std::memcpy(&bucket, args.in(0).plane[0], sizeof(bucket));
     std::vector<float*> values;
-    for (const BufferRef& out : outputs) values.push_back(out.as<float>());
+    for (const BufferRef& out : args.outputs.subspan(residual ? 1 : 0))
+      values.push_back(out.as<float>());
     bucket->finish(values, residual ? args.out(0).as<float>() : nullptr);
   };
   return plan;
 }
 
 using Prepare = KernelPlan (*)(const KernelQuery&);
-template <Prepare prepare>
-constexpr KernelRow kRows[] = {{"communicator", kScalar, refuses_other_ranks, prepare}};
+using Refuses = std::string (*)(const KernelQuery&);
+template <Prepare prepare, Refuses refuses = refuses_other_ranks>
+constexpr KernelRow kRows[] = {{"communicator", kScalar, refuses, prepare}};
 
 std::vector<Value> grad_all_reduce(const GradArgs& args) {
   std::vector<Value> out(args.node.inputs().size()), given;
@@ -347,7 +362,7 @@ std::optional<Sample> sample_start(Rng& rng, int index) {
 }
 std::optional<Sample> sample_finish(Rng& rng, int index) {
   auto out = sample_values(rng, index);
-  if (out) out->inputs.insert(out->inputs.begin(), {.type = token(), .values = {0}});
+  if (out) out->inputs.insert(out->inputs.begin(), {.type = token(), .values = {12345}});
   return out;
 }
 
@@ -387,7 +402,7 @@ const OpDef kAllReduceFinish{
     .infer = infer_finish,
     .ref = ref_finish,
     .sample = sample_finish,
-    .rows = kRows<prepare_finish>};
+    .rows = kRows<prepare_finish, refuses_finish>};
 const OpDef kAllGather{.name = "all_gather",
                        .doc = "rows of all ranks, one rank after the other",
                        .inputs = {{.name = "x", .differentiable = false}},

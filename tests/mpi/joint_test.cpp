@@ -153,6 +153,26 @@ TEST(Joint, RepeatsItsBitsHoweverSlowARankIs) {
   EXPECT_TRUE(equal_bits(a[0].state, b[0].state));
 }
 
+// The first bucket is on its way while the rest of the backward pass runs.
+TEST(Joint, GradientsLeaveAsSoonAsTheyAreThere) {
+  Ranks small;
+  small.bucket_bytes = 100;
+  train(
+      2, dense(),
+      [](Trainer& trainer, Outcome&) {
+        const auto& steps = trainer.train_plan(30).steps();
+        std::size_t first_start = steps.size(), first_finish = steps.size(), last_product = 0;
+        for (std::size_t i = 0; i < steps.size(); ++i) {
+          if (steps[i].op == "all_reduce_start") first_start = std::min(first_start, i);
+          if (steps[i].op == "all_reduce_finish") first_finish = std::min(first_finish, i);
+          if (steps[i].op == "matmul") last_product = i;
+        }
+        EXPECT_LT(first_start, last_product);
+        EXPECT_LT(last_product, first_finish);
+      },
+      small);
+}
+
 Make images(std::int64_t batch = 16) {
   return [=](Ranks ranks) {
     TrainerOptions options;
