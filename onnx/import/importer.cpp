@@ -238,6 +238,10 @@ void Importer::read_node(const NodeProto& node) {
   }
   if (!reachable) return mark_failed();
   try {
+    check(!node.outputs.empty(), "expected a result");
+    for (const std::string_view name : node.outputs)
+      check(name.empty() || !items_.contains(name), "its result ", quote(name),
+            " is there already");
     Context context(*this, node);
     row->convert(context);
     check(out_.model.graph.nodes().size() <= kMostNodes, "the graph has more than ", kMostNodes,

@@ -8,6 +8,7 @@
 
 #include "core/files/atomic_file.h"
 #include "core/memory_rule.h"
+#include "core/text.h"
 #include "onnx/export.h"
 #include "onnx/import.h"
 #include "onnx/wire.h"
@@ -130,7 +131,7 @@ TEST(OnnxMutated, RefusedInOneLineOrRead) {
   files["lenet5"] = export_model(packed(zoo_model("lenet5"), "uniform:4@32")).bytes;
   files["looked-up"] = export_model(packed(zoo_model("lenet300"), "adaptive:2")).bytes;
   files["lstm"] = export_model(language_model()).bytes;
-  files["mobilenet"] = export_model(zoo_model("mobilenet_v2_cifar")).bytes;
+  files["resnet20"] = export_model(zoo_model("resnet20")).bytes;
   if (const auto cases = node_cases_folder(); !cases.empty()) {
     for (const char* name :
          {"test_resize_upsample_sizes_cubic", "test_slice_neg_steps", "test_gru_with_initial_bias",
@@ -165,6 +166,65 @@ TEST(OnnxMutated, RefusedInOneLineOrRead) {
   RecordProperty("read", read);
   EXPECT_GT(refused, times());
   EXPECT_GT(read, times() / 4);
+}
+
+// A model of one Relu on an initializer of this type, shape and, where there are any, bytes.
+std::string relu_of(std::int64_t type, const Ints& dims, const std::string& raw) {
+  FieldWriter tensor, output, node, graph, opset, model;
+  for (const std::int64_t dim : dims) tensor.integer(1, dim);
+  tensor.integer(2, type), tensor.bytes(8, "w");
+  if (!raw.empty()) tensor.bytes(9, raw);
+  output.bytes(1, "y");
+  node.bytes(1, "w"), node.bytes(2, "y"), node.bytes(4, "Relu");
+  graph.message(1, node), graph.message(5, tensor), graph.message(12, output);
+  opset.integer(2, 17);
+  model.integer(1, 8), model.message(8, opset), model.message(7, graph);
+  return model.text();
+}
+
+TEST(OnnxFiles, DeclaredSizesNeedTheirBytes) {
+  const datasets::TempDir folder;
+  const auto file = folder.path() / "m.onnx";
+  reset_allocation_peak();
+  for (const auto& [dims, raw] :
+       {std::pair(Ints{1 << 30}, std::string()), std::pair(Ints{1 << 30}, std::string(8, 'x')),
+        std::pair(Ints{1 << 20, 1 << 20}, std::string(8, 'x')), std::pair(Ints{-2}, std::string()),
+        std::pair(Ints{3}, std::string(8, 'x'))}) {
+    write_file(file, relu_of(1, dims, raw));
+    try {
+      import_model(file);
+      ADD_FAILURE() << Quoted{raw} << dims.size();
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("initializer 'w': "), std::string::npos) << e.what();
+    }
+  }
+  EXPECT_LT(allocation_count().peak_bytes, 1 << 20);
+}
+
+TEST(OnnxFiles, NodesGiveNewResults) {
+  const datasets::TempDir folder;
+  const auto file = folder.path() / "m.onnx";
+  const auto refused = [&](const std::vector<std::string>& outputs, const std::string& op) {
+    FieldWriter tensor, output, node, graph, opset, model;
+    tensor.integer(1, 1), tensor.integer(2, 3), tensor.bytes(8, "w"), tensor.bytes(9, "x");
+    output.bytes(1, "y");
+    node.bytes(1, "w"), node.bytes(1, "w"), node.bytes(4, op), node.bytes(3, "n");
+    for (const std::string& name : outputs) node.bytes(2, name);
+    graph.message(1, node), graph.message(5, tensor), graph.message(12, output);
+    opset.integer(2, 17);
+    model.integer(1, 8), model.message(8, opset), model.message(7, graph);
+    write_file(file, model.text());
+    try {
+      import_model(file);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  for (const std::string& op : imported_ops()) {
+    EXPECT_NE(refused({}, op).find("): expected a result"), std::string::npos) << op;
+    EXPECT_NE(refused({"w"}, op).find("'w' is there already"), std::string::npos) << op;
+  }
 }
 
 TEST(OnnxFiles, DataOfOtherFilesStaysInTheFolder) {
