@@ -128,8 +128,7 @@ int export_command(const std::vector<std::string>& args) {
        1,
        "one model file",
        {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json",
-        "tessera export MODEL.json --out model.onnx",
-        "tessera export MODEL.json --out net.c"}},
+        "tessera export MODEL.json --out model.onnx", "tessera export MODEL.json --out net.c"}},
       options);
   if (!files) return kExitDone;
   const Format& format = format_of(form, out);
