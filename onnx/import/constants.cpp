@@ -13,7 +13,7 @@ void constant(Context& c) {
   using Kind = AttributeProto::Kind;
   check(c.node.attributes.size() == 1, "expected one attribute, the value, got ",
         c.node.attributes.size());
-  const AttributeProto& value = c.node.attributes.front();
+  const AttributeProto& value = *c.find(c.node.attributes.front().name);
   if (value.name == "value" && value.tensor.size() == 1) {
     Item item{.kind = Item::Kind::tensor, .type = value.tensor[0].type};
     item.tensor = read_tensor(value.tensor[0], c.folder());

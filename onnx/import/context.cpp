@@ -148,6 +148,7 @@ void Context::rename(std::size_t i, const std::string& name) {
 }
 Value Context::constant(const Tensor& tensor, const std::string& suffix) {
   const std::string name = std::string(node.outputs.front()) + suffix;
+  importer_.charge(tensor.bytes());
   importer_.out_.model.state.set(name, tensor);
   return graph().state(name, {tensor.dtype(), tensor.shape(), {}});
 }
@@ -165,6 +166,7 @@ Value Context::leaf(const Item& item, bool trained) {
   if (uniform && tensor.dtype() == DType::f32 && !(trained && tensor.shape().rank() > 0))
     return graph.constant(*uniform, type);
   const std::string& name = item.name;
+  importer_.charge(tensor.bytes());
   const Value out = trained ? graph.param(name, type) : graph.state(name, type);
   importer_.out_.model.state.set(name, tensor);
   return out;
@@ -257,6 +259,7 @@ Value Context::weight_part(std::size_t i, const std::string& suffix, const std::
   }
   const Tensor data =
       stored(item.kind == Item::Kind::quantized ? item.quantized->decoded() : item.tensor);
+  importer_.charge(data.bytes());
   const Value out = importer_.out_.model.graph.param(own, {DType::f32, data.shape(), {}});
   importer_.out_.model.state.set(own, data);
   importer_.leaves_.emplace(own, out);
@@ -272,7 +275,8 @@ Value Context::weight(std::size_t i) {
 Value Context::weight_transposed(std::size_t i) {
   const auto built = [](Value v) {
     swapped(v.shape());
-    if (v.node->op().name == "transpose") return v.node->input(0);  // of a matrix
+    if (v.node->op().name == "transpose" && v.node->attrs().integers("perm") == Ints{1, 0})
+      return v.node->input(0);
     return ops::transpose(v, {1, 0});
   };
   return weight(i, "transposed", transposed, built);
@@ -293,36 +297,47 @@ Value Context::statistics(std::size_t i) {
 
 // ---- attributes ----
 
-namespace {
+const AttributeProto* Context::find(std::string_view name) const {
+  asked_.insert(name);
+  return node.find(name);
+}
 
-const AttributeProto* attribute(const NodeProto& node, std::string_view name,
-                                AttributeProto::Kind kind) {
-  const AttributeProto* found = node.find(name);
+const AttributeProto* Context::attribute(std::string_view name, AttributeProto::Kind kind) const {
+  const AttributeProto* found = find(name);
   check(found == nullptr || found->kind == kind, "attribute ", quote(name),
         " is of another kind than expected");
   return found;
 }
 
-}  // namespace
+void Context::require_all_read() const {
+  // They change nothing in inference, or what is kept in f32 here.
+  static constexpr std::string_view kHarmless[] = {
+      "momentum", "stash_type", "consumed_inputs", "is_test", "saturate", "seed", "precision"};
+  for (const AttributeProto& given : node.attributes) {
+    check(asked_.contains(given.name) ||
+              std::ranges::find(kHarmless, given.name) != std::end(kHarmless),
+          "attribute ", quote(given.name), " is not understood");
+  }
+}
 
 std::int64_t Context::integer(std::string_view name, std::int64_t fallback) const {
-  const auto* found = attribute(node, name, AttributeProto::Kind::integer);
+  const auto* found = attribute(name, AttributeProto::Kind::integer);
   return found ? found->integer : fallback;
 }
 double Context::number(std::string_view name, double fallback) const {
-  const auto* found = attribute(node, name, AttributeProto::Kind::real);
+  const auto* found = attribute(name, AttributeProto::Kind::real);
   return found ? static_cast<double>(found->real) : fallback;
 }
 std::string Context::text(std::string_view name, const std::string& fallback) const {
-  const auto* found = attribute(node, name, AttributeProto::Kind::text);
+  const auto* found = attribute(name, AttributeProto::Kind::text);
   return found ? std::string(found->text) : fallback;
 }
 std::optional<Ints> Context::list(std::string_view name) const {
-  const auto* found = attribute(node, name, AttributeProto::Kind::integers);
+  const auto* found = attribute(name, AttributeProto::Kind::integers);
   return found ? std::optional(found->integers) : std::nullopt;
 }
 std::vector<std::string> Context::texts(std::string_view name) const {
-  const auto* found = attribute(node, name, AttributeProto::Kind::texts);
+  const auto* found = attribute(name, AttributeProto::Kind::texts);
   std::vector<std::string> out;
   if (found) out.assign(found->texts.begin(), found->texts.end());
   return out;
@@ -336,6 +351,8 @@ std::optional<Ints> Context::list(std::string_view name, std::size_t i) const {
 
 void Context::out(std::size_t i, Item item) {
   if (!wants(i)) return;
+  importer_.charge(static_cast<std::int64_t>(item.small.ints.size() * sizeof(Dim) +
+                                             item.small.reals.size() * sizeof(double)));
   item.name = std::string(node.outputs[i]);
   importer_.items_.insert_or_assign(node.outputs[i], std::move(item));
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -104,7 +105,7 @@ class Context {
   Value statistics(std::size_t i);         // constants become a state: not trained
 
   // Attributes. Error for one of another kind.
-  const AttributeProto* find(std::string_view name) const { return node.find(name); }
+  const AttributeProto* find(std::string_view name) const;
   std::int64_t integer(std::string_view name, std::int64_t fallback) const;
   double number(std::string_view name, double fallback) const;
   std::string text(std::string_view name, const std::string& fallback) const;
@@ -124,12 +125,16 @@ class Context {
   Value constant(const Tensor& tensor, const std::string& suffix);
   std::filesystem::path folder() const;  // of the file
   void note(const std::string& text);
+  // Error naming the attributes that nobody asked for: what they say was not done.
+  void require_all_read() const;
 
  private:
+  const AttributeProto* attribute(std::string_view name, AttributeProto::Kind kind) const;
   Value leaf(const Item& item, bool trained);
 
   Importer& importer_;
   std::vector<Item*> items_;
+  mutable std::set<std::string_view> asked_;  // attributes
 };
 
 // How an operator is read. Rows with the domain "" are ONNX's own.

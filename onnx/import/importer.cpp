@@ -58,12 +58,13 @@ std::string label(const NodeProto& node) {
 
 }  // namespace
 
-Importer::Importer(const ModelProto& proto, const std::filesystem::path& file,
+Importer::Importer(const ModelProto& proto, const std::filesystem::path& file, std::int64_t bytes,
                    const ImportOptions& options)
     : proto_(proto),
       file_(file),
       options_(options),
-      out_{{Graph(ops::standard_ops()), {}}, {}, {}, {}} {
+      out_{{Graph(ops::standard_ops()), {}}, {}, {}, {}},
+      stored_(bytes) {
   // What such a file asks for is bounded as a model file's graph is.
   out_.model.graph.set_source(file.string());
 }
@@ -73,27 +74,28 @@ std::string Importer::renamed(std::string_view name) const {
   return found == options_.renamed.end() ? std::string(name) : found->second;
 }
 
+void Importer::charge(std::int64_t bytes) {
+  taken_ += bytes;
+  require_memory(taken_, stored_, file_.string() + ": what its graph is made into takes");
+}
+
 void Importer::problem(const NodeProto& node, const std::string& why) {
-  const std::string op(node.op);
-  auto found =
-      std::ranges::find_if(problems_, [&](const Problem& p) { return p.op == op && p.why == why; });
-  if (found == problems_.end()) found = problems_.insert(problems_.end(), {op, why, {}});
-  found->nodes.push_back(label(node));
+  problems_[{std::string(node.op), why}].push_back(label(node));
 }
 
 void Importer::fail_problems() const {
-  std::size_t nodes = 0;
+  std::size_t count = 0;
   std::string text;
-  for (const Problem& p : problems_) {
-    nodes += p.nodes.size();
+  for (const auto& [what, nodes] : problems_) {
+    count += nodes.size();
     std::vector<std::string> shown(
-        p.nodes.begin(),
-        p.nodes.begin() + static_cast<std::ptrdiff_t>(std::min(kMostNames, p.nodes.size())));
-    if (p.nodes.size() > kMostNames) shown.push_back(cat(p.nodes.size() - kMostNames, " more"));
-    text += cat(text.empty() ? "" : "; ", p.nodes.size(), " ", printable(p.op), " (", listed(shown),
-                "): ", p.why);
+        nodes.begin(),
+        nodes.begin() + static_cast<std::ptrdiff_t>(std::min(kMostNames, nodes.size())));
+    if (nodes.size() > kMostNames) shown.push_back(cat(nodes.size() - kMostNames, " more"));
+    text += cat(text.empty() ? "" : "; ", nodes.size(), " ", printable(what.first), " (",
+                listed(shown), "): ", what.second);
   }
-  fail(file_.string(), ": ", nodes, " of ", node_count_, " nodes cannot be imported: ", text);
+  fail(file_.string(), ": ", count, " of ", node_count_, " nodes cannot be imported: ", text);
 }
 
 void Importer::read_initializers() {
@@ -115,6 +117,9 @@ void Importer::read_initializers() {
     } catch (const Error& e) {
       fail(where, e.what());
     }
+    // What other files hold is there, and has just been read.
+    if (!proto.external.empty()) stored_ += item.tensor.bytes();
+    charge(item.tensor.bytes());
     item.kind = Item::Kind::tensor;
     if (is_float(proto.type) && proto.type != ElementType::f32)
       notes_.insert(cat("weights of ", name(proto.type), " are f32 here"));
@@ -244,6 +249,7 @@ void Importer::read_node(const NodeProto& node) {
             " is there already");
     Context context(*this, node);
     row->convert(context);
+    context.require_all_read();
     check(out_.model.graph.nodes().size() <= kMostNodes, "the graph has more than ", kMostNodes,
           " nodes");
   } catch (const Error& e) {
@@ -309,7 +315,7 @@ Imported import_model(const std::filesystem::path& file, const ImportOptions& op
   const std::string bytes = read_file(file);
   const ModelProto proto = parse_model(bytes, file.string());
   try {
-    Imported out = Importer(proto, file, options).run();
+    Imported out = Importer(proto, file, static_cast<std::int64_t>(bytes.size()), options).run();
     out.sha256 = sha256_hex(bytes);
     return out;
   } catch (const Error& e) {

@@ -15,16 +15,15 @@ namespace tessera::onnx {
 
 class Importer {
  public:
-  Importer(const ModelProto& proto, const std::filesystem::path& file,
+  // `bytes` are those of the file.
+  Importer(const ModelProto& proto, const std::filesystem::path& file, std::int64_t bytes,
            const ImportOptions& options);
   Imported run();
 
  private:
   friend class Context;
-  struct Problem {
-    std::string op, why;
-    std::vector<std::string> nodes;
-  };
+  // Operator and reason.
+  using Problems = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
 
   void read_initializers();
   void read_inputs();
@@ -35,6 +34,8 @@ class Importer {
   void choose_batch();
   void problem(const NodeProto& node, const std::string& why);
   [[noreturn]] void fail_problems() const;
+  // What reading takes beside the file, so many bytes more: Error over the rule's limit.
+  void charge(std::int64_t bytes);
   std::string renamed(std::string_view name) const;
 
   const ModelProto& proto_;
@@ -45,11 +46,12 @@ class Importer {
   std::map<std::string_view, Item> items_;
   std::map<std::string, Value> leaves_;  // of initializers, in the form that was asked for first
   std::map<std::string, std::string> forms_;
-  std::vector<Problem> problems_;
+  Problems problems_;
   std::set<std::string> notes_;
   std::optional<std::string_view> batch_;
   std::int64_t fixed_batch_ = 0;  // what any_batch made any
   std::size_t node_count_ = 0;
+  std::int64_t stored_ = 0, taken_ = 0;  // bytes of the files, and made of them
 };
 
 }  // namespace tessera::onnx

@@ -38,14 +38,20 @@ void reshape(Context& c) {
   }
   const Shape from = c.in(0).shape();
   const bool zeros = c.integer("allowzero", 0) != 0;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] != Dim(0) || zeros) continue;
+    check(i < static_cast<std::size_t>(from.rank()), "dimension ", i, " is that of the operand, ",
+          "which has ", from.rank());
+    dims[i] = from[static_cast<int>(i)];
+  }
+  // A shape for the batch that the file has, where that stands first, is one for any.
+  const std::int64_t own = c.fixed_batch();
+  if (own > 0 && from.is_symbolic() && !dims.empty() && dims[0] == Dim(own) &&
+      std::ranges::none_of(dims, &Dim::is_symbolic))
+    dims[0] = kBatch;
   Dim known = 1;
   std::optional<std::size_t> open;
   for (std::size_t i = 0; i < dims.size(); ++i) {
-    if (dims[i] == Dim(0) && !zeros) {
-      check(i < static_cast<std::size_t>(from.rank()), "dimension ", i, " is that of the operand, ",
-            "which has ", from.rank());
-      dims[i] = from[static_cast<int>(i)];
-    }
     if (dims[i] == Dim(-1)) {
       check(!open, "two dimensions are -1");
       open = i;
@@ -61,9 +67,8 @@ void reshape(Context& c) {
     const std::int64_t rest = all.factor() / known.factor();
     dims[*open] = all.is_symbolic() && !known.is_symbolic() ? Dim::symbolic(rest) : Dim(rest);
   }
-  // A shape for the batch that the file has, where that stands first.
-  const std::int64_t own = c.fixed_batch();
-  if (own > 0 && all.is_symbolic() && !known.is_symbolic() && !open && !dims.empty() &&
+  // So is one with a multiple of it; of a batch of one every number is.
+  if (own > 1 && all.is_symbolic() && !known.is_symbolic() && !open && !dims.empty() &&
       dims[0].factor() % own == 0 && known.factor() == all.factor() * own)
     dims[0] = Dim::symbolic(dims[0].factor() / own);
   const Shape shape = shape_of(dims);

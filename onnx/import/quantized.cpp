@@ -17,6 +17,7 @@ struct Limits {
 };
 Limits limits_of(ElementType type) {
   const int bits = bits_of(type);
+  check(bits > 0, "quantized to ", name(type));
   const double half = static_cast<double>(std::int64_t{1} << (bits - 1));
   switch (type) {
     case ElementType::s8:
@@ -81,6 +82,7 @@ Tensor numbers(const Item& item) {
 void dequantize(Context& c) {
   const Item& in = c.in(0);
   const std::int64_t block = c.integer("block_size", 0);
+  c.find("output_dtype");  // all floats are f32 here
   if (in.kind == Item::Kind::tensor && c.in(1).kind == Item::Kind::tensor &&
       (!c.has(2) || c.in(2).kind == Item::Kind::tensor)) {
     const auto q = std::make_shared<Quantized>();
@@ -89,6 +91,7 @@ void dequantize(Context& c) {
     q->scale = numbers(c.in(1));
     if (c.has(2)) q->zero = numbers(c.in(2));
     q->axis = axis_for(c, q->values.shape());
+    check(block >= 0 && block <= kMaxDim, "block_size ", block, " is out of range");
     q->block = block;
     q->require_sound();
     Item item{.kind = Item::Kind::quantized};

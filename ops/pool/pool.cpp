@@ -425,7 +425,16 @@ Value max_pool2d(Value x, const Pool2dOptions& options) {
 }
 Value avg_pool2d(Value x, const Pool2dOptions& options) {
   Attrs attrs = attrs_of(x, options, "avg_pool2d");
-  attrs.set("count_pad", options.count_pad);
+  const Ints padded = attrs.integers("padding");
+  const Ints given(options.padding.begin(), options.padding.end());
+  if (!options.count_pad || padded == given) {
+    attrs.set("count_pad", options.count_pad);
+    return make_node(kAvgPool2d, {x}, std::move(attrs));
+  }
+  // What only rounding up has added counts in no window; what was asked for does: it is part of x.
+  x = pad(pad(x, 2, given[0], given[2]), 3, given[1], given[3]);
+  attrs.set("padding", Ints{0, 0, padded[2] - given[2], padded[3] - given[3]});
+  attrs.set("count_pad", false);
   return make_node(kAvgPool2d, {x}, std::move(attrs));
 }
 Value global_avg_pool2d(Value x) {
