@@ -144,7 +144,8 @@ void CWriter::name_arguments(const Inputs& leaves) {
           " is ", value.type().text(), "; C has no type for it");
     Argument out{fresh(label), value.type(), label, true};
     for (const auto& [input, at] : inputs) {
-      if (next_name(input) == label) out.carried = at;
+      const bool same = arguments_[static_cast<std::size_t>(at)].type == value.type();
+      if (next_name(input) == label && same) out.carried = at;
     }
     // A carried value may be written over the one it follows: last of all.
     const Value source = root(value);
@@ -249,15 +250,30 @@ void CWriter::place_values() {
   }
 }
 
+// What is carried comes last, and what it reads of the inputs is set aside before: its arrays may
+// be those of the inputs.
 void CWriter::write_outputs() {
+  std::vector<std::string> last;
+  std::int64_t aside = 0;  // floats
   std::size_t at = input_count_;
   for (const auto& [label, value] : graph_.outputs()) {
     const Argument& out = arguments_[at++];
     const std::string from = pointer(value);
     if (from == out.name) continue;
-    const std::string bytes = cat(value.shape().numel(), " * sizeof *", out.name);
-    line(cat(out.carried < 0 ? "memcpy(" : "memmove(", out.name, ", ", from, ", ", bytes, ");"));
+    const std::int64_t bytes = value.shape().numel() * size_of(value.type().dtype);
+    if (out.carried < 0) {
+      line(cat("memcpy(", out.name, ", ", from, ", ", bytes, ");"));
+    } else if (&root(value).node->op() != &kInput) {
+      last.push_back(cat("memcpy(", out.name, ", ", from, ", ", bytes, ");"));
+    } else {
+      const std::string place = cat("buffer + ", aside);
+      line(cat("memcpy(", place, ", ", from, ", ", bytes, ");"));
+      last.push_back(cat("memcpy(", out.name, ", ", place, ", ", bytes, ");"));
+      aside += (bytes + kFloat - 1) / kFloat;
+    }
   }
+  if (aside > 0) buffer(aside);
+  for (const std::string& text : last) line(text);
 }
 
 std::string CWriter::pointer(Value value) {

@@ -130,8 +130,10 @@ TEST(CSource, EveryOperatorAgreesWithItsReference) {
   }
   // What inference is made of has a form, whatever the sample.
   for (const char* op :
-       {"matmul", "conv2d", "lstm_scan", "embedding", "softmax", "concat", "fused", "max_pool2d",
-        "avg_pool2d", "sparse_matmul", "sparse_conv2d", "tanh", "erf"}) {
+       {"sum",        "max",        "argmax",        "transpose",     "slice",       "place",
+        "one_hot",    "upsample2d", "broadcast_to",  "sum_to",        "log_softmax", "matmul",
+        "conv2d",     "lstm_scan",  "embedding",     "softmax",       "concat",      "fused",
+        "max_pool2d", "avg_pool2d", "sparse_matmul", "sparse_conv2d", "tanh",        "erf"}) {
     EXPECT_GE(written[op], 2) << op;
     if (std::string_view(op) != "lstm_scan") {  // those with masks are for training
       EXPECT_EQ(refused[op], "") << op;
@@ -314,6 +316,39 @@ TEST(CSource, CarriedStateIsReadBeforeItIsWritten) {
   std::vector<double> wanted;
   for (const float v : results.at("s.next").span<float>()) wanted.push_back(v);
   EXPECT_LT(distance(got, wanted), 1e-5);
+}
+
+// Every state may lie where it was, whatever the next one is made of: other states, the inputs, and
+// outputs that read them.
+TEST(CSource, CarriedStatesThatAreInputs) {
+  Model model{Graph(ops::standard_ops()), {}, {}, {}};
+  Graph& g = model.graph;
+  const Value x = g.input("x", f32({1, 2})), a = g.input("a", f32({1, 2})),
+              b = g.input("b", f32({1, 2})), other = g.input("other", f32({1, 2}));
+  g.set_output("a.next", b);
+  g.set_output("b.next", a);
+  g.set_output("y", ops::reshape(a, Shape{2}));
+  g.set_output("other.next", ops::concat({other, x}, 1));  // another type: it is not carried
+  const testing::TempFolder folder("c_states");
+  const std::string text = c_source(model, {.name = "net"}).text;
+  write_file(folder / "net.c", text);
+  write_file(
+      folder / "main.c",
+      "#include \"net.c\"\n#include <stdio.h>\nint main(void) {\n"
+      "  float x[2] = {1, 2}, a[2] = {3, 4}, b[2] = {5, 6}, o[2] = {7, 8}, y[2], n[4];\n"
+      "  double work[NET_SCRATCH_BYTES / 8 + 1];\n"
+      "  if (net_run(x, a, b, o, a, b, y, n, work)) return 1;\n"
+      "  printf(\"%g %g %g %g %g %g %g %g\", a[0], a[1], b[0], b[1], y[0], y[1], n[0], n[3]);\n"
+      "  return 0;\n}\n");
+  ASSERT_EQ(std::system(cat("cd ", folder.path().string(),
+                            " && gcc -fsanitize=address,undefined -std=c99 -O1 -Wall -Werror "
+                            "main.c -lm -o net && ./net > out && "
+                            "gcc -fsanitize=address,undefined -std=c99 -O1 -DNET_MAIN net.c -lm "
+                            "-o own && head -c 32 /dev/zero | ./own > /dev/null")
+                            .c_str()),
+            0)
+      << text;
+  EXPECT_EQ(read_file(folder / "out"), "5 6 3 4 3 4 7 2");
 }
 
 std::string refusal(const Model& model, const std::string& name = "net") {
