@@ -84,17 +84,36 @@ void Prefetch::make(Slot& slot) const {
   }
 }
 
+// Batches are step_ samples for all ranks, the last of an epoch fewer; each rank has an equal part.
+Prefetch::Range Prefetch::after(const Range& last) const {
+  const std::int64_t samples = source_->samples(), ranks = step_ / batch_;
+  const std::int64_t begin = ranks > 1 ? last.first / step_ * step_ : last.first;
+  const std::int64_t rank = (last.first - begin) / std::max<std::int64_t>(last.n, 1);
+  Range next{last.epoch, begin + (ranks > 1 ? step_ : last.n), 0};
+  if (samples - next.first < ranks) {
+    if (last.epoch < 0) return next;
+    next = {last.epoch + 1, 0, 0};
+  }
+  next.n = std::min(step_, samples - next.first) / ranks;
+  next.first += rank * next.n;
+  return next;
+}
+
+// How far apart its batches are, by the last two.
+void Prefetch::learn(const Range& asked) const {
+  const std::int64_t apart = asked.first - last_.first;
+  const bool follows = asked.epoch == last_.epoch && asked.n == last_.n && apart > asked.n;
+  if (follows && apart % asked.n == 0 && asked.first % apart % asked.n == 0) step_ = apart;
+  if (asked.epoch == last_.epoch && apart == asked.n) step_ = asked.n;
+  const bool fits = step_ > asked.n && step_ % asked.n == 0 && asked.first % step_ % asked.n == 0;
+  if (!fits) step_ = asked.n;
+}
+
 void Prefetch::foresee(Range last) const {
-  const std::int64_t samples = source_->samples();
   if (!slots_.empty()) last = slots_.back()->range;
   while (static_cast<int>(slots_.size()) < options_.ahead) {
-    last.first += last.n;
-    if (last.first >= samples) {
-      if (last.epoch < 0) break;
-      last.first = 0;
-      ++last.epoch;
-    }
-    last.n = std::min(batch_, samples - last.first);
+    last = after(last);
+    if (last.n < 1) break;
     if (spare_.empty()) spare_.push_back(std::make_shared<Slot>());
     const std::shared_ptr<Slot> slot = std::move(spare_.back());
     spare_.pop_back();
@@ -137,6 +156,7 @@ void Prefetch::fill_directly(Lock& lock, const Range& range, TensorMap& batch) c
   ++counts_.direct;
   counts_.direct_us += microseconds_since(start);
   if (range.n < 1) return;
+  learn(range);
   batch_ = range.n;
   fields_ = source_->fields();
   std::erase_if(fields_, [&](const Field& field) { return !batch.contains(field.name); });
@@ -153,6 +173,7 @@ void Prefetch::fill(std::int64_t epoch, std::int64_t first, TensorMap& batch) co
   } else {
     fill_directly(lock, range, batch);
   }
+  last_ = range;
 }
 
 }  // namespace tessera::datasets

@@ -31,9 +31,10 @@ struct PrefetchCounts {
 };
 
 // Gives what `source` gives, to the bit. It foresees that a caller goes on where its last fill()
-// ended, with batches of the same size and fields, and into the next epoch at the end of one (epoch
-// -1 has no next). Any other call is passed on to the source, and the foresight starts anew from
-// there. An exception of the source is thrown by the fill() that would have met it.
+// ended, or as far behind it as the last one was (one of several ranks has its rows of every
+// batch), with batches of the same size and fields, and into the next epoch at the end of one
+// (epoch -1 has no next). Any other call is passed on to the source, and the foresight starts anew
+// from there. An exception of the source is thrown by the fill() that would have met it.
 class Prefetch final : public BatchSource {
  public:
   // Throws Error when an option is below 1 or there is no source.
@@ -70,6 +71,8 @@ class Prefetch final : public BatchSource {
   std::shared_ptr<Slot> waiting() const;
   // Adds slots up to `ahead`, going on from `last`.
   void foresee(Range last) const;
+  Range after(const Range& last) const;  // n is 0 where there is none
+  void learn(const Range& asked) const;
   void take(Lock& lock, TensorMap& batch) const;
   void fill_directly(Lock& lock, const Range& range, TensorMap& batch) const;
 
@@ -82,6 +85,8 @@ class Prefetch final : public BatchSource {
   mutable std::deque<std::shared_ptr<Slot>> slots_;   // in the order they will be asked for
   mutable std::vector<std::shared_ptr<Slot>> spare_;  // whose buffers can be used again
   mutable std::int64_t batch_ = 0;                    // samples of a batch
+  mutable std::int64_t step_ = 0;                     // from one to the next: those of all ranks
+  mutable Range last_;                                // what was asked for last
   mutable std::vector<Field> fields_;                 // and what is asked of them
   mutable int making_ = 0;
   mutable PrefetchCounts counts_;

@@ -19,7 +19,8 @@ namespace {
 
 constexpr int kTags = 1 << 14;  // any MPI has as many
 constexpr int kGivenUp = 1;     // tag of the last words, on a communicator of their own
-constexpr unsigned kLastSeconds = 5;
+// What rank 0 may still take to save and to say why, before another rank ends the job.
+constexpr unsigned kLastSeconds = 60;
 
 void require(int result, const char* what) {
   if (result == MPI_SUCCESS) return;

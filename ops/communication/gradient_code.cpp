@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/dtype.h"
 #include "core/error.h"
@@ -58,7 +59,7 @@ struct Histogram {
   }
   // The bin of a value, for edges between entries.
   std::size_t above(float edge) const {
-    if (!(high > low)) return 0;
+    if (!(high > low) || !std::isfinite(high - low)) return 0;
     const float at = (edge - low) / (high - low) * static_cast<float>(kBins);
     return static_cast<std::size_t>(std::clamp(at, 0.0f, static_cast<float>(kBins)));
   }
@@ -94,7 +95,14 @@ void lloyd(const Histogram& h, std::span<float> entries) {
   }
 }
 
+// Of values that are no numbers the entries are none, on all ranks: the loss then says so.
 void fit(std::span<const float> values, std::span<float> entries) {
+  float nothing = 0;
+  for (const float v : values) nothing += v * 0.0f;
+  if (nothing != 0) {
+    std::fill(entries.begin(), entries.end(), std::numeric_limits<float>::quiet_NaN());
+    return;
+  }
   if (entries.size() == 2) return two_means(values, entries);
   lloyd(Histogram(values), entries);
 }

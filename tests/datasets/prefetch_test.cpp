@@ -124,6 +124,22 @@ TEST(PrefetchTest, CountsTheWaitsOfAFastStep) {
   EXPECT_GE(counts.wait_us, 5000);
 }
 
+// Each rank has its part of every batch, and of the samples that are left at the end of an epoch:
+// the first two batches tell how far apart they are.
+TEST(PrefetchTest, RanksHaveTheirRowsOfEveryBatch) {
+  for (std::int64_t rank = 0; rank < 3; ++rank) {
+    const Prefetch thirds(std::make_shared<SlowSource>(0)), halves(std::make_shared<SlowSource>(0));
+    for (std::int64_t epoch = 0; epoch < 5; ++epoch) {
+      for (const std::int64_t first : {0, 3, 6}) expect_range(thirds, epoch, first + rank, 1);
+      if (rank == 2) continue;
+      for (const std::int64_t first : {0, 4}) expect_range(halves, epoch, first + 2 * rank, 2);
+      expect_range(halves, epoch, 8 + rank, 1);
+    }
+    EXPECT_EQ(thirds.counts().direct, 2) << rank;
+    if (rank < 2) EXPECT_EQ(halves.counts().direct, 2) << rank;
+  }
+}
+
 TEST(PrefetchTest, SeeksGoToTheSourceAndStartAnew) {
   const auto source = std::make_shared<SlowSource>(1);
   const Prefetch ahead(source);

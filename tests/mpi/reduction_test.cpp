@@ -108,6 +108,26 @@ TEST(GradientCode, LosesTheLessTheMoreItWrites) {
   EXPECT_LT(before, 1e-3);
 }
 
+// What is no number arrives as none, and nothing is read or written out of place.
+TEST(GradientCode, NumbersThatAreNoneStaySo) {
+  for (const char* text : {"codebook:2", "codebook:4", "codebook:16", "codebook:256"}) {
+    const GradientCode code = GradientCode::parse(text);
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
+      for (const std::size_t at : {0u, 4999u}) {
+        std::vector<float> values(10000);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
+        values[at] = bad;
+        std::vector<std::byte> bytes(static_cast<std::size_t>(code.bytes(10000)));
+        code.encode(values, bytes.data());
+        code.decode(bytes.data(), values);
+        EXPECT_TRUE(std::isnan(values[at])) << text << " " << bad;
+      }
+    }
+  }
+}
+
 TEST(GradientCode, ACodebookIsNearTheBestOne) {
   const std::vector<float> values = numbers(100000, 2);
   const auto share = [&](const char* text) {
