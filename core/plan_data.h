@@ -1,4 +1,5 @@
-// What a Plan holds. Internal to core: compile.cpp builds it, run.cpp executes it.
+// What a Plan holds. Internal to core: compile.cpp and plan_builder.cpp build it, run.cpp executes
+// it.
 #pragma once
 
 #include <map>
