@@ -317,12 +317,14 @@ std::vector<double> RunContext::profile() {
 std::string RunContext::chrome_trace(const Plan& plan, const std::vector<double>& seconds) {
   std::ostringstream out;
   out << "{\"traceEvents\":[";
-  double now = 0;
+  double now = 0, total = 0;
+  for (const double s : seconds) total += s;
   for (std::size_t s = 0; s < seconds.size(); ++s) {
     const StepInfo& step = plan.steps()[s];
     out << (s ? ",\n" : "\n") << "{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"name\":\"" << step.op << " "
         << step.name << "\",\"ts\":" << now * 1e6 << ",\"dur\":" << seconds[s] * 1e6
-        << ",\"args\":{\"kernel\":\"" << step.kernel << "\",\"bytes\":" << step.bytes
+        << ",\"args\":{\"kernel\":\"" << step.kernel
+        << "\",\"share\":" << (total > 0 ? seconds[s] / total : 0) << ",\"bytes\":" << step.bytes
         << ",\"gflops\":" << (seconds[s] > 0 ? step.flops / seconds[s] * 1e-9 : 0)
         << ",\"gbytes_per_s\":"
         << (seconds[s] > 0 ? static_cast<double>(step.bytes) / seconds[s] * 1e-9 : 0) << "}}";

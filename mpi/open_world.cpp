@@ -9,6 +9,7 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <deque>
@@ -46,7 +47,6 @@ class Exchange final : public Pending {
     return done_;
   }
   MPI_Request* next() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
-  void reserve(std::size_t n) { requests_.reserve(n); }
 
  private:
   std::vector<MPI_Request> requests_;
@@ -56,7 +56,7 @@ class Exchange final : public Pending {
 
 class OpenWorld final : public World {
  public:
-  OpenWorld() {
+  explicit OpenWorld(std::size_t most_bytes) : most_bytes_(most_bytes) {
     int level = 0;
     require(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &level), "initialisation");
     MPI_Comm_dup(MPI_COMM_WORLD, &data_);
@@ -76,23 +76,18 @@ class OpenWorld final : public World {
 
   std::unique_ptr<Pending> exchange(std::int64_t tag, Parts parts, Places places) override {
     auto out = std::make_unique<Exchange>(broken_);
-    out->reserve(2 * static_cast<std::size_t>(size_));
     const int mpi_tag = static_cast<int>(tag % kTags);
     for (int step = 1; step < size_; ++step) {  // not all to rank 0 first
       const int from = (rank_ + size_ - step) % size_;
-      const auto place = places[static_cast<std::size_t>(from)];
-      if (place.empty()) continue;
-      require(MPI_Irecv(place.data(), count_of(place.size()), MPI_BYTE, from, mpi_tag, data_,
-                        out->next()),
-              "receive");
+      in_messages(places[static_cast<std::size_t>(from)], [&](std::byte* at, int bytes) {
+        require(MPI_Irecv(at, bytes, MPI_BYTE, from, mpi_tag, data_, out->next()), "receive");
+      });
     }
     for (int step = 1; step < size_; ++step) {
       const int to = (rank_ + step) % size_;
-      const auto part = parts[static_cast<std::size_t>(to)];
-      if (part.empty()) continue;
-      require(
-          MPI_Isend(part.data(), count_of(part.size()), MPI_BYTE, to, mpi_tag, data_, out->next()),
-          "send");
+      in_messages(parts[static_cast<std::size_t>(to)], [&](const std::byte* at, int bytes) {
+        require(MPI_Isend(at, bytes, MPI_BYTE, to, mpi_tag, data_, out->next()), "send");
+      });
     }
     const auto own = static_cast<std::size_t>(rank_);
     if (!places[own].empty())
@@ -136,12 +131,15 @@ class OpenWorld final : public World {
   }
 
  private:
-  static int count_of(std::size_t bytes) {
-    check(bytes <= std::size_t{1} << 30, "a message of ", bytes, " bytes is too long");
-    return static_cast<int>(bytes);
+  // A message counts in ints; those of one tag arrive in the order in which they were sent.
+  template <class Byte, class Fn>
+  void in_messages(std::span<Byte> all, Fn&& fn) const {
+    for (std::size_t at = 0; at < all.size(); at += most_bytes_)
+      fn(all.data() + at, static_cast<int>(std::min(most_bytes_, all.size() - at)));
   }
 
   MPI_Comm data_ = MPI_COMM_NULL, words_ = MPI_COMM_NULL;
+  std::size_t most_bytes_;  // of a message
   int rank_ = 0, size_ = 1, local_size_ = 1;
   bool broken_ = false;  // an exchange was left before it was done
   std::deque<std::string> last_words_;
@@ -149,8 +147,8 @@ class OpenWorld final : public World {
 
 }  // namespace
 
-std::unique_ptr<World> open_world() {
-  return std::make_unique<OpenWorld>();
+std::unique_ptr<World> open_world(std::size_t most_bytes) {
+  return std::make_unique<OpenWorld>(most_bytes);
 }
 
 }  // namespace tessera::mpi
@@ -159,7 +157,7 @@ std::unique_ptr<World> open_world() {
 
 namespace tessera::mpi {
 
-std::unique_ptr<World> open_world() {
+std::unique_ptr<World> open_world(std::size_t) {
   return nullptr;
 }
 

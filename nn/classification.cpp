@@ -115,7 +115,7 @@ Value Classification::prediction(const Values& outputs) const {
   return ops::softmax(outputs.at(kLogits));
 }
 
-Value Classification::loss_to(const Values& outputs, Value target) const {
+Value Classification::loss_to(const FieldInputs&, const Values& outputs, Value target) const {
   return ops::mean(ops::soft_cross_entropy(outputs.at(kLogits), target));
 }
 

@@ -92,8 +92,8 @@ Value column(Value x, std::int64_t at) {
 }
 
 // Sums of samples over the places of all of them.
-Value of_batch(Value sums, Value places) {
-  return ops::mean(sums) / ops::maximum(ops::mean(places), 1.0);
+Value of_batch(const FieldInputs& fields, Value sums, Value places) {
+  return ops::mean(sums) / ops::maximum(fields.joint_mean(ops::mean(places)), 1.0);
 }
 
 // Which object each place answers for.
@@ -209,17 +209,18 @@ Detection::Parts Detection::parts(const Values& outputs, Value target) const {
 std::vector<NamedLoss> Detection::losses(const FieldInputs& fields, const Values& outputs,
                                          double label_smoothing) const {
   const Parts p = parts(outputs, target(fields, outputs, label_smoothing));
-  return {{kScores, of_batch(p.scores, p.places)}, {kBoxes, of_batch(p.boxes, p.places)}};
+  return {{kScores, of_batch(fields, p.scores, p.places)},
+          {kBoxes, of_batch(fields, p.boxes, p.places)}};
 }
 
-Value Detection::loss_to(const Values& outputs, Value target) const {
+Value Detection::loss_to(const FieldInputs& fields, const Values& outputs, Value target) const {
   const Parts p = parts(outputs, target);
-  return of_batch(p.scores + p.boxes, p.places);
+  return of_batch(fields, p.scores + p.boxes, p.places);
 }
 
 Value Detection::loss(const FieldInputs& fields, const Values& outputs,
                       double label_smoothing) const {
-  return loss_to(outputs, target(fields, outputs, label_smoothing));
+  return loss_to(fields, outputs, target(fields, outputs, label_smoothing));
 }
 
 Values Detection::measured(const FieldInputs& fields, const Values& outputs) const {

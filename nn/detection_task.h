@@ -62,7 +62,7 @@ class Detection final : public Task {
   Value target(const FieldInputs& fields, const Values& outputs,
                double label_smoothing) const override;
   Value prediction(const Values& outputs) const override;
-  Value loss_to(const Values& outputs, Value target) const override;
+  Value loss_to(const FieldInputs& fields, const Values& outputs, Value target) const override;
   // Each box that the network finds is there with the probability of its score.
   void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,
                     TensorMap& fields, const std::string& where) const override;

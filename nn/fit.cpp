@@ -214,7 +214,8 @@ class BestEpoch {
 };
 
 // Rank 0 writes; all ranks call it where some states are theirs alone.
-void save(Trainer& trainer, const FitOptions& options, const Position& position, double seconds) {
+void write_checkpoint(Trainer& trainer, const FitOptions& options, const Position& position,
+                      double seconds) {
   const bool gathers = !trainer.ranks().alone() && has_rank_states(trainer.state());
   const State whole = gathers ? trainer.whole_state() : State();
   if (trainer.ranks().rank() != 0) return;
@@ -310,13 +311,23 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
   auto saved_at = start;
   std::optional<Position> saved;
   double saving = 0;  // seconds that it took
-  const auto save_when = [&](bool due) {
-    if (options.checkpoint.empty() || !due) return;
+  const auto save = [&] {
     const auto began = Clock::now();
-    save(trainer, options, position, seconds_since(start));
+    write_checkpoint(trainer, options, position, seconds_since(start));
     saved = position;
     saved_at = Clock::now();
     saving = seconds_since(began);
+  };
+  // All ranks, which wait as long as rank 0 writes.
+  const auto save_when = [&](bool due) {
+    if (options.checkpoint.empty() || !due) return;
+    save();
+    trainer.any_rank(false);
+  };
+  // Another rank is gone; the states are those of a whole step. Nothing is lost but the one that
+  // failed, unless that rank had a part of the states.
+  const auto save_alone = [&](bool whole) {
+    if (whole && !options.checkpoint.empty() && !has_rank_states(trainer.state())) save();
   };
   const auto old = [&] { return seconds_since(saved_at) >= options.checkpoint_seconds; };
   // What ends an epoch (a C step, evaluations) can be long. Interrupted there, a run goes on before
@@ -352,7 +363,7 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
     try {
       report = trainer.train_epoch(data, position, lr, on_step);
     } catch (const CommunicationError&) {
-      save_when(trainer.unharmed());  // nothing is lost but the step that failed
+      save_alone(trainer.unharmed());
       throw;
     }
     if (report.finished) {
@@ -377,8 +388,14 @@ FitResult fit(Trainer& trainer, const BatchSource& data, const FitOptions& optio
         return result;
       }
     }
-    const bool stop = trainer.any_rank(interrupted());
-    save_when(trainer.any_rank(leads && (stop || old())));
+    bool stop = false;
+    try {
+      stop = trainer.any_rank(interrupted());
+      save_when(trainer.any_rank(leads && (stop || old())));
+    } catch (const CommunicationError&) {
+      save_alone(true);
+      throw;
+    }
     if (stop && position.epoch < options.epochs) {
       observer.on_end();
       return result;

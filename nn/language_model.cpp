@@ -81,7 +81,7 @@ Value LanguageModeling::loss(const FieldInputs& fields, const Values& outputs,
   const Value weight = rows_of(fields("weight"));
   const Value each =
       ops::cross_entropy(outputs.at(kLogits), rows_of(fields("y")), label_smoothing) * weight;
-  return ops::sum(each) / ops::sum(weight);
+  return ops::sum(each) / fields.joint_mean(ops::sum(weight));
 }
 
 Values LanguageModeling::measured(const FieldInputs& fields, const Values& outputs) const {
@@ -106,8 +106,10 @@ Value LanguageModeling::prediction(const Values& outputs) const {
   return ops::softmax(outputs.at(kLogits));
 }
 
-Value LanguageModeling::loss_to(const Values& outputs, Value target) const {
-  return ops::sum(ops::soft_cross_entropy(outputs.at(kLogits), target)) / ops::sum(target);
+Value LanguageModeling::loss_to(const FieldInputs& fields, const Values& outputs,
+                                Value target) const {
+  return ops::sum(ops::soft_cross_entropy(outputs.at(kLogits), target)) /
+         fields.joint_mean(ops::sum(target));
 }
 
 void LanguageModeling::draw_targets(const TensorMap& outputs, std::uint64_t seed,

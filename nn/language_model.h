@@ -36,7 +36,7 @@ class LanguageModeling final : public Task {
   Value target(const FieldInputs& fields, const Values& outputs,
                double label_smoothing) const override;
   Value prediction(const Values& outputs) const override;
-  Value loss_to(const Values& outputs, Value target) const override;
+  Value loss_to(const FieldInputs& fields, const Values& outputs, Value target) const override;
   void draw_targets(const TensorMap& outputs, std::uint64_t seed, std::int64_t first,
                     TensorMap& fields, const std::string& where) const override;
 

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "ops/communication/communication.h"
+
 namespace tessera::nn {
 
 std::string Metric::text(double other) const {
@@ -31,6 +33,10 @@ Value FieldInputs::operator()(const std::string& name) const {
   return graph_.input(name, field->type());
 }
 
+Value FieldInputs::joint_mean(Value of_rows) const {
+  return ranks_ == 1 ? of_rows : ops::all_reduce(of_rows, ranks_);
+}
+
 std::vector<Field> Task::fields() const {
   std::vector<Field> out = inputs();
   for (const Field& field : targets()) out.push_back(field);
@@ -57,7 +63,7 @@ Value Task::target(const FieldInputs&, const Values&, double) const {
 Value Task::prediction(const Values&) const {
   fail(name(), " predicts no distribution that could be distilled");
 }
-Value Task::loss_to(const Values&, Value) const {
+Value Task::loss_to(const FieldInputs&, const Values&, Value) const {
   fail(name(), " predicts no distribution that could be distilled");
 }
 void Task::draw_targets(const TensorMap&, std::uint64_t, std::int64_t, TensorMap&,

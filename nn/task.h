@@ -57,14 +57,19 @@ class Meter {
 // exists once somebody asks for it.
 class FieldInputs {
  public:
-  FieldInputs(Graph& graph, std::vector<Field> fields)
-      : graph_(graph), fields_(std::move(fields)) {}
+  // `ranks` (nn/ranks.h) have rows of the joint batch each.
+  FieldInputs(Graph& graph, std::vector<Field> fields, std::int64_t ranks = 1)
+      : graph_(graph), fields_(std::move(fields)), ranks_(ranks) {}
   // Throws Error, naming the fields, for another name.
   Value operator()(const std::string& name) const;
+  // Of a scalar f32 that depends on the batch's rows, such as how many tokens count: its mean over
+  // the ranks. A loss that divides by it has the joint batch's loss as its mean over the ranks.
+  Value joint_mean(Value of_rows) const;
 
  private:
   Graph& graph_;
   std::vector<Field> fields_;
+  std::int64_t ranks_;
 };
 
 // One of the losses that a task consists of: a scalar, the mean over the batch.
@@ -94,9 +99,10 @@ class Task {
 
   // Throws Error when a network's outputs [batch, ...] are not what the task compares.
   virtual void require_outputs(const Values& outputs) const = 0;
-  // The mean over the batch, a scalar. `label_smoothing`: the share of the target that goes to all
-  // classes alike (Szegedy et al. 2016); measured is with 0. Throws Error for another one where the
-  // task has no labels to smooth (plain_labels).
+  // The mean over the batch, a scalar; over anything but its samples (tokens, objects) by
+  // FieldInputs::joint_mean of their number. `label_smoothing`: the share of the target that goes
+  // to all classes alike (Szegedy et al. 2016); measured is with 0. Throws Error for another one
+  // where the task has no labels to smooth (plain_labels).
   virtual Value loss(const FieldInputs& fields, const Values& outputs,
                      double label_smoothing) const = 0;
   // What it is the sum of, for whoever weighs the parts (nn/loss_weighting.h). By default itself.
@@ -114,7 +120,7 @@ class Task {
   virtual Value target(const FieldInputs& fields, const Values& outputs,
                        double label_smoothing) const;
   virtual Value prediction(const Values& outputs) const;
-  virtual Value loss_to(const Values& outputs, Value target) const;
+  virtual Value loss_to(const FieldInputs& fields, const Values& outputs, Value target) const;
   // Labels drawn from the network's prediction in place of a batch's targets: squared gradients of
   // the loss with them are the true Fisher information. `first` is the place of the batch's first
   // sample; the same seed, place and outputs give the same targets. By default an Error.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/interrupt.h"
 #include "nn/schedule.h"
@@ -48,6 +49,7 @@ struct Trainer::Compiled {
   RunContext context;
   TensorMap batch;              // the fields that the step asks for
   Tensor step{DType::s64, {}};  // what random ops are keyed by
+  bool agreed = false;          // of several ranks: that all exchange alike
   Compiled(Plan p, State& state, std::span<const Field> fields, std::int64_t n)
       : plan(std::move(p)), context(plan.context(state)) {
     for (const Field& field : fields) {
@@ -288,6 +290,7 @@ EpochReport Trainer::train_epoch(const BatchSource& data, Position& position,
     const std::int64_t first = position.step * options_.batch;
     const std::int64_t n = std::min(options_.batch, samples - first);
     Compiled& step = compiled(n / together);
+    if (!std::exchange(step.agreed, true)) require_same_exchanges(step.plan);
     const auto asked = Clock::now();
     data.fill(position.epoch, first + ranks().rank() * (n / together), step.batch);
     report.data_seconds += std::chrono::duration<double>(Clock::now() - asked).count();

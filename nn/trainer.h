@@ -192,6 +192,8 @@ class Trainer {
                                     std::vector<std::int64_t> exact);
   void share_outcome(Graph& graph, const std::vector<Value>& also);
   void run_step(Compiled& step);
+  // Throws Error unless the plans of all ranks exchange the same in the same order; all call it.
+  void require_same_exchanges(const Plan& plan) const;
   Traffic traffic() const;
   // What the step carries from batch to batch lives in the State, "carried.NAME", so that a
   // checkpoint has it.

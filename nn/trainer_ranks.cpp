@@ -68,6 +68,17 @@ std::vector<Value> Trainer::average_bucket(Scope& scope, const std::vector<Value
   return means.values;
 }
 
+void Trainer::require_same_exchanges(const Plan& plan) const {
+  if (ranks().alone()) return;
+  std::string order;
+  for (const StepInfo& step : plan.steps()) {
+    const OpDef* op = train_graph_->ops().find(step.op);
+    if (op != nullptr && op->has(kCommunicates))
+      order += cat(step.op, " ", step.name, " ", step.type, " ", step.note, "\n");
+  }
+  require_agreement(*ranks().communicator, {{"order of what ranks exchange in a step", order}});
+}
+
 void Trainer::share_outcome(Graph& graph, const std::vector<Value>& also) {
   if (also.empty()) return;
   graph.set_output("loss", also[0]);

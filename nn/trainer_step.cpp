@@ -144,7 +144,7 @@ StepBuilder Trainer::begin_step(Graph& graph, Scope& scope,
                    scope,
                    *network_,
                    *task_,
-                   {graph, step_fields(*task_)},
+                   {graph, step_fields(*task_), ranks().size()},
                    {},
                    {},
                    options_.label_smoothing};

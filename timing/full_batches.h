@@ -22,7 +22,7 @@ class FullBatches final : public BatchSource {
 
  private:
   std::int64_t at(std::int64_t first) const {
-    return first / batch_ % (source_->samples() / batch_) * batch_;
+    return first / batch_ % (source_->samples() / batch_) * batch_ + first % batch_;
   }
 
   std::shared_ptr<const BatchSource> source_;

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "datasets/shard.h"
 #include "nn/trainer_step.h"
 #include "ops/communication/communication.h"
 #include "ops/communication/reduction.h"
@@ -85,11 +86,11 @@ void bench_ranks(Session& session, const Task& task, const TrainRecipe& recipe,
   Communicator* ranks = session.communicator();
   if (ranks == nullptr) return;
   const auto meet = [&] { all_gather(*ranks, ""); };
-  // One step that is counted.
   nn::TrainerOptions options = recipe.trainer(kSeed);
   options.batch = together.options().batch / ranks->size();
   nn::Trainer own = make_trainer(task, options);
-  StepTimer alone(own, data, kLearningRate);
+  const auto mine = std::make_shared<datasets::Shard>(data, ranks->rank(), ranks->size());
+  StepTimer alone(own, mine, kLearningRate);
   Buckets buckets(*ranks, together.train_graph());
   buckets.run();
   std::vector<std::vector<double>> travels;

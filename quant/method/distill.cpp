@@ -52,11 +52,12 @@ Value SelfDistillation::loss(nn::StepBuilder& step) const {
       kind_ == DistillOptions::Kind::memory ? remembered(step, samples_) : teacher_prediction(step);
   const Value alpha = step.graph.input(kAlpha, f32({}));
   if (task_) {
-    const Value known = step.task.loss_to(step.outputs, ops::detach(predicted));
+    const Value known = step.task.loss_to(step.field, step.outputs, ops::detach(predicted));
     return (1.0 - alpha) * task_->loss(step) + alpha * known;
   }
   const Value hard = step.task.target(step.field, step.outputs, step.label_smoothing);
-  return step.task.loss_to(step.outputs, ops::detach((1.0 - alpha) * hard + alpha * predicted));
+  return step.task.loss_to(step.field, step.outputs,
+                           ops::detach((1.0 - alpha) * hard + alpha * predicted));
 }
 
 void Distiller::prepare(nn::Trainer& trainer, std::int64_t samples) const {

@@ -3,10 +3,12 @@
 
 #include "core/parallel.h"
 #include "core/version.h"
+#include "datasets/random_samples.h"
 #include "experiment/comparison.h"
 #include "experiment/machine.h"
 #include "report/comparison_tables.h"
 #include "tests/experiment/evaluated.h"
+#include "timing/full_batches.h"
 #include "timing/latency.h"
 
 namespace tessera::experiment {
@@ -31,6 +33,21 @@ TEST(Timing, IsTheFastestRoundAndFlagsTwoKindsOfRuns) {
   std::vector<double> one_in_a_thousand(1000, 4);
   one_in_a_thousand[500] = 4000;  // the scheduler's
   EXPECT_FALSE(timing_of({one_in_a_thousand}).unstable());
+}
+
+// A rank of several asks for its part of a batch.
+TEST(FullBatches, GiveEachRankItsRows) {
+  const auto source = std::make_shared<datasets::RandomSamples>(
+      "random", std::vector<Field>{{"x", DType::f32, {3}}}, 10);
+  const FullBatches batches(source, 4, 5);
+  const auto rows = [](const BatchSource& data, std::int64_t first) {
+    TensorMap two = batch_of(data.fields(), 2);
+    data.fill(0, first, two);
+    return two.at("x").to_vector<float>();
+  };
+  EXPECT_EQ(rows(batches, 6), rows(*source, 6));
+  EXPECT_EQ(rows(batches, 8), rows(*source, 0));  // two batches are whole
+  EXPECT_EQ(rows(batches, 10), rows(*source, 2));
 }
 
 TEST(Timing, SeedsAreMoreRounds) {

@@ -218,9 +218,9 @@ TEST(LanguageModeling, LossesAgree) {
   const nn::Values outputs = {{"logits", graph.input("logits", f32({kBatch * 3, 4}))}};
   task.require_outputs(outputs);
   graph.set_output("loss", task.loss(fields, outputs, 0));
-  graph.set_output("to", task.loss_to(outputs, task.target(fields, outputs, 0)));
+  graph.set_output("to", task.loss_to(fields, outputs, task.target(fields, outputs, 0)));
   graph.set_output("smooth", task.loss(fields, outputs, 0.2));
-  graph.set_output("smooth_to", task.loss_to(outputs, task.target(fields, outputs, 0.2)));
+  graph.set_output("smooth_to", task.loss_to(fields, outputs, task.target(fields, outputs, 0.2)));
   graph.set_output("nats", task.measured(fields, outputs).at("nats"));
   std::vector<float> logits;
   for (int i = 0; i < 24; ++i) logits.push_back(0.3f * static_cast<float>(i * 7 % 11));

@@ -2,9 +2,10 @@
 // and the same on every rank to the bit.
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <atomic>
+#include <chrono>
 #include <filesystem>
-#include <mutex>
+#include <thread>
 
 #include "core/interrupt.h"
 #include "nn/fit.h"
@@ -15,6 +16,7 @@
 #include "quant/method/method_list.h"
 #include "tests/datasets/temp_dir.h"
 #include "tests/error_of.h"
+#include "tests/mpi/joint.h"
 #include "tests/mpi/thread_ranks.h"
 #include "tests/quant/scores.h"
 
@@ -23,69 +25,14 @@ namespace {
 
 using tessera::test::Noise;
 using tessera::test::Scores;
+using tessera::testing::epochs;
 using tessera::testing::error_of;
+using tessera::testing::expect_joint;
+using tessera::testing::Make;
 using tessera::testing::on_ranks;
-
-// What a training came to on each rank; one entry without ranks.
-struct Outcome {
-  std::vector<double> losses;  // by step, mean of the epoch so far
-  State state;                 // as a checkpoint holds it
-  std::string text;            // whatever else a test wants to compare
-};
-
-using Make = std::function<Trainer(Ranks)>;
-using Train = std::function<void(Trainer&, Outcome&)>;
-
-std::vector<Outcome> train(int ranks, const Make& make, const Train& train, Ranks how = {},
-                           int slow = 0) {
-  std::vector<Outcome> out(static_cast<std::size_t>(ranks));
-  const auto one = [&](Communicator* communicator) {
-    how.communicator = communicator;
-    Trainer trainer = make(Ranks{communicator, how.gradients, how.bucket_bytes});
-    Outcome& outcome = out[static_cast<std::size_t>(communicator ? communicator->rank() : 0)];
-    train(trainer, outcome);
-    outcome.state = trainer.whole_state().clone();
-  };
-  if (ranks == 1) {
-    one(nullptr);
-  } else {
-    on_ranks(
-        ranks, [&](Communicator& rank) { one(&rank); }, slow);
-  }
-  return out;
-}
-
-Train epochs(const BatchSource& data, int n, double lr = 0.05) {
-  return [&data, n, lr](Trainer& trainer, Outcome& outcome) {
-    Position position;
-    for (int epoch = 0; epoch < n; ++epoch) {
-      trainer.train_epoch(data, position, constant(lr),
-                          [&](const StepReport& s) { outcome.losses.push_back(s.loss); });
-    }
-  };
-}
-
-// `tolerance` of losses and, relative to the largest element, of states.
-void expect_joint(const Outcome& joint, const std::vector<Outcome>& ranks, double tolerance) {
-  for (const Outcome& one : ranks) {
-    ASSERT_EQ(one.losses.size(), joint.losses.size());
-    for (std::size_t i = 0; i < joint.losses.size(); ++i)
-      ASSERT_NEAR(one.losses[i], joint.losses[i], tolerance * (1 + joint.losses[i]))
-          << "step " << i;
-    EXPECT_TRUE(equal_bits(one.state, ranks[0].state)) << "ranks differ";
-  }
-  for (const auto& [name, entry] : joint.state.entries()) {
-    ASSERT_TRUE(ranks[0].state.has(name)) << name;
-    if (entry.tensor.dtype() != DType::f32) continue;
-    const auto a = entry.tensor.span<float>();
-    const auto b = std::as_const(ranks[0].state).get(name).span<float>();
-    ASSERT_EQ(a.size(), b.size()) << name;
-    float most = 1e-3f;
-    for (const float v : a) most = std::max(most, std::fabs(v));
-    for (std::size_t i = 0; i < a.size(); ++i)
-      ASSERT_NEAR(a[i], b[i], 10 * tolerance * most) << name << " " << i;
-  }
-}
+using tessera::testing::Outcome;
+using tessera::testing::Train;
+using tessera::testing::train;
 
 std::shared_ptr<Sequential> dense_network() {
   auto net = std::make_shared<Sequential>();
@@ -359,6 +306,35 @@ TEST(JointCheckpoint, KeepsWhatCodesHaveLost) {
   EXPECT_TRUE(equal_bits(three[0].state, three[2].state));
 }
 
+// A checkpoint that rank 0 takes long to write is no dead rank to the others.
+TEST(JointCheckpoint, IsWaitedFor) {
+  const Scores data;
+  tessera::datasets::TempDir folder;
+  const auto file = folder.path() / "checkpoint";
+  constexpr double kPatience = 2;
+  std::atomic<bool> slow = false;
+  on_ranks(2, [&](Communicator& rank) {
+    rank.set_patience(kPatience);
+    TrainerOptions options;
+    options.batch = 60;
+    options.ranks = Ranks{&rank};
+    options.optimizer.group = [&](const std::string&) {  // asked for what a checkpoint notes, too
+      if (rank.rank() == 0 && slow.exchange(false))
+        std::this_thread::sleep_for(std::chrono::duration<double>(kPatience + 1));
+      return ParameterGroup{1, 0.0};
+    };
+    Trainer trainer = classifier(dense_network(), {20}, 4, options);
+    Loop loop(file);
+    loop.options.checkpoint_seconds = 0;
+    loop.options.epochs = 1;
+    loop.options.after_update = [&](double from, double) {
+      if (rank.rank() == 0 && from == 0) slow = true;
+    };
+    EXPECT_TRUE(fit(trainer, data, loop.options).finished);
+  });
+  EXPECT_FALSE(slow) << "nothing was slow";
+}
+
 TEST(JointStart, RanksThatDifferAreRefused) {
   const Scores data, fewer(540);
   const auto refused = [&](const std::function<void(Communicator&)>& body) {
@@ -387,6 +363,16 @@ TEST(JointStart, RanksThatDifferAreRefused) {
             }),
             "rank 1 has another start (weights and states) than rank 0; all ranks of a training "
             "must have the same");
+  // Of programs that differ: they would take each other's gradients for something else.
+  EXPECT_EQ(refused([&](Communicator& rank) {
+              Ranks how{&rank};
+              if (rank.rank() == 1) how.bucket_bytes = 100;
+              Trainer t = dense()(how);
+              Loop loop({});
+              fit(t, data, loop.options);
+            }),
+            "rank 1 has another order of what ranks exchange in a step than rank 0; all ranks of a "
+            "training must have the same");
 }
 
 }  // namespace

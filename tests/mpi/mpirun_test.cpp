@@ -1,10 +1,13 @@
 // The programs under mpirun: what several processes train, print and write, and how they end.
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 
 #include "core/files/safetensors.h"
+#include "mpi/open_world.h"
 #include "tests/apps/app.h"
 
 namespace tessera::testing {
@@ -37,6 +40,23 @@ class Mpirun : public App {
     Result result = by(ranks, args, name);
     EXPECT_EQ(result.code, 0) << result.error << result.out;
     return result;
+  }
+  // The same where this rank can write no file of more than so many KiB: a disk that fills. Its
+  // messages take the way that needs no file in shared memory.
+  Result by_two_with_full_disk(int rank, int kib, const Args& args) const {
+    const std::string limit = cat("trap '' XFSZ; ulimit -f ", 2 * kib, "; exec \"$0\" \"$@\"");
+    Args out;
+    for (int r = 0; r < 2; ++r) {
+      Args one = command(1, app, args);
+      std::ranges::replace(one, std::string("self,vader"), std::string("self,tcp"));
+      if (r == rank) one.insert(std::ranges::find(one, app.string()), {"/bin/sh", "-c", limit});
+      if (r > 0) {
+        one.erase(one.begin() + 2, std::ranges::find(one, r == rank ? "/bin/sh" : app.string()));
+        out.emplace_back(":");
+      }
+      out.insert(out.end(), one.begin(), one.end());
+    }
+    return run(TESSERA_MPIEXEC, out, folder.path());
   }
   // Exit code 2 and, once, this.
   void expect_refused(const Result& result, const std::string& message) const {
@@ -215,6 +235,124 @@ TEST_F(Mpirun, RefusesWhatCannotBeTrainedTogether) {
 TEST_F(Mpirun, ARankThatCannotWriteEndsTheRun) {
   std::ofstream(path("file")) << "no folder";
   expect_refused(by(2, train("file/out")), "cannot be created");
+}
+
+// The one that does not lead cannot log an epoch; rank 0 says so and saves what all have done.
+TEST_F(Mpirun, ARankWhoseDiskFillsEndsTheRunAndNothingIsLost) {
+  const Args args = train("out", {"--epochs", "400", "--checkpoint-seconds", "1000"});
+  expect_refused(by_two_with_full_disk(1, 4, args), "rank 1: cannot write the log");
+  EXPECT_TRUE(std::filesystem::exists(path("out/lenet300-reference-s1.checkpoint")));
+  Args again = args;
+  again.push_back("--resume");
+  Process more(TESSERA_MPIEXEC, command(2, app, again), folder.path());
+  const std::string next = std::to_string(logged("out.jsonl", "epoch", "epoch").size() + 1);
+  EXPECT_TRUE(more.says(cat("going on in epoch ", next, " of"), 60)) << read_file(path("stdout"));
+}
+
+TEST_F(Mpirun, RankZerosFullDiskLeavesTheCheckpointBefore) {
+  Args args = train("out", {"--epochs", "400", "--checkpoint-seconds", "0"});
+  const std::string checkpoint = path("out/lenet300-reference-s1.checkpoint");
+  {
+    Process process(TESSERA_MPIEXEC, command(2, app, args), folder.path());
+    ASSERT_TRUE(process.says("training 400 epochs", 60));
+    EXPECT_FALSE(process.wait(0.5));
+    process.send(SIGTERM);
+    ASSERT_TRUE(process.wait(20));
+  }
+  const std::string before = read_file(checkpoint);
+  args.push_back("--resume");
+  expect_refused(by_two_with_full_disk(0, 1000, args),
+                 cat("cannot write ", checkpoint, ": File too large"));
+  EXPECT_TRUE(read_file(checkpoint) == before);
+  Process more(TESSERA_MPIEXEC, command(2, app, args), folder.path());
+  EXPECT_TRUE(more.says("going on in epoch", 60)) << read_file(path("stderr"));
+}
+
+// ---- other tasks ----
+
+// At a learning rate at which rounding stays small.
+TEST_F(Mpirun, TrainsLanguageModels) {
+  const auto text = [&](const std::string& out) {
+    return train(out, {"--data", "synthetic:9000:900", "--batch", "18", "--net", "lstm100", "--lr",
+                       "5", "--epochs", "2", "--validation", "own", "--patience", "9"});
+  };
+  const std::filesystem::path ptb = program("ptb");
+  const Result one = run(ptb, text("one"), folder.path());
+  ASSERT_EQ(one.code, 0) << one.error;
+  must_by(2, text("two"), "ptb");
+  must_by(2, text("again"), "ptb");
+  must_by(3, text("three"), "ptb");
+  for (const char* log : {"two.jsonl", "three.jsonl"}) {
+    expect_same_curves("one.jsonl", log, "epoch", "loss", 1e-6);
+    expect_same_curves("one.jsonl", log, "validation", "perplexity", 1e-5);
+  }
+  EXPECT_TRUE(models("two") == models("again"));
+}
+
+TEST_F(Mpirun, TrainsDetectorsByWeighedLosses) {
+  const auto boxes = [&](const std::string& out) {
+    return train(out, {"--data", "synthetic:32:8", "--batch", "8", "--epochs", "2", "--lr", "0.002",
+                       "--loss-weighting", "famo"});
+  };
+  const Result one = run(program("coco"), boxes("one"), folder.path());
+  ASSERT_EQ(one.code, 0) << one.error;
+  must_by(2, boxes("two"), "coco");
+  expect_same_curves("one.jsonl", "two.jsonl", "epoch", "loss", 1e-3);
+  for (const char* value : {"loss.scores", "loss.boxes", "weight.scores", "weight.boxes"})
+    expect_same_curves("one.jsonl", "two.jsonl", "weighting", value, 1e-2);
+}
+
+TEST_F(Mpirun, TimesStepsOfTextsAgainstTheirParts) {
+  const Result result =
+      must_by(2,
+              {"bench", "--train", "--net", "lstm100", "--data", "synthetic:9000:900", "--method",
+               "none", "--steps", "3", "--repeat", "1", "--json", path("bench.json"), "--trace",
+               path("trace.json")},
+              "ptb");
+  EXPECT_NE(result.out.find("2 ranks, 10 samples each"), std::string::npos) << result.out;
+  const Json json = parse_json(read_file(path("bench.json")), "bench.json");
+  for (const char* part : {"step_ms", "compute_ms", "gradients_ms"})
+    EXPECT_GT(json["ranks"][part].get<double>(), 0) << part;
+  // What is shown of communication adds up to its share.
+  double talk = 0, all = 0;
+  const Json trace = parse_json(read_file(path("trace.json")), "trace.json");
+  for (const Json& event : trace["traceEvents"]) {
+    const double share = event["args"]["share"];
+    all += share;
+    if (event["name"].get<std::string>().starts_with("all_reduce")) talk += share;
+  }
+  EXPECT_NEAR(all, 1, 1e-3);
+  EXPECT_GT(talk, 0);
+  EXPECT_LT(talk, 1);
+}
+
+// ---- messages ----
+
+// Started by itself: the second time as one of three ranks.
+TEST_F(Mpirun, LongMessagesTravelInParts) {
+  constexpr const char* kInside = "OMPI_COMM_WORLD_SIZE";
+  if (std::getenv(kInside) == nullptr) {
+    const auto self = std::filesystem::read_symlink("/proc/self/exe");
+    const Result result =
+        run(TESSERA_MPIEXEC, command(3, self, {"--gtest_filter=Mpirun.LongMessagesTravelInParts"}),
+            folder.path());
+    EXPECT_EQ(result.code, 0) << result.out << result.error;
+    EXPECT_NE(result.out.find("3 ranks"), std::string::npos) << result.out;
+    return;
+  }
+  constexpr std::size_t kMost = 1000;
+  const auto world = mpi::open_world(kMost);
+  const auto text = [](int rank) {  // of which the last part is short, or a whole one
+    std::string out(static_cast<std::size_t>(rank) * 2500 + kMost, '\0');
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] = static_cast<char>('a' + (i / 7 + static_cast<std::size_t>(rank)) % 26);
+    return out;
+  };
+  const auto all = all_gather(*world, text(world->rank()));
+  for (int r = 0; r < world->size(); ++r)
+    EXPECT_TRUE(all[static_cast<std::size_t>(r)] == text(r)) << "of rank " << r;
+  if (world->rank() == 0) std::cout << world->size() << " ranks" << std::endl;
+  world->end(HasFailure() ? 1 : 0);
 }
 
 }  // namespace

@@ -133,7 +133,7 @@ class EchoTask final : public Task {
   Value prediction(const Values& outputs) const override {
     return ops::softmax(outputs.at("logits"));
   }
-  Value loss_to(const Values& outputs, Value target) const override {
+  Value loss_to(const FieldInputs&, const Values& outputs, Value target) const override {
     return ops::mean(ops::soft_cross_entropy(outputs.at("logits"), target));
   }
 

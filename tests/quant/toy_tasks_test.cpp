@@ -134,7 +134,7 @@ class NextToken final : public Task {
   Value prediction(const Values& outputs) const override {
     return ops::softmax(outputs.at("logits"));
   }
-  Value loss_to(const Values& outputs, Value target) const override {
+  Value loss_to(const FieldInputs&, const Values& outputs, Value target) const override {
     return ops::mean(ops::soft_cross_entropy(outputs.at("logits"), target));
   }
 };
