@@ -4,7 +4,6 @@ if(NOT TESSERA_STD_THREADS)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()
 find_package(nlohmann_json 3.11 REQUIRED)
-find_package(OpenSSL 3 REQUIRED COMPONENTS Crypto)
 find_package(Boost 1.74 REQUIRED COMPONENTS program_options iostreams)
 find_package(JPEG REQUIRED)
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "core/files/model.h"
 
@@ -9,5 +11,7 @@ namespace tessera {
 
 // As load(path, ops::standard_ops()).
 Model load(const std::filesystem::path& path);
+// As load_from_memory(json, weights, name, ops::standard_ops()).
+Model load_from_memory(std::string_view json, std::string_view weights, const std::string& name);
 
 }  // namespace tessera

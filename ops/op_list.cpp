@@ -55,8 +55,6 @@ constexpr const OpDef* kOps[] = {
     &kCodebookEntriesGrad,
     &kCodebookScaleGrad,
     &kNearest,
-    &kSoftAssign,
-    &kSoftAssignGrad,
     &kEmbedding,
     &kEmbeddingGrad,
     &kScatterRows,
@@ -71,12 +69,16 @@ constexpr const OpDef* kOps[] = {
     &kCrossEntropy,
     &kCrossEntropyGrad,
     &kUniform,
+#if !defined(TESSERA_RUNTIME)  // networks in training only
+    &kSoftAssign,
+    &kSoftAssignGrad,
     &kGramianWeights,
     &kAllReduce,
     &kAllReduceStart,
     &kAllReduceFinish,
     &kAllGather,
     &kJointMoments,
+#endif
 };
 
 }  // namespace

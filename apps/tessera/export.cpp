@@ -8,8 +8,10 @@
 #include "apps/cli/parse.h"
 #include "apps/tessera/commands.h"
 #include "codegen/c_source.h"
+#include "codegen/embedded.h"
 #include "core/error.h"
 #include "core/files/atomic_file.h"
+#include "core/files/find_weights.h"
 #include "core/files/graph_json.h"
 #include "core/graph_text.h"
 #include "core/text.h"
@@ -67,6 +69,14 @@ std::string write_onnx(Model model, const ExportOptions& options) {
   return std::move(exported.bytes);
 }
 
+// The files as they are: what load() makes of them has been checked.
+std::string write_header(Model, const ExportOptions& options) {
+  const std::string json = read_file(options.file);
+  const auto document = parse_graph_document(ops::standard_ops(), json, options.file);
+  return embedded_source(json, read_file(find_weights(options.file, document.weights->name)),
+                         options.name, fs::path(options.file).filename().string());
+}
+
 constexpr Format kFormats[] = {
     {"text", ".txt", "the graph, one node per line",
      [](Model model, const ExportOptions& o) { return graph_text(bound_graph(model, o)); }},
@@ -75,6 +85,8 @@ constexpr Format kFormats[] = {
     {"onnx", ".onnx", "the network for other runtimes, weights packed where they can be",
      write_onnx},
     {"c", ".c", "the network as a C99 file that needs no library; weights stay packed", write_c},
+    {"header", ".h", "the model in a C++ header, for programs with this library or its runtime",
+     write_header},
 };
 
 // By its name, or else by the ending of --out.
@@ -115,7 +127,7 @@ int export_command(const std::vector<std::string>& args) {
   add("batch", number_flag([&](std::int64_t n) { what.batch = n; }),
       "with this number in place of the symbol (C: default 1)");
   add("name", text_flag(what.name, "NAME"),
-      "C: of the function NAME_run (default: the file's name)");
+      "C: of the function NAME_run, header: of the namespace (default: the file's name)");
   add("dense", on_flag(what.dense), "ONNX: every codebook as the weights it stands for");
   add("out", text_flag(out, "FILE"), "write to this file (default: the screen)");
   add("overwrite", on_flag(overwrite), kOverwriteHelp);
@@ -128,13 +140,15 @@ int export_command(const std::vector<std::string>& args) {
        1,
        "one model file",
        {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json",
-        "tessera export MODEL.json --out model.onnx", "tessera export MODEL.json --out net.c"}},
+        "tessera export MODEL.json --out model.onnx", "tessera export MODEL.json --out net.c",
+        "tessera export MODEL.json --out net.h"}},
       options);
   if (!files) return kExitDone;
   const Format& format = format_of(form, out);
   if (!out.empty()) require_new(out, overwrite);
   check(!what.dense || format.name == "onnx", "--dense is of --format onnx");
   check(!out.empty() || format.name != "onnx", "--format onnx needs --out FILE.onnx");
+  check(!what.batch || format.name != "header", "--batch is of compile(), not of --format header");
   what.file = files->front();
   if (what.name.empty())
     what.name = c_identifier(fs::path(out.empty() ? what.file : out).stem().string());

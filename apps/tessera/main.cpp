@@ -20,7 +20,7 @@ constexpr Command kCommands[] = {
     {"import", "an ONNX file as a model", import_command},
     {"inspect", "graph, encodings, bytes, chosen kernels and memory of a model", inspect_command},
     {"verify", "packed run against the decoded reference, per layer", verify_command},
-    {"export", "a model as text, JSON, ONNX or C", export_command},
+    {"export", "a model as text, JSON, ONNX, C or a C++ header", export_command},
     {"recode", "the same model with its indices entropy-coded, or packed", recode_command},
     {"report", "the results of a folder as one HTML file", report_command},
     {"ops", "the operators a graph may use", ops_command},

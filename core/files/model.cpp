@@ -174,6 +174,15 @@ struct OpenModel {
   CodedPlanes coded;
 };
 
+// The file's bytes, the planes as stored, and those that they are decoded to.
+void require_decoding_memory(const Graph& graph, const CodedPlanes& coded, std::int64_t stored,
+                             const std::string& weights) {
+  std::int64_t bytes = 2 * stored;
+  for (const auto& [plane, coded_bytes] : coded)
+    bytes += graph.find_leaf(plane)->types()[0].shape.numel();
+  require_memory(bytes, stored, weights + ": decoding its planes takes");
+}
+
 // Everything but the tensors.
 OpenModel open_model(const fs::path& path, const OpSet& ops) {
   const std::string json = path.string();
@@ -184,12 +193,22 @@ OpenModel open_model(const fs::path& path, const OpSet& ops) {
   const std::string weights = out.weights.string();
   out.coded = check_header(out.document.graph, *out.document.weights,
                            read_safetensors_header(*out.file, weights), weights, json);
-  // The file's bytes, the planes as stored, and those that they are decoded to.
-  std::int64_t bytes = 2 * out.file->size();
-  for (const auto& [plane, coded_bytes] : out.coded)
-    bytes += out.document.graph.find_leaf(plane)->types()[0].shape.numel();
-  require_memory(bytes, out.file->size(), weights + ": decoding its planes takes");
+  require_decoding_memory(out.document.graph, out.coded, out.file->size(), weights);
   return out;
+}
+
+// Of a document whose weights' header was checked, and the bytes of the weights.
+Model model_of(GraphDocument document, std::string_view bytes, const CodedPlanes& coded,
+               const std::string& weights, const std::string& json) {
+  Safetensors read = parse_safetensors(bytes, weights);
+  check(read.sha256 == document.weights->sha256, weights, ": its SHA-256 is ", read.sha256, ", ",
+        json, " says ", document.weights->sha256, " (damaged, half-written, or of another model)");
+  if (!coded.empty()) decode_planes(document.graph, read.tensors, weights);
+  check_weights(document.graph, read.tensors, weights);
+  Model model{
+      std::move(document.graph), {}, std::move(document.settings), std::move(document.attached)};
+  for (auto& [name, tensor] : read.tensors) model.state.set(name, std::move(tensor));
+  return model;
 }
 
 }  // namespace
@@ -296,17 +315,21 @@ SavedModel save(const Model& model, const fs::path& path, const SaveOptions& opt
 Model load(const fs::path& path, const OpSet& ops) {
   check(path.extension() != ".safetensors", path.string(),
         ": holds weights alone; expected the model's .json, which names them");
-  auto [document, weights, file, coded] = open_model(path, ops);
-  Safetensors read = parse_safetensors(file->all(), weights.string());
-  check(read.sha256 == document.weights->sha256, weights.string(), ": its SHA-256 is ", read.sha256,
-        ", ", path.string(), " says ", document.weights->sha256,
-        " (damaged, half-written, or of another model)");
-  if (!coded.empty()) decode_planes(document.graph, read.tensors, weights.string());
-  check_weights(document.graph, read.tensors, weights.string());
-  Model model{
-      std::move(document.graph), {}, std::move(document.settings), std::move(document.attached)};
-  for (auto& [name, tensor] : read.tensors) model.state.set(name, std::move(tensor));
-  return model;
+  OpenModel open = open_model(path, ops);
+  return model_of(std::move(open.document), open.file->all(), open.coded, open.weights.string(),
+                  path.string());
+}
+
+Model load_from_memory(std::string_view json, std::string_view weights, const std::string& name,
+                       const OpSet& ops) {
+  const std::string weights_name = "weights of " + name;
+  GraphDocument document = parse_graph_document(ops, json, name);
+  check(document.weights.has_value(), name, ": field 'weights' is missing");
+  const CodedPlanes coded =
+      check_header(document.graph, *document.weights,
+                   read_safetensors_header(weights, weights_name), weights_name, name);
+  require_decoding_memory(document.graph, coded, std::ssize(weights), weights_name);
+  return model_of(std::move(document), weights, coded, weights_name, name);
 }
 
 CodedPlanes coded_planes(const fs::path& path, const OpSet& ops) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "core/model.h"
 
@@ -39,6 +40,9 @@ SavedModel save(const Model& model, const std::filesystem::path& path,
 // params and states, no more and no less, and the weights sound. A plane of indices may be stored
 // coded, which is decoded here to exactly the packed plane. Throws Error naming file and tensor.
 Model load(const std::filesystem::path& path, const OpSet& ops);
+// The same from the contents of the two files; `name` is the model's name for messages.
+Model load_from_memory(std::string_view json, std::string_view weights, const std::string& name,
+                       const OpSet& ops);
 
 // What a model's files hold coded, from their headers alone; empty for a plain file.
 CodedPlanes coded_planes(const std::filesystem::path& path, const OpSet& ops);

@@ -190,6 +190,10 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
   return read_safetensors_header(file, path.string());
 }
 
+SafetensorsHeader read_safetensors_header(std::string_view bytes, const std::string& name) {
+  return parse_header(bytes, std::ssize(bytes), name);
+}
+
 Safetensors parse_safetensors(std::string_view bytes, const std::string& file) {
   SafetensorsHeader header = parse_header(bytes, std::ssize(bytes), file);
   Safetensors out;

@@ -51,6 +51,8 @@ struct Safetensors {
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 // The same from a file that is read on afterwards; `name` is the name for messages.
 SafetensorsHeader read_safetensors_header(InputFile& file, const std::string& name);
+// The same of a file in memory.
+SafetensorsHeader read_safetensors_header(std::string_view bytes, const std::string& name);
 
 // Reads everything. F32, BF16, I8, U8, I32 and I64 become tensors of the same dtype with the same
 // bits; F16 (exact) and F64 (rounded to nearest) of foreign files become f32; other dtypes are

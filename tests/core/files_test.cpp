@@ -142,16 +142,6 @@ TEST_F(Files, OfConcurrentWritersOneWins) {
   EXPECT_EQ(file_count(), 1u);
 }
 
-TEST(Sha256Test, KnownValues) {
-  EXPECT_EQ(sha256_hex(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  Sha256 pieces;
-  pieces.update("a");
-  pieces.update("");
-  pieces.update("bc");
-  EXPECT_EQ(pieces.hex(), sha256_hex("abc"));
-}
-
 // ---- JSON ----
 
 TEST(JsonIo, SaysWhereAndWhat) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <sstream>
 
 #include "core/files/atomic_file.h"
@@ -12,12 +13,14 @@
 #include "core/graph_text.h"
 #include "ops/load.h"
 #include "tests/core/sample_models.h"
+#include "tests/error_of.h"
 #include "tests/test_dir.h"
 
 namespace tessera {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
 using testing::TempFolder;
 
 std::string message_of(const fs::path& path) {
@@ -48,6 +51,35 @@ void write_model(const fs::path& json, const Graph& graph, const TensorMap& tens
   const SafetensorsImage image = make_safetensors(tensors);
   image.write(json.parent_path() / "w.safetensors");
   write_file(json, graph_to_json(graph, {}, WeightsFile{"w.safetensors", image.sha256()}));
+}
+
+// The contents of the files give what the files give, and are trusted as little.
+TEST(ModelFile, LoadsFromMemory) {
+  const TempFolder folder("model");
+  Model model = testing::packed_mlp({784, 30, 10}, {.bits = 2}, 4);
+  model.settings["seed"] = "1";
+  for (const bool coded : {false, true}) {
+    const SavedModel saved = save(model, folder / "net", {.entropy_coded = coded});
+    const std::string json = read_file(saved.json);
+    std::string weights = read_file(saved.weights);
+    const Model loaded = load_from_memory(json, weights, "net");
+    EXPECT_EQ(graph_text(loaded.graph), graph_text(model.graph));
+    EXPECT_EQ(loaded.settings, model.settings);
+    for (const auto& [name, tensor] : model.state.tensors()) {
+      const Tensor& read = loaded.state.get(name);
+      ASSERT_EQ(read.bytes(), tensor.bytes()) << name;
+      EXPECT_EQ(std::memcmp(read.data(), tensor.data(), static_cast<std::size_t>(read.bytes())), 0);
+    }
+    const auto refusal = [&](std::string_view graph, std::string_view bytes) {
+      return error_of([&] { load_from_memory(graph, bytes, "net"); });
+    };
+    EXPECT_TRUE(refusal(json.substr(0, 100), weights).starts_with("net: byte "));
+    EXPECT_TRUE(contains(refusal(graph_to_json(model.graph), weights), "'weights' is missing"));
+    EXPECT_TRUE(
+        refusal(json, weights.substr(0, weights.size() - 1)).starts_with("weights of net: "));
+    weights.back() = static_cast<char>(weights.back() ^ 1);
+    EXPECT_TRUE(contains(refusal(json, weights), "weights of net: its SHA-256 is "));
+  }
 }
 
 TEST(ModelFile, SavesAndLoads) {
