@@ -53,6 +53,14 @@ if(TESSERA_BUILD_APPS)
   get_property(apps DIRECTORY apps PROPERTY BUILDSYSTEM_TARGETS)
   list(FILTER apps INCLUDE REGEX "^app_")
   install(TARGETS ${apps} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
+  # Each program says how it is completed.
+  foreach(app IN LISTS apps)
+    install(CODE "set(folder \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/bash-completion/completions\")
+      file(MAKE_DIRECTORY \"\${folder}\")
+      execute_process(COMMAND \"$<TARGET_FILE:${app}>\" completion bash
+                      OUTPUT_FILE \"\${folder}/$<TARGET_FILE_NAME:${app}>\" COMMAND_ERROR_IS_FATAL ANY)"
+      COMPONENT tools)
+  endforeach()
 endif()
 install(PROGRAMS scripts/decode.py DESTINATION ${CMAKE_INSTALL_DATADIR}/tessera COMPONENT tools)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/tessera COMPONENT tools)

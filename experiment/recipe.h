@@ -114,9 +114,9 @@ struct CompressRecipe {
   quant::Sensitivity sensitivity_kind() const;
   quant::Policy policy(const std::string& codebook, std::int64_t group_rows,
                        double sparse = 0) const;
+  void add_policy_flags(FlagList& options);  // those of add_flags() that policy() reads
 
  private:
-  void add_policy_flags(FlagList& options);
   Config policy_config() const;  // its rules and least size
 };
 

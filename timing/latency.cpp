@@ -89,7 +89,9 @@ Latency measure_latency(const Model& model, const CompileOptions& options, doubl
     out.flops += step.flops;
     if (step.flops > 0) out.work.push_back({step.flops, step.bytes});
   }
-  out.weight_bytes = plan.memory().persistent + plan.memory().states;
+  out.memory = plan.memory();
+  out.threads = plan.threads();
+  out.weight_bytes = out.memory.persistent + out.memory.states;
   out.kernels = main_kernels(plan.steps(), out.flops);
   out.decoded = plan.decoded();
   return out;

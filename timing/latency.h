@@ -16,6 +16,8 @@ struct Latency {
   std::int64_t runs = 0, rounds = 0;
   std::int64_t bytes = 0;         // that the steps of one run read and write, each operand once
   std::int64_t weight_bytes = 0;  // that the plan keeps for weights, in the kernels' arrangement
+  PlanMemory memory;              // of the plan
+  int threads = 1;                // that a run used at most
   double flops = 0;
   // Of the steps that do arithmetic, one by one; what only looks rows up does none.
   struct Work {

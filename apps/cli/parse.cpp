@@ -86,6 +86,15 @@ std::vector<std::string> lines_of(const std::string& text, std::size_t columns) 
   return out;
 }
 
+// Where offered_flags() collects them; null: command lines are parsed.
+thread_local std::vector<OfferedFlag>* offered = nullptr;
+
+void offer(const FlagList& flags) {
+  for (const FlagList::Entry& entry : flags.entries())
+    offered->push_back({entry.name, entry.value.placeholder});
+  for (const FlagList& other : flags.others()) offer(other);
+}
+
 struct Given {
   std::string name, text;
 };
@@ -188,6 +197,10 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
   add("max-memory", number_flag(allow, "MIB"),
       "what files may take where that is more than four times their size and 256 MiB");
   add("help", on_flag(help), "this text; also -h");
+  if (offered != nullptr) {
+    offer(flags);
+    return std::nullopt;
+  }
   const Parsed all = parsed(canonical_flags(args, flags), usage, flags);
   for (const Given& given : all.flags) help = help || given.name == "help";
   if (help) {
@@ -204,6 +217,19 @@ std::optional<std::vector<std::string>> parse_flags(const std::vector<std::strin
   check(count >= usage.least && count <= usage.most, "expected ", usage.expected,
         "; usage: ", usage.line);
   return all.words;
+}
+
+std::vector<OfferedFlag> offered_flags(const std::function<void()>& call) {
+  std::vector<OfferedFlag> out;
+  offered = &out;
+  try {
+    call();
+  } catch (...) {
+    offered = nullptr;
+    throw;
+  }
+  offered = nullptr;
+  return out;
 }
 
 void require_new(const std::filesystem::path& file, bool overwrite) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,14 @@ std::string help_text(const FlagList& flags);
 // before all of them are known.
 std::optional<std::vector<std::string>> parse_flags(const std::vector<std::string>& args,
                                                     const Usage& usage, FlagList& flags);
+
+// A flag as a command line has it; `value`: what --help calls its value, "" where it takes none.
+struct OfferedFlag {
+  std::string name, value;
+};
+// The flags that `call`, which calls parse_flags() once, offers: nothing is parsed, and
+// parse_flags() returns as it does for --help.
+std::vector<OfferedFlag> offered_flags(const std::function<void()>& call);
 
 // `args` with --seed and --method, where `flags` have them, in place of their other names.
 std::vector<std::string> canonical_flags(std::vector<std::string> args, const FlagList& flags);

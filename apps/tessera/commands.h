@@ -9,6 +9,12 @@ namespace tessera::apps {
 
 int import_command(const std::vector<std::string>& args);
 int inspect_command(const std::vector<std::string>& args);
+// Exit code 1 where the models differ.
+int diff_command(const std::vector<std::string>& args);
+int plan_command(const std::vector<std::string>& args);
+int sensitivity_command(const std::vector<std::string>& args);
+int bench_command(const std::vector<std::string>& args);
+int merge_command(const std::vector<std::string>& args);
 int verify_command(const std::vector<std::string>& args);
 int recode_command(const std::vector<std::string>& args);
 int export_command(const std::vector<std::string>& args);

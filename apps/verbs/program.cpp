@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "apps/cli/cli.h"
+#include "apps/cli/completion.h"
 #include "apps/cli/ranks.h"
 #include "apps/verbs/verbs.h"
 #include "core/words.h"
@@ -18,6 +19,8 @@ struct Verb {
   bool by_ranks = false;  // several processes may do it together
 };
 
+int completion_verb(const Benchmark& benchmark, const Args& args);
+
 constexpr std::array kVerbs = {
     Verb{"train", "train a dense reference", train_verb, true},
     Verb{"compress", "compress a reference and measure the result", compress_verb, true},
@@ -27,7 +30,19 @@ constexpr std::array kVerbs = {
     Verb{"bench", "times of training steps and of inference", bench_verb, true},
     Verb{"export", "write a model for other programs, or under another name", export_verb},
     Verb{"import", "a model from another program's weights", import_verb},
+    Verb{"completion", "completion of command lines for bash", completion_verb},
 };
+
+int completion_verb(const Benchmark& benchmark, const Args& args) {
+  std::vector<CompletedVerb> verbs;
+  const auto add = [&](std::string_view name, auto run) {
+    verbs.push_back({std::string(name), [&benchmark, run] { run(benchmark, {}); }});
+  };
+  for (const Verb& verb : kVerbs) add(verb.name, verb.run);
+  for (const OwnVerb& verb : benchmark.verbs) add(verb.name, verb.run);
+  if (!benchmark.story) return completion_command(benchmark.name, verbs, args);
+  return completion_command(benchmark.name, verbs, args, [&] { story_verb(benchmark, {}); });
+}
 
 void print_help(const Benchmark& benchmark) {
   std::cout << "usage: " << benchmark.name << " [VERB] [flags]\n\n" << benchmark.about << ".";

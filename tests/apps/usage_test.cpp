@@ -34,9 +34,16 @@ class Programs : public ::testing::Test {
     }
     return out;
   }
-  static std::vector<std::string> verbs(const std::string& name) {
-    if (name == "tessera") return {"inspect", "verify", "export", "recode", "report", "ops"};
-    return {"train", "compress", "compare", "eval", "bench", "export", "import"};
+  // As its help lists them: lines that begin with two blanks and a word.
+  std::vector<std::string> verbs(const std::string& name) const {
+    std::istringstream lines(run_of(name, {"--help"}).out);
+    std::vector<std::string> out;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("  ") && line.size() > 2 && line[2] != ' ')
+        out.push_back(line.substr(2, line.find(' ', 2) - 2));
+    }
+    EXPECT_GE(out.size(), 7u) << name;
+    return out;
   }
 
   datasets::TempDir folder;

@@ -88,7 +88,7 @@ expect_control("${runtime} (= ${VERSION}-1)" libdnnl-dev libopenblas-dev libboos
 
 look_into(tessera)
 foreach(program IN LISTS PROGRAMS)
-  expect_files(bin/${program})
+  expect_files(bin/${program} share/bash-completion/completions/${program})
 endforeach()
 expect_files(share/tessera/decode.py)
 expect_none("^(lib|include)/.")
