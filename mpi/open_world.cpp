@@ -11,6 +11,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 
@@ -32,13 +35,43 @@ void require(int result, const char* what) {
       cat("MPI: ", what, ": ", std::string(text.data(), static_cast<std::size_t>(length))));
 }
 
+using Clock = std::chrono::steady_clock;
+
+// A link slower than the one that is there, TESSERA_LINK_MBYTES a second, for measurements: what
+// others send takes as long as what this rank sends, one exchange after the other. 0: as it is.
+class Link {
+ public:
+  Link() {
+    const char* text = std::getenv(kName);
+    if (text == nullptr) return;
+    char* end = nullptr;
+    const double mbytes = std::strtod(text, &end);
+    check(end != text && *end == '\0' && std::isfinite(mbytes) && mbytes > 0, kName,
+          ": expected megabytes a second above 0, got '", text, "'");
+    seconds_per_byte_ = 1e-6 / mbytes;
+  }
+  // When an exchange that begins now is over.
+  Clock::time_point end_of(std::int64_t bytes) {
+    if (seconds_per_byte_ == 0) return {};
+    const std::chrono::duration<double> takes(static_cast<double>(bytes) * seconds_per_byte_);
+    return free_ =
+               std::max(free_, Clock::now()) + std::chrono::duration_cast<Clock::duration>(takes);
+  }
+
+ private:
+  static constexpr const char* kName = "TESSERA_LINK_MBYTES";
+  double seconds_per_byte_ = 0;
+  Clock::time_point free_;
+};
+
 class Exchange final : public Pending {
  public:
-  Exchange(bool& broken) : broken_(broken) {}
+  Exchange(bool& broken, Clock::time_point least) : broken_(broken), least_(least) {}
   // MPI may still read and write what is no longer there.
   ~Exchange() override { broken_ = broken_ || !done_; }
   bool advance() override {
     if (done_) return true;
+    if (least_ != Clock::time_point() && Clock::now() < least_) return false;
     int done = 0;
     require(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
                         MPI_STATUSES_IGNORE),
@@ -51,6 +84,7 @@ class Exchange final : public Pending {
  private:
   std::vector<MPI_Request> requests_;
   bool& broken_;
+  Clock::time_point least_;  // when it may be over
   bool done_ = false;
 };
 
@@ -75,7 +109,9 @@ class OpenWorld final : public World {
   int local_size() const override { return local_size_; }
 
   std::unique_ptr<Pending> exchange(std::int64_t tag, Parts parts, Places places) override {
-    auto out = std::make_unique<Exchange>(broken_);
+    const std::int64_t before = traffic().bytes;
+    count(parts);
+    auto out = std::make_unique<Exchange>(broken_, link_.end_of(traffic().bytes - before));
     const int mpi_tag = static_cast<int>(tag % kTags);
     for (int step = 1; step < size_; ++step) {  // not all to rank 0 first
       const int from = (rank_ + size_ - step) % size_;
@@ -92,7 +128,6 @@ class OpenWorld final : public World {
     const auto own = static_cast<std::size_t>(rank_);
     if (!places[own].empty())
       std::memcpy(places[own].data(), parts[own].data(), places[own].size());
-    count(parts);
     return out;
   }
 
@@ -140,6 +175,7 @@ class OpenWorld final : public World {
 
   MPI_Comm data_ = MPI_COMM_NULL, words_ = MPI_COMM_NULL;
   std::size_t most_bytes_;  // of a message
+  Link link_;
   int rank_ = 0, size_ = 1, local_size_ = 1;
   bool broken_ = false;  // an exchange was left before it was done
   std::deque<std::string> last_words_;

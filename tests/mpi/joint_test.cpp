@@ -242,7 +242,7 @@ void resume_after_failure(int before, int after, const Make& make, const BatchSo
   });
   std::string said;
   on_ranks(before, [&](Communicator& rank) {
-    Trainer trainer = make(Ranks{&rank});
+    Trainer trainer = make(Ranks{&rank, {}, 100});  // many buckets: none may be ahead of another
     rank.set_patience(20);
     Loop loop(file);
     loop.options.after_update = [&](double, double to) {

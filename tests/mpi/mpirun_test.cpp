@@ -328,6 +328,25 @@ TEST_F(Mpirun, TimesStepsOfTextsAgainstTheirParts) {
 
 // ---- messages ----
 
+TEST_F(Mpirun, ASlowerLinkTakesAsLongAsItsBytes) {
+  constexpr const char* kLink = "TESSERA_LINK_MBYTES";
+  const Args bench = {"bench",    "--train", "--data",  "random", "--method", "none",
+                      "--repeat", "1",       "--steps", "2",      "--json",   path("bench.json")};
+  ::setenv(kLink, "20", 1);
+  must_by(2, bench);
+  ::setenv(kLink, "none", 1);
+  const Result refused = by(2, bench);
+  ::unsetenv(kLink);
+  const Json ranks = parse_json(read_file(path("bench.json")), "bench.json")["ranks"];
+  const double least = ranks["sent_bytes_per_step"].get<double>() / 20e6 * 1e3;
+  EXPECT_GT(least, 50);
+  EXPECT_GE(ranks["gradients_ms"].get<double>(), 0.99 * least);
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.error.find("expected megabytes a second above 0, got 'none'"),
+            std::string::npos)
+      << refused.error;
+}
+
 // Started by itself: the second time as one of three ranks.
 TEST_F(Mpirun, LongMessagesTravelInParts) {
   constexpr const char* kInside = "OMPI_COMM_WORLD_SIZE";
