@@ -67,11 +67,11 @@ std::string bash_completion(const std::string& program, const std::vector<Comple
              "  if [[ -n $words ]]; then\n",
              "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n",
              "  elif [[ -n $kind ]]; then\n",
-             "    mapfile -t COMPREPLY < <(compgen \"$kind\" -- \"$word\")\n",
+             "    local IFS=$'\\n'\n    COMPREPLY=($(compgen $kind -- \"$word\"))\n",
              "  elif [[ $COMP_CWORD -eq 1 ]]; then\n", "    COMPREPLY=($(compgen -W \"", names,
              " $flags\" -- \"$word\"))\n", "  elif [[ $word == -* ]]; then\n",
              "    COMPREPLY=($(compgen -W \"$flags\" -- \"$word\"))\n", "  else\n",
-             "    mapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n",
+             "    local IFS=$'\\n'\n    COMPREPLY=($(compgen -f -- \"$word\"))\n",
              "  fi\n}\ncomplete -o filenames -F _", program, " ", program, "\n");
 }
 
