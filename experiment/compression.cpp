@@ -269,6 +269,7 @@ Compression compress_reference(Session& session, const Task& given, const Refere
                                          : training_data(task, seed, recipe.augment, recipe.batch);
   const auto done = quant::compress(trainer, *data, plan, method, options);
   if (!done.finished) throw Interrupted();
+  if (!done.chosen.empty()) session.detail(cat("  chosen: ", done.chosen, "\n"));
 
   const quant::Codebooks codebooks =
       quant::with_entries(done.codebooks, quant::entry_types().parse(recipe.entries));

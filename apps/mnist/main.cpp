@@ -62,29 +62,17 @@ Recipes recipes(const std::string& name) {
   train.lr = 0.1;
   train.lr_final = 0.01;
   CompressRecipe& compress = out.compress;
-  compress.methods.set({{"mu", 9e-5},
-                        {"mu-growth", 1.1},
-                        {"lc-steps", 30},
-                        {"lc-epochs", 10},
-                        {"first-epochs", 20},
-                        {"lr", 0.09},
-                        {"lr-decay", 0.98},
-                        {"lr-final", 1}});
+  compress.methods.set({{"lc-steps", 30}, {"lc-epochs", 10}, {"first-epochs", 20}});
   compress.batch = 256;
   if (name == "lenet5") {
     train.epochs = 10;
     train.batch = compress.batch = 128;
     train.lr = 0.05;
     train.optimizer.weight_decay = compress.optimizer.weight_decay = 5e-4;
-    compress.methods.set({{"mu", 4e-4},
-                          {"mu-growth", 1.2},
-                          {"lc-steps", 20},
-                          {"lc-epochs", 2},
-                          {"first-epochs", 4},
-                          {"lr", 0.05},
-                          {"lr-decay", 0.92},
-                          {"lr-final", 1}});
+    compress.methods.set({{"lc-steps", 20}, {"lc-epochs", 2}, {"first-epochs", 4}});
   }
+  // Compression trains at the rate that trained the reference.
+  compress.methods.set({{"lr", train.lr}, {"train-lr", train.lr}});
   return out;
 }
 
@@ -98,16 +86,8 @@ Story story() {
   out.recipes = recipes(out.network);
   out.recipes.train.epochs = 20;
   out.recipes.train.batch = 128;
-  // Fewer and shorter steps, so mu starts higher and grows faster to the same end.
   CompressRecipe& compress = out.recipes.compress;
-  compress.methods.set({{"mu", 1e-3},
-                        {"mu-growth", 1.25},
-                        {"lc-steps", 20},
-                        {"lc-epochs", 4},
-                        {"first-epochs", 8},
-                        {"lr", 0.05},
-                        {"lr-decay", 0.95},
-                        {"lr-final", 1}});
+  compress.methods.set({{"lc-steps", 20}, {"lc-epochs", 4}, {"first-epochs", 8}, {"lr", 0.05}});
   compress.batch = 128;
   return out;
 }

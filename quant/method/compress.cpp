@@ -114,6 +114,9 @@ CompressResult compress(nn::Trainer& trainer, const BatchSource& data, const Com
   try {
     const CStepReport first = method.begin(trainer, plan, data, resuming);
     if (!resuming) run.report(first, method.codebooks(trainer));
+    run.result.chosen = method.chosen();
+    if (!run.result.chosen.empty())
+      run.observer().on_event("schedule", {{"chosen", run.result.chosen}});
   } catch (const Interrupted&) {
     return std::move(run.result);
   }

@@ -28,6 +28,7 @@ struct CompressResult {
   Codebooks codebooks;
   std::vector<CStepReport> c_steps;  // of this process
   double seconds = 0;                // of all processes that worked on it
+  std::string chosen = {};           // Method::chosen()
 };
 
 // Starts from the trainer's current weights (the reference) and leaves the trainer at the method's

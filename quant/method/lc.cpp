@@ -4,8 +4,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/text.h"
 #include "ops/build.h"
 #include "quant/method/method_list.h"
+#include "quant/method/representatives.h"
 
 namespace tessera::quant {
 
@@ -13,7 +15,9 @@ namespace {
 
 constexpr const char* kTarget = ".lc_target";
 constexpr const char* kMultiplier = ".lc_multiplier";
-constexpr double kRounding = 1e-9;  // of epochs that are sums of fractions
+constexpr double kRounding = 1e-9;   // of epochs that are sums of fractions
+constexpr double kLeastRate = 0.05;  // share of its start below which mu does not make up for it
+constexpr double kLeastFinish = 0.2, kHeldFrom = 0.9, kWarmUp = 0.1;
 
 std::vector<float> weights_of(const State& state, const std::string& name) {
   return state.get(name).to_vector<float>();
@@ -71,7 +75,10 @@ double Alternation::rate(double epoch) const {
   const double inside =
       step == 0 ? epoch / first_epochs : (epoch - first_epochs) / epochs - (step - 1);
   const double half_cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::clamp(inside, 0.0, 1.0)));
-  return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine);
+  const double all =
+      0.5 * (1 + std::cos(std::numbers::pi * epoch / static_cast<double>(total_epochs())));
+  return lr * std::pow(lr_decay, step) * (lr_final + (1 - lr_final) * half_cosine) *
+         (lr_fall + (1 - lr_fall) * all);
 }
 
 CStepReport IteratedDirectCompression::start(nn::Trainer& trainer, const BatchSource&,
@@ -102,13 +109,70 @@ std::optional<nn::WeightTerm> QuadraticPenalty::term(nn::Scope& scope, const std
   return nn::WeightTerm{0.5 * ops::sum(ops::square(apart)), apart};
 }
 
+double LearningCompression::start_of(std::int64_t step) const {
+  const Alternation& a = options_.alternation;
+  return step == 0 ? 0 : a.first_epochs + static_cast<double>(step - 1) * a.epochs;
+}
+
 double LearningCompression::mu(std::int64_t step) const {
-  return options_.mu * std::pow(options_.mu_growth, static_cast<double>(step));
+  const Alternation& a = options_.alternation;
+  const double growth = options_.mu_growth > 0
+                            ? options_.mu_growth
+                            : std::pow(kLastPull / kFirstPull, 1.0 / std::max(a.steps - 1, 1));
+  const double usual = first_mu_ * std::pow(growth, static_cast<double>(step));
+  if (!with_rate_) return usual;
+  const double share = a.rate(0.5 * (start_of(step) + start_of(step + 1))) / a.lr;
+  return usual / std::max(share, kLeastRate);
+}
+
+// Steps that are long enough, mu by what the rates allow, and where the codebooks are taken.
+void LearningCompression::choose(const nn::Trainer& trainer, const BatchSource& data) {
+  Alternation& a = options_.alternation;
+  const auto per_epoch = static_cast<double>(trainer.steps_per_epoch(data));
+  const double updates = per_epoch * static_cast<double>(epochs_);
+  if (options_.least_updates > 0 &&
+      updates < static_cast<double>(a.steps) * options_.least_updates) {
+    const int steps = std::max(1, static_cast<int>(updates / options_.least_updates));
+    a.lr_decay = std::pow(a.lr_decay, static_cast<double>(a.steps) / steps);
+    a.steps = steps;
+    a.epochs = a.first_epochs = static_cast<double>(epochs_) / steps;
+  }
+  const nn::OptimizerOptions& optimizer = trainer.options().optimizer;
+  const double time = updates * a.lr / (1 - (optimizer.name == "sgd" ? optimizer.momentum : 0));
+  chosen_ = cat(a.steps, " steps of ", fixed(a.epochs * per_epoch, 0), " updates");
+  if (options_.mu == 0) {
+    with_rate_ = true;
+    first_mu_ = kFirstPull / time;
+    chosen_ += cat(", mu from ", first_mu_, " (", kFirstPull, " / ", time,
+                   ", what SGD at the first rate covers in ", updates, " updates)");
+  }
+  const bool can = std::all_of(plan().tensors.begin(), plan().tensors.end(), [](const auto& item) {
+    return !item.choice || (takes_representatives(item.choice->spec) && item.choice->sparse == 0 &&
+                            item.shares.empty());
+  });
+  if (options_.finish == 0 || !can) return;
+  const double share = std::max(options_.finish / (updates + options_.finish), kLeastFinish);
+  quantized_ = std::llround((1 - share) * a.steps);
+  held_ = std::max<std::int64_t>(quantized_ + 1, std::llround(kHeldFrom * a.steps));
+  chosen_ += cat(", on the codebooks from step ", quantized_, " on (the last ",
+                 fixed(share * updates, 0), " updates)");
 }
 
 double LearningCompression::learning_rate(double epoch) const {
-  const double rate = options_.alternation.rate(epoch);
-  return options_.clip_rate ? std::min(rate, 1.0 / mu(options_.alternation.complete(epoch))) : rate;
+  const Alternation& a = options_.alternation;
+  const std::int64_t step = a.complete(epoch);
+  const double rate = a.rate(epoch);
+  if (step < quantized_) return options_.clip_rate ? std::min(rate, 1.0 / mu(step)) : rate;
+  // At one bit that is another network, whose first gradients are many times the reference's.
+  const double from = start_of(quantized_);
+  const double rise = kWarmUp * (static_cast<double>(epochs_) - from);
+  return rate * std::clamp((epoch - from) / rise, 0.0, 1.0);
+}
+
+void LearningCompression::enter(nn::Trainer& trainer, std::int64_t step) const {
+  const bool quantized = step >= quantized_;
+  trainer.set(nn::coefficient_input("lc"), quantized ? 0 : mu(step));
+  if (quantized_ != kNever) RepresentativeForward::set(trainer, quantized, step < held_);
 }
 
 // target = Delta(Theta) + lambda / mu
@@ -125,8 +189,10 @@ void LearningCompression::set_targets(State& state, const Codebooks& codebooks, 
   }
 }
 
-CStepReport LearningCompression::start(nn::Trainer& trainer, const BatchSource&, bool resuming) {
+CStepReport LearningCompression::start(nn::Trainer& trainer, const BatchSource& data,
+                                       bool resuming) {
   CStepReport report;
+  choose(trainer, data);
   if (!resuming) {
     State& state = trainer.state();
     report = compress_directly(trainer, plan(), {}, 0);
@@ -134,20 +200,51 @@ CStepReport LearningCompression::start(nn::Trainer& trainer, const BatchSource&,
       if (item.choice) state.set(item.name + kMultiplier, Tensor(DType::f32, item.shape));
     }
     set_targets(state, codebooks(trainer), mu(0));
+    if (quantized_ != kNever)
+      set_representatives(plan(), state, with_all_entries(plan(), codebooks(trainer)));
     if (options_.alternation.reset_momentum) trainer.reset_optimizer();
   }
   trainer.add_objective(std::make_shared<QuadraticPenalty>(plan()));
+  if (quantized_ != kNever)
+    trainer.add_weight_transform(std::make_shared<RepresentativeForward>(plan()));
   return report;
 }
 
 void LearningCompression::before_epoch(nn::Trainer& trainer, double epoch) {
-  trainer.set(nn::coefficient_input("lc"), mu(options_.alternation.complete(epoch)));
+  enter(trainer, options_.alternation.complete(epoch));
+}
+
+// Once the weights are held their entries are what was trained, and the codes those nearest.
+CStepReport LearningCompression::quantized_step(nn::Trainer& trainer, std::int64_t step) const {
+  State& state = trainer.state();
+  const Codebooks before = codebooks(trainer);
+  CStepReport report;
+  Codebooks now;
+  if (step < held_) {
+    now = fit_all(
+        plan(), [&](const std::string& name) { return weights_of(state, name); }, before, report,
+        trainer.ranks());
+    now = with_all_entries(plan(), std::move(now));
+    set_representatives(plan(), state, now);
+  } else {
+    now = assign_representatives(plan(), state);
+    report = measured(state, now, before);
+  }
+  store_codebooks(state, now);
+  report.step = step;
+  return report;
 }
 
 std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& trainer, double from,
                                                              double to) {
   const std::int64_t step = options_.alternation.complete(to);
   if (step == options_.alternation.complete(from)) return std::nullopt;
+  if (options_.alternation.complete(from) >= quantized_) {
+    const CStepReport report = quantized_step(trainer, step);
+    enter(trainer, step);
+    if (step == held_) trainer.reset_optimizer();  // held weights keep no momentum
+    return report;
+  }
   State& state = trainer.state();
   const double m = mu(options_.alternation.complete(from));
   CStepReport report;
@@ -185,7 +282,8 @@ std::optional<CStepReport> LearningCompression::after_update(nn::Trainer& traine
   }
   report.distance = std::sqrt(total / std::max(squares, 1e-300));
   set_targets(state, fitted, mu(step));
-  trainer.set(nn::coefficient_input("lc"), mu(step));
+  if (step == quantized_) set_representatives(plan(), state, with_all_entries(plan(), fitted));
+  enter(trainer, step);
   if (options_.alternation.reset_momentum) trainer.reset_optimizer();
   return report;
 }
@@ -201,20 +299,33 @@ std::vector<Setting> alternation_settings() {
                           "first_epochs", 1e-4, 1e5),
           Setting::above_zero("lr", usual.lr, "learning rate of the first step", "lr"),
           Setting::number("lr-decay", usual.lr_decay, "its factor per step", "lr_decay", 1e-6, 1e6),
+          Setting::number("lr-fall", 0.05,
+                          "share of the rate left at the end of all steps (half a cosine; 1: it "
+                          "does not fall)",
+                          "lr_fall", 0, 1),
           Setting::number("lr-final", usual.lr_final,
                           "share of the rate left at the end of a step (half a cosine; 1: "
                           "constant)",
                           "lr_final", 0, 1),
-          Setting::on_off("momentum-reset", usual.reset_momentum,
-                          "momentum starts at 0 in every step", "momentum_reset")};
+          Setting::on_off("momentum-reset", false, "momentum starts at 0 in every step",
+                          "momentum_reset")};
 }
 
 std::vector<Setting> lc_settings() {
   const LcOptions usual;
   std::vector<Setting> out = alternation_settings();
-  out.push_back(Setting::above_zero("mu", usual.mu, "LC: penalty weight of the first step", "mu"));
-  out.push_back(Setting::number("mu-growth", usual.mu_growth, "LC: its factor per step",
-                                "mu_growth", 1e-3, 1e3));
+  out.push_back(Setting::number("mu", usual.mu,
+                                "LC: penalty weight of the first step (0: from the updates and "
+                                "their rates)",
+                                "mu", 0, 1e9));
+  out.push_back(Setting::number("mu-growth", usual.mu_growth,
+                                "LC: its factor per step (0: so that the last has 15.5 times the "
+                                "first)",
+                                "mu_growth", 0, 1e3));
+  out.push_back(Setting::number("lc-finish", 2000,
+                                "LC: of U updates the last U N / (U + N) run on the codebooks, at "
+                                "least a fifth (0: none)",
+                                "lc_finish", 0, 1e9));
   out.push_back(Setting::on_off("lr-clip", usual.clip_rate, "LC: keep the learning rate below 1/mu",
                                 "lr_clip"));
   return out;
@@ -254,6 +365,7 @@ Alternation alternation(const Settings& s) {
           .first_epochs = s.number("first-epochs"),
           .lr = s.number("lr"),
           .lr_decay = s.number("lr-decay"),
+          .lr_fall = s.number("lr-fall"),
           .lr_final = s.number("lr-final"),
           .reset_momentum = s.on("momentum-reset")};
 }
@@ -262,6 +374,8 @@ LcOptions lc_options(const Settings& s) {
   return {.alternation = alternation(s),
           .mu = s.number("mu"),
           .mu_growth = s.number("mu-growth"),
+          .finish = s.number("lc-finish"),
+          .least_updates = s.given("lc-steps") ? 0 : 10,
           .clip_rate = s.on("lr-clip")};
 }
 

@@ -40,6 +40,8 @@ class Method {
   // Epochs of training, all together.
   virtual std::int64_t epochs() const = 0;
   virtual double learning_rate(double epoch) const = 0;
+  // What it chose of its schedule when it began, and from what: a line; "" where it chose nothing.
+  virtual std::string chosen() const { return ""; }
   // Throws Error for a plan that the method cannot carry out, before any work; begin() asks, too.
   virtual void require(const CompressionPlan& /*plan*/) const {}
   // Adds objectives and state to a trained network. When resuming, the state is already there.

@@ -60,7 +60,7 @@ std::optional<nn::WeightTerm> PeriodicError::term(nn::Scope& scope, const std::s
   const Value reaction = ops::sum(ops::detach(out.gradient) * cell.entry);
   const Value parameter = representative_parameter(scope, *item);
   out.own.emplace_back(parameter, -grad(reaction, std::vector{parameter}).front());
-  out.own_scale = entry_scale(w);
+  out.own_scale = entry_scale(w, *item);
   return out;
 }
 

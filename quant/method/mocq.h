@@ -38,7 +38,7 @@ struct MocqOptions {
   // penalty makes the begin.
   double start = 0.05, ramp_until = 0.8;
   double penalty_begin = 1e-6, penalty_end = 1e-5;
-  double pull_begin = 1e-3, pull_end = 3;
+  double pull_begin = 1e-3, pull_end = 1;
   double guard = 0.3;
   // Entries follow the weights (exact 1-D k-means) until the forward pass runs on them, then their
   // gradients.

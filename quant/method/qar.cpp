@@ -54,7 +54,7 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
   const std::int64_t group_rows = item->choice->group_rows;
   nn::WeightTerm out;
   out.own.emplace_back(representative_parameter(scope, *item), Value());
-  out.own_scale = entry_scale(w);
+  out.own_scale = entry_scale(w, *item);
   if (family_ == Family::soft) {
     const Value tau = ops::square(scope.graph().state(name + kWidth, f32({}))) * temperature_;
     const auto soft = ops::soft_assign(w, ops::reshape(c, {c.shape()[1]}), tau);
@@ -87,7 +87,7 @@ std::optional<nn::WeightTerm> ClusterRegularizer::term(nn::Scope& scope, const s
 }
 
 double QarOptions::end() const {
-  constexpr double kClusters = 1, kSubspace = 0.02;
+  constexpr double kClusters = 0.3, kSubspace = 0.02;
   return ramp_end.value_or(family == ClusterRegularizer::Family::spectral ? kSubspace : kClusters);
 }
 
@@ -175,7 +175,7 @@ MethodRow qar_row() {
       Setting::choice("regularizer", QarOptions().family,
                       "QAR: what pulls weights to their representatives", "qar.regularizer",
                       ClusterRegularizer::families()),
-      Setting::number("qar-pull", 0, "QAR: as --mocq-pull; 0: 1, or 0.02 for spectral", "", 0,
+      Setting::number("qar-pull", 0, "QAR: as --mocq-pull; 0: 0.3, or 0.02 for spectral", "", 0,
                       1e6)};
   for (Setting& setting : forward_settings()) own.push_back(std::move(setting));
   MethodRow out = trained_row(

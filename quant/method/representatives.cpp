@@ -13,6 +13,8 @@ namespace {
 constexpr const char* kRepresentatives = ".representatives";
 constexpr const char* kHard = "forward.hard";
 constexpr const char* kLive = "forward.live";
+constexpr double kWarmUp = 0.1;     // of the epochs of the quantized pass
+constexpr double kRounding = 1e-9;  // of epochs that are shares of others
 
 bool is_scaled(const TensorChoice& choice) {
   return choice.spec.kind() == CodebookSpec::Kind::kScaled;
@@ -32,6 +34,13 @@ std::vector<float> unit_levels(const CodebookSpec& spec) {
   return out;
 }
 
+// Of the parameter that a weight's representatives are made of.
+Shape parameter_shape(const TensorPlan& item) {
+  Shape shape = entries_type(item.shape, *item.choice).shape;
+  if (is_scaled(*item.choice)) shape = {shape[0], 1};
+  return shape;
+}
+
 // As TrainedMethod::before_epoch has it, to the bit.
 double share(double epoch, std::int64_t epochs) {
   return epoch / static_cast<double>(std::max<std::int64_t>(epochs, 1));
@@ -40,9 +49,8 @@ double share(double epoch, std::int64_t epochs) {
 }  // namespace
 
 Value representative_parameter(nn::Scope& scope, const TensorPlan& item) {
-  Shape shape = entries_type(item.shape, *item.choice).shape;
-  if (is_scaled(*item.choice)) shape = {shape[0], 1};
-  return scope.global_param(item.name + kRepresentatives, shape, nn::Init::constant(0));
+  return scope.global_param(item.name + kRepresentatives, parameter_shape(item),
+                            nn::Init::constant(0));
 }
 
 Value representatives(nn::Scope& scope, const TensorPlan& item) {
@@ -66,6 +74,21 @@ void set_representatives(const CompressionPlan& plan, State& state, const Codebo
   }
 }
 
+Codebooks with_all_entries(const CompressionPlan& plan, Codebooks codebooks) {
+  for (auto& [name, c] : codebooks) {
+    const auto k = static_cast<std::size_t>(plan.find(name)->choice->spec.size());
+    const auto had = static_cast<std::size_t>(c.k);
+    if (had == k) continue;
+    std::vector<float> padded;
+    for (std::size_t g = 0; g < c.entries.size(); g += had) {
+      for (std::size_t j = 0; j < k; ++j) padded.push_back(c.entries[g + std::min(j, had - 1)]);
+    }
+    c.entries = std::move(padded);
+    c.k = static_cast<std::int64_t>(k);
+  }
+  return codebooks;
+}
+
 bool takes_representatives(const CodebookSpec& spec) {
   using Kind = CodebookSpec::Kind;
   return spec.kind() == Kind::kAdaptive ||
@@ -85,8 +108,9 @@ Codebooks assign_representatives(const CompressionPlan& plan, const State& state
   });
 }
 
-double entry_scale(Value weight) {
-  return 1 / std::sqrt(static_cast<double>(weight.shape().numel()));
+double entry_scale(Value weight, const TensorPlan& item) {
+  const auto entries = static_cast<double>(parameter_shape(item).numel());
+  return entries / static_cast<double>(weight.shape().numel());
 }
 
 Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Value w) const {
@@ -95,10 +119,15 @@ Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Va
   const Value hard = scope.graph().input(kHard, f32({})),
               live = scope.graph().input(kLive, f32({}));
   const Value c = representatives(scope, *item), fixed = ops::detach(w);
-  const double s = entry_scale(w);
+  const double s = entry_scale(w, *item);
   const Value steady = s * c + (1 - s) * ops::detach(c);
   const Value entry = ops::nearest(w, steady, item->choice->group_rows).entry;
   return fixed + live * (w - fixed) + hard * (entry - fixed);
+}
+
+void RepresentativeForward::set(nn::Trainer& trainer, bool hard, bool live) {
+  trainer.set(kHard, hard ? 1 : 0);
+  trainer.set(kLive, live ? 1 : 0);
 }
 
 bool ForwardStages::hard(double progress, std::int64_t epochs) const {
@@ -112,15 +141,14 @@ void ForwardStages::require(const std::string& method) const {
 }
 
 void ForwardStages::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
-  trainer.set(kHard, hard(progress, epochs) ? 1 : 0);
-  trainer.set(kLive, finishing(progress) ? 0 : 1);
+  RepresentativeForward::set(trainer, hard(progress, epochs), !finishing(progress));
 }
 
 double ForwardStages::warm_up(double epoch, std::int64_t epochs) const {
-  const double whole = std::floor(epoch);
-  const bool first =
-      hard(share(whole, epochs), epochs) && (whole < 1 || !hard(share(whole - 1, epochs), epochs));
-  return first ? epoch - whole : 1;
+  if (!hard(share(std::floor(epoch), epochs), epochs)) return 1;
+  const auto all = static_cast<double>(epochs);
+  const double first = std::min(std::ceil(hard_from * all - kRounding), all - 1);
+  return std::min(1.0, (epoch - first) / (kWarmUp * (all - first)));
 }
 
 void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
@@ -156,7 +184,7 @@ ForwardStages forward_stages(const Settings& s) {
 void describe_forward(const Settings& settings, Config& config) {
   if (forward_stages(settings).coefficient != ForwardStages().coefficient)
     config["objective.coefficient"] = settings.text(kCoefficient);
-  config["forward.warm_up"] = "1 epoch";
+  config["forward.warm_up"] = cat(kWarmUp);
 }
 
 void validate_forward(const Settings& settings) {

@@ -13,14 +13,19 @@ Value representatives(nn::Scope& scope, const TensorPlan& item);
 // The parameter they are made of: what an objective that pulls them names as its own.
 Value representative_parameter(nn::Scope& scope, const TensorPlan& item);
 void set_representatives(const CompressionPlan& plan, State& state, const Codebooks& codebooks);
+// With as many entries in every group as the plan says: the last one is repeated where a fit found
+// fewer that differ.
+Codebooks with_all_entries(const CompressionPlan& plan, Codebooks codebooks);
 // Whether representatives can take such a codebook.
 bool takes_representatives(const CodebookSpec& spec);
 // Every weight on the nearest of its representatives.
 Codebooks assign_representatives(const CompressionPlan& plan, const State& state);
 
-// A representative's gradient is a sum over its weights. With this factor, 1 / sqrt(n), its steps
-// are of the size of theirs, as LSQ scales its step's gradient.
-double entry_scale(Value weight);
+// A representative's gradient is a sum over its weights. With this factor, one by the weights of an
+// entry on average, it moves as the mean of its weights does, which is how k-means of the moved
+// weights would move it. Larger steps (1 / sqrt(n), as LSQ has it for a step) throw the entries of
+// large layers far off at the rates that train networks.
+double entry_scale(Value weight, const TensorPlan& item);
 
 // The forward pass on w + hard (c(i) - w), c(i) the representative nearest to w_i: the scalar input
 // "forward.hard" moves it from the weights (0) to their representatives (1). Gradients reach w
@@ -30,6 +35,7 @@ class RepresentativeForward final : public nn::WeightTransform {
  public:
   explicit RepresentativeForward(const CompressionPlan& plan) : plan_(plan) {}
   Value apply(nn::Scope& scope, const std::string& name, Value weight) const override;
+  static void set(nn::Trainer& trainer, bool hard, bool live);
 
  private:
   CompressionPlan plan_;
@@ -37,7 +43,7 @@ class RepresentativeForward final : public nn::WeightTransform {
 
 // When the forward pass is quantized, as shares of the epochs.
 struct ForwardStages {
-  double hard_from = 0.1;  // from here on the representatives, at least in the last epoch; 1: never
+  double hard_from = 0;  // from here on the representatives, at least in the last epoch; 1: never
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
   // What weighs the objective that pulls weights to their representatives.
   nn::Coefficient::Kind coefficient = nn::Coefficient::Kind::dynamic;
@@ -45,7 +51,7 @@ struct ForwardStages {
   // `progress` is the share of the epochs that is behind: 0, 1/epochs, ...
   bool hard(double progress, std::int64_t epochs) const;
   bool finishing(double progress) const { return hard_from < 1 && progress >= finish_from; }
-  // What the learning rate is multiplied with: 0 to 1 over the first epoch of the quantized pass.
+  // What the learning rate is multiplied with: 0 to 1 over the first tenth of the quantized epochs.
   // At 1 bit that pass is another network, whose first gradients are many times the reference's.
   double warm_up(double epoch, std::int64_t epochs) const;
   // Throws Error where weights would be held before they have seen the quantized pass.

@@ -8,6 +8,7 @@
 #include "nn/schedule.h"
 #include "quant/fit/assign.h"
 #include "quant/fit/vectors.h"
+#include "quant/method/representatives.h"
 
 namespace tessera::quant {
 
@@ -67,21 +68,12 @@ std::optional<CStepReport> TrainedMethod::after_update(nn::Trainer& trainer, dou
 
 Codebooks TrainedMethod::fit_weights(const nn::Trainer& trainer, const Codebooks& previous,
                                      CStepReport& report) const {
-  Codebooks out = fit_all(
-      plan(), [&](const std::string& name) { return trainer.state().get(name).to_vector<float>(); },
-      previous, report, trainer.ranks());
-  for (auto& [name, c] : out) {
-    const auto k = static_cast<std::size_t>(choice(name)->spec.size());
-    const auto had = static_cast<std::size_t>(c.k);
-    if (had == k) continue;
-    std::vector<float> padded;
-    for (std::size_t g = 0; g < c.entries.size(); g += had) {
-      for (std::size_t j = 0; j < k; ++j) padded.push_back(c.entries[g + std::min(j, had - 1)]);
-    }
-    c.entries = std::move(padded);
-    c.k = static_cast<std::int64_t>(k);
-  }
-  return out;
+  return with_all_entries(plan(), fit_all(
+                                      plan(),
+                                      [&](const std::string& name) {
+                                        return trainer.state().get(name).to_vector<float>();
+                                      },
+                                      previous, report, trainer.ranks()));
 }
 
 const TensorChoice* TrainedMethod::choice(const std::string& name) const {

@@ -137,7 +137,7 @@ TEST(Entries, ArePulledToTheirWeightsByTheObjectiveAlone) {
     qar.before_epoch(trainer, 0);
     epoch_of(trainer, 0);
     const double before = trainer.terms().front().value;
-    for (int i = 0; i < 20; ++i) epoch_of(trainer, 0.02);
+    for (int i = 0; i < 60; ++i) epoch_of(trainer, 0.1);
     const auto after = std::as_const(trainer.state()).get(name).to_vector<float>();
     EXPECT_LT(trainer.terms().front().value, before);
     for (std::size_t k = 0; k < 2; ++k) {
@@ -147,7 +147,7 @@ TEST(Entries, ArePulledToTheirWeightsByTheObjectiveAlone) {
 }
 
 // w + hard (c(i) - w): its value, the gradient of w (live) and that of c_k, the sum over its
-// weights times hard / sqrt(n).
+// weights times hard, entries and 1 / n.
 TEST(RepresentativeForward, ByHand) {
   CompressionPlan plan;
   plan.tensors.push_back({"w", {1, 5}, TensorChoice{CodebookSpec::adaptive(2), 0}, ""});
@@ -172,7 +172,7 @@ TEST(RepresentativeForward, ByHand) {
       for (std::size_t i = 0; i < w.size(); ++i) {
         EXPECT_NEAR(out[0].v[i], w[i] + hard * (c[cell[i]] - w[i]), 1e-6);
         EXPECT_NEAR(out[1].v[i], live * g[i], 1e-6);
-        sums[cell[i]] += hard * g[i] / std::sqrt(5.0);
+        sums[cell[i]] += hard * g[i] * 2 / 5;
       }
       for (std::size_t k = 0; k < 2; ++k) EXPECT_NEAR(out[2].v[k], sums[k], 1e-6) << k;
     }
@@ -222,7 +222,7 @@ TEST(Qar, ValuesByHand) {
     EXPECT_EQ(term->own.size(), 1u);
     for (const auto& [parameter, gradient] : term->own)
       EXPECT_EQ(parameter.node->name(), "w.representatives");
-    EXPECT_DOUBLE_EQ(term->own_scale, 1 / std::sqrt(5.0));
+    EXPECT_DOUBLE_EQ(term->own_scale, 2 / 5.0);  // entries by weights
     return interpret(graph,
                      {{"w", {f32({1, 5}), w}},
                       {"w.representatives", {f32({1, 2}), c}},

@@ -156,6 +156,120 @@ TEST(Lc, TheRateStaysBelowTheInverseOfMu) {
   EXPECT_DOUBLE_EQ(LearningCompression(options).learning_rate(0), 0.05);
 }
 
+TEST(Alternation, FallsOverAllSteps) {
+  const Alternation a{
+      .steps = 4, .epochs = 1, .first_epochs = 1, .lr = 2, .lr_decay = 1, .lr_fall = 0.1};
+  EXPECT_NEAR(a.rate(0), 2, 1e-12);
+  EXPECT_NEAR(a.rate(2), 2 * (0.1 + 0.9 / 2), 1e-12);
+  EXPECT_NEAR(a.rate(4), 0.2, 1e-12);
+}
+
+// mu T is 6 at first and 93 at last where the rate has not fallen, T = updates lr / (1 - momentum).
+TEST(Lc, MuIsChosenByWhatSgdCovers) {
+  nn::Trainer t = reference();
+  const Scores data;
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  LcOptions options;
+  options.alternation = {
+      .steps = 5, .epochs = 2, .first_epochs = 2, .lr = 0.1, .lr_decay = 1, .lr_fall = 0.01};
+  LearningCompression lc(options);
+  lc.begin(t, plan, data);
+  const double time = static_cast<double>(t.steps_per_epoch(data)) * 10 * 0.1 /
+                      (1 - t.options().optimizer.momentum);
+  const auto share = [&](double epoch) { return options.alternation.rate(epoch) / 0.1; };
+  EXPECT_NEAR(lc.mu(0) * time * share(1), 6, 1e-9);
+  EXPECT_NEAR(lc.mu(2) * time * share(5), 6 * std::sqrt(93.0 / 6), 1e-9);
+  EXPECT_NEAR(lc.mu(4) * time * 0.05, 93, 1e-9);  // the rate has fallen to less than a twentieth
+  EXPECT_EQ(lc.chosen().find("codebooks"), std::string::npos);
+
+  options.mu = 1e-2;  // what is given is kept, whatever the rates do
+  LearningCompression given(options);
+  t.clear_objectives();
+  given.begin(t, plan, data);
+  EXPECT_NEAR(given.mu(0), 1e-2, 1e-12);
+  EXPECT_NEAR(given.mu(4), 1e-2 * 93 / 6, 1e-9);
+  options.mu_growth = 2;
+  EXPECT_NEAR(LearningCompression(options).mu(3), 8e-2, 1e-9);
+}
+
+TEST(Lc, TooShortStepsBecomeFewer) {
+  nn::Trainer t = reference();
+  const Scores data;
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  const auto updates = static_cast<int>(t.steps_per_epoch(data)) * 6;
+  LcOptions options;
+  options.alternation = {.steps = 12, .epochs = 0.5, .first_epochs = 0.5, .lr = 0.05};
+  options.least_updates = updates / 4;
+  LearningCompression lc(options);
+  const auto learned = compress(t, data, plan, lc);
+  EXPECT_EQ(learned.c_steps.size(), 5u) << learned.chosen;  // direct compression and 4 steps
+  EXPECT_EQ(lc.epochs(), 6);
+}
+
+// At the end the forward pass takes the nearest entries, which C steps fit to the weights; in the
+// last tenth weights are held and entries move.
+TEST(Lc, EndsOnTheCodebooks) {
+  nn::Trainer t = reference(10);
+  const Scores data;
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  LcOptions options;
+  options.alternation = {.steps = 10, .epochs = 1, .first_epochs = 1, .lr = 0.05};
+  const double updates = static_cast<double>(t.steps_per_epoch(data)) * 10;
+  options.finish = updates;  // one half
+  LearningCompression lc(options);
+  lc.begin(t, plan, data);
+  EXPECT_NE(lc.chosen().find("on the codebooks from step 5"), std::string::npos) << lc.chosen();
+  EXPECT_GT(lc.learning_rate(4.99), 0.04);
+  EXPECT_NEAR(lc.learning_rate(5), 0, 1e-12);
+  EXPECT_NEAR(lc.learning_rate(5.25), 0.025, 1e-12);  // rises over a tenth of 5 epochs
+  EXPECT_NEAR(lc.learning_rate(5.75), 0.05, 1e-12);
+  const auto weights = [&] {
+    return std::as_const(t.state()).get("fc1.weight").to_vector<float>();
+  };
+  const auto entries = [&] {
+    return std::as_const(t.state()).get("fc1.weight.representatives").to_vector<float>();
+  };
+  nn::Position position;
+  for (int epoch = 0; epoch < 10; ++epoch) {
+    lc.before_epoch(t, epoch);
+    const auto before = weights();
+    const auto had = entries();
+    t.train_epoch(data, position, [&](double e) { return lc.learning_rate(e); });
+    const auto trained = entries();
+    const auto report = lc.after_update(t, epoch + 0.9, epoch + 1);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->step, epoch + 1);
+    EXPECT_EQ(report->mu > 0, epoch < 5) << epoch;
+    EXPECT_EQ(weights() == before, epoch == 9) << epoch;
+    EXPECT_EQ(had == trained, epoch < 5) << epoch;
+    if (epoch < 5) continue;
+    const CodebookTensor c = lc.codebooks(t).at("fc1.weight");
+    const auto w = weights();
+    std::vector<double> sum(2), count(2);
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      sum[c.indices[i]] += w[i];
+      ++count[c.indices[i]];
+      EXPECT_EQ(c.indices[i], std::fabs(w[i] - c.entries[1]) < std::fabs(w[i] - c.entries[0]));
+    }
+    EXPECT_EQ(entries(), c.entries);
+    for (std::size_t k = 0; epoch < 8 && k < 2; ++k)
+      EXPECT_NEAR(c.entries[k], sum[k] / count[k], 1e-5) << epoch;
+  }
+}
+
+TEST(Lc, VectorsStayOnThePenalty) {
+  nn::Trainer t = reference();
+  const auto plan =
+      plan_compression(t.parameters(), t.state(), {{CodebookSpec::parse("vector:4x2"), 0}, {}});
+  LcOptions options;
+  options.alternation = {.steps = 2, .epochs = 1, .first_epochs = 1, .lr = 0.05};
+  options.finish = 1e6;
+  LearningCompression lc(options);
+  const auto learned = compress(t, Scores(), plan, lc);
+  EXPECT_EQ(learned.chosen.find("codebooks"), std::string::npos);
+  EXPECT_GT(learned.c_steps.back().mu, 0);
+}
+
 TEST(IteratedDc, GoesOnFromTheQuantizedWeights) {
   nn::Trainer t = reference();
   const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
