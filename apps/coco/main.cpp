@@ -115,7 +115,9 @@ Recipes recipes(const std::string& name) {
                         {"first-epochs", 1},
                         {"lr", 5e-4},
                         {"lr-decay", 0.9},
-                        {"lr-final", 1},
+                        {"lr-fall", 1},
+                        {"lc-finish", 0},
+                        {"momentum-reset", true},
                         {"train-lr", 3e-4},
                         {"train-epochs", 6}});
   if (name == kDarknet) compress.policies = "first-last-8";  // its heads have no names

@@ -117,8 +117,8 @@ Recipes recipes(const std::string& name) {
                         {"first-epochs", 1},
                         {"lr", train.lr / 20},
                         {"lr-decay", 0.85},
-                        {"lr-final", 1},
-                        {"momentum-reset", false}});
+                        {"lr-fall", 1},
+                        {"lc-finish", 0}});
   return out;
 }
 

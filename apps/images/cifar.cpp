@@ -100,8 +100,8 @@ Recipes recipes(const std::string& name) {
                         {"first-epochs", 2},
                         {"lr", train.lr / 10},
                         {"lr-decay", 0.9},
-                        {"lr-final", 1},
-                        {"momentum-reset", false}});
+                        {"lr-fall", 1},
+                        {"lc-finish", 0}});
   return out;
 }
 
