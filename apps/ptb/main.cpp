@@ -82,14 +82,10 @@ Recipes recipes(const std::string& name) {
   CompressRecipe& compress = out.compress;
   compress.batch = 20;
   compress.optimizer = train.optimizer;
-  compress.methods.set({{"mu", 1e-3},
-                        {"mu-growth", 1.5},
-                        {"lc-steps", 12},
+  compress.methods.set({{"lc-steps", 12},
                         {"lc-epochs", 1},
                         {"first-epochs", 1},
                         {"lr", 10},
-                        {"lr-decay", 0.85},
-                        {"lr-final", 1},
                         {"train-epochs", 6},
                         {"train-lr", 10},
                         // A memory would be 2 bytes a token and word of the vocabulary; in few

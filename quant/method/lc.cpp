@@ -153,6 +153,9 @@ void LearningCompression::choose(const nn::Trainer& trainer, const BatchSource& 
   if (options_.finish == 0 || !can) return;
   const double share = std::max(options_.finish / (updates + options_.finish), kLeastFinish);
   quantized_ = std::llround((1 - share) * a.steps);
+  // Whoever gives mu or its growth sees what it does: two L steps, where there are so many.
+  if (options_.mu > 0 || options_.mu_growth > 0)
+    quantized_ = std::max<std::int64_t>(quantized_, std::min(2, a.steps - 1));
   held_ = std::max<std::int64_t>(quantized_ + 1, std::llround(kHeldFrom * a.steps));
   chosen_ += cat(", on the codebooks from step ", quantized_, " on (the last ",
                  fixed(share * updates, 0), " updates)");

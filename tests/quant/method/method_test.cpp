@@ -257,6 +257,26 @@ TEST(Lc, EndsOnTheCodebooks) {
   }
 }
 
+TEST(Lc, AGivenMuHasSteps) {
+  nn::Trainer t = reference();
+  const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+  LcOptions options;
+  options.alternation = {.steps = 4, .epochs = 1, .first_epochs = 1, .lr = 0.05};
+  options.finish = 1e9;  // all of it
+  const auto penalties = [&] {
+    LearningCompression lc(options);
+    const auto learned = compress(t, Scores(), plan, lc);
+    int steps = 0;
+    for (const CStepReport& step : learned.c_steps) steps += step.mu > 0;
+    return steps;
+  };
+  EXPECT_EQ(penalties(), 0);
+  options.mu_growth = 2;
+  EXPECT_EQ(penalties(), 2);
+  options.mu = 0.01;
+  EXPECT_EQ(penalties(), 2);
+}
+
 TEST(Lc, VectorsStayOnThePenalty) {
   nn::Trainer t = reference();
   const auto plan =
