@@ -142,6 +142,8 @@ struct KernelQuery {
   bool bf16 = false;  // products may round their operands to bf16 (CompileOptions::bf16)
   bool int8 = false;  // products with codebooks may round theirs to bytes (CompileOptions::int8)
   Communicator* communicator = nullptr;  // CompileOptions::communicator
+  // The layout that everybody who reads the node's results would like them in; "": no matter.
+  std::string_view wanted = {};
   bool is_fixed(int i) const { return fixed[static_cast<std::size_t>(i)]; }
 };
 
@@ -201,6 +203,9 @@ struct OpDef {
   // kElementwise only: the scalar function, in f64.
   double (*scalar)(const double* args) = nullptr;
   std::span<const KernelRow> rows = {};
+  // The layout in which a row would like operand i, could its producer leave it so; "": no matter.
+  // Asked before layouts are chosen, readers first.
+  std::string_view (*wants)(const KernelQuery&, int i) = nullptr;
 
   bool has(std::uint32_t t) const { return (traits & t) == t; }
   const InputDef& input_def(std::size_t i) const { return inputs[std::min(i, inputs.size() - 1)]; }

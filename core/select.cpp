@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <optional>
 
 #include "core/environment.h"
 #include "core/text.h"
@@ -46,12 +47,15 @@ class Selector {
   Selection run() {
     GraphMap map(from_);
     const std::vector<bool> live = live_nodes(from_);
+    const std::vector<std::string_view> wanted = ask_readers(live);
     for (const Node& node : from_.nodes()) {
       if (!live[static_cast<std::size_t>(node.id())]) continue;
       std::vector<Value> inputs;
       for (const Value v : node.inputs()) inputs.push_back(map[v]);
+      wanted_ = wanted[static_cast<std::size_t>(node.id())];
       map.set(node, place(node, std::move(inputs)));
     }
+    wanted_ = {};
     for (const auto& output : from_.outputs()) make_dense(output.second, map);
     for (const auto& update : from_.updates()) make_dense(update.second, map);
     copy_roots(out_.graph, from_, map);
@@ -59,6 +63,33 @@ class Selector {
   }
 
  private:
+  // For every node the layout that all its readers want; results leave the graph dense.
+  std::vector<std::string_view> ask_readers(const std::vector<bool>& live) {
+    std::vector<std::optional<std::string_view>> wanted(from_.nodes().size());
+    FixedNodes fixed(from_);
+    const auto say = [&](Value v, std::string_view layout) {
+      auto& known = wanted[static_cast<std::size_t>(v.node->id())];
+      known = known && *known != layout ? std::string_view() : layout;
+    };
+    for (const auto& output : from_.outputs()) say(output.second, {});
+    for (const auto& update : from_.updates()) say(update.second, {});
+    for (auto node = from_.nodes().rbegin(); node != from_.nodes().rend(); ++node) {
+      const auto id = static_cast<std::size_t>(node->id());
+      if (!live[id]) continue;
+      const Flags flags = fixed_operands(*node, fixed);
+      const KernelQuery query = query_of(*node, flags, wanted[id].value_or(std::string_view()));
+      for (std::size_t i = 0; i < node->inputs().size(); ++i) {
+        const Value v = node->inputs()[i];
+        if (!v) continue;
+        const bool asks = node->op().wants != nullptr && is_computed(*node);
+        say(v, asks ? node->op().wants(query, static_cast<int>(i)) : std::string_view());
+      }
+    }
+    std::vector<std::string_view> out;
+    for (const auto& layout : wanted) out.push_back(layout.value_or(std::string_view()));
+    return out;
+  }
+
   std::vector<Value> place(const Node& old, std::vector<Value> inputs) {
     std::vector<Value> outputs = copy_node(out_.graph, old, inputs);
     const Node& node = *outputs[0].node;
@@ -90,6 +121,7 @@ class Selector {
     if (const Node* dense = with_decoded(node, Decode::images)) return choose(*dense);
     if (const Node* dense = with_decoded(node, Decode::all)) return choose(*dense);
     if (node.op().decompose != nullptr) {
+      wanted_ = {};  // by readers of the whole
       std::vector<Value> parts = node.op().decompose(node, inputs);
       std::vector<Value> outputs;
       for (const Value part : parts) outputs.push_back(select_tree(part));
@@ -184,17 +216,25 @@ class Selector {
     const KernelRow* row;
     KernelPlan plan;
   };
+  using Flags = std::vector<char>;
+  static Flags fixed_operands(const Node& node, FixedNodes& fixed) {
+    Flags flags;
+    for (const Value v : node.inputs()) flags.push_back(v && fixed(*v.node));
+    return flags;
+  }
+  KernelQuery query_of(const Node& node, const Flags& flags, std::string_view wanted) const {
+    return {node,
+            options_.features,
+            options_.threads,
+            std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
+            options_.bf16,
+            options_.int8,
+            options_.communicator,
+            wanted};
+  }
   std::optional<Found> first_row(const Node& node, std::vector<std::string>& refusals) {
-    std::vector<char> flags;
-    for (const Value v : node.inputs()) flags.push_back(v && fixed_(*v.node));
-    const KernelQuery query{
-        node,
-        options_.features,
-        options_.threads,
-        std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
-        options_.bf16,
-        options_.int8,
-        options_.communicator};
+    const Flags flags = fixed_operands(node, fixed_);
+    const KernelQuery query = query_of(node, flags, wanted_);
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
       std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;
@@ -265,6 +305,7 @@ class Selector {
   const SelectOptions& options_;
   Selection out_;
   FixedNodes fixed_;
+  std::string_view wanted_;  // of the node that is being placed
   std::map<const Node*, std::vector<Value>> replaced_;
   bool verbose_ = false;
 };

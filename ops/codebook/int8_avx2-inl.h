@@ -62,6 +62,16 @@ struct Lanes : Dot {
     return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
   }
   static inline Reg add(Reg a, Reg b) { return _mm256_add_epi32(a, b); }
+  // A quad for each of eight channels from `lane` on, a byte of each row.
+  static inline Dot::X columns(const uint8_t* a, const uint8_t* b, const uint8_t* c,
+                               const uint8_t* d, int lane) {
+    const auto row = [lane](const uint8_t* p) {
+      return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + lane));
+    };
+    const __m128i ab = _mm_unpacklo_epi8(row(a), row(b)), cd = _mm_unpacklo_epi8(row(c), row(d));
+    return Dot::quads(
+        _mm256_set_m128i(_mm_unpackhi_epi16(ab, cd), _mm_unpacklo_epi16(ab, cd)));
+  }
 
   static inline void finish(Reg total, Reg sums, Float scale, int32_t zero, float x_scale, float* y,
                             int filled, bool accumulate) {

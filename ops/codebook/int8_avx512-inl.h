@@ -39,6 +39,24 @@ struct Lanes {
     return _mm512_set1_epi32(four);
   }
 
+  // A quad for each of sixteen channels, a byte of each row.
+  static inline X columns(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d,
+                          int) {
+    const auto row = [](const uint8_t* p) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    };
+    __m512i rows = _mm512_castsi128_si512(row(a));
+    rows = _mm512_inserti32x4(rows, row(b), 1);
+    rows = _mm512_inserti32x4(rows, row(c), 2);
+    rows = _mm512_inserti32x4(rows, row(d), 3);
+    // Four channels of all rows side by side, then in turn.
+    const __m512i fours = _mm512_permutexvar_epi32(
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
+    return _mm512_shuffle_epi8(
+        fours, _mm512_broadcast_i32x4(
+                   _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+  }
+
   struct Sum {
     Reg sum;
     inline void clear() { sum = _mm512_setzero_si512(); }

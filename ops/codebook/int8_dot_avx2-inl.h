@@ -13,7 +13,10 @@ struct Dot {
   static inline X broadcast(const uint8_t* p) {
     int32_t four;
     __builtin_memcpy(&four, p, 4);
-    const __m256i x = _mm256_set1_epi32(four), mask = _mm256_set1_epi8(15);
+    return quads(_mm256_set1_epi32(four));
+  }
+  static inline X quads(__m256i x) {
+    const __m256i mask = _mm256_set1_epi8(15);
     return {_mm256_and_si256(x, mask), _mm256_and_si256(_mm256_srli_epi16(x, 4), mask)};
   }
   struct Sum {

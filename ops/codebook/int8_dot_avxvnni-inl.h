@@ -9,8 +9,9 @@ struct Dot {
   static inline X broadcast(const uint8_t* p) {
     int32_t four;
     __builtin_memcpy(&four, p, 4);
-    return _mm256_set1_epi32(four);
+    return quads(_mm256_set1_epi32(four));
   }
+  static inline X quads(__m256i x) { return x; }
   struct Sum {
     __m256i sum;
     inline void clear() { sum = _mm256_setzero_si256(); }

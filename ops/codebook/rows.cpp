@@ -8,6 +8,7 @@
 #include "ops/codebook/decode.h"
 #include "ops/codebook/int8_pack.h"
 #include "ops/codebook/node_view.h"
+#include "ops/layout/byte_images.h"
 #include "ops/layout/layout.h"
 
 namespace tessera {
@@ -172,6 +173,7 @@ constexpr std::uint32_t kBitsVbmi = kBits512 | kVbmi.bits;
 
 constexpr KernelRow kDecodeRows[] = {
     kUnblockRow,
+    kFloatsRow,
     {"decode_cb_avx512vbmi", {kBitsVbmi}, refuses_decode, prepare_decode<kBitsVbmi>},
     {"decode_cb_avx512", {kBits512}, refuses_decode, prepare_decode<kBits512>},
     {"decode_cb_avx2", kAvx2, refuses_decode, prepare_decode<kBits2>},

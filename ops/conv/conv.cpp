@@ -9,6 +9,7 @@
 
 #include "core/program.h"
 #include "ops/build.h"
+#include "ops/conv/int8_rows.h"
 #include "ops/conv/rows.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/layout/layout.h"
@@ -356,7 +357,8 @@ const OpDef kConv2d{
     .ref = ref_conv,
     .work = work,
     .sample = sample_conv,
-    .rows = conv2d_rows()};
+    .rows = conv2d_rows(),
+    .wants = conv2d_wants};
 
 const OpDef kConv2dGradInput{
     .name = "conv2d_grad_input",

@@ -24,7 +24,8 @@ constexpr std::int64_t kShortRow = 7, kManyImages = 8;
 constexpr std::int64_t kLinePixels = 112;  // where all pixels of an image make one row
 // Bytes of images, for each thread, and positions, that looked up weights are multiplied with.
 constexpr std::int64_t kUnitBytes = 192 << 10, kUnitPositions = 1024;
-constexpr std::int64_t kMostUnitBytes = 4 << 20;  // for the sake of positions
+constexpr std::int64_t kMostUnitBytes = 4 << 20;    // for the sake of positions
+constexpr std::int64_t kMostResultBytes = 2 << 20;  // of floats that become bytes, for each thread
 constexpr std::int64_t kCacheLine = 64;
 constexpr std::int64_t kFirstLevel = 32 << 10;  // bytes
 constexpr std::int64_t kHotPixels = 256;        // of results that the epilogue finds in cache
@@ -58,14 +59,15 @@ std::vector<std::int32_t> int8_conv_order(const ConvGeometry& g) {
 
 // ---- the plan ----
 
-Int8Conv::Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, bool blocked,
-                   CpuFeatures features, int threads)
+Int8Conv::Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, ImageForm form,
+                   bool to_bytes, CpuFeatures features, int threads)
     : g_(geometry.flattened()),
       view_(arranged(weight, g_.kh * g_.kw * ceil_div(g_.c, kQuad) * kQuad)),
       layout_(layout_of_int8(view_)),
       weights_(&int8_kernels(features)),
       kernels_(&int8_conv_kernels(features)),
-      blocked_(blocked),
+      form_(form),
+      source_({g_.n, g_.c, g_.h, g_.w}),
       threads_(threads_of(g_, threads)),
       line_(g_.ow >= kShortRow                             ? Line::pixels
             : g_.n >= kManyImages || g_.n >= g_.oh * g_.ow ? Line::images
@@ -76,6 +78,11 @@ Int8Conv::Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, boo
       depth_(ceil_div(g_.c, kQuad) * kQuad) {
   TESSERA_ASSERT(int8_fits(view_));
   choose_unit();
+  if (to_bytes) {
+    const std::int64_t floats = 4 * out_blocks_ * kLanes * g_.oh * g_.ow;
+    unit_ = std::clamp<std::int64_t>(threads_ * kMostResultBytes / floats, 1, unit_);
+    result_.emplace(g_, unit_, threads_);
+  }
   choose_tile();
   const std::int64_t pixel = line_ == Line::images ? unit_ * depth_ : depth_;
   const bool adjacent = line_ != Line::images && g_.dilation_w == 1;
@@ -137,7 +144,7 @@ void Int8Conv::choose_tile() {
 // ---- memory ----
 
 std::int64_t Int8Conv::image_floats() const {
-  return (blocked_ ? ceil_div(g_.c, kLanes) * kLanes : g_.c) * g_.h * g_.w;
+  return (form_ == ImageForm::blocks ? ceil_div(g_.c, kLanes) * kLanes : g_.c) * g_.h * g_.w;
 }
 // Off the powers of two.
 std::int64_t Int8Conv::patch_bytes() const {
@@ -150,16 +157,22 @@ std::int64_t Int8Conv::part_bytes() const {
   return layout_.form == 8 ? 0 : vectors_ * layout_.steps * 512;
 }
 
+bool Int8Conv::direct() const {
+  return form_ == ImageForm::bytes && line_ != Line::images && g_.top == 0 && g_.left == 0 &&
+         height_ == g_.h && width_ == g_.w;
+}
+
 struct Int8Conv::Shared {
-  const float* x;
+  const std::byte* x;
   const char* packed;
-  float* y;
+  float* y;  // of the unit's first image
   const PixelEpilogue::Bound* epilogue;
   std::uint8_t *bytes, *patches;
   float* scale;
   std::int32_t* zero;
   Int8Range* ranges;  // of the parts of an image
   std::byte* parts;
+  const ByteResult::Run* result = nullptr;
 };
 
 std::int64_t Int8Conv::scratch_bytes() const {
@@ -167,15 +180,15 @@ std::int64_t Int8Conv::scratch_bytes() const {
       line_ == Line::patches ? unit_ * g_.oh * g_.ow * patch_bytes() : std::int64_t{0};
   const auto ranges = static_cast<std::int64_t>(sizeof(Int8Range));
   return unit_bytes() + patches + 2 * up64(4 * unit_) + up64(threads_ * ranges) +
-         threads_ * part_bytes();
+         threads_ * part_bytes() + (result_ ? result_->scratch_bytes() : 0);
 }
 
 // ---- images as bytes ----
 
 // The range of all parts of an image as its scale and zero point.
 void Int8Conv::measure(const Shared& s, std::int64_t image0, std::int64_t image, int parts) const {
-  const std::int64_t floats = (blocked_ ? ceil_div(g_.c, kLanes) * kLanes : g_.c) * g_.h * g_.w;
-  const float* x = s.x + (image0 + image) * floats;
+  const std::int64_t floats = image_floats();
+  const float* x = reinterpret_cast<const float*>(s.x) + (image0 + image) * floats;
   // A part of its own for each, or the caller's.
   Int8Range own, *ranges = parts == 1 ? &own : s.ranges;
   parallel_parts(parts, [&](std::int64_t part) {
@@ -184,21 +197,12 @@ void Int8Conv::measure(const Shared& s, std::int64_t image0, std::int64_t image,
     kernels_->range(x + begin, floats * (part + 1) / parts - begin, &ranges[part]);
   });
   Int8Range all;
-  for (int part = 0; part < parts; ++part) {
-    all.low = std::min(all.low, ranges[part].low);
-    all.high = std::max(all.high, ranges[part].high);
-    all.finite = all.finite && ranges[part].finite;
-  }
-  const bool none = !all.finite || !(all.high - all.low >= kInt8LeastRange);
-  s.scale[image] = !all.finite ? std::numeric_limits<float>::quiet_NaN()
-                   : none      ? 0.0f
-                               : all.high / 255.0f - all.low / 255.0f;
-  s.zero[image] =
-      none ? 0 : std::min(255, static_cast<int>(std::rint(-all.low * (1.0f / s.scale[image]))));
+  for (int part = 0; part < parts; ++part) join(all, ranges[part]);
+  settle(all, &s.scale[image], &s.zero[image]);
 }
 
 // Row `row` of an image with its borders, channels from `channel` on: a block, or four.
-void Int8Conv::write_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
+void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
                          std::int64_t channel) const {
   const bool apart = line_ == Line::images;
   const std::int64_t step = apart ? unit_ * depth_ : depth_;
@@ -224,23 +228,62 @@ void Int8Conv::write_row(const Shared& s, std::int64_t image0, std::int64_t imag
   line.q_ps = step;
   line.inverse = scale > 0 ? 1.0f / scale : 0.0f;
   line.zero = s.zero[image];
-  if (blocked_) {
-    line.x = s.x + ((n * ceil_div(g_.c, kLanes) + channel / kLanes) * plane + iy * g_.w) * kLanes;
+  const auto* x = reinterpret_cast<const float*>(s.x);
+  if (form_ == ImageForm::blocks) {
+    line.x = x + ((n * ceil_div(g_.c, kLanes) + channel / kLanes) * plane + iy * g_.w) * kLanes;
     line.channels = static_cast<std::int32_t>(std::min(kLanes, depth_ - channel));
     kernels_->blocked(line);
   } else {
-    line.x = s.x + (n * g_.c + channel) * plane + iy * g_.w;
+    line.x = x + (n * g_.c + channel) * plane + iy * g_.w;
     line.channels = static_cast<std::int32_t>(std::min(kQuad, g_.c - channel));
     kernels_->planar(line);
   }
 }
 
-void Int8Conv::quantize(const Shared& s, std::int64_t image0, std::int64_t images) const {
-  const std::int64_t each = blocked_ ? kLanes : kQuad, channels = ceil_div(depth_, each);
+// The same of bytes, all channels.
+void Int8Conv::copy_row(const Shared& s, std::int64_t image0, std::int64_t image,
+                        std::int64_t row) const {
+  const bool apart = line_ == Line::images;
+  const std::int64_t step = apart ? unit_ * depth_ : depth_;
+  std::uint8_t* to =
+      s.bytes + (apart ? image * depth_ : image * image_bytes()) + row * width_ * step;
+  const auto border = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      std::memset(to + i * step, s.zero[image], static_cast<std::size_t>(depth_));
+  };
+  const std::int64_t iy = row - g_.top;
+  if (iy < 0 || iy >= g_.h) return border(0, width_);
+  const std::int64_t left = std::min(g_.left, width_);
+  const std::int64_t inside = std::min(width_ - left, g_.w);
+  border(0, left);
+  border(left + inside, width_);
+  const std::byte* from = s.x + (image0 + image) * source_.image_bytes + iy * g_.w * depth_;
+  if (!apart) {
+    std::memcpy(to + left * step, from, static_cast<std::size_t>(inside * depth_));
+    return;
+  }
+  for (std::int64_t i = 0; i < inside; ++i)
+    std::memcpy(to + (left + i) * step, from + i * depth_, static_cast<std::size_t>(depth_));
+}
+
+void Int8Conv::take(const Shared& s, std::int64_t image0, std::int64_t images) const {
+  std::memcpy(s.scale, s.x + source_.scale_at + 4 * image0, static_cast<std::size_t>(4 * images));
+  std::memcpy(s.zero, s.x + source_.zero_at + 4 * image0, static_cast<std::size_t>(4 * images));
+  if (direct()) return;
+  const std::int64_t items = images * height_, parts = std::min<std::int64_t>(threads_, items);
+  parallel_parts(parts, [&](std::int64_t part) {
+    for (std::int64_t i = items * part / parts; i < items * (part + 1) / parts; ++i)
+      copy_row(s, image0, i / height_, i % height_);
+  });
+}
+
+void Int8Conv::round(const Shared& s, std::int64_t image0, std::int64_t images) const {
+  const std::int64_t each = form_ == ImageForm::blocks ? kLanes : kQuad;
+  const std::int64_t channels = ceil_div(depth_, each);
   const std::int64_t items = height_ * channels;
   const auto rows = [&](std::int64_t image, std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
-      write_row(s, image0, image, i / channels, i % channels * each);
+      round_row(s, image0, image, i / channels, i % channels * each);
   };
   const bool whole = images >= threads_;
   if (!whole) {
@@ -284,14 +327,15 @@ void Int8Conv::gather_patches(const Shared& s, std::int64_t images) const {
 // What one thread works with.
 class Int8Conv::Part {
  public:
-  Part(const Int8Conv& conv, const Shared& shared, std::int64_t image0, std::int64_t images,
-       std::byte* scratch)
+  Part(const Int8Conv& conv, const Shared& shared, std::int64_t part, std::int64_t image0,
+       std::int64_t images)
       : conv_(conv),
         g_(conv.g_),
         s_(shared),
+        part_(part),
         image0_(image0),
         images_(images),
-        decoded_(reinterpret_cast<std::int8_t*>(scratch)) {
+        decoded_(reinterpret_cast<std::int8_t*>(shared.parts + part * conv.part_bytes())) {
     static constexpr std::int64_t kNoOffset = 0;
     t_.x_at = conv.line_ == Line::patches ? &kNoOffset : conv.taps_.data();
     t_.pieces = conv.line_ == Line::patches ? 1 : static_cast<std::int64_t>(conv.taps_.size());
@@ -309,10 +353,10 @@ class Int8Conv::Part {
                                         : images;
   }
 
-  // Asks for floats that come next evenly over `tiles` tiles.
-  void ask_ahead(const float* begin, const float* end, std::int64_t tiles) {
-    next_ = reinterpret_cast<const char*>(begin);
-    next_end_ = reinterpret_cast<const char*>(end);
+  // Asks for what comes next evenly over `tiles` tiles.
+  void ask_ahead(const std::byte* begin, const std::byte* end, std::int64_t tiles) {
+    next_ = begin;
+    next_end_ = end;
     ahead_ = ceil_div(ceil_div(next_end_ - next_, kCacheLine), std::max<std::int64_t>(tiles, 1));
   }
 
@@ -347,8 +391,7 @@ class Int8Conv::Part {
       }
     }
     if (conv_.line_ == Line::images) {
-      for (std::int64_t image = 0; image < images_; ++image)
-        s_.epilogue->run(image0_ + image, v0_, v1_, begin, end);
+      for (std::int64_t image = 0; image < images_; ++image) finish_now(image, begin, end);
     } else {
       flush();
     }
@@ -382,7 +425,7 @@ class Int8Conv::Part {
 
   // `count` positions from t_.x on.
   void tiles(std::int64_t image, std::int64_t pixel, std::int64_t count) {
-    float* y = s_.y + (((image0_ + image) * conv_.out_blocks_ + v0_) * pixels() + pixel) * kLanes;
+    float* y = s_.y + ((image * conv_.out_blocks_ + v0_) * pixels() + pixel) * kLanes;
     Int8ConvTile t = t_;
     for (std::int64_t r = 0; r < count; r += conv_.tile_rows_) {
       const std::int64_t n = std::min(conv_.tile_rows_, count - r);
@@ -407,9 +450,12 @@ class Int8Conv::Part {
     if (done_.end - done_.begin >= kHotPixels) flush();
   }
   void flush() {
-    if (done_.begin < done_.end)
-      s_.epilogue->run(image0_ + done_.image, v0_, v1_, done_.begin, done_.end);
+    if (done_.begin < done_.end) finish_now(done_.image, done_.begin, done_.end);
     done_.begin = done_.end;
+  }
+  void finish_now(std::int64_t image, std::int64_t begin, std::int64_t end) {
+    s_.epilogue->run(image0_ + image, v0_, v1_, begin, end);
+    if (s_.result) s_.result->see(part_, image, v0_, v1_, begin, end);
   }
 
   struct Done {
@@ -419,23 +465,22 @@ class Int8Conv::Part {
   const Int8Conv& conv_;
   const ConvGeometry& g_;
   const Shared& s_;
-  std::int64_t image0_, images_;
+  std::int64_t part_, image0_, images_;
   std::int8_t* decoded_;
-  const char *next_ = nullptr, *next_end_ = nullptr;
+  const std::byte *next_ = nullptr, *next_end_ = nullptr;
   std::int64_t ahead_ = 0;  // cache lines asked for with each tile
   Int8ConvTile t_{};
   std::int64_t group_ = -1, v0_ = 0, v1_ = 0;
   Done done_;
 };
 
-void Int8Conv::run(const float* x, const void* packed, float* y,
+void Int8Conv::run(const std::byte* x, const void* packed, std::byte* y,
                    const PixelEpilogue::Bound& epilogue, std::byte* scratch) const {
   if (g_.n * g_.out * g_.oh * g_.ow == 0) return;
-  Shared s{x,       static_cast<const char*>(packed),
-           y,       &epilogue,
-           nullptr, nullptr,
-           nullptr, nullptr,
-           nullptr, nullptr};
+  Shared s{};
+  s.x = x;
+  s.packed = static_cast<const char*>(packed);
+  s.epilogue = &epilogue;
   s.bytes = reinterpret_cast<std::uint8_t*>(scratch);
   s.patches = s.bytes + unit_bytes();
   std::byte* rest = scratch + unit_bytes();
@@ -445,9 +490,27 @@ void Int8Conv::run(const float* x, const void* packed, float* y,
   s.ranges = reinterpret_cast<Int8Range*>(rest + 2 * up64(4 * unit_));
   s.parts =
       rest + 2 * up64(4 * unit_) + up64(threads_ * static_cast<std::int64_t>(sizeof(Int8Range)));
+  const std::int64_t y_floats = out_blocks_ * g_.oh * g_.ow * kLanes;
+  const std::int64_t x_bytes = form_ == ImageForm::bytes ? source_.image_bytes : 4 * image_floats();
   for (std::int64_t image0 = 0; image0 < g_.n; image0 += unit_) {
     const std::int64_t images = std::min(unit_, g_.n - image0);
-    quantize(s, image0, images);
+    if (form_ == ImageForm::bytes)
+      take(s, image0, images);
+    else
+      round(s, image0, images);
+    // Tiles only read.
+    if (direct())
+      s.bytes = reinterpret_cast<std::uint8_t*>(const_cast<std::byte*>(x)) + image0 * x_bytes;
+    s.y = reinterpret_cast<float*>(y) + image0 * y_floats;
+    std::optional<ByteResult::Run> result;
+    PixelEpilogue::Bound to_floats = epilogue;
+    if (result_) {
+      result.emplace(*result_, *kernels_, s.parts + threads_ * part_bytes(), images);
+      s.y = result->floats();
+      to_floats = epilogue.into(s.y, image0);
+      s.epilogue = &to_floats;
+      s.result = &*result;
+    }
     if (line_ == Line::patches) gather_patches(s, images);
     const std::int64_t lines = Part::lines(*this, images);
     // Even shares for the threads.
@@ -456,9 +519,9 @@ void Int8Conv::run(const float* x, const void* packed, float* y,
                                     : std::min<std::int64_t>(lines, 2 * threads_);
     const std::int64_t items = groups_ * pieces, parts = std::min<std::int64_t>(threads_, items);
     parallel_parts(parts, [&](std::int64_t part) {
-      Part own(*this, s, image0, images, s.parts + part * part_bytes());
-      const std::int64_t next = std::min(unit_, g_.n - image0 - images) * image_floats();
-      const float* from = x + (image0 + images) * image_floats();
+      Part own(*this, s, part, image0, images);
+      const std::int64_t next = std::min(unit_, g_.n - image0 - images) * x_bytes;
+      const std::byte* from = x + (image0 + images) * x_bytes;
       own.ask_ahead(from + next * part / parts, from + next * (part + 1) / parts,
                     lines * ceil_div(positions(), tile_rows_) * groups_ / parts);
       for (std::int64_t i = items * part / parts; i < items * (part + 1) / parts; ++i) {
@@ -466,6 +529,7 @@ void Int8Conv::run(const float* x, const void* packed, float* y,
         own.multiply(i / pieces, lines * piece / pieces, lines * (piece + 1) / pieces);
       }
     });
+    if (result) result->write(image0, y);
   }
 }
 

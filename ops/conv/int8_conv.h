@@ -7,14 +7,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "ops/codebook/int8_kernels.h"
 #include "ops/codebook/int8_pack.h"
 #include "ops/codebook/view.h"
+#include "ops/conv/byte_result.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/int8_conv_kernels.h"
 #include "ops/conv/pixel_epilogue.h"
+#include "ops/layout/byte_images.h"
 
 namespace tessera {
 
@@ -26,16 +29,16 @@ std::vector<std::int32_t> int8_conv_order(const ConvGeometry& g);
 
 class Int8Conv {
  public:
-  // Of one group; int8_fits(arranged(weight, order)). `blocked`: x comes in blocks of channels.
-  Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, bool blocked,
+  // Of one group; int8_fits(arranged(weight, order)). x lies as `form` says; `to_bytes`: so does y.
+  Int8Conv(const ConvGeometry& geometry, const CodebookView& weight, ImageForm form, bool to_bytes,
            CpuFeatures features, int threads);
 
   std::int64_t scratch_bytes() const;
   std::int64_t decoded_rows() const { return vectors_ * 16; }  // at a time
 
-  // y, blocked, = conv(x, w), w as pack_int8 arranged it; then the epilogue.
-  void run(const float* x, const void* packed, float* y, const PixelEpilogue::Bound& epilogue,
-           std::byte* scratch) const;
+  // y, blocked or bytes, = the epilogue of conv(x, w), w as pack_int8 arranged it.
+  void run(const std::byte* x, const void* packed, std::byte* y,
+           const PixelEpilogue::Bound& epilogue, std::byte* scratch) const;
 
  private:
   // What the rows of a register tile are: a part of one of these.
@@ -53,16 +56,20 @@ class Int8Conv {
   std::int64_t first_vector(std::int64_t group) const { return out_blocks_ * group / groups_; }
   std::int64_t positions() const;  // of a line
 
+  // Whether the bytes of x are taken as they lie.
+  bool direct() const;
   std::int64_t image_bytes() const { return height_ * width_ * depth_; }
   std::int64_t image_floats() const;
   std::int64_t patch_bytes() const;
   std::int64_t part_bytes() const;
   std::int64_t unit_bytes() const;
 
-  void quantize(const Shared& s, std::int64_t image0, std::int64_t images) const;
+  void round(const Shared& s, std::int64_t image0, std::int64_t images) const;
   void measure(const Shared& s, std::int64_t image0, std::int64_t image, int parts) const;
-  void write_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
+  void round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
                  std::int64_t channel) const;
+  void copy_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row) const;
+  void take(const Shared& s, std::int64_t image0, std::int64_t images) const;
   void gather_patches(const Shared& s, std::int64_t images) const;
 
   ConvGeometry g_;
@@ -70,7 +77,8 @@ class Int8Conv {
   Int8Layout layout_;
   const Int8Kernels* weights_;
   const Int8ConvKernels* kernels_;
-  bool blocked_;
+  ImageForm form_;
+  ByteImages source_;  // where bytes of x are
   int threads_;
   Line line_;
   std::int64_t out_blocks_;
@@ -81,6 +89,7 @@ class Int8Conv {
   std::int64_t unit_ = 0;           // images whose bytes are kept
   std::vector<std::int64_t> taps_;  // where the pieces of a position are
   std::int64_t piece_quads_ = 0, x_rs_ = 0;
+  std::optional<ByteResult> result_;  // none where y is floats
 };
 
 }  // namespace tessera

@@ -112,6 +112,62 @@ void planar(const Int8ConvLine& line) {
   }
 }
 
+// Pixels of y share the columns of x that they meet.
+template <int kTaps, int kSteps>
+void depthwise(const Int8DepthwiseLine& line) {
+  constexpr int kOutputs = Lanes::kHalves == 1 ? 8 : 4;
+  constexpr int kColumns = (kOutputs - 1) * kSteps + kTaps;
+  for (int half = 0; half < Lanes::kHalves; ++half) {
+    const int lane = half * Lanes::kLanes;
+    const Lanes::Reg zeros = Lanes::times(Lanes::load(line.meta + 4 * lane), line.x_zero);
+    const Lanes::Float factor =
+        Lanes::times(Lanes::load_floats(line.meta + 64 + 4 * lane), line.x_scale);
+    const Lanes::X border =
+        Lanes::columns(line.border, line.border, line.border, line.border, lane);
+    for (int64_t i = 0; i < line.outputs; i += kOutputs) {
+      const int64_t first = line.first + i * kSteps;
+      Lanes::Sum sum[kOutputs];
+#pragma GCC unroll 8
+      for (int o = 0; o < kOutputs; ++o) sum[o].clear();
+      for (int64_t q = 0; q < line.quads; ++q) {
+        const uint8_t* row[4];
+        int64_t step[4];
+#pragma GCC unroll 4
+        for (int b = 0; b < 4; ++b) {
+          const uint8_t* from = line.rows[4 * q + b];
+          step[b] = from ? line.step : 0;
+          row[b] = from ? from + first * step[b] : line.border;
+        }
+        Lanes::Reg w[kTaps];
+#pragma GCC unroll 7
+        for (int k = 0; k < kTaps; ++k)
+          w[k] = Lanes::load(line.w + 64 * (q * kTaps + k) + 4 * lane);
+        const auto column = [&]<int kColumn>() __attribute__((always_inline)) {
+          Lanes::X x = border;
+          if (static_cast<uint64_t>(first + kColumn) < static_cast<uint64_t>(line.width))
+            x = Lanes::columns(row[0] + kColumn * step[0], row[1] + kColumn * step[1],
+                               row[2] + kColumn * step[2], row[3] + kColumn * step[3], lane);
+#pragma GCC unroll 7
+          for (int k = 0; k < kTaps; ++k)
+            if (kColumn >= k && (kColumn - k) % kSteps == 0 && (kColumn - k) / kSteps < kOutputs)
+              sum[(kColumn - k) / kSteps].add(x, w[k]);
+        };
+        [&]<int... kColumn>(std::integer_sequence<int, kColumn...>) __attribute__((always_inline)) {
+          (column.template operator()<kColumn>(), ...);
+        }
+        (std::make_integer_sequence<int, kColumns>());
+#pragma GCC unroll 8
+        for (int o = 0; o < kOutputs; ++o) sum[o].end_step();
+      }
+      const int64_t some = line.outputs - i;
+#pragma GCC unroll 8
+      for (int o = 0; o < kOutputs; ++o)
+        if (o < some)
+          Lanes::store_scaled(line.y + 16 * (i + o) + lane, sum[o].total(), zeros, factor);
+    }
+  }
+}
+
 // Sanitizers check every load: the large tiles take minutes to compile then.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int kMostSums = 6;
@@ -135,11 +191,16 @@ constexpr auto pick() -> void (*)(const Int8ConvTile&) {
     pick<rows, 1>(), pick<rows, 2>(), pick<rows, 3>(), pick<rows, 4>(), pick<rows, 5>(), \
         pick<rows, 6>(), pick<rows, 7>(), pick<rows, 8>()                                \
   }
-#define TESSERA_INT8_CONV_KERNELS(name)                                                \
-  {                                                                                    \
-    name, {TESSERA_TILES(1),  TESSERA_TILES(2),  TESSERA_TILES(3),  TESSERA_TILES(4),  \
-           TESSERA_TILES(5),  TESSERA_TILES(6),  TESSERA_TILES(7),  TESSERA_TILES(8),  \
-           TESSERA_TILES(9),  TESSERA_TILES(10), TESSERA_TILES(11), TESSERA_TILES(12), \
-           TESSERA_TILES(13), TESSERA_TILES(14)},                                      \
-        range, blocked, planar                                                         \
+#define TESSERA_TAPS(taps) \
+  { depthwise<taps, 1>, depthwise<taps, 2> }
+#define TESSERA_INT8_CONV_KERNELS(name)                                                    \
+  {                                                                                        \
+    name, {TESSERA_TILES(1),  TESSERA_TILES(2),  TESSERA_TILES(3),  TESSERA_TILES(4),      \
+           TESSERA_TILES(5),  TESSERA_TILES(6),  TESSERA_TILES(7),  TESSERA_TILES(8),      \
+           TESSERA_TILES(9),  TESSERA_TILES(10), TESSERA_TILES(11), TESSERA_TILES(12),     \
+           TESSERA_TILES(13), TESSERA_TILES(14)},                                          \
+        range, blocked, planar, {                                                          \
+      TESSERA_TAPS(1), TESSERA_TAPS(2), TESSERA_TAPS(3), TESSERA_TAPS(4), TESSERA_TAPS(5), \
+          TESSERA_TAPS(6), TESSERA_TAPS(7)                                                 \
+    }                                                                                      \
   }

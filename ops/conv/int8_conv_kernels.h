@@ -7,6 +7,7 @@
 namespace tessera {
 
 inline constexpr int kInt8ConvRows = 14, kInt8ConvVectors = 8;
+inline constexpr int kInt8DepthwiseRows = 8, kInt8DepthwiseTaps = 7, kInt8DepthwiseSteps = 2;
 
 // A register tile: for r < rows, v < vectors and lane < 16
 //   y[r * y_rs + v * y_vs + lane] =
@@ -50,6 +51,24 @@ struct Int8ConvLine {
   int32_t zero;
 };
 
+// A row of pixels of sixteen channels, each with taps of its own: for i < outputs and lane < 16
+//   y[16 i + lane] = (scale[lane] * x_scale) * (sum - x_zero * sums[lane]), sum over q < quads,
+//   k < taps and b < 4 of rows[4 q + b][(first + i * steps + k) * step + lane] *
+//     w[64 (q * taps + k) + 4 lane + b].
+// Of a row that is null and of columns outside [0, width) x is the border.
+struct Int8DepthwiseLine {
+  const uint8_t* rows[kInt8DepthwiseRows];
+  const uint8_t* border;  // 16 bytes
+  int64_t step;           // from one pixel to the next
+  int64_t quads;
+  int64_t first, width, outputs;
+  const uint8_t* w;  // signed
+  const char* meta;  // 16 sums, int32, and 16 scales, f32
+  float x_scale;
+  int32_t x_zero;
+  float* y;
+};
+
 struct Int8ConvKernels {
   const char* name;
   // tile[rows - 1][vectors - 1]; null where it would not fit the registers.
@@ -59,6 +78,8 @@ struct Int8ConvKernels {
   void (*blocked)(const Int8ConvLine&);
   // Channels in planes, 4 at most; four bytes a pixel, the zero point where there is no channel.
   void (*planar)(const Int8ConvLine&);
+  // [taps - 1][steps - 1]
+  void (*depthwise[kInt8DepthwiseTaps][kInt8DepthwiseSteps])(const Int8DepthwiseLine&);
 };
 
 extern "C" const Int8ConvKernels tessera_int8_conv_ref;

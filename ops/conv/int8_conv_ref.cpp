@@ -57,8 +57,32 @@ void planar(const Int8ConvLine& line) {
       line.q[i * line.q_ps + c] = byte(c < line.channels ? line.x[c * line.x_cs + i] : 0.0f, line);
 }
 
+template <int kTaps, int kSteps>
+void depthwise(const Int8DepthwiseLine& line) {
+  const auto* w = reinterpret_cast<const int8_t*>(line.w);
+  for (int64_t i = 0; i < line.outputs; ++i)
+    for (int lane = 0; lane < 16; ++lane) {
+      int32_t sum = 0, sums;
+      for (int64_t q = 0; q < line.quads; ++q)
+        for (int64_t k = 0; k < kTaps; ++k)
+          for (int64_t b = 0; b < 4; ++b) {
+            const uint8_t* row = line.rows[4 * q + b];
+            const int64_t at = line.first + i * kSteps + k;
+            const bool inside = row != nullptr && at >= 0 && at < line.width;
+            sum += (inside ? row[at * line.step + lane] : line.border[lane]) *
+                   w[64 * (q * kTaps + k) + 4 * lane + b];
+          }
+      float scale;
+      std::memcpy(&sums, line.meta + 4 * lane, 4);
+      std::memcpy(&scale, line.meta + 64 + 4 * lane, 4);
+      line.y[16 * i + lane] = static_cast<float>(sum - line.x_zero * sums) * (scale * line.x_scale);
+    }
+}
+
 }  // namespace
 
+#define TESSERA_TAPS(taps) \
+  { depthwise<taps, 1>, depthwise<taps, 2> }
 #define TESSERA_ROW \
   { tile, tile, tile, tile, tile, tile, tile, tile }
 extern "C" const Int8ConvKernels tessera_int8_conv_ref = {
@@ -67,7 +91,10 @@ extern "C" const Int8ConvKernels tessera_int8_conv_ref = {
      TESSERA_ROW, TESSERA_ROW, TESSERA_ROW, TESSERA_ROW, TESSERA_ROW, TESSERA_ROW, TESSERA_ROW},
     range,
     blocked,
-    planar};
+    planar,
+    {TESSERA_TAPS(1), TESSERA_TAPS(2), TESSERA_TAPS(3), TESSERA_TAPS(4), TESSERA_TAPS(5),
+     TESSERA_TAPS(6), TESSERA_TAPS(7)}};
+#undef TESSERA_TAPS
 #undef TESSERA_ROW
 
 }  // namespace tessera

@@ -2,6 +2,8 @@
 // may leave the registers.
 #include <immintrin.h>
 
+#include <utility>
+
 #include "ops/codebook/int8_kernels.h"
 #include "ops/conv/int8_conv_kernels.h"
 

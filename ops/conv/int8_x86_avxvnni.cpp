@@ -1,6 +1,8 @@
 // Convolutions in integers for AVX2 machines with AVX-VNNI.
 #include <immintrin.h>
 
+#include <utility>
+
 #include "ops/codebook/int8_kernels.h"
 #include "ops/conv/int8_conv_kernels.h"
 

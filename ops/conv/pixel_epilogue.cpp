@@ -98,14 +98,15 @@ void PixelEpilogue::Bound::run(std::int64_t image, std::int64_t block0, std::int
   const PixelEpilogue& e = *epilogue;
   const std::int64_t count = pixel1 - pixel0, tail = e.channels_ % kLanes;
   for (std::int64_t b = block0; b < block1; ++b) {
-    const std::int64_t at = ((image * e.blocks_ + b) * e.pixels_ + pixel0) * kLanes;
+    const std::int64_t at = (((image - first_image) * e.blocks_ + b) * e.pixels_ + pixel0) * kLanes;
     if (e.runner_) {
       ProgramInput inputs[kMaxProgramOperands];
       ProgramOutput outputs[kMaxProgramOperands];
       const auto lines = [&](std::int64_t first, std::int64_t rows, std::int64_t pixels) {
         for (std::size_t i = 0; i < e.operands_.size(); ++i) {
           const Operand& o = e.operands_[i];
-          inputs[i] = {in[i] + image * o.image + b * o.block + (pixel0 + first) * o.pixel, kLine};
+          const std::int64_t from = i == 0 ? image - first_image : image;
+          inputs[i] = {in[i] + from * o.image + b * o.block + (pixel0 + first) * o.pixel, kLine};
         }
         for (std::size_t o = 0; o < e.results_; ++o)
           outputs[o] = {out[o] + at + first * kLanes, kLine};

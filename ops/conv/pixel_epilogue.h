@@ -31,9 +31,18 @@ class PixelEpilogue {
     void run(std::int64_t image, std::int64_t block0, std::int64_t block1, std::int64_t pixel0,
              std::int64_t pixel1) const;
 
+    // The same with output 0 at y, which holds images from `image0` on.
+    Bound into(float* y, std::int64_t image0) const {
+      Bound other = *this;
+      other.in[0] = other.out[0] = y;
+      other.first_image = image0;
+      return other;
+    }
+
    private:
     friend class PixelEpilogue;
     const PixelEpilogue* epilogue;
+    std::int64_t first_image = 0;  // of the outputs
     const float* in[kMaxProgramOperands];
     float* out[kMaxProgramOperands];
   };

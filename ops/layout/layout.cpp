@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "ops/layout/byte_images.h"
 
 namespace tessera {
 
@@ -49,10 +50,10 @@ std::string refuses_other_layouts(const KernelQuery& query) {
 TensorType in_layout(const InferArgs& args, const Shape& shape, DType dtype) {
   const std::string& layout = args.attrs.string("layout");
   if (layout.empty()) return {dtype, shape, {}};
-  args.require(
-      layout == kBlocked && dtype == DType::f32 && shape.rank() == 4 && !shape.is_symbolic(),
-      "cannot be kept in layout '", layout, "' with shape ", shape);
-  return {dtype, shape, blocked_encoding(shape)};
+  args.require((layout == kBlocked || layout == kByteImages) && dtype == DType::f32 &&
+                   shape.rank() == 4 && !shape.is_symbolic(),
+               "cannot be kept in layout '", layout, "' with shape ", shape);
+  return {dtype, shape, layout == kBlocked ? blocked_encoding(shape) : byte_encoding(shape)};
 }
 
 OperandPack to_blocked(const TensorType& dense) {

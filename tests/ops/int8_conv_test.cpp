@@ -3,43 +3,24 @@
 #include "ops/conv/int8_conv.h"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <map>
-#include <stdexcept>
 
 #include "core/compile.h"
 #include "core/parallel.h"
 #include "ops/build.h"
 #include "ops/codebook/codebook.h"
-#include "ops/codebook/decode.h"
-#include "ops/codebook/node_view.h"
 #include "ops/conv/rows.h"
 #include "ops/layout/layout.h"
 #include "ops/op_list.h"
-#include "tests/ops/op_harness.h"
+#include "tests/ops/int8_conv_cases.h"
 
 namespace tessera {
 namespace {
 
-struct Geometry {
-  Shape x, w;
-  Ints stride = {1, 1}, padding = {0, 0, 0, 0}, dilation = {1, 1};
-};
-
-constexpr CodebookFormat kFormats[] = {
-    {.bits = 1},
-    {.bits = 2, .scale_block = CodebookFormat::kScalePerRow},
-    {.bits = 3, .group_rows = 16},
-    {.bits = 4},
-    {.bits = 5, .entry_dtype = DType::bf16},
-    {.bits = 6, .group_rows = 32},
-    {.bits = 7, .group_rows = 3},
-    {.bits = 8, .entry_dtype = DType::s8, .scale_block = CodebookFormat::kScalePerRow},
-};
+using namespace test::int8;
 
 const Geometry kGeometries[] = {
     {{1, 16, 20, 13}, {16, 16, 3, 3}, {1, 1}, {1, 1, 1, 1}},          // borders, long rows
@@ -66,132 +47,6 @@ const Geometry kGeometries[] = {
     {{3, 64, 400, 6}, {16, 64, 3, 3}, {1, 1}, {1, 1, 1, 1}},    // of one, by patches
 };
 
-struct Level {
-  CpuFeatures features;
-  const char* row;
-};
-std::vector<Level> levels() {
-  std::vector<Level> out;
-  for (const Level& level :
-       {Level{kScalar, "ref"}, Level{kAvx2, "avx2"}, Level{kAvx2 | kAvxVnni, "avxvnni"},
-        Level{kAvx2 | kAvx512 | kVnni, "avx512vnni"},
-        Level{kAvx2 | kAvx512 | kVnni | kVbmi, "avx512vnnivbmi"}}) {
-    if (active_features().includes(level.features)) out.push_back(level);
-  }
-  return out;
-}
-
-test::Case case_of(const Geometry& geometry, const CodebookFormat& format, bool blocked,
-                   std::uint64_t seed, double low = -1) {
-  TensorType x{DType::f32, geometry.x, {}};
-  if (blocked) x.encoding = blocked_encoding(x.shape);
-  const Sample sample{{{x, low, 1.5}, {{DType::f32, geometry.w, Encoding::codebook(format)}}},
-                      Attrs{{"stride", geometry.stride},
-                            {"padding", geometry.padding},
-                            {"dilation", geometry.dilation},
-                            {"groups", std::int64_t{1}}}};
-  Rng rng(1, seed);
-  return test::make_case(kConv2d, sample, rng);
-}
-
-// The weight of a case as kernels see it.
-struct Weight {
-  CodebookView view;
-  std::vector<Int8Entries> groups;
-  std::vector<std::uint8_t> index;
-  explicit Weight(test::Case& c) {
-    BufferRef planes;
-    for (std::size_t p = 0; p < c.planes[1].size(); ++p) planes.plane[p] = c.planes[1][p].data();
-    TensorType type = c.node->input(1).type();
-    view = bind_view(view_of(type), planes);
-    for (std::int64_t g = 0; g < codebook_groups(view); ++g)
-      groups.push_back(round_entries(view, g));
-    index.resize(static_cast<std::size_t>(view.rows * view.cols));
-    unpack_indices(view.indices, 0, view.rows * view.cols, view.bits, index.data());
-  }
-  const Int8Entries& entries(std::int64_t row) const {
-    return groups[static_cast<std::size_t>(codebook_group(view, row))];
-  }
-  std::int64_t at(std::int64_t row, std::int64_t col) const {
-    return entries(row).values[index[static_cast<std::size_t>(row * view.cols + col)]];
-  }
-  float scale(std::int64_t row) const {
-    return view.block ? entries(row).scale * view.scale[row] : entries(row).scale;
-  }
-};
-
-struct Bytes {
-  std::vector<std::int64_t> less_zero;
-  float scale;
-};
-// An image as bytes less their zero point.
-Bytes bytes_of(const double* x, std::int64_t count) {
-  float low = 0, high = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    low = std::min(low, static_cast<float>(x[i]));
-    high = std::max(high, static_cast<float>(x[i]));
-  }
-  Bytes out{{}, high / 255.0f - low / 255.0f};
-  const float inverse = 1.0f / out.scale;
-  const std::int64_t zero = std::min(255L, std::lrint(-low * inverse));
-  for (std::int64_t i = 0; i < count; ++i)
-    out.less_zero.push_back(
-        std::clamp(std::lrint(static_cast<float>(x[i]) * inverse) + zero, 0L, 255L) - zero);
-  return out;
-}
-
-// The definition: bytes, integer sums, two roundings.
-std::vector<float> expected(test::Case& c) {
-  const ConvGeometry g = conv_geometry(*c.node);
-  const Weight w(c);
-  std::vector<float> y;
-  for (std::int64_t n = 0; n < g.n; ++n) {
-    const std::int64_t size = g.c * g.h * g.w;
-    const Bytes x = bytes_of(c.inputs[0].v.data() + n * size, size);
-    for (std::int64_t o = 0; o < g.out; ++o) {
-      const float factor = w.scale(o) * x.scale;
-      for (std::int64_t pixel = 0; pixel < g.oh * g.ow; ++pixel) {
-        std::int64_t sum = 0;
-        for (std::int64_t k = 0; k < g.patch(); ++k) {
-          const std::int64_t p = k / g.kw % g.kh, q = k % g.kw, channel = k / (g.kh * g.kw);
-          const std::int64_t iy = pixel / g.ow * g.stride_h + p * g.dilation_h - g.top;
-          const std::int64_t ix = pixel % g.ow * g.stride_w + q * g.dilation_w - g.left;
-          if (iy < 0 || iy >= g.h || ix < 0 || ix >= g.w) continue;
-          sum +=
-              x.less_zero[static_cast<std::size_t>((channel * g.h + iy) * g.w + ix)] * w.at(o, k);
-        }
-        y.push_back(static_cast<float>(sum) * factor);
-      }
-    }
-  }
-  return y;
-}
-
-// Memory of so many bytes that ends where no page is.
-class Guarded {
- public:
-  explicit Guarded(std::int64_t bytes) : bytes_(static_cast<std::size_t>(bytes)) {
-    constexpr std::size_t kPage = 4096;
-    pages_ = (bytes_ + kPage - 1) / kPage * kPage;
-    base_ = static_cast<char*>(
-        mmap(nullptr, pages_ + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (base_ == MAP_FAILED || mprotect(base_ + pages_, kPage, PROT_NONE) != 0)
-      throw std::runtime_error("no memory");
-    std::memset(base_, 0x7f, pages_);
-  }
-  ~Guarded() { munmap(base_, pages_ + 4096); }
-  Guarded(const Guarded&) = delete;
-  Guarded& operator=(const Guarded&) = delete;
-  template <class T>
-  T* as() const {
-    return reinterpret_cast<T*>(base_ + pages_ - bytes_);
-  }
-
- private:
-  std::size_t bytes_, pages_;
-  char* base_;
-};
-
 // The kernels themselves, whether selection would choose them or not, in memory of exactly the size
 // that they ask for. Lanes behind the last channel are zeros.
 std::vector<float> run(test::Case& c, CpuFeatures features, int threads) {
@@ -204,7 +59,7 @@ std::vector<float> run(test::Case& c, CpuFeatures features, int threads) {
   const auto values = c.planes[0][0].span<float>();
   const Guarded x(static_cast<std::int64_t>(4 * values.size()));
   std::copy(values.begin(), values.end(), x.as<float>());
-  const Int8Conv conv(g, w.view, is_blocked(c.node->input(0).type()), features, threads);
+  const Int8Conv conv(g, w.view, image_form(c.node->input(0).type()), false, features, threads);
   KernelPlan plan;
   const PixelEpilogue epilogue(*c.node, features, plan);
   const Shape& shape = c.node->types()[0].shape;
@@ -213,8 +68,8 @@ std::vector<float> run(test::Case& c, CpuFeatures features, int threads) {
   BufferRef out;
   out.plane[0] = memory.as<std::byte>();
   const KernelArgs args{{}, {&out, 1}, scratch.as<std::byte>()};
-  conv.run(x.as<float>(), packed.as<char>(), memory.as<float>(), epilogue.bind(args, nullptr),
-           scratch.as<std::byte>());
+  conv.run(x.as<std::byte>(), packed.as<char>(), memory.as<std::byte>(),
+           epilogue.bind(args, nullptr), scratch.as<std::byte>());
   std::vector<float> dense(static_cast<std::size_t>(shape.numel()));
   const std::int64_t pixels = g.oh * g.ow, blocks = channel_blocks(shape);
   unblock_image(y, g.n, g.out, pixels, dense.data());
