@@ -69,8 +69,7 @@ struct Lanes : Dot {
       return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + lane));
     };
     const __m128i ab = _mm_unpacklo_epi8(row(a), row(b)), cd = _mm_unpacklo_epi8(row(c), row(d));
-    return Dot::quads(
-        _mm256_set_m128i(_mm_unpackhi_epi16(ab, cd), _mm_unpacklo_epi16(ab, cd)));
+    return Dot::quads(_mm256_set_m128i(_mm_unpackhi_epi16(ab, cd), _mm_unpacklo_epi16(ab, cd)));
   }
 
   static inline void finish(Reg total, Reg sums, Float scale, int32_t zero, float x_scale, float* y,
@@ -98,28 +97,30 @@ struct Lanes : Dot {
     float low, high;
     bool finite;
   };
+  // As in int8_avx512-inl.h.
+  static inline Range range_of(int32_t high, uint32_t low) {
+    const bool negative = low >= 0x80000000u;
+    Range range{0, 0, high < 0x7f800000 && (!negative || low < 0xff800000u)};
+    if (high > 0) __builtin_memcpy(&range.high, &high, 4);
+    if (negative) __builtin_memcpy(&range.low, &low, 4);
+    return range;
+  }
   struct Ranges {
-    Float low = _mm256_setzero_ps(), high = low;
-    Reg bits = _mm256_setzero_si256();
+    Reg high = _mm256_setzero_si256(), low = high;
     inline void take(Float x) {
-      low = _mm256_min_ps(low, x);
-      high = _mm256_max_ps(high, x);
-      bits = _mm256_max_epu32(
-          bits, _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff)));
+      high = _mm256_max_epi32(high, _mm256_castps_si256(x));
+      low = _mm256_max_epu32(low, _mm256_castps_si256(x));
     }
     inline Range all() const {
-      float l[8], h[8];
-      uint32_t b[8];
-      _mm256_storeu_ps(l, low);
-      _mm256_storeu_ps(h, high);
-      store(b, bits);
-      Range range{l[0], h[0], b[0] < 0x7f800000u};
-      for (int i = 1; i < 8; ++i) {
-        range.low = l[i] < range.low ? l[i] : range.low;
-        range.high = h[i] > range.high ? h[i] : range.high;
-        range.finite = range.finite && b[i] < 0x7f800000u;
+      int32_t h[8], high_all = 0;
+      uint32_t l[8], low_all = 0;
+      store(h, high);
+      store(l, low);
+      for (int i = 0; i < 8; ++i) {
+        high_all = h[i] > high_all ? h[i] : high_all;
+        low_all = l[i] > low_all ? l[i] : low_all;
       }
-      return range;
+      return range_of(high_all, low_all);
     }
   };
   static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {

@@ -52,9 +52,8 @@ struct Lanes {
     // Four channels of all rows side by side, then in turn.
     const __m512i fours = _mm512_permutexvar_epi32(
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), rows);
-    return _mm512_shuffle_epi8(
-        fours, _mm512_broadcast_i32x4(
-                   _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+    return _mm512_shuffle_epi8(fours, _mm512_broadcast_i32x4(_mm_setr_epi8(
+                                          0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
   }
 
   struct Sum {
@@ -91,18 +90,23 @@ struct Lanes {
     float low, high;
     bool finite;
   };
+  static inline Range range_of(int32_t high, uint32_t low) {
+    const bool negative = low >= 0x80000000u;
+    Range range{0, 0, high < 0x7f800000 && (!negative || low < 0xff800000u)};
+    if (high > 0) __builtin_memcpy(&range.high, &high, 4);
+    if (negative) __builtin_memcpy(&range.low, &low, 4);
+    return range;
+  }
+  // Of floats and 0 by their bits: the largest signed integer is the largest that is not negative,
+  // the largest unsigned one the lowest negative; what is not finite is larger than all others.
   struct Ranges {
-    Float low = _mm512_setzero_ps(), high = low;
-    Reg bits = _mm512_setzero_si512();
+    Reg high = _mm512_setzero_si512(), low = high;
     inline void take(Float x) {
-      low = _mm512_min_ps(low, x);
-      high = _mm512_max_ps(high, x);
-      bits = _mm512_max_epu32(
-          bits, _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
+      high = _mm512_max_epi32(high, _mm512_castps_si512(x));
+      low = _mm512_max_epu32(low, _mm512_castps_si512(x));
     }
     inline Range all() const {
-      return {_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high),
-              _mm512_reduce_max_epu32(bits) < 0x7f800000u};
+      return range_of(_mm512_reduce_max_epi32(high), _mm512_reduce_max_epu32(low));
     }
   };
   static inline void store_bytes(uint8_t* q, Float x, float inverse, int32_t zero, int n) {
@@ -124,6 +128,14 @@ struct Lanes {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(q), all);
     else
       _mm_mask_storeu_epi8(q, first(n), all);
+  }
+  // Four vectors, side by side.
+  static inline void store_line(uint8_t* q, const Float (&x)[4], float inverse, int32_t zero) {
+    const __m512i even = _mm512_packs_epi32(whole(x[0], inverse, zero), whole(x[1], inverse, zero));
+    const __m512i odd = _mm512_packs_epi32(whole(x[2], inverse, zero), whole(x[3], inverse, zero));
+    _mm512_storeu_si512(q, _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2,
+                                                                      6, 10, 14, 3, 7, 11, 15),
+                                                    _mm512_packus_epi16(even, odd)));
   }
   // The bytes as 32-bit lanes, shifted to their place in a quad.
   template <int kByte>

@@ -92,14 +92,12 @@ void ByteResult::Run::write(std::int64_t image0, std::byte* y) const {
       line.inverse = scale > 0 ? 1.0f / scale : 0.0f;
       line.pixels = std::min(kPixels, pixels - pixel);
       line.q_ps = to.depth;
-      auto* q =
+      line.x = floats_ + (image * result_.blocks_ * pixels + pixel) * kLanes;
+      line.x_cs = pixels * kLanes;
+      line.q =
           reinterpret_cast<std::uint8_t*>(y) + (image0 + image) * to.image_bytes + pixel * to.depth;
-      for (std::int64_t b = 0; b < result_.blocks_; ++b) {
-        line.x = floats_ + ((image * result_.blocks_ + b) * pixels + pixel) * kLanes;
-        line.q = q + b * kLanes;
-        line.channels = static_cast<std::int32_t>(std::min(kLanes, to.depth - b * kLanes));
-        kernels_.blocked(line);
-      }
+      line.channels = static_cast<std::int32_t>(to.depth);
+      kernels_.blocked(line);
     }
   });
 }

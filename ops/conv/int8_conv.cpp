@@ -27,6 +27,7 @@ constexpr std::int64_t kUnitBytes = 192 << 10, kUnitPositions = 1024;
 constexpr std::int64_t kMostUnitBytes = 4 << 20;    // for the sake of positions
 constexpr std::int64_t kMostResultBytes = 2 << 20;  // of floats that become bytes, for each thread
 constexpr std::int64_t kCacheLine = 64;
+constexpr std::int64_t kRounded = 64;           // channels, a cache line of bytes
 constexpr std::int64_t kFirstLevel = 32 << 10;  // bytes
 constexpr std::int64_t kHotPixels = 256;        // of results that the epilogue finds in cache
 constexpr double kThreadWork = 2e6;             // products worth a thread
@@ -201,7 +202,7 @@ void Int8Conv::measure(const Shared& s, std::int64_t image0, std::int64_t image,
   settle(all, &s.scale[image], &s.zero[image]);
 }
 
-// Row `row` of an image with its borders, channels from `channel` on: a block, or four.
+// Row `row` of an image with its borders, channels from `channel` on: four blocks, or four.
 void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
                          std::int64_t channel) const {
   const bool apart = line_ == Line::images;
@@ -231,7 +232,8 @@ void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t imag
   const auto* x = reinterpret_cast<const float*>(s.x);
   if (form_ == ImageForm::blocks) {
     line.x = x + ((n * ceil_div(g_.c, kLanes) + channel / kLanes) * plane + iy * g_.w) * kLanes;
-    line.channels = static_cast<std::int32_t>(std::min(kLanes, depth_ - channel));
+    line.x_cs = plane * kLanes;
+    line.channels = static_cast<std::int32_t>(std::min(kRounded, depth_ - channel));
     kernels_->blocked(line);
   } else {
     line.x = x + (n * g_.c + channel) * plane + iy * g_.w;
@@ -278,7 +280,7 @@ void Int8Conv::take(const Shared& s, std::int64_t image0, std::int64_t images) c
 }
 
 void Int8Conv::round(const Shared& s, std::int64_t image0, std::int64_t images) const {
-  const std::int64_t each = form_ == ImageForm::blocks ? kLanes : kQuad;
+  const std::int64_t each = form_ == ImageForm::blocks ? kRounded : kQuad;
   const std::int64_t channels = ceil_div(depth_, each);
   const std::int64_t items = height_ * channels;
   const auto rows = [&](std::int64_t image, std::int64_t begin, std::int64_t end) {

@@ -78,17 +78,36 @@ void range(const float* x, int64_t n, Int8Range* joined) {
   }
 }
 
-void blocked(const Int8ConvLine& line) {
-  const float* x = line.x;
-  uint8_t* q = line.q;
-  for (int64_t i = 0; i < line.pixels; ++i, x += 16, q += line.q_ps)
-#pragma GCC unroll 2
-    for (int h = 0; h < Lanes::kHalves; ++h) {
-      const int c = h * Lanes::kLanes;
-      if (c < line.channels)
-        Lanes::store_quads(q + c, Lanes::load_floats(x + c), line.inverse, line.zero,
-                           line.channels - c);
+// Whole cache lines of bytes of a pixel; how many channels they are.
+template <class L>
+int32_t store_lines(const Int8ConvLine& line, const float* x, uint8_t* q) {
+  int32_t c = 0;
+  if constexpr (L::kHalves == 1) {
+    const int64_t block = line.x_cs;
+    for (; c + 64 <= line.channels; c += 64, x += 4 * block) {
+      const typename L::Float four[4] = {L::load_floats(x), L::load_floats(x + block),
+                                         L::load_floats(x + 2 * block),
+                                         L::load_floats(x + 3 * block)};
+      L::store_line(q + c, four, line.inverse, line.zero);
     }
+  }
+  return c;
+}
+
+void blocked(const Int8ConvLine& line) {
+  const float* pixel = line.x;
+  uint8_t* q = line.q;
+  for (int64_t i = 0; i < line.pixels; ++i, pixel += 16, q += line.q_ps) {
+    int32_t c = store_lines<Lanes>(line, pixel, q);
+    for (const float* x = pixel + c / 16 * line.x_cs; c < line.channels; c += 16, x += line.x_cs)
+#pragma GCC unroll 2
+      for (int h = 0; h < Lanes::kHalves; ++h) {
+        const int lane = h * Lanes::kLanes;
+        if (c + lane < line.channels)
+          Lanes::store_quads(q + c + lane, Lanes::load_floats(x + lane), line.inverse, line.zero,
+                             line.channels - c - lane);
+      }
+  }
 }
 
 void planar(const Int8ConvLine& line) {

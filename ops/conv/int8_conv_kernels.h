@@ -42,7 +42,7 @@ struct Int8Range {
 // channels c of a line. All 0 where `inverse` and `zero` are.
 struct Int8ConvLine {
   const float* x;
-  int64_t x_cs;  // planes: from one channel to the next
+  int64_t x_cs;  // from one channel to the next in planes, or from one block of them
   int64_t pixels;
   int32_t channels;
   uint8_t* q;
@@ -74,7 +74,7 @@ struct Int8ConvKernels {
   // tile[rows - 1][vectors - 1]; null where it would not fit the registers.
   void (*tile[kInt8ConvRows][kInt8ConvVectors])(const Int8ConvTile&);
   void (*range)(const float* x, int64_t n, Int8Range* joined);
-  // Pixels of 16 floats, of which `channels` are taken, a multiple of 4.
+  // Pixels of blocks of 16 floats; `channels` a multiple of 4.
   void (*blocked)(const Int8ConvLine&);
   // Channels in planes, 4 at most; four bytes a pixel, the zero point where there is no channel.
   void (*planar)(const Int8ConvLine&);

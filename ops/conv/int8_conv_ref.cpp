@@ -48,7 +48,7 @@ uint8_t byte(float x, const Int8ConvLine& line) {
 void blocked(const Int8ConvLine& line) {
   for (int64_t i = 0; i < line.pixels; ++i)
     for (int64_t c = 0; c < line.channels; ++c)
-      line.q[i * line.q_ps + c] = byte(line.x[i * 16 + c], line);
+      line.q[i * line.q_ps + c] = byte(line.x[c / 16 * line.x_cs + i * 16 + c % 16], line);
 }
 
 void planar(const Int8ConvLine& line) {

@@ -34,14 +34,16 @@ bool wins(const ConvGeometry& g, bool from_bytes, bool to_bytes) {
   const double padded = static_cast<double>(up(g.c, 4) * up(g.out, kLayoutBlock));
   const double bytes = (from_bytes ? 1 : 4) * in * values + (to_bytes ? 1 : 4) * out * pixels;
   const double taking = from_bytes ? kCopying : g.c < kLayoutBlock ? kRoundingPlanes : kRounding;
-  // That the results are rounded here, their reader need not do.
+  // Results that are rounded here are not rounded by their reader.
   const double integers = pixels * taps * padded / 128 + values * in / 16 * taking +
                           pixels * out / 16 * kResult + kImage +
                           (bytes > kFarBytes ? bytes * kFarByte : 0);
   const bool winograd = g.kh == 3 && g.kw == 3 && g.stride_h == 1 && g.stride_w == 1 &&
                         g.dilation_h == 1 && g.dilation_w == 1 && g.c >= kLayoutBlock;
   const double saved = !winograd ? 1 : g.c < 2 * kLayoutBlock ? 1.5 : 2.5;
-  const double exact = pixels * taps * in * out / 32 / kExactShare / saved;
+  // Images that need not move as floats are written and read.
+  const double kept = 3 * ((from_bytes ? in * values : 0) + (to_bytes ? out * pixels : 0));
+  const double exact = pixels * taps * in * out / 32 / kExactShare / saved + kept * kFarByte;
   return integers < 0.9 * exact;
 }
 
