@@ -89,8 +89,14 @@ struct Lanes : Dot {
   static inline Float times(Float scale, float x_scale) {
     return _mm256_mul_ps(scale, _mm256_set1_ps(x_scale));
   }
-  static inline void store_scaled(float* y, Reg total, Reg zeros, Float factor) {
-    _mm256_storeu_ps(y, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(total, zeros)), factor));
+  static inline Float scaled(Reg total, Reg zeros, Float factor) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(total, zeros)), factor);
+  }
+  static inline void store_floats(float* y, Float x) { _mm256_storeu_ps(y, x); }
+  // As programs are compiled: multiplied and added in one rounding.
+  static inline Float affine(Float x, Float mul, Float add, float low, float high) {
+    return _mm256_min_ps(_mm256_set1_ps(high),
+                         _mm256_max_ps(_mm256_set1_ps(low), _mm256_fmadd_ps(x, mul, add)));
   }
 
   struct Range {
@@ -110,6 +116,10 @@ struct Lanes : Dot {
     inline void take(Float x) {
       high = _mm256_max_epi32(high, _mm256_castps_si256(x));
       low = _mm256_max_epu32(low, _mm256_castps_si256(x));
+    }
+    inline void into(uint32_t* seen, int lane) const {
+      store(seen + lane, _mm256_max_epi32(high, load(seen + lane)));
+      store(seen + 16 + lane, _mm256_max_epu32(low, load(seen + 16 + lane)));
     }
     inline Range all() const {
       int32_t h[8], high_all = 0;

@@ -82,8 +82,14 @@ struct Lanes {
   static inline Float times(Float scale, float x_scale) {
     return _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
   }
-  static inline void store_scaled(float* y, Reg total, Reg zeros, Float factor) {
-    _mm512_storeu_ps(y, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total, zeros)), factor));
+  static inline Float scaled(Reg total, Reg zeros, Float factor) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(total, zeros)), factor);
+  }
+  static inline void store_floats(float* y, Float x) { _mm512_storeu_ps(y, x); }
+  // As programs are compiled: multiplied and added in one rounding.
+  static inline Float affine(Float x, Float mul, Float add, float low, float high) {
+    return _mm512_min_ps(_mm512_set1_ps(high),
+                         _mm512_max_ps(_mm512_set1_ps(low), _mm512_fmadd_ps(x, mul, add)));
   }
 
   struct Range {
@@ -104,6 +110,10 @@ struct Lanes {
     inline void take(Float x) {
       high = _mm512_max_epi32(high, _mm512_castps_si512(x));
       low = _mm512_max_epu32(low, _mm512_castps_si512(x));
+    }
+    inline void into(uint32_t* seen, int) const {
+      _mm512_storeu_si512(seen, _mm512_max_epi32(high, _mm512_loadu_si512(seen)));
+      _mm512_storeu_si512(seen + 16, _mm512_max_epu32(low, _mm512_loadu_si512(seen + 16)));
     }
     inline Range all() const {
       return range_of(_mm512_reduce_max_epi32(high), _mm512_reduce_max_epu32(low));

@@ -1,6 +1,7 @@
 #include "ops/conv/byte_result.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -14,6 +15,22 @@ namespace tessera {
 namespace {
 
 constexpr std::int64_t kLanes = kLayoutBlock, kPixels = 64;  // that a thread rounds at once
+
+// The range of what a kernel noted, and 0.
+Int8Range range_of(const std::uint32_t* seen) {
+  std::int32_t high = 0;
+  std::uint32_t low = 0;
+  for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    high = std::max(high, std::bit_cast<std::int32_t>(seen[lane]));
+    low = std::max(low, seen[kLanes + lane]);
+  }
+  constexpr std::uint32_t kInfinity = 0x7f800000u, kSign = 0x80000000u;
+  Int8Range range;
+  range.high = std::bit_cast<float>(high);
+  if (low >= kSign) range.low = std::bit_cast<float>(low);
+  range.finite = high < static_cast<std::int32_t>(kInfinity) && low < (kSign | kInfinity);
+  return range;
+}
 
 }  // namespace
 
@@ -41,8 +58,11 @@ ByteResult::ByteResult(const ConvGeometry& g, std::int64_t images, int threads)
 std::int64_t ByteResult::floats_bytes() const {
   return 4 * images_ * blocks_ * pixels_ * kLanes;
 }
+std::int64_t ByteResult::ranges_bytes() const {
+  return up64(threads_ * images_ * static_cast<std::int64_t>(sizeof(Int8Range)));
+}
 std::int64_t ByteResult::scratch_bytes() const {
-  return floats_bytes() + up64(threads_ * images_ * static_cast<std::int64_t>(sizeof(Int8Range)));
+  return floats_bytes() + ranges_bytes() + 4 * threads_ * images_ * kSeen;
 }
 
 ByteResult::Run::Run(const ByteResult& result, const Int8ConvKernels& kernels, std::byte* scratch,
@@ -51,8 +71,11 @@ ByteResult::Run::Run(const ByteResult& result, const Int8ConvKernels& kernels, s
       kernels_(kernels),
       floats_(reinterpret_cast<float*>(scratch)),
       ranges_(reinterpret_cast<Int8Range*>(scratch + result.floats_bytes())),
+      seen_(reinterpret_cast<std::uint32_t*>(scratch + result.floats_bytes() +
+                                             result.ranges_bytes())),
       images_(images) {
   std::fill_n(ranges_, result.threads_ * result.images_, Int8Range{});
+  std::fill_n(seen_, result.threads_ * result.images_ * kSeen, 0u);
 }
 
 void ByteResult::Run::see(std::int64_t part, std::int64_t image, std::int64_t block0,
@@ -69,8 +92,10 @@ void ByteResult::Run::write(std::int64_t image0, std::byte* y) const {
   const std::int64_t pixels = result_.pixels_, chunks = ceil_div(pixels, kPixels);
   const auto numbers = [&](std::int64_t image, float* scale, std::int32_t* zero) {
     Int8Range all;
-    for (int part = 0; part < result_.threads_; ++part)
+    for (int part = 0; part < result_.threads_; ++part) {
       join(all, ranges_[part * result_.images_ + image]);
+      join(all, range_of(seen(part, image)));
+    }
     settle(all, scale, zero);
   };
   for (std::int64_t image = 0; image < images_; ++image) {

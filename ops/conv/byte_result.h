@@ -31,6 +31,10 @@ class ByteResult {
     // Thread `part` is done with these blocks and pixels of an image.
     void see(std::int64_t part, std::int64_t image, std::int64_t block0, std::int64_t block1,
              std::int64_t pixel0, std::int64_t pixel1) const;
+    // Where a kernel notes what it sees of an image itself (Int8Finish::seen).
+    std::uint32_t* seen(std::int64_t part, std::int64_t image) const {
+      return seen_ + (part * result_.images_ + image) * kSeen;
+    }
     // When all are done: y holds images from 0 on.
     void write(std::int64_t image0, std::byte* y) const;
 
@@ -38,12 +42,15 @@ class ByteResult {
     const ByteResult& result_;
     const Int8ConvKernels& kernels_;
     float* floats_;
-    Int8Range* ranges_;  // [part, image]
+    Int8Range* ranges_;    // [part, image]
+    std::uint32_t* seen_;  // the same
     std::int64_t images_;
   };
 
  private:
+  static constexpr std::int64_t kSeen = 32;
   std::int64_t floats_bytes() const;
+  std::int64_t ranges_bytes() const;
 
   std::int64_t blocks_, pixels_, images_;
   int threads_;

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "ops/codebook/int8_matmul.h"
+#include "ops/conv/int8_finish.h"
 #include "ops/layout/layout.h"
 
 namespace tessera {
@@ -334,7 +335,7 @@ class Int8Conv::Part {
       : conv_(conv),
         g_(conv.g_),
         s_(shared),
-        part_(part),
+        finisher_(*shared.epilogue, shared.result, part, conv.g_.out, conv.line_ != Line::images),
         image0_(image0),
         images_(images),
         decoded_(reinterpret_cast<std::int8_t*>(shared.parts + part * conv.part_bytes())) {
@@ -429,6 +430,7 @@ class Int8Conv::Part {
   void tiles(std::int64_t image, std::int64_t pixel, std::int64_t count) {
     float* y = s_.y + ((image * conv_.out_blocks_ + v0_) * pixels() + pixel) * kLanes;
     Int8ConvTile t = t_;
+    t.finish = finisher_.of(image, v0_);
     for (std::int64_t r = 0; r < count; r += conv_.tile_rows_) {
       const std::int64_t n = std::min(conv_.tile_rows_, count - r);
       for (std::int64_t i = 0; i < ahead_ && next_ < next_end_; ++i, next_ += kCacheLine)
@@ -456,8 +458,7 @@ class Int8Conv::Part {
     done_.begin = done_.end;
   }
   void finish_now(std::int64_t image, std::int64_t begin, std::int64_t end) {
-    s_.epilogue->run(image0_ + image, v0_, v1_, begin, end);
-    if (s_.result) s_.result->see(part_, image, v0_, v1_, begin, end);
+    finisher_.done(image0_, image, v0_, v1_, begin, end);
   }
 
   struct Done {
@@ -467,7 +468,8 @@ class Int8Conv::Part {
   const Int8Conv& conv_;
   const ConvGeometry& g_;
   const Shared& s_;
-  std::int64_t part_, image0_, images_;
+  Finisher finisher_;
+  std::int64_t image0_, images_;
   std::int8_t* decoded_;
   const std::byte *next_ = nullptr, *next_end_ = nullptr;
   std::int64_t ahead_ = 0;  // cache lines asked for with each tile

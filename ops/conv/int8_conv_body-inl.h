@@ -38,6 +38,7 @@ void tile(const Int8ConvTile& t) {
         for (int v = 0; v < kRegs; ++v) sum[r][v].end_step();
     }
   }
+  const Int8Finish& f = t.finish;
 #pragma GCC unroll 16
   for (int v = 0; v < kRegs; ++v) {
     const int panel = v / Lanes::kHalves, lane = v % Lanes::kHalves * Lanes::kLanes;
@@ -47,15 +48,22 @@ void tile(const Int8ConvTile& t) {
     // As a rule all rows are of one image.
     Lanes::Reg zeros = Lanes::times(sums, t.x_zero[0]);
     Lanes::Float factor = Lanes::times(scale, t.x_scale[0]);
+    Lanes::Ranges ranges;
 #pragma GCC unroll 14
     for (int r = 0; r < kRows; ++r) {
       if (t.x_step != 0) {
         zeros = Lanes::times(sums, t.x_zero[r * t.x_step]);
         factor = Lanes::times(scale, t.x_scale[r * t.x_step]);
       }
-      Lanes::store_scaled(t.y + r * t.y_rs + panel * t.y_vs + lane, sum[r][v].total(), zeros,
-                          factor);
+      Lanes::Float y = Lanes::scaled(sum[r][v].total(), zeros, factor);
+      if (f.mul != nullptr) {
+        y = Lanes::affine(y, Lanes::load_floats(f.mul + panel * f.mul_vs + lane),
+                          Lanes::load_floats(f.add + panel * f.add_vs + lane), f.low, f.high);
+        ranges.take(y);
+      }
+      Lanes::store_floats(t.y + r * t.y_rs + panel * t.y_vs + lane, y);
     }
+    if (f.seen != nullptr) ranges.into(f.seen, lane);
   }
 }
 
@@ -141,6 +149,13 @@ void depthwise(const Int8DepthwiseLine& line) {
     const Lanes::Reg zeros = Lanes::times(Lanes::load(line.meta + 4 * lane), line.x_zero);
     const Lanes::Float factor =
         Lanes::times(Lanes::load_floats(line.meta + 64 + 4 * lane), line.x_scale);
+    const Int8Finish& f = line.finish;
+    Lanes::Float mul = factor, add = factor;
+    if (f.mul != nullptr) {
+      mul = Lanes::load_floats(f.mul + lane);
+      add = Lanes::load_floats(f.add + lane);
+    }
+    Lanes::Ranges ranges;
     const Lanes::X border =
         Lanes::columns(line.border, line.border, line.border, line.border, lane);
     for (int64_t i = 0; i < line.outputs; i += kOutputs) {
@@ -180,10 +195,17 @@ void depthwise(const Int8DepthwiseLine& line) {
       }
       const int64_t some = line.outputs - i;
 #pragma GCC unroll 8
-      for (int o = 0; o < kOutputs; ++o)
-        if (o < some)
-          Lanes::store_scaled(line.y + 16 * (i + o) + lane, sum[o].total(), zeros, factor);
+      for (int o = 0; o < kOutputs; ++o) {
+        if (o >= some) continue;
+        Lanes::Float y = Lanes::scaled(sum[o].total(), zeros, factor);
+        if (f.mul != nullptr) {
+          y = Lanes::affine(y, mul, add, f.low, f.high);
+          ranges.take(y);
+        }
+        Lanes::store_floats(line.y + 16 * (i + o) + lane, y);
+      }
     }
+    if (f.seen != nullptr) ranges.into(f.seen, lane);
   }
 }
 

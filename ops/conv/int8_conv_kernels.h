@@ -9,6 +9,17 @@ namespace tessera {
 inline constexpr int kInt8ConvRows = 14, kInt8ConvVectors = 8;
 inline constexpr int kInt8DepthwiseRows = 8, kInt8DepthwiseTaps = 7, kInt8DepthwiseSteps = 2;
 
+// What follows a sum while it is in registers, of channel `lane` of panel v:
+//   min(max(y * mul[v * mul_vs + lane] + add[v * add_vs + lane], low), high), NaN where y is,
+// the product not rounded; nothing where mul is null. `seen` takes the bits of the results: the
+// largest of each lane as signed integers, then, 16 further on, as unsigned ones. May be null.
+struct Int8Finish {
+  const float *mul, *add;
+  int64_t mul_vs, add_vs;
+  float low, high;
+  uint32_t* seen;
+};
+
 // A register tile: for r < rows, v < vectors and lane < 16
 //   y[r * y_rs + v * y_vs + lane] =
 //     (scale[v][lane] * x_scale[r * x_step]) * (sum - x_zero[r * x_step] * sums[v][lane]),
@@ -30,6 +41,7 @@ struct Int8ConvTile {
   float* y;
   int64_t y_rs, y_vs;
   int32_t rows, vectors;
+  Int8Finish finish;
 };
 
 // The range of floats and 0, and whether all are finite.
@@ -67,6 +79,7 @@ struct Int8DepthwiseLine {
   float x_scale;
   int32_t x_zero;
   float* y;
+  Int8Finish finish;  // of panel 0
 };
 
 struct Int8ConvKernels {

@@ -8,6 +8,24 @@
 namespace tessera {
 namespace {
 
+float finished(const Int8Finish& f, float y, int panel, int lane) {
+  if (f.mul == nullptr) return y;
+  y = std::fma(y, f.mul[panel * f.mul_vs + lane], f.add[panel * f.add_vs + lane]);
+  y = y < f.low ? f.low : y;
+  y = y > f.high ? f.high : y;
+  if (f.seen != nullptr) {
+    int32_t high;
+    uint32_t bits, low = f.seen[16 + lane];
+    std::memcpy(&bits, &y, 4);
+    std::memcpy(&high, &f.seen[lane], 4);
+    high = std::max(high, static_cast<int32_t>(bits));
+    low = std::max(low, bits);
+    std::memcpy(&f.seen[lane], &high, 4);
+    f.seen[16 + lane] = low;
+  }
+  return y;
+}
+
 void tile(const Int8ConvTile& t) {
   for (int r = 0; r < t.rows; ++r)
     for (int v = 0; v < t.vectors; ++v) {
@@ -26,7 +44,8 @@ void tile(const Int8ConvTile& t) {
         std::memcpy(&sums, meta + 4 * lane, 4);
         std::memcpy(&scale, meta + 64 + 4 * lane, 4);
         const auto value = static_cast<float>(sum[lane] - t.x_zero[r * t.x_step] * sums);
-        t.y[r * t.y_rs + v * t.y_vs + lane] = value * (scale * t.x_scale[r * t.x_step]);
+        t.y[r * t.y_rs + v * t.y_vs + lane] =
+            finished(t.finish, value * (scale * t.x_scale[r * t.x_step]), v, lane);
       }
     }
 }
@@ -75,7 +94,8 @@ void depthwise(const Int8DepthwiseLine& line) {
       float scale;
       std::memcpy(&sums, line.meta + 4 * lane, 4);
       std::memcpy(&scale, line.meta + 64 + 4 * lane, 4);
-      line.y[16 * i + lane] = static_cast<float>(sum - line.x_zero * sums) * (scale * line.x_scale);
+      const auto value = static_cast<float>(sum - line.x_zero * sums);
+      line.y[16 * i + lane] = finished(line.finish, value * (scale * line.x_scale), 0, lane);
     }
 }
 

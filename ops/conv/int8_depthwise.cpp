@@ -88,9 +88,10 @@ void Int8Depthwise::decode(const Shared& s) const {
 }
 
 // Rows [begin, end) of a block of an image.
-void Int8Depthwise::rows(const Shared& s, std::int64_t image, std::int64_t block,
-                         std::int64_t begin, std::int64_t end) const {
+void Int8Depthwise::rows(const Shared& s, const Finisher& finisher, std::int64_t image,
+                         std::int64_t block, std::int64_t begin, std::int64_t end) const {
   Int8DepthwiseLine line{};
+  line.finish = finisher.of(0, block);
   std::memcpy(&line.x_scale, s.x + source_.scale_at + 4 * image, 4);
   std::memcpy(&line.x_zero, s.x + source_.zero_at + 4 * image, 4);
   line.border = s.border;
@@ -147,12 +148,12 @@ void Int8Depthwise::run(const std::byte* x, const void* packed, std::byte* y,
     }
     // Blocks inside, so that rows of x stay in the first-level cache.
     parallel_parts(parts, [&](std::int64_t part) {
+      const Finisher finisher(bound, result ? &*result : nullptr, part, g_.out, true);
       for (std::int64_t i = items * part / parts; i < items * (part + 1) / parts; ++i) {
         const std::int64_t block = i % blocks_, begin = i / blocks_ * height_;
         const std::int64_t end = std::min(begin + height_, g_.oh);
-        rows(s, image, block, begin, end);
-        bound.run(image, block, block + 1, begin * g_.ow, end * g_.ow);
-        if (result) result->see(part, 0, block, block + 1, begin * g_.ow, end * g_.ow);
+        rows(s, finisher, image, block, begin, end);
+        finisher.done(image, 0, block, block + 1, begin * g_.ow, end * g_.ow);
       }
     });
     if (result) result->write(image, y);

@@ -14,6 +14,7 @@
 #include "ops/conv/byte_result.h"
 #include "ops/conv/conv.h"
 #include "ops/conv/int8_conv_kernels.h"
+#include "ops/conv/int8_finish.h"
 #include "ops/conv/pixel_epilogue.h"
 #include "ops/layout/byte_images.h"
 
@@ -41,8 +42,8 @@ class Int8Depthwise {
  private:
   struct Shared;
   void decode(const Shared& s) const;
-  void rows(const Shared& s, std::int64_t image, std::int64_t block, std::int64_t begin,
-            std::int64_t end) const;
+  void rows(const Shared& s, const Finisher& finisher, std::int64_t image, std::int64_t block,
+            std::int64_t begin, std::int64_t end) const;
 
   ConvGeometry g_;
   CodebookView view_;  // of the arranged weight

@@ -5,6 +5,7 @@
 #include "ops/elementwise/elementwise.h"
 #include "ops/elementwise/program_loop.h"
 #include "ops/layout/layout.h"
+#include "ops/op_list.h"
 
 namespace tessera {
 
@@ -19,6 +20,53 @@ std::vector<TensorType> operand_types(const Node& node) {
 }
 
 }  // namespace
+
+std::optional<PixelEpilogue::Affine> PixelEpilogue::affine_form(
+    const Program& program, const std::vector<Operand>& operands) {
+  using Kind = tessera::Operand::Kind;
+  Affine out;
+  int step = 0;  // multiply, add, bound: each at most once, in this order
+  for (std::size_t i = 0; i < program.code.size(); ++i) {
+    const Instruction& code = program.code[i];
+    const tessera::Operand before = i == 0
+                                        ? tessera::Operand{Kind::input, 0, 0}
+                                        : tessera::Operand{Kind::temp, static_cast<int>(i) - 1, 0};
+    const bool swapped = code.args[0] != before;
+    if (swapped && (code.args.size() != 2 || code.args[1] != before)) return std::nullopt;
+    const auto channels = [&]() -> std::optional<int> {
+      const tessera::Operand& other = code.args[swapped ? 0 : 1];
+      if (other.kind != Kind::input || other.index == 0) return std::nullopt;
+      const Operand& operand = operands[static_cast<std::size_t>(other.index)];
+      if (!operand.channels || operand.copies != 1) return std::nullopt;
+      return other.index;
+    };
+    if (code.op == &kMul && step < 1) {
+      const auto operand = channels();
+      if (!operand) return std::nullopt;
+      out.mul = *operand;
+      step = 1;
+    } else if (code.op == &kAdd && step < 2) {
+      const auto operand = channels();
+      if (!operand) return std::nullopt;
+      out.add = *operand;
+      step = 2;
+    } else if (code.op == &kRelu && step < 3) {
+      out.low = 0;
+      step = 3;
+    } else if (code.op == &kClamp && step < 3 && !swapped && code.args[1].kind == Kind::constant &&
+               code.args[2].kind == Kind::constant) {
+      out.low = static_cast<float>(code.args[1].value);
+      out.high = static_cast<float>(code.args[2].value);
+      if (!(out.low <= out.high)) return std::nullopt;
+      step = 3;
+    } else {
+      return std::nullopt;
+    }
+  }
+  const auto last = static_cast<int>(program.code.size()) - 1;
+  if (program.outputs != std::vector<int>{last}) return std::nullopt;
+  return out;
+}
 
 std::string PixelEpilogue::refuses(const Node& node) {
   const Shape& shape = node.types()[0].shape;
@@ -63,6 +111,7 @@ PixelEpilogue::PixelEpilogue(const Node& node, CpuFeatures features, KernelPlan&
     }
     operands_.push_back(operand);
   }
+  affine_ = affine_form(*program, operands_);
   runner_ = std::make_unique<const ProgramRunner>(*program, std::move(kinds), features);
 }
 
@@ -96,7 +145,7 @@ PixelEpilogue::Bound PixelEpilogue::bind(const KernelArgs& args, std::byte* scra
 void PixelEpilogue::Bound::run(std::int64_t image, std::int64_t block0, std::int64_t block1,
                                std::int64_t pixel0, std::int64_t pixel1) const {
   const PixelEpilogue& e = *epilogue;
-  const std::int64_t count = pixel1 - pixel0, tail = e.channels_ % kLanes;
+  const std::int64_t count = pixel1 - pixel0;
   for (std::int64_t b = block0; b < block1; ++b) {
     const std::int64_t at = (((image - first_image) * e.blocks_ + b) * e.pixels_ + pixel0) * kLanes;
     if (e.runner_) {
@@ -116,10 +165,20 @@ void PixelEpilogue::Bound::run(std::int64_t image, std::int64_t block0, std::int
       if (whole > 0) lines(0, whole, kPixels);
       if (count % kPixels != 0) lines(whole * kPixels, 1, count % kPixels);
     }
-    if (tail == 0 || b + 1 < e.blocks_) continue;
-    for (std::size_t o = 0; o < e.results_; ++o) {
-      for (float* p = out[o] + at; p < out[o] + at + count * kLanes; p += kLanes)
-        std::fill(p + tail, p + kLanes, 0.0f);
+  }
+  clear_tail(image, block0, block1, pixel0, pixel1);
+}
+
+void PixelEpilogue::Bound::clear_tail(std::int64_t image, std::int64_t, std::int64_t block1,
+                                      std::int64_t pixel0, std::int64_t pixel1) const {
+  const PixelEpilogue& e = *epilogue;
+  const std::int64_t tail = e.channels_ % kLanes;
+  if (tail == 0 || block1 < e.blocks_) return;
+  const std::int64_t last = (image - first_image + 1) * e.blocks_ - 1;
+  for (std::size_t o = 0; o < e.results_; ++o) {
+    for (std::int64_t p = pixel0; p < pixel1; ++p) {
+      float* lanes = out[o] + (last * e.pixels_ + p) * kLanes;
+      std::fill(lanes + tail, lanes + kLanes, 0.0f);
     }
   }
 }

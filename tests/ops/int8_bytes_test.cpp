@@ -214,7 +214,7 @@ struct Net {
     return graph.param(name, {DType::f32, shape, {}});
   }
   Value layer(const std::string& name, Value x, const Shape& w, std::int64_t groups = 1,
-              std::int64_t stride = 1) {
+              std::int64_t stride = 1, bool scaled = true) {
     const CodebookFormat format{.bits = 4};
     Tensor indices(DType::u8, format.indices_shape(w));
     for (std::uint8_t& b : indices.span<std::uint8_t>())
@@ -225,7 +225,8 @@ struct Net {
     const std::int64_t pad = w[2].value() / 2;
     const Value y = ops::conv2d(
         x, weight, {.stride = {stride, stride}, .padding = {pad, pad, pad, pad}, .groups = groups});
-    return y + param(name + ".b", {1, w[0], 1, 1}, -0.2f, 0.2f);
+    const Value bias = param(name + ".b", {1, w[0], 1, 1}, -0.2f, 0.2f);
+    return scaled ? y * param(name + ".m", {1, w[0], 1, 1}, 0.5f, 1.5f) + bias : y + bias;
   }
 };
 
@@ -258,17 +259,22 @@ TEST_F(Int8BytesTest, LayersGiveTheBitsThatFloatsGive) {
   struct Layers {
     Shape x;
     std::int64_t middle, kernel, stride;
+    bool affine;  // what follows the second, so that its kernel computes it
   };
-  for (const Layers& l : {Layers{{3, 40, 21, 17}, 100, 3, 1}, Layers{{9, 128, 4, 4}, 112, 3, 1},
-                          Layers{{2, 128, 4, 4}, 120, 3, 1}, Layers{{2, 96, 16, 16}, 130, 1, 1},
-                          Layers{{1, 64, 30, 30}, 70, 5, 2}}) {
+  for (const Layers& l :
+       {Layers{{3, 40, 21, 17}, 100, 3, 1, true}, Layers{{9, 128, 4, 4}, 112, 3, 1, true},
+        Layers{{2, 128, 4, 4}, 120, 3, 1, true}, Layers{{2, 96, 16, 16}, 130, 1, 1, true},
+        Layers{{1, 64, 30, 30}, 70, 5, 2, false}, Layers{{3, 40, 21, 17}, 100, 3, 1, false},
+        Layers{{9, 128, 4, 4}, 112, 3, 1, false}}) {
     const auto compiled = [&](bool outputs, CpuFeatures features, int threads) {
       Net net;
       const Value x = net.graph.input("x", {DType::f32, l.x, {}});
       const std::int64_t c = l.x[1].value();
-      const Value a = ops::relu(net.layer("a", x, {l.middle, c, l.kernel, l.kernel}, 1, l.stride));
-      const Value b = ops::tanh(net.layer("b", a, {c, l.middle, 3, 3}));
-      const Value y = net.layer("c", b, {l.middle, c, 3, 3}) + a;
+      const Value a =
+          ops::relu(net.layer("a", x, {l.middle, c, l.kernel, l.kernel}, 1, l.stride, false));
+      const Value sum = net.layer("b", a, {c, l.middle, 3, 3}, 1, 1, l.affine);
+      const Value b = l.affine ? ops::clamp(sum, -0.4, 0.5) : ops::tanh(sum);
+      const Value y = net.layer("c", b, {l.middle, c, 3, 3}, 1, 1, false) + a;
       net.graph.set_output("y", y);
       if (outputs) net.graph.set_output("b", b);
       return compile(net.graph, net.state,
@@ -302,7 +308,7 @@ struct Block {
     const Value x = net.graph.input("x", f32({batch, 32, 20, 20}));
     const Value e = relu6(net.layer("e", x, {192, 32, 1, 1}));
     const Value d = relu6(net.layer("d", e, {192, 1, 3, 3}, 192));
-    net.graph.set_output("y", net.layer("p", d, {32, 192, 1, 1}) + x);
+    net.graph.set_output("y", net.layer("p", d, {32, 192, 1, 1}, 1, 1, false) + x);
     if (outputs) net.graph.set_output("e", e);
     return compile(net.graph, net.state, {.threads = threads, .features = features, .int8 = int8});
   }
