@@ -14,15 +14,16 @@ namespace tessera {
 
 class Finisher {
  public:
-  // `one_image`: the rows of a kernel's call are of one image, so that it can take their range, of
-  // which lanes behind the last channel would be a part.
+  // `one_image`: the rows of a kernel's call are of one image, so that it can take their range.
+  // Lanes behind the last channel hold what becomes of 0.
   Finisher(const PixelEpilogue::Bound& epilogue, const ByteResult::Run* result, std::int64_t part,
            std::int64_t channels, bool one_image)
       : epilogue_(epilogue),
         result_(result),
         part_(part),
         affine_(epilogue.program().affine()),
-        sees_(affine_ && result && one_image && channels % kLayoutBlock == 0) {}
+        sees_(affine_ && result && one_image &&
+              (channels % kLayoutBlock == 0 || (affine_->low <= 0 && affine_->high >= 0))) {}
 
   // For a kernel's call that starts with this block, of an image of those at hand.
   Int8Finish of(std::int64_t image, std::int64_t block) const {

@@ -1,7 +1,9 @@
 #include "ops/conv/pixel_epilogue.h"
 
 #include <algorithm>
+#include <cstring>
 
+#include "ops/conv/conv.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/elementwise/program_loop.h"
 #include "ops/layout/layout.h"
@@ -175,10 +177,15 @@ void PixelEpilogue::Bound::clear_tail(std::int64_t image, std::int64_t, std::int
   const std::int64_t tail = e.channels_ % kLanes;
   if (tail == 0 || block1 < e.blocks_) return;
   const std::int64_t last = (image - first_image + 1) * e.blocks_ - 1;
+  constexpr std::int64_t kFour = 4;
+  static constexpr float kZeros[kFour] = {};
   for (std::size_t o = 0; o < e.results_; ++o) {
-    for (std::int64_t p = pixel0; p < pixel1; ++p) {
-      float* lanes = out[o] + (last * e.pixels_ + p) * kLanes;
-      std::fill(lanes + tail, lanes + kLanes, 0.0f);
+    float* lanes = out[o] + (last * e.pixels_ + pixel0) * kLanes;
+    for (std::int64_t p = pixel0; p < pixel1; ++p, lanes += kLanes) {
+      // Few, and of no fixed number: without calls.
+      for (std::int64_t l = tail; l % kFour != 0; ++l) lanes[l] = 0;
+      for (std::int64_t l = ceil_div(tail, kFour) * kFour; l < kLanes; l += kFour)
+        std::memcpy(lanes + l, kZeros, sizeof kZeros);
     }
   }
 }
