@@ -96,7 +96,7 @@ TEST_P(GeneratedConv, ImagesInLanes) {
   matches_the_reference(*GetParam(), "_lanes_", kGeometries);
 }
 TEST_P(GeneratedConv, Depthwise) {
-  matches_the_reference(*GetParam(), "_depthwise_", kDepthwise);
+  matches_the_reference(*GetParam(), "_depthwise_avx512", kDepthwise);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, GeneratedConv,
