@@ -203,41 +203,47 @@ void Int8Conv::measure(const Shared& s, std::int64_t image0, std::int64_t image,
   settle(all, &s.scale[image], &s.zero[image]);
 }
 
-// Row `row` of an image with its borders, channels from `channel` on: four blocks, or four.
-void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
-                         std::int64_t channel) const {
+// Writes the borders of row `row` of an image of bytes, if asked to; what is between them.
+Int8Conv::Row Int8Conv::open_row(const Shared& s, std::int64_t image, std::int64_t row,
+                                 bool borders) const {
   const bool apart = line_ == Line::images;
   const std::int64_t step = apart ? unit_ * depth_ : depth_;
   std::uint8_t* to =
       s.bytes + (apart ? image * depth_ : image * image_bytes()) + row * width_ * step;
-  const auto border = [&](std::int64_t begin, std::int64_t end) {
-    if (channel > 0) return;
-    for (std::int64_t i = begin; i < end; ++i)
-      std::memset(to + i * step, s.zero[image], static_cast<std::size_t>(depth_));
-  };
-  const std::int64_t iy = row - g_.top;
-  if (iy < 0 || iy >= g_.h) return border(0, width_);
-  const std::int64_t left = std::min(g_.left, width_);
-  const std::int64_t inside = std::min(width_ - left, g_.w);
-  border(0, left);
-  border(left + inside, width_);
+  const std::int64_t y = row - g_.top;
+  const bool none = y < 0 || y >= g_.h;
+  const std::int64_t left = none ? width_ : std::min(g_.left, width_);
+  const std::int64_t inside = none ? 0 : std::min(width_ - left, g_.w);
+  for (std::int64_t i = 0; borders && i < width_; ++i) {
+    if (i == left) i += inside;
+    if (i < width_) std::memset(to + i * step, s.zero[image], static_cast<std::size_t>(depth_));
+  }
+  return {to + left * step, step, inside, y};
+}
+
+// Row `row` of an image with its borders, channels from `channel` on: four blocks, or four.
+void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
+                         std::int64_t channel) const {
+  const Row inside = open_row(s, image, row, channel == 0);
+  if (inside.pixels == 0) return;
   const std::int64_t n = image0 + image, plane = g_.h * g_.w;
   const float scale = s.scale[image];
   Int8ConvLine line{};
   line.x_cs = plane;
-  line.pixels = inside;
-  line.q = to + left * step + channel;
-  line.q_ps = step;
+  line.pixels = inside.pixels;
+  line.q = inside.to + channel;
+  line.q_ps = inside.step;
   line.inverse = scale > 0 ? 1.0f / scale : 0.0f;
   line.zero = s.zero[image];
   const auto* x = reinterpret_cast<const float*>(s.x);
   if (form_ == ImageForm::blocks) {
-    line.x = x + ((n * ceil_div(g_.c, kLanes) + channel / kLanes) * plane + iy * g_.w) * kLanes;
+    line.x =
+        x + ((n * ceil_div(g_.c, kLanes) + channel / kLanes) * plane + inside.y * g_.w) * kLanes;
     line.x_cs = plane * kLanes;
     line.channels = static_cast<std::int32_t>(std::min(kRounded, depth_ - channel));
     kernels_->blocked(line);
   } else {
-    line.x = x + (n * g_.c + channel) * plane + iy * g_.w;
+    line.x = x + (n * g_.c + channel) * plane + inside.y * g_.w;
     line.channels = static_cast<std::int32_t>(std::min(kQuad, g_.c - channel));
     kernels_->planar(line);
   }
@@ -246,27 +252,15 @@ void Int8Conv::round_row(const Shared& s, std::int64_t image0, std::int64_t imag
 // The same of bytes, all channels.
 void Int8Conv::copy_row(const Shared& s, std::int64_t image0, std::int64_t image,
                         std::int64_t row) const {
-  const bool apart = line_ == Line::images;
-  const std::int64_t step = apart ? unit_ * depth_ : depth_;
-  std::uint8_t* to =
-      s.bytes + (apart ? image * depth_ : image * image_bytes()) + row * width_ * step;
-  const auto border = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      std::memset(to + i * step, s.zero[image], static_cast<std::size_t>(depth_));
-  };
-  const std::int64_t iy = row - g_.top;
-  if (iy < 0 || iy >= g_.h) return border(0, width_);
-  const std::int64_t left = std::min(g_.left, width_);
-  const std::int64_t inside = std::min(width_ - left, g_.w);
-  border(0, left);
-  border(left + inside, width_);
-  const std::byte* from = s.x + (image0 + image) * source_.image_bytes + iy * g_.w * depth_;
-  if (!apart) {
-    std::memcpy(to + left * step, from, static_cast<std::size_t>(inside * depth_));
+  const Row inside = open_row(s, image, row, true);
+  if (inside.pixels == 0) return;
+  const std::byte* from = s.x + (image0 + image) * source_.image_bytes + inside.y * g_.w * depth_;
+  if (inside.step == depth_) {
+    std::memcpy(inside.to, from, static_cast<std::size_t>(inside.pixels * depth_));
     return;
   }
-  for (std::int64_t i = 0; i < inside; ++i)
-    std::memcpy(to + (left + i) * step, from + i * depth_, static_cast<std::size_t>(depth_));
+  for (std::int64_t i = 0; i < inside.pixels; ++i)
+    std::memcpy(inside.to + i * inside.step, from + i * depth_, static_cast<std::size_t>(depth_));
 }
 
 void Int8Conv::take(const Shared& s, std::int64_t image0, std::int64_t images) const {

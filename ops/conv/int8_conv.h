@@ -66,6 +66,11 @@ class Int8Conv {
 
   void round(const Shared& s, std::int64_t image0, std::int64_t images) const;
   void measure(const Shared& s, std::int64_t image0, std::int64_t image, int parts) const;
+  struct Row {
+    std::uint8_t* to;
+    std::int64_t step, pixels, y;  // bytes from pixel to pixel; pixels, and their row of x
+  };
+  Row open_row(const Shared& s, std::int64_t image, std::int64_t row, bool borders) const;
   void round_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row,
                  std::int64_t channel) const;
   void copy_row(const Shared& s, std::int64_t image0, std::int64_t image, std::int64_t row) const;

@@ -344,6 +344,26 @@ TEST_F(Int8BytesTest, InvertedResidual) {
   EXPECT_EQ(apart, got);
 }
 
+// Added to each channel of each image: no bias.
+TEST_F(Int8BytesTest, OperandsOfEachImage) {
+  const auto compiled = [](bool sums) {
+    Net net;
+    const Value x = net.graph.input("x", f32({2, 64, 12, 12}));
+    const Value r = net.graph.input("r", f32({2, 96, 1, 1}));
+    const Value sum = net.layer("a", x, {96, 64, 3, 3}, 1, 1, false);
+    net.graph.set_output("y", sums ? sum : ops::relu(sum + r));
+    return compile(net.graph, net.state, {.threads = 1, .int8 = true});
+  };
+  const Tensor x = images({2, 64, 12, 12}, 1), r = images({2, 96, 1, 1}, 2);
+  const Plan plan = compiled(false);
+  ASSERT_TRUE(kernels_of(plan).begin()->starts_with("conv2d_s8"));
+  const std::vector<float> y = floats(plan.run({{"x", x}, {"r", r}}).at("y"));
+  const std::vector<float> sums = floats(compiled(true).run({{"x", x}}).at("y"));
+  const auto added = r.span<float>();
+  for (std::size_t i = 0; i < y.size(); ++i)
+    ASSERT_EQ(y[i], std::max(sums[i] + added[i / 144], 0.0f)) << i;
+}
+
 TEST_F(Int8BytesTest, OnlyWhereEveryReaderComputesInIntegers) {
   EXPECT_EQ(byte_results(Block{.int8 = false}.plan()), 0);
   const Plan plan = Block{.outputs = true}.plan();
