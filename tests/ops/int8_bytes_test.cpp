@@ -27,25 +27,7 @@ class Int8BytesTest : public testing::Test {
   int before_ = num_threads();
 };
 
-// Images [n, c, pixels] as bytes, and numbers that tell bytes, scales and zero points apart.
-void write_bytes(const double* x, const Shape& shape, std::byte* to) {
-  const ByteImages at(shape);
-  const std::int64_t c = shape[1].value(), pixels = shape[2].value() * shape[3].value();
-  for (std::int64_t n = 0; n < shape[0].value(); ++n) {
-    const Bytes image = bytes_of(x + n * c * pixels, c * pixels);
-    std::byte* q = to + n * at.image_bytes;
-    for (std::int64_t i = 0; i < pixels; ++i) {
-      for (std::int64_t d = 0; d < at.depth; ++d) {
-        const std::int64_t less =
-            d < c ? image.less_zero[static_cast<std::size_t>(d * pixels + i)] : 0;
-        q[i * at.depth + d] = static_cast<std::byte>(less + image.zero);
-      }
-    }
-    const auto zero = static_cast<std::int32_t>(image.zero);
-    std::memcpy(to + at.scale_at + 4 * n, &image.scale, 4);
-    std::memcpy(to + at.zero_at + 4 * n, &zero, 4);
-  }
-}
+// What of them means something.
 std::vector<std::byte> significant(const std::byte* bytes, const Shape& shape) {
   const ByteImages at(shape);
   const std::int64_t n = shape[0].value();

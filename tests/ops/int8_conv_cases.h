@@ -15,6 +15,7 @@
 #include "ops/codebook/int8_pack.h"
 #include "ops/codebook/node_view.h"
 #include "ops/conv/conv.h"
+#include "ops/layout/byte_images.h"
 #include "ops/layout/layout.h"
 #include "tests/ops/op_harness.h"
 
@@ -113,6 +114,25 @@ inline Bytes bytes_of(const double* x, std::int64_t count) {
   return out;
 }
 
+// Images [n, c, pixels] as bytes.
+inline void write_bytes(const double* x, const Shape& shape, std::byte* to) {
+  const ByteImages at(shape);
+  const std::int64_t c = shape[1].value(), pixels = shape[2].value() * shape[3].value();
+  for (std::int64_t n = 0; n < shape[0].value(); ++n) {
+    const Bytes image = bytes_of(x + n * c * pixels, c * pixels);
+    std::byte* q = to + n * at.image_bytes;
+    for (std::int64_t i = 0; i < pixels; ++i) {
+      for (std::int64_t d = 0; d < at.depth; ++d) {
+        const std::int64_t less =
+            d < c ? image.less_zero[static_cast<std::size_t>(d * pixels + i)] : 0;
+        q[i * at.depth + d] = static_cast<std::byte>(less + image.zero);
+      }
+    }
+    const auto zero = static_cast<std::int32_t>(image.zero);
+    std::memcpy(to + at.scale_at + 4 * n, &image.scale, 4);
+    std::memcpy(to + at.zero_at + 4 * n, &zero, 4);
+  }
+}
 // The definition: bytes, integer sums, two roundings.
 inline std::vector<float> expected(test::Case& c) {
   const ConvGeometry g = conv_geometry(*c.node);

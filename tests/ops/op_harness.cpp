@@ -4,8 +4,10 @@
 
 #include "core/parallel.h"
 #include "ops/codebook/codebook.h"
+#include "ops/layout/byte_images.h"
 #include "ops/layout/layout.h"
 #include "ops/op_list.h"
+#include "tests/ops/int8_conv_cases.h"
 
 namespace tessera::test {
 
@@ -89,6 +91,20 @@ Tensor blocked(const Tensor& dense) {
               shape[2].value() * shape[3].value(), out.span<float>().data());
   return out;
 }
+// As bytes; the values become those that bytes stand for.
+Tensor bytes_of(RefTensor& image) {
+  const Shape& shape = image.type.shape;
+  Tensor out(DType::u8, {ByteImages(shape).bytes});
+  int8::write_bytes(image.v.data(), shape, out.data());
+  const std::int64_t each = image.numel() / shape[0].value();
+  for (std::int64_t n = 0; n < shape[0].value(); ++n) {
+    double* values = image.v.data() + n * each;
+    const int8::Bytes bytes = int8::bytes_of(values, each);
+    for (std::int64_t i = 0; i < each; ++i)
+      values[i] = static_cast<float>(bytes.less_zero[static_cast<std::size_t>(i)]) * bytes.scale;
+  }
+  return out;
+}
 // Lanes past the last channel must be zero: a value in one shows up in every element.
 Tensor unblocked(const Tensor& blocked, const Shape& shape) {
   Tensor out(DType::f32, shape);
@@ -134,6 +150,7 @@ Case make_case(const OpDef& op, const Sample& sample, Rng& rng) {
       c.inputs.back() = draw(input, rng);
       c.planes.back() = {store(c.inputs.back())};
       if (is_blocked(input.type)) c.planes.back() = {blocked(c.planes.back()[0])};
+      if (is_bytes(input.type)) c.planes.back() = {bytes_of(c.inputs.back())};
       values.push_back(c.graph.input(name, input.type));
     }
   }
@@ -184,6 +201,19 @@ std::vector<Sample> encoded_variants(const OpDef& op, const Sample& sample) {
       ++count;
     }
     if (count > most / 100) out.push_back(variant);
+  }
+  // The first as bytes, beside codebooks.
+  if (!sample.inputs.empty() && op.input_def(0).image) {
+    Sample variant = sample;
+    TensorType& first = variant.inputs[0].type;
+    if (first.shape.rank() == 4 && first.dtype == DType::f32 && !variant.inputs[0].absent) {
+      first.encoding = byte_encoding(first.shape);
+      for (std::size_t i = 1; i < variant.inputs.size(); ++i) {
+        if (op.input_def(i).encoded)
+          variant.inputs[i].type.encoding = Encoding::codebook({.bits = 4});
+      }
+      out.push_back(variant);
+    }
   }
   return out;
 }
