@@ -60,7 +60,8 @@ class ScanGrad {
     } else {
       std::memset(dc, 0, bytes);
     }
-    Run run{*this, args, size_.steps - 1};
+    // Without samples one step tells as much as all.
+    Run run{*this, args, size_.batch > 0 ? size_.steps - 1 : 0};
     last_step(run);
     while (run.step > 0) {
       --run.step;

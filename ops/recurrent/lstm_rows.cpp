@@ -115,7 +115,9 @@ class Scan {
       pack(r, panels);
       run.panels = panels;
     }
-    for (; run.step < size_.steps; ++run.step) {
+    const std::int64_t steps =
+        size_.batch > 0 ? size_.steps : 0;  // a file may have 2^31 of nothing
+    for (; run.step < steps; ++run.step) {
       const float* hidden = before_product(run);
       if (fused_) {
         multiply_fused(run, hidden);
