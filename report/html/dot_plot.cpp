@@ -20,12 +20,13 @@ constexpr double kNames = 118, kGap = 10;  // most that names take, and beside t
 // Cut where it is too wide.
 std::string fitting(const std::string& name) {
   if (text_width(name) <= kNames) return name;
+  const std::string more = "\u2026";
   std::string out = name;
-  while (!out.empty() && (text_width(out) > kNames - text_width(".") ||
+  while (!out.empty() && (text_width(out + more) > kNames ||
                           (static_cast<unsigned char>(out.back()) & 0x80) != 0)) {
     out.pop_back();
   }
-  return out + "\u2026";
+  return out + more;
 }
 
 std::string path(const std::string& classes, const std::vector<Pixel>& points) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "core/error.h"
 #include "report/html/html.h"
@@ -12,7 +13,6 @@ namespace {
 
 constexpr double kTop = 10, kBelow = 40, kRight = 12;
 constexpr double kBesideTicks = 26;               // of the turned label and the gap to the axis
-constexpr double kCharacter = 7.3;                // width in the widest of usual fonts
 constexpr double kBetweenX = 12, kBetweenY = 26;  // from label to label
 
 std::string with_style(const std::string& classes, const std::string& style) {
@@ -61,11 +61,19 @@ std::string shape(int series, double x, double y) {
 }  // namespace
 
 double text_width(const std::string& text) {
-  // Bytes that go on a UTF-8 character take no room.
-  const auto n = std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  });
-  return kCharacter * static_cast<double>(n);
+  // In the widest of usual fonts (DejaVu Sans), at the size of the style sheet.
+  constexpr double kEm = 11.5, kCapital = 9.1, kCharacter = 7.3;
+  double out = 0;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >> 6 == 2) continue;  // goes on a UTF-8 character
+    if (byte >= 0x80 || std::string_view("mwMW%@").find(c) != std::string_view::npos) {
+      out += kEm;
+    } else {
+      out += c >= 'A' && c <= 'Z' ? kCapital : kCharacter;
+    }
+  }
+  return out;
 }
 
 std::string line_class(int series) {

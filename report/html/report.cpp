@@ -15,13 +15,17 @@ std::string summary(const NetworkReport& network) {
   const ComparisonGrid grid(network.runs);
   const auto references = grid.references();
   if (references.empty()) return "";
+  constexpr std::size_t kFew = 12;  // that a sentence can name
   std::string methods;
+  if (grid.methods().size() > kFew) methods = cat(grid.methods().size(), " methods");
   for (const std::string& method : grid.methods()) {
+    if (grid.methods().size() > kFew) break;
     methods += (methods.empty() ? "" : ", ") + escaped(method);
   }
-  std::string out = cat(network.runs.size(), " runs of ", methods, ", ", references.size(),
-                        references.size() == 1 ? " seed" : " seeds", ". Reference ",
-                        grid.metric().text(mean(references)), ". Best: ");
+  std::string out =
+      cat(network.runs.size(), network.runs.size() == 1 ? " run of " : " runs of ", methods, ", ",
+          references.size(), references.size() == 1 ? " seed" : " seeds", ". Reference ",
+          grid.metric().text(mean(references)), ". Best: ");
   std::string best;
   for (std::size_t c = 0; c < grid.columns().size(); ++c) {
     const auto m = grid.best(c);

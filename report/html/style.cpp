@@ -20,7 +20,7 @@ h1 { font-size: 27px; line-height: 1.2; margin: 0 0 4px; overflow-wrap: anywhere
 h2 { font-size: 20px; margin: 44px 0 6px; padding-top: 14px; border-top: 1px solid var(--line); }
 h3 { font-size: 15px; margin: 22px 0 6px; }
 section + section { margin-top: 72px; }
-p { margin: 4px 0 12px; max-width: 80ch; overflow-wrap: anywhere; }
+p { margin: 4px 0 12px; max-width: 80ch; } p, li { overflow-wrap: anywhere; }
 .soft, figcaption { color: var(--soft); } .lead { color: var(--soft); margin-bottom: 6px; }
 a { color: var(--c0); text-decoration: none; } a:hover { text-decoration: underline; }
 :focus-visible { outline: 2px solid var(--c0); outline-offset: 2px; border-radius: 3px; }
@@ -76,7 +76,9 @@ summary .soft { float: right; padding-left: 10px; }
 code { font: 12.5px ui-monospace, "Liberation Mono", monospace; overflow-wrap: anywhere; }
 @media (max-width: 600px) { body { padding: 18px 14px 60px; } h1 { font-size: 23px; }
   .narrow { display: block; } .roomy { display: none; } details > div { padding: 2px 8px 8px; }
-  details > summary { padding: 8px 10px; } table { font-size: 13.5px; } .delta { font-size: 11.5px; } th, td { padding: 5px 8px 5px 5px; } }
+  details > summary { padding: 8px 10px; } table { font-size: 13.5px; } .delta { font-size: 11.5px; } th, td { padding: 5px 8px 5px 5px; }
+  /* It stays in sight, so it must leave some to the others. */
+  th:first-child, td:first-child { white-space: normal; overflow-wrap: break-word; max-width: 40vw; } }
 @media print { :root { color-scheme: light; --page: #fff; --ink: #000; --soft: #444; --line: #ccc;
   --card: #fff; --mark: #e3f1e8; --bad: #b3261e; --grey: #888;
   --c0: #1f66b0; --c1: #cf4a14; --c2: #15803d; --c3: #8b3fb0; --c4: #a16207; --c5: #0e7f8c;
