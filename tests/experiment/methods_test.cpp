@@ -91,9 +91,11 @@ TEST(Methods, UnknownNamesAreRefusedWithTheList) {
             "lc, lc-qp, mocq, mocq-authors, qar, ste, twn, ttq, lsq, ewgs, dkm");
 }
 
-// The table of docs/compare.md, a line a method with the flags it is the first to have.
+// The table of docs/compare.md, a line a method with the flags it is the first to have; and that of
+// docs/methods.md has a line for each.
 TEST(Methods, TheDocumentsNameThemAll) {
-  const std::string text = read_file(testing::test_dir().parent_path() / "docs/compare.md");
+  const auto docs = testing::test_dir().parent_path() / "docs";
+  const std::string text = read_file(docs / "compare.md"), which = read_file(docs / "methods.md");
   std::set<std::string> seen;
   for (const quant::MethodRow& row : quant::methods()) {
     std::string flags;
@@ -103,6 +105,7 @@ TEST(Methods, TheDocumentsNameThemAll) {
     }
     const std::string line = cat("| `", row.name, "` | ", row.doc, " | ", flags, " |\n");
     EXPECT_NE(text.find(line), text.npos) << "expected the line\n" << line;
+    EXPECT_NE(which.find(cat("\n| `", row.name, "` | ")), which.npos) << row.name;
   }
 }
 
