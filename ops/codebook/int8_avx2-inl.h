@@ -29,6 +29,8 @@ struct Look {
   }
 };
 
+#include "ops/codebook/int8_range-inl.h"
+
 struct Lanes : Dot {
   using Reg = __m256i;
   using Float = __m256;
@@ -99,18 +101,7 @@ struct Lanes : Dot {
                          _mm256_max_ps(_mm256_set1_ps(low), _mm256_fmadd_ps(x, mul, add)));
   }
 
-  struct Range {
-    float low, high;
-    bool finite;
-  };
-  // As in int8_avx512-inl.h.
-  static inline Range range_of(int32_t high, uint32_t low) {
-    const bool negative = low >= 0x80000000u;
-    Range range{0, 0, high < 0x7f800000 && (!negative || low < 0xff800000u)};
-    if (high > 0) __builtin_memcpy(&range.high, &high, 4);
-    if (negative) __builtin_memcpy(&range.low, &low, 4);
-    return range;
-  }
+  // As int8_range-inl.h has it.
   struct Ranges {
     Reg high = _mm256_setzero_si256(), low = high;
     inline void take(Float x) {

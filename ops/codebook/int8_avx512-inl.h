@@ -1,6 +1,8 @@
 // Lanes of int8_body-inl.h for AVX-512 VNNI, but for the table: included inside anonymous
 // namespaces (no include guard, no linkage), after a template Table<form>.
 
+#include "ops/codebook/int8_range-inl.h"
+
 struct Lanes {
   using Reg = __m512i;
   using Float = __m512;
@@ -92,19 +94,7 @@ struct Lanes {
                          _mm512_max_ps(_mm512_set1_ps(low), _mm512_fmadd_ps(x, mul, add)));
   }
 
-  struct Range {
-    float low, high;
-    bool finite;
-  };
-  static inline Range range_of(int32_t high, uint32_t low) {
-    const bool negative = low >= 0x80000000u;
-    Range range{0, 0, high < 0x7f800000 && (!negative || low < 0xff800000u)};
-    if (high > 0) __builtin_memcpy(&range.high, &high, 4);
-    if (negative) __builtin_memcpy(&range.low, &low, 4);
-    return range;
-  }
-  // Of floats and 0 by their bits: the largest signed integer is the largest that is not negative,
-  // the largest unsigned one the lowest negative; what is not finite is larger than all others.
+  // As int8_range-inl.h has it.
   struct Ranges {
     Reg high = _mm512_setzero_si512(), low = high;
     inline void take(Float x) {

@@ -163,7 +163,7 @@ inline Lanes::Float some(const Int8Quantize& q, int64_t k) {
 }
 
 void quantize(const Int8Quantize& q) {
-  const Lanes::Range range = [&] {
+  const Range range = [&] {
     Lanes::Ranges ranges;
     for (int64_t k = 0; k < q.k; k += Lanes::kLanes) ranges.take(some(q, k));
     return ranges.all();

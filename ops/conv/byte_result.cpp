@@ -16,7 +16,9 @@ namespace {
 
 constexpr std::int64_t kLanes = kLayoutBlock, kPixels = 64;  // that a thread rounds at once
 
-// The range of what a kernel noted, and 0.
+#include "ops/codebook/int8_range-inl.h"
+
+// Of what a kernel noted.
 Int8Range range_of(const std::uint32_t* seen) {
   std::int32_t high = 0;
   std::uint32_t low = 0;
@@ -24,12 +26,8 @@ Int8Range range_of(const std::uint32_t* seen) {
     high = std::max(high, std::bit_cast<std::int32_t>(seen[lane]));
     low = std::max(low, seen[kLanes + lane]);
   }
-  constexpr std::uint32_t kInfinity = 0x7f800000u, kSign = 0x80000000u;
-  Int8Range range;
-  range.high = std::bit_cast<float>(high);
-  if (low >= kSign) range.low = std::bit_cast<float>(low);
-  range.finite = high < static_cast<std::int32_t>(kInfinity) && low < (kSign | kInfinity);
-  return range;
+  const Range range = range_of(high, low);
+  return {range.low, range.high, range.finite};
 }
 
 }  // namespace

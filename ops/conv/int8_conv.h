@@ -47,7 +47,18 @@ class Int8Conv {
     images,   // of one pixel
     patches,  // of an image
   };
-  struct Shared;  // what all threads of a run read
+  struct Shared {  // what all threads of a run read
+    const std::byte* x;
+    const char* packed;
+    float* y;  // of the unit's first image
+    const PixelEpilogue::Bound* epilogue;
+    std::uint8_t *bytes, *patches;
+    float* scale;
+    std::int32_t* zero;
+    Int8Range* ranges;  // of the parts of an image
+    std::byte* parts;
+    const ByteResult::Run* result = nullptr;
+  };
   class Part;
 
   void choose_tile();

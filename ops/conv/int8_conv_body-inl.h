@@ -79,7 +79,7 @@ void range(const float* x, int64_t n, Int8Range* joined) {
                                          : Lanes::load_floats(x + i));
 #pragma GCC unroll 4
   for (int s = 0; s < kSets; ++s) {
-    const Lanes::Range found = ranges[s].all();
+    const Range found = ranges[s].all();
     joined->low = found.low < joined->low ? found.low : joined->low;
     joined->high = found.high > joined->high ? found.high : joined->high;
     joined->finite = joined->finite && found.finite;

@@ -50,7 +50,7 @@ class Finisher {
   void done(std::int64_t image0, std::int64_t image, std::int64_t block0, std::int64_t block1,
             std::int64_t pixel0, std::int64_t pixel1) const {
     if (affine_)
-      epilogue_.clear_tail(image0 + image, block0, block1, pixel0, pixel1);
+      epilogue_.clear_tail(image0 + image, block1, pixel0, pixel1);
     else
       epilogue_.run(image0 + image, block0, block1, pixel0, pixel1);
     if (result_ && !sees_) result_->see(part_, image, block0, block1, pixel0, pixel1);

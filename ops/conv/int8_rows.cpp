@@ -20,8 +20,8 @@ constexpr std::int64_t up(std::int64_t n, std::int64_t multiple) {
 }
 
 // Whether an image takes less time in integers: cycles of a core with AVX-512 VNNI, measured layer
-// by layer (bench/int8_conv_bench.cpp). The same on every machine and for every batch, as results
-// are.
+// by layer (bench/int8_conv_bench.cpp) between floats; what bytes save is reckoned from those
+// figures. The same on every machine and for every batch, as results are.
 bool wins(const ConvGeometry& g, bool from_bytes, bool to_bytes) {
   constexpr double kRounding = 5, kRoundingPlanes = 10;     // of 16 values of x, with their range
   constexpr double kCopying = 1;                            // of 16 bytes

@@ -168,11 +168,11 @@ void PixelEpilogue::Bound::run(std::int64_t image, std::int64_t block0, std::int
       if (count % kPixels != 0) lines(whole * kPixels, 1, count % kPixels);
     }
   }
-  clear_tail(image, block0, block1, pixel0, pixel1);
+  clear_tail(image, block1, pixel0, pixel1);
 }
 
-void PixelEpilogue::Bound::clear_tail(std::int64_t image, std::int64_t, std::int64_t block1,
-                                      std::int64_t pixel0, std::int64_t pixel1) const {
+void PixelEpilogue::Bound::clear_tail(std::int64_t image, std::int64_t block1, std::int64_t pixel0,
+                                      std::int64_t pixel1) const {
   const PixelEpilogue& e = *epilogue;
   const std::int64_t tail = e.channels_ % kLanes;
   if (tail == 0 || block1 < e.blocks_) return;

@@ -41,9 +41,9 @@ class PixelEpilogue {
     void run(std::int64_t image, std::int64_t block0, std::int64_t block1, std::int64_t pixel0,
              std::int64_t pixel1) const;
 
-    // The same where the kernel has computed the program.
-    void clear_tail(std::int64_t image, std::int64_t block0, std::int64_t block1,
-                    std::int64_t pixel0, std::int64_t pixel1) const;
+    // What is left where the kernel has computed the program.
+    void clear_tail(std::int64_t image, std::int64_t block1, std::int64_t pixel0,
+                    std::int64_t pixel1) const;
     // The 16 values of operand i for a block, and from one block to the next; of operand -1
     // `otherwise` for all.
     struct Channels {

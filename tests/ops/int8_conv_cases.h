@@ -105,7 +105,7 @@ inline Bytes bytes_of(const double* x, std::int64_t count) {
     high = std::max(high, static_cast<float>(x[i]));
   }
   Bytes out{{}, high / 255.0f - low / 255.0f};
-  const float inverse = 1.0f / out.scale;
+  const float inverse = out.scale > 0 ? 1.0f / out.scale : 0.0f;
   const std::int64_t zero = std::min(255L, std::lrint(-low * inverse));
   out.zero = zero;
   for (std::int64_t i = 0; i < count; ++i)
