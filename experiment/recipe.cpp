@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/words.h"
+#include "quant/method/combination.h"
 #include "quant/method/range.h"
 #include "quant/method/representatives.h"
 #include "quant/pack/entries.h"
@@ -190,13 +191,15 @@ void CompressRecipe::add_flags(FlagList& options) {
   weighting.add_flags(options, "");
   add("gradients", text_flag(gradients, "CODE"), kGradientsHelp);
   add("augment", text_flag(augment, "LIST"), kAugmentHelp);
-  for (const quant::MethodRow& row : quant::methods()) {
-    FlagList own(cat(row.name, " (", row.doc, ")"));
+  const auto add_rows = [&](const auto& row, const std::string& form) {
+    FlagList own(cat(form, " (", row.doc, ")"));
     for (const Setting& setting : row.settings) {
       if (!options.has(setting.name)) own.add(methods, setting.name);
     }
     options.add(own);
-  }
+  };
+  for (const quant::MethodRow& row : quant::methods()) add_rows(row, row.name);
+  for (const quant::Companion& row : quant::companions()) add_rows(row, row.name + "+METHOD");
 }
 
 void CompressRecipe::validate() const {

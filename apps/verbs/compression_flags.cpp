@@ -41,7 +41,9 @@ void CompressionFlags::add_first(FlagList& general) {
       "dense model to start from (default: one reference per seed, trained unless it is in --out)");
   add("seed", text_flag(seeds, "LIST"), "of initial weights and batch order, or several: 1,2,3");
   add("method", text_flag(methods, "LIST"),
-      ("all, or several of " + listed(quant::method_names()) + " (twn and ttq take 2 bits)")
+      ("all, or several of " + listed(quant::method_names()) +
+       " (twn and ttq take 2 bits); joined by '+' they "
+       "follow each other, and r2 and kd go beside: lnq+dkm, lc+dkm, r2+lsq, mocq+kd")
           .c_str());
   codebooks.add_flags(general);
   add("calibration", text_flag(calibration, "DIR"),

@@ -1,5 +1,11 @@
 #include "quant/method/method_list.h"
 
+#include <algorithm>
+#include <map>
+#include <mutex>
+
+#include "quant/method/combination.h"
+
 namespace tessera::quant {
 
 // Each stands in the file of its method.
@@ -40,12 +46,25 @@ const MethodRow& method_row(const std::string& name) {
   for (const MethodRow& row : methods()) {
     if (row.name == name) return row;
   }
+  const auto alone = [&](const Companion& c) { return c.name == name; };
+  if (name.find('+') != name.npos || std::any_of(companions().begin(), companions().end(), alone)) {
+    static std::map<std::string, MethodRow> made;
+    static std::mutex mutex;
+    {
+      const std::lock_guard lock(mutex);
+      if (const auto found = made.find(name); found != made.end()) return found->second;
+    }
+    MethodRow row = combination_row(name);  // asks for its parts here
+    const std::lock_guard lock(mutex);
+    return made.try_emplace(name, std::move(row)).first->second;
+  }
   fail_unknown("--method", name, method_names());
 }
 
 Settings method_settings() {
   Settings out;
   for (const MethodRow& row : methods()) out.add(row.settings);
+  for (const Companion& companion : companions()) out.add(companion.settings);
   return out;
 }
 

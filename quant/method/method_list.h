@@ -38,9 +38,10 @@ struct MethodRow {
 // In the order of help and tables.
 const std::vector<MethodRow>& methods();
 std::vector<std::string> method_names();
-// Throws Error "--method: ..." for an unknown name.
+// Of a method or a combination ("lnq+dkm", combination.h). Throws Error "--method: ..." for an
+// unknown name and for what cannot be combined.
 const MethodRow& method_row(const std::string& name);
-// The settings of all methods at their defaults.
+// The settings of all methods, and of what goes beside them, at their defaults.
 Settings method_settings();
 // Throws Error, naming the flag, for what no method could work with.
 void validate_methods(const Settings& settings);

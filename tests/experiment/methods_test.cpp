@@ -7,6 +7,7 @@
 
 #include "core/files/atomic_file.h"
 #include "experiment/recipe.h"
+#include "quant/method/combination.h"
 #include "tests/error_of.h"
 #include "tests/test_dir.h"
 
@@ -91,6 +92,24 @@ TEST(Methods, UnknownNamesAreRefusedWithTheList) {
             "lc, lc-qp, mocq, mocq-authors, qar, ste, twn, ttq, lsq, ewgs, dkm");
 }
 
+TEST(Methods, CombinationsHaveTheSettingsOfTheirParts) {
+  const CompressRecipe recipe;
+  const Config both = recipe.config("r2+lnq+mocq+kd", "adaptive:2");
+  EXPECT_EQ(both.at("method"), "r2+lnq+mocq+kd");
+  EXPECT_EQ(both.at("r2.kind"), "linf");
+  EXPECT_EQ(both.at("r2.weight"), "0.01");
+  EXPECT_EQ(both.at("mocq.distill"), "none");
+  for (const char* part : {"lnq", "mocq"}) {
+    for (const auto& [key, value] : recipe.config(part, "adaptive:2")) {
+      EXPECT_TRUE(both.contains(key)) << part << " " << key;
+    }
+  }
+  CompressRecipe other = recipe;
+  other.methods.set("kd-weight", 0.5);
+  EXPECT_NE(other.config("lc+kd", "adaptive:2"), recipe.config("lc+kd", "adaptive:2"));
+  EXPECT_EQ(other.config("lc", "adaptive:2"), recipe.config("lc", "adaptive:2"));
+}
+
 // The table of docs/compare.md, a line a method with the flags it is the first to have; and that of
 // docs/methods.md has a line for each.
 TEST(Methods, TheDocumentsNameThemAll) {
@@ -106,6 +125,14 @@ TEST(Methods, TheDocumentsNameThemAll) {
     const std::string line = cat("| `", row.name, "` | ", row.doc, " | ", flags, " |\n");
     EXPECT_NE(text.find(line), text.npos) << "expected the line\n" << line;
     EXPECT_NE(which.find(cat("\n| `", row.name, "` | ")), which.npos) << row.name;
+  }
+  for (const quant::Companion& companion : quant::companions()) {
+    std::string flags;
+    for (const Setting& setting : companion.settings)
+      flags += cat(flags.empty() ? "" : " ", "`--", setting.name, "`");
+    const std::string line =
+        cat("| `", companion.name, "+METHOD` | ", companion.doc, " | ", flags, " |\n");
+    EXPECT_NE(text.find(line), text.npos) << "expected the line\n" << line;
   }
 }
 
