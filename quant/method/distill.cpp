@@ -82,6 +82,7 @@ void Distiller::attach(nn::Trainer& trainer, std::int64_t samples) const {
 }
 
 void Distiller::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
+  if (!active()) return;  // another's alpha
   const double epoch = std::floor(progress * static_cast<double>(epochs) + 0.5);
   trainer.set(kAlpha, options_.alpha * (epoch + 1) / static_cast<double>(epochs));
 }
