@@ -105,6 +105,16 @@ TEST(Combination, MethodsFollowEachOther) {
   EXPECT_FALSE(same(done.result.codebooks, run("dkm", settings).result.codebooks));
 }
 
+TEST(Combination, ALaterMethodBeginsAtTheCodebooksOfTheOneBefore) {
+  Settings settings = short_runs();
+  settings.set("train-lr", 1e-12);  // stays there
+  const CompressResult lc = run("lc", settings).result, both = run("lc+dkm", settings).result;
+  EXPECT_GT(lc.c_steps.back().distance, 1e-3);
+  EXPECT_LT(both.c_steps.back().distance, 1e-6);
+  for (const auto& [weight, codebook] : lc.codebooks)
+    EXPECT_EQ(both.codebooks.at(weight).indices, codebook.indices);
+}
+
 TEST(Combination, EpochsAreSharedEvenly) {
   const auto epochs = [](const std::string& name, std::int64_t all) {
     Settings s = short_runs();
