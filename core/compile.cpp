@@ -49,13 +49,13 @@ double least_work(const Graph& bound) {
 
 std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& options,
                                     int threads) {
-  const ThreadScope scope(threads);  // kernels may be made for it
   SelectOptions select{options.features.value_or(active_features()),
                        threads,
                        options.packed_only,
                        options.bf16,
                        options.int8,
-                       options.communicator};
+                       options.communicator,
+                       options.choice};
   Selection selection = select_kernels(bound, select);
   if (kDebug || environment_lists("TESSERA_CHECK", "verify"))
     verify(selection.graph, Level::selected, "select");
@@ -65,6 +65,7 @@ std::shared_ptr<PlanData> build_for(const Graph& bound, const CompileOptions& op
   plan->graph = std::move(selection.graph);
   plan->options = options;
   plan->options.threads = threads;
+  plan->options.choice = nullptr;
   plan->options.check_nan = options.check_nan || environment_lists("TESSERA_CHECK", "nan");
   plan->decoded = std::move(selection.decoded);
   place_and_order(*plan, selection.kernels);

@@ -19,6 +19,7 @@
 namespace tessera {
 
 class Communicator;
+class RowChoice;
 
 struct CompileOptions {
   std::int64_t batch = 1;  // binds the batch symbol
@@ -38,10 +39,16 @@ struct CompileOptions {
   // The ranks that nodes with the trait kCommunicates talk to; it outlives the plan's contexts,
   // which run in one thread. Null: this process is alone.
   Communicator* communicator = nullptr;
+  // Asked which of the kernels that serve a node computes it (core/select.h; timing/tuning.h
+  // measures); not used after compile() returns. Null: the first, which rules put there.
+  RowChoice* choice = nullptr;
 };
 
 struct StepInfo {
   std::string name;  // of the node, "" when it has none
+  // The parameter or other state behind an operand that may be codebook storage, by the name of the
+  // tensor it stands for; "": the step reads none.
+  std::string weight;
   std::string op;
   std::string kernel;  // the row chosen
   std::string type;    // of output 0

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cstdlib>
+#include <fstream>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -77,7 +79,22 @@ CpuFeatures detect() {
 }
 #endif
 
+std::string read_processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  constexpr std::string_view kKey = "model name";
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.starts_with(kKey) && colon != line.npos) return line.substr(colon + 2);
+  }
+  return "unknown processor";
+}
+
 }  // namespace
+
+const std::string& processor_name() {
+  static const std::string name = read_processor_name();
+  return name;
+}
 
 CpuFeatures detected_features() {
   static const CpuFeatures found = detect();

@@ -40,6 +40,10 @@ CpuFeatures active_features();
 // "avx2+avx512+vnni", or "scalar" for the empty set.
 std::string text(CpuFeatures features);
 
+// The processor's name, "AMD EPYC 9B45", as the system tells it; "unknown processor" where it does
+// not.
+const std::string& processor_name();
+
 // The bits of `need` that `have` lacks, as text(); empty when nothing is missing.
 std::string missing_features(CpuFeatures have, CpuFeatures need);
 

@@ -14,6 +14,27 @@ using Planes = std::array<int, 3>;
 
 constexpr std::int64_t kMaxSearch = std::int64_t{1} << 24;  // nodes, of all searches of a graph
 
+// StepInfo::weight: behind what only changes how or where elements are kept.
+std::string weight_of(const Node& node) {
+  constexpr int kMost = 16;  // steps back
+  constexpr std::string_view kIndices = ".indices";
+  for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+    if (!node.op().input_def(i).encoded) continue;
+    const Node* from = node.inputs()[i].node;
+    for (int step = 0; step < kMost && from; ++step) {
+      if (&from->op() == &kParam || &from->op() == &kState) {
+        std::string name = from->name();
+        if (name.ends_with(kIndices)) name.resize(name.size() - kIndices.size());
+        return name;
+      }
+      const bool kept =
+          from->op().has(kStorage) || from->op().has(kView) || from->op().has(kMovement);
+      from = kept && !from->inputs().empty() ? from->inputs()[0].node : nullptr;
+    }
+  }
+  return {};
+}
+
 // Turns a selected graph into buffers and an ordered list of steps.
 class Builder {
  public:
@@ -298,6 +319,7 @@ class Builder {
     Step step;
     step.node = &node;
     step.run = std::move(selected.plan.run);
+    step.threads = selected.threads;
     std::int64_t bytes = 0;
     const auto count = [&](const Planes& planes) {
       for (const int b : planes)
@@ -323,9 +345,9 @@ class Builder {
       plan_.prologue_scratch_bytes =
           std::max(plan_.prologue_scratch_bytes, selected.plan.scratch_bytes);
     }
-    plan_.info.push_back({node.name(), std::string(node.op().name), selected.kernel,
-                          node.types()[0].text(), selected.plan.note, selected.plan.flops, bytes,
-                          prologue, std::move(selected.refusals)});
+    plan_.info.push_back({node.name(), weight_of(node), std::string(node.op().name),
+                          selected.kernel, node.types()[0].text(), selected.plan.note,
+                          selected.plan.flops, bytes, prologue, std::move(selected.refusals)});
     plan_.steps.push_back(std::move(step));
   }
 

@@ -30,6 +30,7 @@ struct Step {
   KernelFn run;
   StepBuffers buffers;
   const Node* node = nullptr;
+  int threads = 1;
   // Buffers of an output and of an operand that it may be written over (KernelPlan::in_place).
   std::vector<std::pair<int, int>> over = {};
   std::vector<std::pair<std::int64_t, std::int64_t>> dies = {};  // arena ranges dead afterwards

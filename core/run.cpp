@@ -182,7 +182,12 @@ void RunContext::Data::check_nan(const Step& step, std::size_t s) const {
 void RunContext::Data::run_step(std::size_t s) {
   const Step& step = plan->steps[s];
   const auto start = std::chrono::steady_clock::now();
-  step.run({inputs[s], outputs[s], scratch.get()});
+  if (step.threads == plan->options.threads) {
+    step.run({inputs[s], outputs[s], scratch.get()});
+  } else {
+    const ThreadScope scope(step.threads);
+    step.run({inputs[s], outputs[s], scratch.get()});
+  }
   if (seconds) {
     (*seconds)[s] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }

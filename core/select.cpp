@@ -6,6 +6,7 @@
 
 #include "core/environment.h"
 #include "core/text.h"
+#include "core/threads.h"
 
 namespace tessera {
 
@@ -17,6 +18,28 @@ bool is_computed(const Node& node) {
 
 double dense_bytes(const TensorType& type) {
   return static_cast<double>(type.shape.numel()) * static_cast<double>(size_of(type.dtype));
+}
+
+// Microseconds of one thread below which waking another costs about what it saves: it sleeps where
+// steps before were of one thread.
+constexpr double kSmallStep = 30;
+
+// Threads for a node: one where it is small. By what a step does, not by its kernel, so that
+// kernels are made for as many as will run them.
+int threads_for(const Node& node, int most, bool int8) {
+  if (most == 1) return 1;
+  double bytes = 0;
+  bool coded = false;
+  for (const Value v : node.inputs()) {
+    if (!v) continue;
+    coded = coded || v.type().encoding.is_codebook();
+    bytes += dense_bytes(v.type());
+  }
+  for (const TensorType& type : node.types()) bytes += dense_bytes(type);
+  const double operations = node.op().work == nullptr ? 0 : node.op().work(node);
+  // What cores of today do at best in a microsecond.
+  const double rate = int8 && coded ? 800e3 : 200e3, read = 60e3;
+  return std::max(operations / rate, bytes / read) < kSmallStep ? 1 : most;
 }
 
 // "" or why a row asks for too much memory beside the operands and results. Shapes of a file may
@@ -115,7 +138,7 @@ class Selector {
     // An operand that no row of the op reads as codebook storage is decoded first; one that some
     // row may read, only when they all refuse.
     if (const Node* dense = with_decoded(node, Decode::unread)) return choose(*dense);
-    if (auto found = first_row(node, refusals))
+    if (auto found = choose_row(node, refusals))
       return with_packs(node, *found, std::move(refusals));
     // Better an image out of its layout than a weight out of its codebook.
     if (const Node* dense = with_decoded(node, Decode::images)) return choose(*dense);
@@ -212,10 +235,6 @@ class Selector {
     return choose(node);
   }
 
-  struct Found {
-    const KernelRow* row;
-    KernelPlan plan;
-  };
   using Flags = std::vector<char>;
   static Flags fixed_operands(const Node& node, FixedNodes& fixed) {
     Flags flags;
@@ -225,30 +244,43 @@ class Selector {
   KernelQuery query_of(const Node& node, const Flags& flags, std::string_view wanted) const {
     return {node,
             options_.features,
-            options_.threads,
+            threads_for(node, options_.threads, options_.int8),
             std::span<const bool>(reinterpret_cast<const bool*>(flags.data()), flags.size()),
             options_.bf16,
             options_.int8,
             options_.communicator,
             wanted};
   }
-  std::optional<Found> first_row(const Node& node, std::vector<std::string>& refusals) {
+  std::optional<RowCandidate> choose_row(const Node& node, std::vector<std::string>& refusals) {
     const Flags flags = fixed_operands(node, fixed_);
     const KernelQuery query = query_of(node, flags, wanted_);
+    const ThreadScope scope(query.threads);  // kernels are made for it
+    std::vector<RowCandidate> serve;
     for (const KernelRow& row : node.op().rows) {
       const std::string missing = missing_features(options_.features, row.needs);
       std::string reason = missing.empty() ? row.refuses(query) : "needs " + missing;
       if (reason.empty()) {
         KernelPlan plan = row.prepare(query);
         reason = refuses_memory(query, plan);
-        if (reason.empty()) return Found{&row, std::move(plan)};
+        if (reason.empty()) {
+          serve.push_back({&row, std::move(plan)});
+          if (options_.choice == nullptr) break;
+          continue;
+        }
       }
-      refusals.push_back(cat(row.name, ": ", reason));
+      if (serve.empty()) refusals.push_back(cat(row.name, ": ", reason));
     }
-    return std::nullopt;
+    if (serve.empty()) return std::nullopt;
+    if (options_.choice == nullptr) return std::move(serve.front());
+    const std::size_t chosen = options_.choice->choose(query, serve);
+    TESSERA_ASSERT(chosen < serve.size());
+    for (std::size_t i = 0; i < chosen; ++i)
+      refusals.push_back(cat(serve[i].row->name, ": ", serve[chosen].row->name, " was chosen"));
+    return std::move(serve[chosen]);
   }
 
-  std::vector<Value> with_packs(const Node& node, Found& found, std::vector<std::string> refusals) {
+  std::vector<Value> with_packs(const Node& node, RowCandidate& found,
+                                std::vector<std::string> refusals) {
     std::vector<Value> inputs(node.inputs().begin(), node.inputs().end());
     bool changed = false;
     auto& packs = found.plan.packs;
@@ -267,7 +299,8 @@ class Selector {
       target = &out_.graph.add(node.op(), std::move(inputs), std::move(attrs), node.name());
     if (verbose_) report(*target, found, refusals);
     out_.kernels[target] = {std::string(found.row->name), std::move(found.plan),
-                            std::move(refusals)};
+                            std::move(refusals),
+                            threads_for(node, options_.threads, options_.int8)};
     return outputs_of(*target);
   }
 
@@ -289,11 +322,13 @@ class Selector {
     TESSERA_ASSERT(node.types()[0].encoding == pack.encoding);
     KernelPlan plan{.run = pack.pack, .scratch_bytes = pack.scratch_bytes};
     out_.kernels.try_emplace(
-        &node, Selected{cat("pack ", pack.encoding.packed_layout()), std::move(plan), {}});
+        &node,
+        Selected{
+            cat("pack ", pack.encoding.packed_layout()), std::move(plan), {}, options_.threads});
     return node.output();
   }
 
-  void report(const Node& node, const Found& found,
+  void report(const Node& node, const RowCandidate& found,
               const std::vector<std::string>& refusals) const {
     std::cerr << "select: " << node.op().name << " '" << node.name() << "' "
               << node.types()[0].text() << ": " << found.row->name;

@@ -1,10 +1,13 @@
-// Kernel selection: the row decides. For every node the first row that serves it; where a row wants
+// Kernel selection: the row decides. For every node the first row that serves it, or the one that a
+// RowChoice takes; where a row wants
 // an operand in another arrangement a repack node is placed, and where no row takes codebook
 // storage or an image layout a decode node. Nodes without a row are decomposed.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +20,22 @@ struct Selected {
   std::string kernel;  // row name, or "pack <layout>" for a repack node
   KernelPlan plan;
   std::vector<std::string> refusals;  // "row: reason", for the better rows
+  int threads = 1;                    // that the step may use
+};
+
+// A row that serves a node, prepared for it.
+struct RowCandidate {
+  const KernelRow* row;
+  KernelPlan plan;
+};
+
+// Chooses otherwise than by the order of the rows.
+class RowChoice {
+ public:
+  virtual ~RowChoice() = default;
+  // Which of `rows`, those that serve the query in their order, computes the node. Asked for every
+  // node that rows serve.
+  virtual std::size_t choose(const KernelQuery& query, std::span<const RowCandidate> rows) = 0;
 };
 
 struct SelectOptions {
@@ -26,6 +45,7 @@ struct SelectOptions {
   bool bf16 = false;         // convolutions may compute in bf16
   bool int8 = false;         // products with codebook weights may compute in integers
   Communicator* communicator = nullptr;
+  RowChoice* choice = nullptr;  // CompileOptions::choice
 };
 
 struct Selection {

@@ -15,16 +15,6 @@ namespace tessera::experiment {
 
 namespace {
 
-std::string cpu_model() {
-  std::ifstream file("/proc/cpuinfo");
-  const std::string key = "model name";
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(": ");
-    if (line.starts_with(key) && colon != line.npos) return line.substr(colon + 2);
-  }
-  return "unknown processor";
-}
-
 std::int64_t usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -82,13 +72,9 @@ Machine Machine::parse(const JsonAt& at) {
 }
 
 Machine this_machine() {
-  static const std::string cpu = cpu_model(), command = command_line();
-  return {cpu,
-          usable_cores(),
-          num_threads(),
-          tessera::text(active_features()),
-          std::string(version()),
-          command};
+  static const std::string command = command_line();
+  return {processor_name(),       usable_cores(), num_threads(), tessera::text(active_features()),
+          std::string(version()), command};
 }
 
 }  // namespace tessera::experiment

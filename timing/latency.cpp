@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
+#include <utility>
 
 #include "core/interrupt.h"
 #include "core/rng.h"
@@ -48,26 +50,38 @@ std::string main_kernels(const std::vector<StepInfo>& steps, double total) {
   return out;
 }
 
+// A made-up input for each of the graph.
+class Inputs {
+ public:
+  Inputs(const Graph& graph, std::int64_t batch) {
+    for (const Node* node : graph.inputs())
+      tensors_.emplace_back(node->name(), random_input(node->types()[0], batch));
+  }
+  RunContext context(const Plan& plan) const {
+    RunContext out = plan.context();
+    for (const auto& [name, tensor] : tensors_) {
+      if (plan.has_input(name)) out.bind(name, tensor);
+    }
+    return out;
+  }
+
+ private:
+  std::vector<std::pair<std::string, Tensor>> tensors_;
+};
+
 }  // namespace
 
 Latency measure_latency(const Model& model, const CompileOptions& options, double seconds) {
   const std::int64_t batch = options.batch;
   const Plan plan = compile(model, options);
-  std::vector<Tensor> inputs;
-  for (const Node* node : model.graph.inputs()) {
-    inputs.push_back(random_input(node->types()[0], batch));
-  }
+  const Inputs inputs(model.graph, batch);
   stop_if_interrupted();
   Latency out;
   out.batch = batch;
   std::vector<std::vector<double>> rounds;
   const auto begin_all = Clock::now();
   for (int r = 0; r < kLeastRounds || (r < kRounds && seconds_since(begin_all) < seconds); ++r) {
-    RunContext context = plan.context();
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const std::string& name = model.graph.inputs()[i]->name();
-      if (plan.has_input(name)) context.bind(name, inputs[i]);
-    }
+    RunContext context = inputs.context(plan);
     const double share = seconds / kRounds;
     const auto warm = Clock::now();
     context.run();
@@ -126,6 +140,47 @@ std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int 
   }
   if (last) *last = std::move(seconds);
   return out;
+}
+
+std::vector<LayerTime> measure_layers(const Model& model, const CompileOptions& options,
+                                      double seconds) {
+  const Plan plan = compile(model, options);
+  const Inputs inputs(model.graph, options.batch);
+  std::vector<double> least(plan.steps().size(), std::numeric_limits<double>::infinity());
+  const auto begin = Clock::now();
+  for (int r = 0; r < kLeastRounds || (r < kRounds && seconds_since(begin) < seconds); ++r) {
+    RunContext context = inputs.context(plan);  // memory elsewhere
+    context.run();
+    const auto start = Clock::now();
+    std::size_t runs = 0;
+    while (seconds_since(start) < seconds / kRounds || runs < kLeastRuns) {
+      stop_if_interrupted();
+      const std::vector<double> times = context.profile();
+      for (std::size_t s = 0; s < times.size(); ++s) least[s] = std::min(least[s], times[s]);
+      ++runs;
+    }
+  }
+  std::vector<LayerTime> layers;
+  LayerTime rest;
+  for (std::size_t s = 0; s < least.size(); ++s) {
+    const StepInfo& step = plan.steps()[s];
+    if (step.prologue) continue;
+    LayerTime* layer = &rest;
+    if (!step.weight.empty()) {
+      const auto known = std::find_if(layers.begin(), layers.end(),
+                                      [&](const LayerTime& l) { return l.weight == step.weight; });
+      layer = known != layers.end() ? &*known : &layers.emplace_back();
+      layer->weight = step.weight;
+      layer->type = step.type;
+      if (!layer->kernels.ends_with(step.kernel))
+        layer->kernels += (layer->kernels.empty() ? "" : "+") + step.kernel;
+    }
+    layer->us += 1e6 * least[s];
+    layer->flops += step.flops;
+    layer->bytes += step.bytes;
+  }
+  if (rest.us > 0) layers.push_back(rest);
+  return layers;
 }
 
 }  // namespace tessera::experiment

@@ -56,4 +56,17 @@ struct TimedStep {
 std::vector<TimedStep> profile_steps(const Plan& plan, RunContext& context, int runs,
                                      std::vector<double>* last = nullptr);
 
+// The steps of inference that read one weight, or, with an empty name, all that read none.
+struct LayerTime {
+  std::string weight, type, kernels;  // type: of what the last of the steps gives
+  double us = 0;                      // least
+  double flops = 0;
+  std::int64_t bytes = 0;  // read and written
+};
+
+// A frozen plan by layers, in the order of their first steps, the steps without weights last, on
+// one input, caches hot, over about `seconds`.
+std::vector<LayerTime> measure_layers(const Model& model, const CompileOptions& options,
+                                      double seconds = 0.5);
+
 }  // namespace tessera::experiment

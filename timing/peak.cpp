@@ -43,27 +43,45 @@ PeakLoop widest_loop() {
   return scalar_loop;
 }
 
-}  // namespace
+PeakLoop widest_bytes_loop() {
+#if defined(__x86_64__)
+  const CpuFeatures features = active_features();
+  if (features.includes(kAvx512 | kVnni)) return kPeakAvx512Vnni;
+  if (features.includes(kAvxVnni)) return kPeakAvxVnni;
+  if (features.includes(kAvx2)) return kPeakBytesAvx2;
+#endif
+  return scalar_loop;
+}
 
-double measure_peak_gflops() {
-  const PeakLoop loop = widest_loop();
+// 10^9 operations a second, of all threads together.
+double measure(PeakLoop loop) {
   const int threads = num_threads();
   constexpr std::size_t kStride = 32;  // a cache line and more between the threads' results
   std::vector<float> sinks(static_cast<std::size_t>(threads) * kStride);
-  std::vector<double> flops(static_cast<std::size_t>(threads));
+  std::vector<double> operations(static_cast<std::size_t>(threads));
   double best = 0;
   for (int t = 0; t < kTries; ++t) {
     const auto start = std::chrono::steady_clock::now();
     parallel_parts(threads, [&](std::int64_t part) {
       const auto i = static_cast<std::size_t>(part);
-      flops[i] = loop(&sinks[i * kStride]);
+      operations[i] = loop(&sinks[i * kStride]);
     });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     double total = 0;
-    for (const double f : flops) total += f;
+    for (const double o : operations) total += o;
     best = std::max(best, total / seconds.count() / 1e9);
   }
   return best;
+}
+
+}  // namespace
+
+double measure_peak_gflops() {
+  return measure(widest_loop());
+}
+
+double measure_peak_byte_gops() {
+  return measure(widest_bytes_loop());
 }
 
 double measure_read_gbps(std::int64_t bytes) {

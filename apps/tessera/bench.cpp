@@ -1,5 +1,6 @@
 // tessera bench: how long a model takes on made-up inputs, and what memory.
 #include <iostream>
+#include <optional>
 
 #include "apps/cli/cli.h"
 #include "apps/cli/parse.h"
@@ -10,7 +11,9 @@
 #include "experiment/recipe.h"
 #include "ops/load.h"
 #include "quant/pack/decoded.h"
+#include "report/layer_table.h"
 #include "report/table.h"
+#include "report/tuning_text.h"
 #include "timing/latency.h"
 
 namespace tessera::apps {
@@ -61,9 +64,11 @@ Json measure(const std::string& name, const Model& model, BenchOptions options, 
 }  // namespace
 
 int bench_command(const std::vector<std::string>& args) {
+  if (!args.empty() && args.front() == "kernels")
+    return bench_kernels_command({args.begin() + 1, args.end()});
   BenchOptions bench;
-  std::string batches = "1,8,32", compute = "f32", json;
-  bool dense = false;
+  std::string batches = "1,8,32", compute = "f32", tune, json;
+  bool dense = false, by_layers = false;
   FlagList options("options");
   auto add = options.add_options();
   add("batch", text_flag(batches, "LIST"), "samples at once, or several: 1,8,32");
@@ -72,17 +77,23 @@ int bench_command(const std::vector<std::string>& args) {
       "bf16: of convolutions; int8: of what has codebooks");
   add("repeat", flag(bench.repeat), "measurements of each batch, some quarter of a second each");
   add("decoded", on_flag(dense), "also with every codebook as the weights it stands for");
+  add("layers", on_flag(by_layers),
+      "also layer by layer: decoded, exact and in integers, with floors");
+  add("tune", text_flag(tune, "FILE"),
+      "with the fastest kernels as measured here, kept in FILE for the next time");
   add("json", text_flag(json, "FILE"), "write the same as JSON; - is stdout");
   const auto files = parse_flags(
       args,
       {"tessera bench FILE.json [options]",
        "Runs a model on made-up inputs, caches hot, and says how long it takes and what memory. "
-       "Training steps and untrained networks are timed by 'mnist bench' and its like.",
+       "Training steps and untrained networks are timed by 'mnist bench' and its like, kernels by "
+       "'tessera bench kernels'.",
        1,
        1,
        "one model file",
        {"tessera bench MODEL.json", "tessera bench MODEL.json --batch 1,64 --threads 1 --decoded",
-        "tessera bench MODEL.json --compute int8 --json -"}},
+        "tessera bench MODEL.json --compute int8 --json -",
+        "tessera bench MODEL.json --layers --batch 1"}},
       options);
   if (!files) return kExitDone;
   bench.batches = integer_list(batches, "--batch", 1, 1 << 20);
@@ -97,18 +108,36 @@ int bench_command(const std::vector<std::string>& args) {
   Table table({"model", "batch", "threads", "least us", "median us", "samples/s", "GFLOP/s",
                "weight bytes", "working bytes", "kernel", "decoded"},
               2);
+  Tuning tuning(tune);
+  if (!tune.empty()) bench.compile.choice = &tuning;
+  std::optional<Model> decoded;
+  if (dense || by_layers) decoded = quant::decoded(model);
   Json rows = measure("as stored", model, bench, table);
   if (dense) {
-    for (Json& row : measure("decoded", quant::decoded(model), bench, table))
-      rows.push_back(std::move(row));
+    for (Json& row : measure("decoded", *decoded, bench, table)) rows.push_back(std::move(row));
   }
   out << "measured on " << machine.text() << "\nby " << machine.command
       << "\nweights as the kernels keep them; working: activations and scratch of a run; decoded: "
          "weights that a kernel needs whole\n"
       << kUnstableNote << "\n";
   table.print(out);
+  Json layers = Json::array();
+  if (by_layers) {
+    const Peaks peaks = measure_peaks();
+    for (const std::int64_t batch : bench.batches) {
+      const LayerTimes times(three_ways(*decoded, model, batch, bench.compile), peaks);
+      out << "\nbatch " << batch << ", by layers, least; " << peaks.text() << "\n";
+      times.table().print(out);
+      layers.push_back({{"batch", batch}, {"layers", times.json()}});
+    }
+  }
+  if (!tune.empty()) print_tuning(out, tuning, tune);
+  tuning.save();
   if (!json.empty())
-    write_json(json, {{"inference", rows}, {"compute", compute}, {"environment", machine.json()}});
+    write_json(json, {{"inference", rows},
+                      {"layers", layers},
+                      {"compute", compute},
+                      {"environment", machine.json()}});
   return kExitDone;
 }
 

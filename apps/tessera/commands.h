@@ -14,6 +14,7 @@ int diff_command(const std::vector<std::string>& args);
 int plan_command(const std::vector<std::string>& args);
 int sensitivity_command(const std::vector<std::string>& args);
 int bench_command(const std::vector<std::string>& args);
+int bench_kernels_command(const std::vector<std::string>& args);  // bench kernels
 int merge_command(const std::vector<std::string>& args);
 int verify_command(const std::vector<std::string>& args);
 int recode_command(const std::vector<std::string>& args);

@@ -41,6 +41,11 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
       "also training steps of these methods; none: plain ones");
   add("peak-memory", on_flag(training.peak_memory),
       "also the most memory this process held (VmHWM)");
+  InferBench inference;
+  add("layers", on_flag(inference.layers),
+      "inference also layer by layer: dense, exact and in integers, with floors");
+  add("tune", text_flag(inference.tune, "FILE"),
+      "inference with the fastest kernels as measured here, kept in FILE for the next time");
   add("trace", text_flag(training.trace, "FILE"), "write one training step for chrome://tracing");
   codebooks.add_flags(options);
   run.add_reading_flags(options);
@@ -58,7 +63,9 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   if (!files) return kExitDone;
   check_range("--batch", static_cast<double>(training.batch), 1, 1 << 20);
   check_range("--repeat", training.repeat, 1, 1000);
-  if (compute != "int8")
+  inference.repeat = training.repeat;
+  inference.int8 = compute == "int8";
+  if (!inference.int8)
     training.bf16 = naming("--compute", [&] { return compute_types().parse(compute); });
   training.methods = methods == "none" ? Args{} : word_list(methods, "--method");
   for (const std::string& name : training.methods)
@@ -93,8 +100,7 @@ int bench_verb(const Benchmark& benchmark, const Args& args) {
   session.json() = {{"verb", "bench"}, {"data", task.data.text}, {"environment", machine.json()}};
   session.json().update(task.network.settings);
   if (train || !infer) bench_training(session, task, recipes, training);
-  if (infer || !train)
-    bench_inference(session, task, recipes, model, kinds, training.repeat, compute == "int8");
+  if (infer || !train) bench_inference(session, task, recipes, model, kinds, inference);
   session.finish();
   return kExitDone;
 }

@@ -22,10 +22,17 @@ struct TrainBench {
 void bench_training(Session& session, const Task& task, const Recipes& recipes,
                     const TrainBench& options);
 
+struct InferBench {
+  int repeat = 3;  // rounds
+  bool int8 = false;
+  bool layers = false;  // also layer by layer: dense, exact and in integers
+  std::string tune;     // file of measured kernels, "" for kernels by rule
+};
+
 // Inference of a model at several batch sizes, or, without one, of the network with initial
 // weights, whose speed is the same, dense and at several codebooks.
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
-                     int repeat, bool int8);
+                     const InferBench& options);
 
 }  // namespace tessera::apps

@@ -1,6 +1,4 @@
 // Times of inference, dense and packed.
-#include <cmath>
-
 #include "apps/verbs/bench.h"
 #include "core/text.h"
 #include "experiment/task.h"
@@ -8,7 +6,9 @@
 #include "quant/method/lc.h"
 #include "quant/pack/decoded.h"
 #include "quant/pack/reshaped.h"
+#include "report/layer_table.h"
 #include "report/table.h"
+#include "report/tuning_text.h"
 #include "timing/latency.h"
 #include "timing/peak.h"
 
@@ -22,15 +22,15 @@ constexpr std::int64_t kMostValues = std::int64_t{1} << 23;  // of an input; act
 // Times models at several batch sizes, one row each, and the same one step at a time.
 class Bench {
  public:
-  Bench(Session& session, const Task& task, std::int64_t training_batch, int repeat, bool int8)
+  Bench(Session& session, const Task& task, std::int64_t training_batch, const InferBench& options)
       : session_(session),
         task_(task),
         unit_(task.data.task->unit()),
         batches_(unit_.count == 1 ? std::vector<std::int64_t>{1, 8, 32, 256}
                                   : std::vector<std::int64_t>{1, training_batch}),
-        repeat_(repeat),
-        int8_(int8),
-        gflops_(measure_peak_gflops()),
+        options_(options),
+        peaks_(measure_peaks()),
+        tuning_(options.tune),
         table_({"model", "batch", "least us", "median us", unit_.name + "/s", "bytes moved",
                 "weight bytes", "GFLOP/s", "floor us", "floor %", "kernel", "decoded"}) {}
 
@@ -45,17 +45,37 @@ class Bench {
   void print() {
     session_.text() << "\nInference, caches hot, medians of rounds: the least and the median of "
                        "them; rates by the least.\nBytes moved: operands of all steps, each once; "
-                       "decoded: weights that a kernel needs whole.\nFloor: each step at "
-                    << fixed(gflops_, 0)
-                    << " GFLOP/s, or reading its operands as fast as this machine reads "
-                       "so many bytes again and again, both measured now"
-                    << (int8_ ? " (integers: reading alone)" : "") << ".\n"
+                       "decoded: weights that a kernel needs whole.\n"
+                    << capitalized(peaks_.text()) << ".\n"
                     << kUnstableNote << ".\n";
     table_.print(session_.text());
-    session_.json()["peak_gflops"] = gflops_;
+    session_.json()["peak_gflops"] = peaks_.flops;
+    session_.json()["peak_byte_gops"] = peaks_.byte_ops;
+    for (const auto& [title, table] : layers_) {
+      session_.text() << "\n" << title << ":\n";
+      table.print(session_.text());
+    }
+    if (!options_.tune.empty()) print_tuning(session_.text(), tuning_, options_.tune);
+    tuning_.save();
+  }
+  // The same network three ways, at every batch.
+  void add_layers(const std::string& name, const Model& dense, const Model& packed) {
+    for (const std::int64_t batch : batches_) {
+      const LayerTimes layers(three_ways(dense, packed, batch, compile_options(batch, false)),
+                              peaks_);
+      layers_.emplace_back(cat(name, ", batch ", batch, ", by layers, least"), layers.table());
+      session_.json()["layers"].push_back(
+          {{"model", name}, {"batch", batch}, {"layers", layers.json()}});
+    }
   }
 
  private:
+  CompileOptions compile_options(std::int64_t batch, bool int8) {
+    CompileOptions out{.batch = batch, .int8 = int8};
+    if (!options_.tune.empty()) out.choice = &tuning_;
+    return out;
+  }
+
   void time(const std::string& name, const Model& model, std::int64_t units) {
     for (const std::int64_t batch : batches_) {
       std::int64_t values = 0;
@@ -63,13 +83,14 @@ class Bench {
       if (batch * values > kMostValues) break;
       std::vector<Timing> rounds;
       Latency last;
-      for (int r = 0; r < repeat_; ++r) {
-        last = measure_latency(model, {.batch = batch, .int8 = int8_});
+      for (int r = 0; r < options_.repeat; ++r) {
+        last = measure_latency(model, compile_options(batch, options_.int8));
         rounds.push_back(last.us);
       }
       const Timing us = together(rounds);
       const double gbps = measure_read_gbps(last.weight_bytes);
-      const double floor = floor_us(last.work, int8_ ? INFINITY : gflops_, gbps);
+      const bool integers = last.kernels.find("_s8_") != std::string::npos;
+      const double floor = floor_us(last.work, integers ? peaks_.byte_ops : peaks_.flops, gbps);
       const double rate = 1e6 * static_cast<double>(batch * units) / us.least;
       table_.add({name, std::to_string(batch), least_text(us, 2), fixed(us.median, 2),
                   fixed(rate, 0), std::to_string(last.bytes), std::to_string(last.weight_bytes),
@@ -96,30 +117,36 @@ class Bench {
   const Task& task_;
   nn::Task::Unit unit_;
   std::vector<std::int64_t> batches_;
-  int repeat_;
-  bool int8_;
-  double gflops_;
+  InferBench options_;
+  Peaks peaks_;
+  Tuning tuning_;
   Table table_;
+  std::vector<std::pair<std::string, Table>> layers_;
 };
 
 }  // namespace
 
 void bench_inference(Session& session, const Task& task, const Recipes& recipes,
                      const std::optional<Model>& model, const std::vector<std::string>& codebooks,
-                     int repeat, bool int8) {
-  Bench bench(session, task, recipes.train.batch, repeat, int8);
+                     const InferBench& options) {
+  Bench bench(session, task, recipes.train.batch, options);
   if (model) {
-    bench.add("decoded", quant::decoded(*model));
+    const Model decoded = quant::decoded(*model);
+    bench.add("decoded", decoded);
     bench.add("packed", *model);
+    if (options.layers) bench.add_layers("packed", decoded, *model);
   } else {
     const CompressRecipe& recipe = recipes.compress;
     nn::Trainer trainer = make_trainer(task, recipe.trainer(kSeed));
-    bench.add("f32", nn::inference_model(trainer));
+    const Model dense = nn::inference_model(trainer);
+    bench.add("f32", dense);
     for (const auto& codebook : codebooks) {
       const auto plan = quant::plan_compression(trainer.parameters(), trainer.state(),
                                                 recipe.policy(codebook, 0));
       const auto direct = quant::compressed(trainer, plan, quant::direct_compression());
-      bench.add(codebook, quant::harden(trainer, direct));
+      const Model packed = quant::harden(trainer, direct);
+      bench.add(codebook, packed);
+      if (options.layers) bench.add_layers(codebook, dense, packed);
     }
   }
   bench.print();

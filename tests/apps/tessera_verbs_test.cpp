@@ -1,5 +1,6 @@
 // tessera diff, plan, sensitivity, bench, merge, and export as a header.
 #include <cmath>
+#include <set>
 
 #include "core/files/model.h"
 #include "core/graph_text.h"
@@ -185,6 +186,52 @@ TEST_F(TesseraVerbs, BenchMeasuresEveryBatch) {
   EXPECT_TRUE(contains(refused({"bench", file, "--compute", "f16"}), "--compute"));
   EXPECT_TRUE(contains(refused({"bench", file, "--batch", "0"}), "--batch"));
   EXPECT_TRUE(contains(refused({"bench", path("gone.json")}), "gone.json"));
+}
+
+TEST_F(TesseraVerbs, BenchesByLayersWithMeasuredKernels) {
+  const std::string file = saved("net", mlp());
+  const Args args = {"bench",    file, "--batch",  "2",      "--threads",         "1",
+                     "--repeat", "1",  "--layers", "--tune", path("kernels.json")};
+  const Json json = json_of(args);
+  const Json& layers = json.at("layers").at(0).at("layers");
+  ASSERT_GE(layers.size(), 2u);
+  EXPECT_EQ(layers[0].at("layer"), "fc1.weight");
+  for (const char* way : {"dense", "exact", "integers"}) {
+    EXPECT_GT(layers[0].at("ways").at(way).at("least_us").get<double>(), 0) << way;
+    EXPECT_GT(layers[0].at("ways").at(way).at("floor_us").get<double>(), 0) << way;
+  }
+  EXPECT_GT(layers[0].at("ways").at("dense").at("bytes").get<std::int64_t>(),
+            layers[0].at("ways").at("exact").at("bytes").get<std::int64_t>());
+  const std::string kept = read_file(path("kernels.json"));
+  EXPECT_TRUE(contains(kept, "matmul"));
+  const Result again = result_of(args);
+  EXPECT_TRUE(contains(again.out, "0 measured now")) << again.out;
+  EXPECT_TRUE(contains(again.out, "fc1.weight"));
+  EXPECT_EQ(read_file(path("kernels.json")), kept);
+  write_file(path("kernels.json"), "{}");
+  EXPECT_TRUE(contains(refused(args), "kernels.json"));
+}
+
+TEST_F(TesseraVerbs, BenchesKernels) {
+  const Json json =
+      json_of({"bench", "kernels", "40x33", "conv:16,17,5,3,2", "lstm:8,3", "--bits", "0,4",
+               "--batch", "2", "--seconds", "0", "--threads", "1", "--cold", "--all"});
+  std::set<std::string> rows, cases;
+  for (const Json& row : json.at("kernels")) {
+    rows.insert(row.at("row").get<std::string>());
+    cases.insert(row.at("case").get<std::string>());
+    EXPECT_GT(row.at("hot_us").get<double>(), 0) << row;
+    EXPECT_GT(row.at("cold_us").get<double>(), 0) << row;
+    EXPECT_GT(row.at("floor_us").get<double>(), 0) << row;
+  }
+  EXPECT_EQ(cases, (std::set<std::string>{"matmul 40x33", "conv 16->17 5x5 k3 s2", "lstm 8 T3"}));
+  for (const char* row : {"matmul_f32_ref", "matmul_f32_cb_ref", "matmul_s8_cb_ref",
+                          "conv2d_cb_ref", "lstm_scan_plain", "lstm_scan_cb_plain"})
+    EXPECT_TRUE(rows.contains(row)) << row;
+  EXPECT_TRUE(contains(refused({"bench", "kernels", "lenet9"}), "'lenet9' is unknown"));
+  EXPECT_TRUE(contains(refused({"bench", "kernels", "conv:1,2"}), "conv:1,2: expected 5 to 6"));
+  EXPECT_TRUE(contains(refused({"bench", "kernels", "4x4x4"}), "4x4x4: expected 2 numbers"));
+  EXPECT_TRUE(contains(refused({"bench", "kernels", "--bits", "9"}), "--bits"));
 }
 
 TEST_F(TesseraVerbs, ExportsAHeader) {
