@@ -23,7 +23,25 @@ struct ByteFill {
   int32_t bits, d;
 };
 
+inline constexpr int kByteRows = 8;  // rows of x a tile takes
+
+// y[m, lane] (+)= scale[lane] * sum of x[m, k] * W[lane, k0 + k] over k, of one panel and entries
+// of one weight. `steps` and x point at column k0, a multiple of 4; lanes from `tail` on are not
+// written.
+struct ByteTile {
+  const uint8_t* steps;
+  const uint8_t* table;
+  const float* scale;  // null: 1
+  int64_t k;
+  const float* x;
+  int64_t x_rs;
+  float* y;
+  int64_t ldy;
+  int32_t bits, rows, tail, accumulate;
+};
+
 #if defined(__x86_64__)
+extern "C" void tessera_byte_tile_avx512vbmi(const ByteTile& tile);
 extern "C" void tessera_byte_fill_avx512vbmi(const ByteFill& fill);
 #endif
 

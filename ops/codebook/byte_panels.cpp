@@ -108,4 +108,32 @@ void fill_byte_panels([[maybe_unused]] const CodebookView& v, [[maybe_unused]] c
 #endif
 }
 
+bool byte_panels_multiply(const CodebookView& v) {
+  return v.vector_len == 1 && (v.block % kStep == 0 || v.block >= v.cols);
+}
+
+void multiply_byte_panel([[maybe_unused]] const CodebookView& v,
+                         [[maybe_unused]] const void* packed,
+                         [[maybe_unused]] const BytePanelsProduct& p) {
+#if defined(__x86_64__)
+  static_assert(kByteTileRows == kByteRows);
+  const Layout l = layout_of(v);
+  const auto* base = static_cast<const std::uint8_t*>(packed);
+  const std::int64_t row0 = p.panel * kLanes;
+  const std::int64_t block = std::max<std::int64_t>(v.block ? v.block : v.cols, 1);
+  const std::uint8_t* table = base + codebook_group(v, row0) * l.table_bytes;
+  const auto* scales =
+      reinterpret_cast<const float*>(base + l.scales) + p.panel * l.blocks * kLanes;
+  for (std::int64_t k = 0; k == 0 || k < v.cols; k += block) {
+    tessera_byte_tile_avx512vbmi(
+        {base + l.indices + p.panel * l.panel_bytes + k * kLanes, table,
+         v.block ? scales + k / block * kLanes : nullptr, std::min(block, v.cols - k), p.x + k,
+         p.x_rs, p.y, p.ldy, v.bits, p.rows,
+         static_cast<std::int32_t>(std::min(kLanes, v.rows - row0)), k > 0});
+  }
+#else
+  TESSERA_ASSERT(false);
+#endif
+}
+
 }  // namespace tessera

@@ -25,4 +25,20 @@ struct BytePanelsFill {
 };
 void fill_byte_panels(const CodebookView& view, const void* packed, const BytePanelsFill& fill);
 
+// Whether panels can be multiplied in registers: an entry is one weight, and scale blocks are a
+// multiple of 4 columns.
+bool byte_panels_multiply(const CodebookView& view);
+inline constexpr std::int64_t kByteTileRows = 8;  // of x, that one decoding serves
+// y[m, lane] = sum over all columns of x[m, k] * W[16 * panel + lane, k] for m < rows, at most
+// kByteTileRows; rows beyond the last of W are not written.
+struct BytePanelsProduct {
+  std::int64_t panel;
+  const float* x;
+  std::int64_t x_rs;
+  int rows;
+  float* y;
+  std::int64_t ldy;
+};
+void multiply_byte_panel(const CodebookView& view, const void* packed, const BytePanelsProduct& p);
+
 }  // namespace tessera

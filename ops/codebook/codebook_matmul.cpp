@@ -77,6 +77,24 @@ void run_registers(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& arg
   }
 }
 
+// The same from byte panels.
+void run_byte_registers(const CodebookMatmulPlan& plan, const CodebookMatmulArgs& args,
+                        int64_t begin, int64_t end, float* tile) {
+  const CodebookView& v = plan.problem.view;
+  for (int64_t panel = begin; panel < end; ++panel) {
+    const int64_t col0 = panel * kLanes, cols = std::min(v.rows - col0, kLanes);
+    for (int64_t row = 0; row < plan.problem.m; row += plan.rows) {
+      const int rows = static_cast<int>(std::min<int64_t>(plan.rows, plan.problem.m - row));
+      float* y = plan.problem.epilogue ? tile : args.y + row * args.ldy + col0;
+      const int64_t ldy = plan.problem.epilogue ? kLanes : args.ldy;
+      multiply_byte_panel(v, args.packed,
+                          {panel, args.x + row * args.x_rs, args.x_rs, rows, y, ldy});
+      if (plan.problem.epilogue)
+        args.epilogue(args.epilogue_context, row, rows, col0, cols, y, ldy);
+    }
+  }
+}
+
 }  // namespace
 
 bool packable(const CodebookView& v, const char** reason) {
@@ -175,7 +193,8 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
   CodebookMatmulPlan plan{};
   plan.problem = problem;
   plan.features = features;
-  plan.registers = problem.packed && problem.m <= packed_rows(v);
+  plan.registers = (problem.packed && problem.m <= packed_rows(v)) ||
+                   (problem.bytes && problem.m <= kByteRegisterRows && byte_panels_multiply(v));
   TESSERA_ASSERT(!problem.packed || plan.registers || v.vector_len == 1);
   plan.method = plan.registers ? "registers" : "panel";
   if (plan.registers) {
@@ -184,10 +203,10 @@ CodebookMatmulPlan prepare_codebook_matmul(const CodebookMatmulProblem& problem,
     plan.threads = static_cast<int>(std::clamp<double>(
         work / std::min<double>(kThreadWork, detail::grain_limit()), 1, threads));
     plan.threads = static_cast<int>(std::min<int64_t>(plan.threads, panels));
-    const int64_t most = v.vector_len > 1 ? 1 : kPackedMaxRows;
+    const int64_t most = problem.bytes ? kByteTileRows : v.vector_len > 1 ? 1 : kPackedMaxRows;
     const int64_t passes = std::max<int64_t>(1, ceil_div(problem.m, most));
     plan.rows = static_cast<int>(std::max<int64_t>(1, ceil_div(problem.m, passes)));
-    plan.vectors = kPackedMaxVectors;
+    plan.vectors = problem.bytes ? 1 : kPackedMaxVectors;
     const PackedKernels& kernels = packed_kernels(features);
     while (plan.vectors > 1 && v.vector_len == 1 && &kernels != &tessera_packed_ref &&
            !kernels.tile[v.bits - 1][plan.rows - 1][log2_of(plan.vectors)])
@@ -221,8 +240,9 @@ void run_codebook_matmul(const CodebookMatmulPlan& plan, const CodebookMatmulArg
     if (p.m == 0 || p.view.rows == 0) return;
     const int64_t panels = ceil_div(p.view.rows, kLanes);
     parallel_parts(plan.threads, [&](int64_t part) {
-      run_registers(plan, args, panels * part / plan.threads, panels * (part + 1) / plan.threads,
-                    reinterpret_cast<float*>(memory + plan.thread_scratch * part));
+      (p.bytes ? run_byte_registers : run_registers)(
+          plan, args, panels * part / plan.threads, panels * (part + 1) / plan.threads,
+          reinterpret_cast<float*>(memory + plan.thread_scratch * part));
     });
     return;
   }

@@ -25,6 +25,9 @@ inline int64_t packed_rows(const CodebookView& view) {
   return view.vector_len > 1 ? 32 : view.bits <= 4 ? 64 : 16;
 }
 
+// The same of byte panels.
+inline constexpr int64_t kByteRegisterRows = 32;
+
 // Where things are in the packed form.
 struct PackedLayout {
   int64_t panels, blocks;

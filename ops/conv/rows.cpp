@@ -10,6 +10,7 @@
 #include "ops/conv/int8_rows.h"
 #include "ops/conv/lane_rows.h"
 #include "ops/conv/pixel_rows.h"
+#include "ops/conv/register_rows.h"
 #include "ops/conv/winograd_block_rows.h"
 #include "ops/conv/winograd_rows.h"
 #include "ops/ref_row.h"
@@ -39,8 +40,8 @@ Rows conv2d_dense_rows() {
 }
 Rows conv2d_rows() {
   static const auto rows =
-      joined({conv2d_int8_rows(), conv2d_winograd_block_rows(), conv2d_decoded_rows(),
-              conv2d_block_rows(), conv2d_dense_rows()});
+      joined({conv2d_int8_rows(), conv2d_winograd_block_rows(), conv2d_register_rows(),
+              conv2d_decoded_rows(), conv2d_block_rows(), conv2d_dense_rows()});
   return rows;
 }
 Rows conv2d_grad_input_rows() {

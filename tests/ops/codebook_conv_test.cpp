@@ -98,16 +98,18 @@ bool matches_the_reference(const KernelRow& row, const Geometry& geometry,
   return ran;
 }
 
-// Each with the next formats; every other time with x in blocks, if the row takes that.
-void all_match(std::string_view name, std::span<const Geometry> geometries, bool blocks = true) {
+// Each of the geometries with the next of the formats; every other time with x in blocks, if the
+// row takes that.
+void all_match(std::string_view name, std::span<const Geometry> geometries, bool blocks = true,
+               std::span<const CodebookFormat> formats = kFormats) {
   const KernelRow& row = row_named(name);
   if (!test::runs_here(row)) GTEST_SKIP();
   std::uint64_t seed = 0;
   for (const Geometry& geometry : geometries) {
-    for (int formats = 0; formats < 3; ++seed) {
-      const CodebookFormat& format = kFormats[seed % std::size(kFormats)];
+    for (int tried = 0; tried < 3; ++seed) {
+      const CodebookFormat& format = formats[seed % formats.size()];
       if (!fits(format, geometry.w)) continue;
-      ++formats;
+      ++tried;
       EXPECT_TRUE(matches_the_reference(row, geometry, format, blocks && seed % 2 == 0, seed))
           << name << " refuses " << geometry.x.text() << geometry.w.text();
     }
@@ -143,6 +145,32 @@ TEST(CodebookConv, WinogradInBlocks) {
       {{10, 80, 13, 16}, {50, 80, 3, 3}, {1, 1}, {1, 1, 1, 1}},   // and of tiles
   };
   all_match("conv2d_cb_winograd_avx512", geometries);
+}
+
+// Few pixels: decoded in registers, patches with channels beyond the last block, borders, images
+// and tiles that end anywhere.
+TEST(CodebookConv, DecodedInRegisters) {
+  const Geometry geometries[] = {
+      {{1, 33, 4, 4}, {40, 33, 3, 3}, {1, 1}, {1, 1, 1, 1}},          // patches overlap blocks
+      {{3, 70, 2, 2}, {65, 70, 3, 3}, {1, 1}, {1, 1, 1, 1}},          // tiles over images
+      {{1, 16, 1, 1}, {16, 16, 3, 3}, {1, 1}, {1, 1, 1, 1}},          // one pixel
+      {{1, 48, 3, 5}, {130, 48, 1, 1}},                               // pointwise
+      {{1, 20, 9, 9}, {18, 20, 3, 2}, {3, 2}, {0, 2, 1, 0}},          // steps
+      {{1, 17, 7, 7}, {33, 17, 3, 3}, {2, 2}, {1, 1, 0, 0}, {2, 2}},  // dilation
+      {{5, 16, 1, 3}, {250, 16, 1, 3}, {1, 1}, {0, 1, 0, 1}},         // many output channels
+  };
+  const CodebookFormat few[] = {{.bits = 1},
+                                {.bits = 2, .scale_block = CodebookFormat::kScalePerRow},
+                                {.bits = 3, .group_rows = 16},
+                                {.bits = 4, .entry_dtype = DType::s8},
+                                {.bits = 5, .entry_dtype = DType::bf16},
+                                {.bits = 6, .group_rows = 32}};
+  all_match("conv2d_cb_registers_avx512", geometries, true, few);
+  const CodebookFormat many[] = {{.bits = 7},
+                                 {.bits = 8, .group_rows = 16},
+                                 {.bits = 8, .scale_block = CodebookFormat::kScalePerRow},
+                                 {.bits = 6}};
+  all_match("conv2d_cb_registers_avx512vbmi", geometries, true, many);
 }
 
 TEST(CodebookConv, DecodedForDenseRows) {

@@ -8,6 +8,7 @@
 
 #include "core/cpu.h"
 #include "core/parallel.h"
+#include "ops/codebook/byte_panels.h"
 #include "ops/codebook/codebook_matmul.h"
 #include "ops/codebook/decode.h"
 #include "ops/codebook/packed_kernels.h"
@@ -98,11 +99,16 @@ void store(void* context, int64_t row0, int64_t rows, int64_t col0, int64_t cols
       (*sink.y)[(row0 + r) * sink.ld + col0 + c] = tile[r * ld + c];
 }
 
-std::vector<float> multiply(const Matrix& w, int64_t m, const std::vector<float>& x, bool packed,
+enum class Form { planes, packed, bytes };
+
+std::vector<float> multiply(const Matrix& w, int64_t m, const std::vector<float>& x, Form kept,
                             bool transposed, bool epilogue, CpuFeatures f, int threads) {
-  CodebookMatmulProblem problem{m, w.view, transposed, packed, epilogue};
+  const bool packed = kept == Form::packed, bytes = kept == Form::bytes;
+  CodebookMatmulProblem problem{m, w.view, transposed, packed, epilogue, bytes};
   const CodebookMatmulPlan plan = prepare_codebook_matmul(problem, f, threads);
-  Aligned scratch(plan.scratch_bytes), form(packed ? packed_bytes(w.view) : 0);
+  Aligned scratch(plan.scratch_bytes), form(packed  ? packed_bytes(w.view)
+                                            : bytes ? byte_panels_bytes(w.view)
+                                                    : 0);
   const int64_t n = transposed ? w.view.cols : w.view.rows;
   std::vector<float> y(m * n, 99.0f);
   Sink sink{&y, n};
@@ -111,6 +117,9 @@ std::vector<float> multiply(const Matrix& w, int64_t m, const std::vector<float>
   args.x_rs = transposed ? w.view.rows : w.view.cols;
   if (packed) {
     repack_codebook(w.view, f, form.data());
+    args.packed = form.data();
+  } else if (bytes) {
+    pack_byte_panels(w.view, form.data());
     args.packed = form.data();
   } else {
     args.view = w.view;
@@ -133,11 +142,11 @@ std::vector<float> random_x(int64_t n) {
   return x;
 }
 
-void check_product(const Matrix& w, const Spec& s, int64_t m, bool packed, bool transposed,
+void check_product(const Matrix& w, const Spec& s, int64_t m, Form kept, bool transposed,
                    bool epilogue, CpuFeatures f) {
   const int64_t n = transposed ? s.cols : s.rows, k = transposed ? s.rows : s.cols;
   const std::vector<float> x = random_x(m * k);
-  const std::vector<float> y = multiply(w, m, x, packed, transposed, epilogue, f, 2);
+  const std::vector<float> y = multiply(w, m, x, kept, transposed, epilogue, f, 2);
   const double unit = s.dtype == EntryDtype::kS8 ? 128.0 : 1.0;
   int bad = 0;
   for (int64_t i = 0; i < m; ++i)
@@ -148,7 +157,10 @@ void check_product(const Matrix& w, const Spec& s, int64_t m, bool packed, bool 
                w.dense[transposed ? c * s.cols + j : j * s.cols + c];
       if (!(std::abs(y[i * n + j] - sum) <= unit * 2e-6 * (2 + std::sqrt(k)))) ++bad;
     }
-  EXPECT_EQ(bad, 0) << name(s, f) << " m " << m << (packed ? " packed" : "")
+  EXPECT_EQ(bad, 0) << name(s, f) << " m " << m
+                    << (kept == Form::packed  ? " packed"
+                        : kept == Form::bytes ? " bytes"
+                                              : "")
                     << (transposed ? " transposed" : "") << (epilogue ? " epilogue" : "");
 }
 
@@ -157,7 +169,7 @@ TEST(CodebookKernel, ProductsFromLogicalOrder) {
     for (const Spec& s : specs(37, 88)) {
       const Matrix w(s);
       for (bool transposed : {false, true})
-        for (int64_t m : {1, 5, 19}) check_product(w, s, m, false, transposed, m == 5, f);
+        for (int64_t m : {1, 5, 19}) check_product(w, s, m, Form::planes, transposed, m == 5, f);
     }
 }
 
@@ -169,7 +181,7 @@ TEST(CodebookKernel, ProductsFromPackedForm) {
         if (!packable(w.view)) continue;
         for (int64_t m : {1, 2, 4, 8, 11, 70}) {
           if (s.vector_len > 1 && m > packed_rows(w.view)) break;
-          check_product(w, s, m, true, false, m % 2 == 0, f);
+          check_product(w, s, m, Form::packed, false, m % 2 == 0, f);
         }
       }
 }
@@ -180,8 +192,21 @@ TEST(CodebookKernel, EveryRegisterTile) {
       for (int64_t rows : {1, 15, 16, 17, 33, 64, 100, 129, 250})
         for (int64_t m = 1; m <= 17; ++m) {
           const Spec s{bits, rows, 43};
-          check_product(Matrix(s), s, m, true, false, false, f);
+          check_product(Matrix(s), s, m, Form::packed, false, false, f);
         }
+}
+
+TEST(CodebookKernel, ProductsFromByteForm) {
+  for (CpuFeatures f : levels())
+    for (const Spec& s :
+         {Spec{6, 37, 43}, Spec{7, 70, 41}, Spec{8, 33, 64}, Spec{8, 250, 42, 1, 16},
+          Spec{7, 37, 88, 1, 0, 12}, Spec{8, 20, 50, 1, 0, 6}, Spec{8, 5, 3}, Spec{8, 19, 88, 2},
+          Spec{7, 0, 8}, Spec{8, 5, 0}}) {
+      const Matrix w(s);
+      if (!byte_panels_fit(w.view, f)) continue;
+      for (int64_t m = 0; m <= kByteRegisterRows + 1; m += m < 17 ? 1 : 7)
+        check_product(w, s, m, Form::bytes, false, m % 2 == 0, f);
+    }
 }
 
 TEST(CodebookKernel, EveryVectorTile) {
@@ -191,7 +216,7 @@ TEST(CodebookKernel, EveryVectorTile) {
         for (int64_t rows : {1, 15, 16, 33, 64, 100, 129, 250})
           for (int64_t group_rows : {0, 32}) {
             const Spec s{bits, rows, 43 * d, d, group_rows};
-            for (int64_t m : {1, 4}) check_product(Matrix(s), s, m, true, false, m == 4, f);
+            for (int64_t m : {1, 4}) check_product(Matrix(s), s, m, Form::packed, false, m == 4, f);
           }
 }
 
@@ -201,18 +226,18 @@ TEST(CodebookKernel, SeveralPassesOverDepth) {
          {Spec{4, 20, 2504, 1, 16, 32}, Spec{7, 20, 2504, 1, 0, 100}, Spec{3, 20, 2504, 2}}) {
       const Matrix w(s);
       const int64_t m = s.vector_len > 1 ? packed_rows(w.view) : 70;
-      if (packable(w.view)) check_product(w, s, m, true, false, true, f);
-      check_product(w, s, 20, false, false, true, f);
+      if (packable(w.view)) check_product(w, s, m, Form::packed, false, true, f);
+      check_product(w, s, 20, Form::planes, false, true, f);
     }
 }
 
 TEST(CodebookKernel, EmptySizes) {
   for (CpuFeatures f : levels())
-    for (bool packed : {false, true}) {
+    for (Form kept : {Form::planes, Form::packed}) {
       for (const Spec& s : {Spec{4, 0, 8}, Spec{4, 5, 0}, Spec{3, 0, 8, 2}, Spec{3, 5, 0, 2}})
-        check_product(Matrix(s), s, 3, packed, false, false, f);
+        check_product(Matrix(s), s, 3, kept, false, false, f);
       const Spec s{2, 5, 8};
-      check_product(Matrix(s), s, 0, packed, false, false, f);
+      check_product(Matrix(s), s, 0, kept, false, false, f);
     }
 }
 
@@ -279,9 +304,9 @@ TEST(CodebookKernel, SameBitsForAnyThreadCount) {
       set_num_threads(threads);
       std::vector<std::vector<float>> got;
       for (int64_t m : {1, 6, 24, 70}) {
-        got.push_back(multiply(w, m, x, true, false, false, f, threads));
-        got.push_back(multiply(w, m, x, false, false, true, f, threads));
-        got.push_back(multiply(w, m, dx, false, true, false, f, threads));
+        got.push_back(multiply(w, m, x, Form::packed, false, false, f, threads));
+        got.push_back(multiply(w, m, x, Form::planes, false, true, f, threads));
+        got.push_back(multiply(w, m, dx, Form::planes, true, false, f, threads));
       }
       std::vector<float> d_entries(w.entries.size()), d_scale(w.scale.size());
       Aligned scratch(codebook_gradient_scratch(w.view));
