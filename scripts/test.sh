@@ -2,13 +2,13 @@
 # Builds everything and runs the tests.
 #   scripts/test.sh [--asan | --tsan] [--full] [ctest arguments, e.g. -L quick or -R matmul]
 #   scripts/test.sh [--asan | --tsan] --programs core,ops,...
-# --full adds the long tests (label full), --asan and --tsan use those presets. Without -L or -R all
-# labels but full run: quick, data (skipped where the data is not there), fuzz, package.
-# --programs runs the quick tests of these folders, each folder in one process instead of a process
-# for each test: a fifth of the time, but the first crash ends the folder.
+# All but the long tests run, which --full adds; each test program in one process (the first crash
+# ends it). With -L or -R those tests run, each in a process of its own: quick, data (skipped where
+# the data is not there), fuzz, full, package. --programs builds and runs the quick tests of these
+# folders alone. --asan and --tsan use those presets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-preset=release skip=(-LE '^full$') configure=() select=() programs=()
+preset=release usual=(-L '^(program|check|package)$') configure=() select=() programs=()
 while [ $# -gt 0 ]; do
   arg=$1
   shift
@@ -17,9 +17,9 @@ while [ $# -gt 0 ]; do
       IFS=, read -ra programs <<< "$1"; shift ;;
     --asan) preset=debug-asan configure=(-DTESSERA_BUILD_BENCH=OFF) ;;
     --tsan) preset=tsan configure=(-DTESSERA_BUILD_BENCH=OFF) ;;
-    --full) skip=() ;;
-    -h | --help) sed -n '2,9s/^# \?//p' "$0"; exit 0 ;;
-    -L* | -R*) skip=() select+=("$arg") ;;
+    --full) usual=(-L '^(program|check|package|full)$') ;;
+    -h | --help) sed -n '2,8s/^# \?//p' "$0"; exit 0 ;;
+    -L* | -R*) usual=() select+=("$arg") ;;
     *) select+=("$arg") ;;
   esac
 done
@@ -52,5 +52,12 @@ if [ ${#programs[@]} -gt 0 ]; then
   exit
 fi
 cmake --build --preset "$preset"
-echo "== ctest: $title${skip[*]} ${select[*]}"
-ctest --preset "$preset" -j "$(nproc)" --no-tests=error "${skip[@]}" "${select[@]}"
+echo "== ctest: $title${usual[*]} ${select[*]}"
+code=0
+ctest --preset "$preset" -j "$(nproc)" --no-tests=error "${usual[@]}" "${select[@]}" || code=$?
+# Of the programs that ran whole.
+awk '/^\[  PASSED  \] [0-9]+ test/ {passed += $4; n++} /^\[  SKIPPED \] [0-9]+ test/ {skipped += $4}
+     /^\[  FAILED  \] [0-9]+ test/ {failed += $4}
+     END {if (n) printf "GoogleTest: %d passed, %d skipped, %d failed in %d programs\n", passed, skipped, failed, n}' \
+  "build/$preset/Testing/Temporary/LastTest.log"
+exit $code
