@@ -44,7 +44,7 @@ std::vector<float> threads_of(double work, std::int64_t operand, int threads) {
   const Plan plan = compile(graph, {.threads = threads});
   State none;
   RunContext context = plan.context(none);
-  const Tensor values({operand});
+  const Tensor values = Tensor::zeros(DType::f32, {operand});
   context.bind("x", values);
   context.run();
   return context.output("y").to_vector<float>();

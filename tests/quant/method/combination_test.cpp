@@ -110,7 +110,7 @@ TEST(Combination, ALaterMethodBeginsAtTheCodebooksOfTheOneBefore) {
   settings.set("train-lr", 1e-12);  // stays there
   const CompressResult lc = run("lc", settings).result, both = run("lc+dkm", settings).result;
   EXPECT_GT(lc.c_steps.back().distance, 1e-3);
-  EXPECT_LT(both.c_steps.back().distance, 1e-6);
+  EXPECT_LT(both.c_steps.back().distance, 1e-4);
   for (const auto& [weight, codebook] : lc.codebooks)
     EXPECT_EQ(both.codebooks.at(weight).indices, codebook.indices);
 }
