@@ -104,6 +104,7 @@ int bench_command(const std::vector<std::string>& args) {
     bench.compile.bf16 = naming("--compute", [&] { return compute_types().parse(compute); });
   const Model model = load(files->front());
   std::ostream& out = json == "-" ? std::cerr : std::cout;
+  if (bench.compile.threads > 0) set_num_threads(bench.compile.threads);
   const Machine machine = this_machine();
   Table table({"model", "batch", "threads", "least us", "median us", "samples/s", "GFLOP/s",
                "weight bytes", "working bytes", "kernel", "decoded"},

@@ -12,7 +12,6 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/text.h"
-#include "core/threads.h"
 #include "experiment/machine.h"
 #include "report/layer_table.h"
 #include "report/table.h"
@@ -156,8 +155,8 @@ int bench_kernels_command(const std::vector<std::string>& args) {
     for (KernelCase& kernel : kernel_cases(word)) cases.push_back(std::move(kernel));
   }
   std::ostream& out = json == "-" ? std::cerr : std::cout;
+  if (bench.threads > 0) set_num_threads(bench.threads);
   const Machine machine = this_machine();
-  const ThreadScope scope(bench.threads > 0 ? bench.threads : num_threads());
   const Peaks peaks = measure_peaks();
   out << "measured on " << machine.text() << "\nby " << machine.command << "\n"
       << peaks.text() << "\n";

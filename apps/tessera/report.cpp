@@ -32,7 +32,11 @@ int report_command(const std::vector<std::string>& args) {
   for (const NetworkReport& network : report.networks) {
     runs += network.runs.size() + network.references.size();
   }
-  std::cout << out << ": " << runs << " runs of " << report.networks.size() << " networks\n";
+  const auto counted = [](std::size_t n, const char* what) {
+    return cat(n, " ", what, n == 1 ? "" : "s");
+  };
+  std::cout << out << ": " << counted(runs, "run") << " of "
+            << counted(report.networks.size(), "network") << "\n";
   for (const std::string& problem : report.problems) {
     std::cout << "PROBLEM " << tessera::escaped(problem) << "\n";
   }

@@ -271,7 +271,7 @@ TEST_F(Merge, OfTwoFoldersIsOneReport) {
   const Result report =
       run(program("tessera"), {"report", path("both"), "--out", path("r.html")}, folder.path());
   EXPECT_EQ(report.code, 0) << report.error << report.out;
-  EXPECT_NE(report.out.find("4 runs of 1 networks"), report.out.npos) << report.out;
+  EXPECT_NE(report.out.find("4 runs of 1 network\n"), report.out.npos) << report.out;
   EXPECT_FALSE(std::filesystem::exists(path("both/lenet300-dc-adaptive2-s1.json")));
   EXPECT_NE(merge({a, b, "--out", path("both")}).error.find("expected an empty folder"),
             std::string::npos);
