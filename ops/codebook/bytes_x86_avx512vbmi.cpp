@@ -9,30 +9,14 @@ namespace {
 
 #include "ops/codebook/look_up_vbmi-inl.h"
 
-// The four weights of each of sixteen rows that 64 indices stand for.
+// The four weights of each of sixteen rows that a step stands for.
 template <int kRegisters>
 inline void look_up_step(const __m512i (&plane)[4][kRegisters], const uint8_t* step,
                          __m512 (&out)[4]) {
-  const __m512i index = _mm512_loadu_si512(step);
-  const __m512i b0 = look_up<kRegisters>(plane[0], index);
-  const __m512i b1 = look_up<kRegisters>(plane[1], index);
-  const __m512i b2 = look_up<kRegisters>(plane[2], index);
-  const __m512i b3 = look_up<kRegisters>(plane[3], index);
-  const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
-  const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
-  out[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low0, high0));
-  out[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low0, high0));
-  out[2] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low1, high1));
-  out[3] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low1, high1));
-}
-
-template <int kRegisters>
-inline void load_planes(const uint8_t* table, __m512i (&plane)[4][kRegisters]) {
+  __m512i bits[4];
+  look_up_floats<kRegisters>(plane, _mm512_loadu_si512(step), bits);
 #pragma GCC unroll 4
-  for (int b = 0; b < 4; ++b)
-#pragma GCC unroll 4
-    for (int i = 0; i < kRegisters; ++i)
-      plane[b][i] = _mm512_loadu_si512(table + 64 * (b * kRegisters + i));
+  for (int j = 0; j < 4; ++j) out[j] = _mm512_castsi512_ps(bits[j]);
 }
 
 template <int kRegisters, int kRows>

@@ -31,11 +31,7 @@ inline Unpack64 unpack64_for(int64_t first, int bits) {
 template <int kRegisters>
 int64_t decode_planes(const DecodeSpan& s) {
   __m512i plane[4][kRegisters];
-#pragma GCC unroll 4
-  for (int b = 0; b < 4; ++b)
-#pragma GCC unroll 4
-    for (int i = 0; i < kRegisters; ++i)
-      plane[b][i] = _mm512_loadu_si512(s.table.planes + 64 * (b * kRegisters + i));
+  load_planes<kRegisters>(s.table.planes, plane);
   const Unpack64 u = unpack64_for(s.first, s.bits);
   // The byte interleaving below works in 128-bit lanes: it wants index 16 j + 4 l + e at byte
   // 16 l + 4 j + e.
@@ -45,17 +41,10 @@ int64_t decode_planes(const DecodeSpan& s) {
     const __m512i raw = _mm512_loadu_si512(s.indices + byte);
     __m512i index = _mm512_multishift_epi64_epi8(u.shift, _mm512_permutexvar_epi8(u.bytes, raw));
     index = _mm512_permutexvar_epi32(order, _mm512_and_si512(index, u.mask));
-    const __m512i b0 = look_up<kRegisters>(plane[0], index);
-    const __m512i b1 = look_up<kRegisters>(plane[1], index);
-    const __m512i b2 = look_up<kRegisters>(plane[2], index);
-    const __m512i b3 = look_up<kRegisters>(plane[3], index);
-    const __m512i low0 = _mm512_unpacklo_epi8(b0, b1), low1 = _mm512_unpackhi_epi8(b0, b1);
-    const __m512i high0 = _mm512_unpacklo_epi8(b2, b3), high1 = _mm512_unpackhi_epi8(b2, b3);
-    float* out = s.out + i;
-    _mm512_storeu_si512(out, _mm512_unpacklo_epi16(low0, high0));
-    _mm512_storeu_si512(out + 16, _mm512_unpackhi_epi16(low0, high0));
-    _mm512_storeu_si512(out + 32, _mm512_unpacklo_epi16(low1, high1));
-    _mm512_storeu_si512(out + 48, _mm512_unpackhi_epi16(low1, high1));
+    __m512i bits[4];
+    look_up_floats<kRegisters>(plane, index, bits);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) _mm512_storeu_si512(s.out + i + 16 * j, bits[j]);
   }
   return i;
 }
