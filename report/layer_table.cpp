@@ -8,16 +8,12 @@
 
 namespace tessera::experiment {
 
-namespace {
-
-bool in_integers(const LayerTime& layer) {
-  return layer.kernels.find("_s8_") != std::string::npos;
-}
-
-}  // namespace
-
 Peaks measure_peaks() {
   return {measure_peak_gflops(), measure_peak_byte_gops()};
+}
+
+double Peaks::rate(std::string_view kernels) const {
+  return kernels.find("_s8_") == kernels.npos ? flops : byte_ops;
 }
 
 std::string Peaks::text() const {
@@ -56,7 +52,7 @@ LayerTimes::LayerTimes(std::vector<LayerWay> ways, const Peaks& peaks) : ways_(s
         row = rows_.insert(rows_.end() - rest, Row{time.weight, time.type, {}});
       }
       row->cells.resize(ways_.size());
-      const double rate = in_integers(time) ? peaks.byte_ops : peaks.flops;
+      const double rate = peaks.rate(time.kernels);
       const double floor =
           std::max(time.flops / rate, static_cast<double>(time.bytes) / read_rate(time.bytes)) /
           1e3;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/files/json_io.h"
@@ -21,6 +22,8 @@ struct LayerWay {
 // Rates that floors are reckoned from, in 10^9 a second: operations on floats and on bytes.
 struct Peaks {
   double flops = 0, byte_ops = 0;
+  // That of kernels by their names: those in integers have s8 in them.
+  double rate(std::string_view kernels) const;
   std::string text() const;  // what a floor is, with both
 };
 Peaks measure_peaks();

@@ -83,11 +83,10 @@ Json measure(const KernelCase& kernel, const KernelBench& bench, const Peaks& pe
       for (const RowTime& time : recorder.times) best = std::min(best, time.hot);
       for (const RowTime& time : recorder.times) {
         if (!bench.all && time.hot > 10 * best) continue;
-        const bool integers = time.row.find("_s8_") != std::string::npos;
-        const double rate = integers ? peaks.byte_ops : peaks.flops;
-        const double floor = std::max(time.flops / rate, static_cast<double>(time.bytes) /
-                                                             measure_read_gbps(time.bytes)) /
-                             1e9;
+        const double floor =
+            std::max(time.flops / peaks.rate(time.row),
+                     static_cast<double>(time.bytes) / measure_read_gbps(time.bytes)) /
+            1e9;
         std::vector<std::string> cells = {kernel.name, std::to_string(batch),
                                           bits ? std::to_string(bits) : "f32", time.row,
                                           fixed(1e6 * time.hot, 1)};

@@ -43,7 +43,8 @@ KernelCase matmul(std::int64_t out, std::int64_t in) {
   return {cat("matmul ", out, "x", in), "matmul", build_matmul, {out, in}};
 }
 
-// c, out, height, width, kernel height, width, stride down, right, top, left, bottom, right, groups
+// c, out, height, width, kernel height, width, stride down, right, top, left, bottom, right,
+// groups, dilation down, right
 using ConvNumbers = std::vector<std::int64_t>;
 
 Graph build_conv(const KernelCase& kernel, std::int64_t batch, int bits) {
@@ -51,10 +52,11 @@ Graph build_conv(const KernelCase& kernel, std::int64_t batch, int bits) {
   Graph graph(ops::standard_ops());
   const Value x = graph.input("x", {DType::f32, {batch, n[0], n[2], n[3]}, {}});
   const Value w = weight_of(graph, {n[1], n[0] / n[12], n[4], n[5]}, bits);
-  graph.set_output(
-      "y",
-      ops::conv2d(
-          x, w, {.stride = {n[6], n[7]}, .padding = {n[8], n[9], n[10], n[11]}, .groups = n[12]}));
+  graph.set_output("y", ops::conv2d(x, w,
+                                    {.stride = {n[6], n[7]},
+                                     .dilation = {n[13], n[14]},
+                                     .padding = {n[8], n[9], n[10], n[11]},
+                                     .groups = n[12]}));
   return graph;
 }
 
@@ -63,6 +65,10 @@ KernelCase conv(const ConvNumbers& n) {
   if (n[4] != n[5]) name += cat("x", n[5]);
   name += cat(" s", n[6]);
   if (n[12] != 1) name += cat(" g", n[12]);
+  if (n[13] != 1) name += cat(" d", n[13]);
+  const std::int64_t usual = n[4] / 2;
+  if (n[8] != usual || n[9] != usual || n[10] != usual || n[11] != usual)
+    name += cat(" p", n[8], ",", n[9], ",", n[10], ",", n[11]);
   return {name, "conv2d", build_conv, n};
 }
 
@@ -89,9 +95,8 @@ std::vector<KernelCase> convs_of(const std::string& network, std::set<std::strin
   for (const Node& node : graph.nodes()) {
     if (&node.op() != &kConv2d) continue;
     const ConvGeometry g = conv_geometry(node);
-    if (g.dilation_h != 1 || g.dilation_w != 1) continue;
     KernelCase kernel = conv({g.c, g.out, g.h, g.w, g.kh, g.kw, g.stride_h, g.stride_w, g.top,
-                              g.left, g.bottom, g.right, g.groups});
+                              g.left, g.bottom, g.right, g.groups, g.dilation_h, g.dilation_w});
     if (seen.insert(kernel.name).second) out.push_back(std::move(kernel));
   }
   return out;
@@ -142,7 +147,8 @@ std::vector<KernelCase> kernel_cases(const std::string& word) {
   if (word.starts_with("conv:")) {
     const auto n = numbers(word.substr(5), word, 5, 6);
     const std::int64_t groups = n.size() == 6 ? n[5] : 1, pad = n[3] / 2;
-    return {conv({n[0], n[1], n[2], n[2], n[3], n[3], n[4], n[4], pad, pad, pad, pad, groups})};
+    return {
+        conv({n[0], n[1], n[2], n[2], n[3], n[3], n[4], n[4], pad, pad, pad, pad, groups, 1, 1})};
   }
   if (word.starts_with("lstm:")) {
     const auto n = numbers(word.substr(5), word, 2, 2);

@@ -89,8 +89,7 @@ class Bench {
       }
       const Timing us = together(rounds);
       const double gbps = measure_read_gbps(last.weight_bytes);
-      const bool integers = last.kernels.find("_s8_") != std::string::npos;
-      const double floor = floor_us(last.work, integers ? peaks_.byte_ops : peaks_.flops, gbps);
+      const double floor = floor_us(last.work, peaks_.rate(last.kernels), gbps);
       const double rate = 1e6 * static_cast<double>(batch * units) / us.least;
       table_.add({name, std::to_string(batch), least_text(us, 2), fixed(us.median, 2),
                   fixed(rate, 0), std::to_string(last.bytes), std::to_string(last.weight_bytes),
