@@ -38,7 +38,7 @@ int threads_for(const Node& node, int most, bool int8) {
   for (const TensorType& type : node.types()) bytes += dense_bytes(type);
   const double operations = node.op().work == nullptr ? 0 : node.op().work(node);
   // What cores of today do at best in a microsecond.
-  const double rate = int8 && coded ? 800e3 : 200e3, read = 60e3;
+  const double rate = int8 && coded ? 800e3 : 200e3, read = 30e3;
   return std::max(operations / rate, bytes / read) < kSmallStep ? 1 : most;
 }
 
