@@ -12,12 +12,16 @@ namespace tessera::onnx {
 struct ExportOptions {
   // Every codebook as the f32 weights it stands for, in operators of version 17.
   bool dense = false;
+  // 2, 4 or 8: codebooks whose entries are no multiples of one step as the nearest ones that are,
+  // with integers of this many bits (more where their indices have more). 0: as they are.
+  int affine_bits = 0;
 };
 
 // How a codebook weight is written.
 struct WrittenWeight {
   std::string name, shape, how;  // "uint4 in blocks of 32", "looked up by Gather", "f32"
   std::int64_t bytes = 0;        // in the file
+  double error = 0;              // ||w - written|| / ||w||
 };
 
 struct Exported {

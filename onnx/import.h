@@ -18,6 +18,8 @@ struct ImportOptions {
   // Axis 0 of every input is the batch, also where the file has a number there, and shapes that the
   // file has for that number are for any.
   bool any_batch = false;
+  // Weights of integers and scales (DequantizeLinear) as f32 instead of as codebooks.
+  bool dense = false;
   // What inputs hold where the graph needs to know it when it is built (shapes, axes, pads); such
   // an input is none of the model's.
   std::map<std::string, Tensor> values = {};

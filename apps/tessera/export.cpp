@@ -30,6 +30,7 @@ struct ExportOptions {
   std::optional<std::int64_t> batch;  // in place of the symbol
   std::string name;                   // of what is made
   bool dense = false;                 // no codebooks
+  std::int64_t affine = 0;            // bits of codebooks that are fitted, 0: none is
 };
 
 // A form of a model: what --format and the ending of --out call it.
@@ -55,16 +56,20 @@ std::string write_c(Model model, const ExportOptions& options) {
 
 std::string write_onnx(Model model, const ExportOptions& options) {
   if (options.batch) model.graph = specialize(model.graph, *options.batch);
-  onnx::Exported exported = onnx::export_model(model, {.dense = options.dense});
+  onnx::Exported exported = onnx::export_model(
+      model, {.dense = options.dense, .affine_bits = static_cast<int>(options.affine)});
   std::cerr << "operators of version " << exported.opset << "\n";
   for (const onnx::WrittenWeight& weight : exported.weights) {
     std::cerr << "  " << printable(weight.name) << " " << weight.shape << ": " << weight.how << ", "
-              << weight.bytes << " bytes\n";
+              << weight.bytes << " bytes";
+    if (weight.error > 0)
+      std::cerr << ", off by " << fixed(100 * weight.error, 2) << " % of their norm";
+    std::cerr << "\n";
   }
   if (exported.looked_up > 0) {
     std::cerr << "note: " << exported.looked_up
               << " weights are looked up by Gather: smaller on disk only, since runtimes make them "
-                 "dense when they load the file\n";
+                 "dense when they load the file (--affine BITS)\n";
   }
   return std::move(exported.bytes);
 }
@@ -129,6 +134,9 @@ int export_command(const std::vector<std::string>& args) {
   add("name", text_flag(what.name, "NAME"),
       "C: of the function NAME_run, header: of the namespace (default: the file's name)");
   add("dense", on_flag(what.dense), "ONNX: every codebook as the weights it stands for");
+  add("affine", number_flag([&](std::int64_t n) { what.affine = n; }),
+      "ONNX: codebooks that are no multiples of one step as the nearest ones that are, in integers "
+      "of 2, 4 or 8 bits, which other runtimes keep packed; the error of each weight is shown");
   add("out", text_flag(out, "FILE"), "write to this file (default: the screen)");
   add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files = parse_flags(
@@ -140,13 +148,18 @@ int export_command(const std::vector<std::string>& args) {
        1,
        "one model file",
        {"tessera export MODEL.json", "tessera export MODEL.json --batch 1 --out graph.json",
-        "tessera export MODEL.json --out model.onnx", "tessera export MODEL.json --out net.c",
-        "tessera export MODEL.json --out net.h"}},
+        "tessera export MODEL.json --out model.onnx",
+        "tessera export MODEL.json --out model.onnx --affine 4",
+        "tessera export MODEL.json --out net.c", "tessera export MODEL.json --out net.h"}},
       options);
   if (!files) return kExitDone;
   const Format& format = format_of(form, out);
   if (!out.empty()) require_new(out, overwrite);
   check(!what.dense || format.name == "onnx", "--dense is of --format onnx");
+  check(what.affine == 0 || format.name == "onnx", "--affine is of --format onnx");
+  check(what.affine == 0 || what.affine == 2 || what.affine == 4 || what.affine == 8,
+        "--affine: expected 2, 4 or 8 bits, got ", what.affine);
+  check(what.affine == 0 || !what.dense, "--affine and --dense exclude each other");
   check(!out.empty() || format.name != "onnx", "--format onnx needs --out FILE.onnx");
   check(!what.batch || format.name != "header", "--batch is of compile(), not of --format header");
   what.file = files->front();

@@ -2,7 +2,6 @@
 // of 2, 4 or 8 bits, which runtimes keep as they are; any others a Gather from the entries by the
 // packed bytes, which is small in the file only.
 #include <algorithm>
-#include <cmath>
 
 #include "core/error.h"
 #include "onnx/export/exporter.h"
@@ -10,54 +9,8 @@
 
 namespace tessera::onnx {
 
-namespace {
-
-constexpr double kExact = 2e-6;  // of the largest entry: what rounding to f32 may have moved
-
-// Whole numbers of a step that the entries are, or none.
-std::vector<int> levels_of(std::span<const float> entries, double step, double largest) {
-  std::vector<int> out;
-  for (const float entry : entries) {
-    const double level = std::nearbyint(entry / step);
-    if (std::fabs(entry - level * step) > kExact * largest) return {};
-    out.push_back(static_cast<int>(level));
-  }
-  return out;
-}
-
-}  // namespace
-
 ElementType unsigned_of(int bits) {
   return bits == 2 ? ElementType::u2 : bits == 4 ? ElementType::u4 : ElementType::u8;
-}
-
-Affine affine_of(const Tensor& entries) {
-  Affine out;
-  if (entries.shape().rank() != 2) return out;  // vectors
-  const std::int64_t groups = entries.shape()[0].value(), k = entries.shape()[1].value();
-  const Tensor reals = entries.dtype() == DType::f32 ? entries : entries.to(DType::f32);
-  int low = 0, high = 0;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const auto own =
-        reals.span<float>().subspan(static_cast<std::size_t>(g * k), static_cast<std::size_t>(k));
-    double largest = 0;
-    for (const float v : own) largest = std::max(largest, std::fabs(static_cast<double>(v)));
-    std::vector<int> levels;
-    double step = 1;
-    for (int m = 1; m <= 255 && levels.empty(); ++m) {
-      step = largest == 0 ? 1 : largest / m;
-      levels = levels_of(own, step, largest);
-    }
-    if (levels.empty()) return out;
-    for (const int level : levels) low = std::min(low, level), high = std::max(high, level);
-    out.step.push_back(static_cast<float>(step));
-    out.level.insert(out.level.end(), levels.begin(), levels.end());
-  }
-  if (high - low > 255) return out;
-  out.bits = high - low <= 3 ? 2 : high - low <= 15 ? 4 : 8;
-  out.zero = -low;
-  for (int& level : out.level) level -= low;
-  return out;
 }
 
 namespace {
@@ -120,7 +73,9 @@ std::string Exporter::weight(Value value, bool transposed, const Ints& rows, con
 
   const CodebookFormat& format = *node->types()[0].encoding.codebook_format();
   const Tensor& indices = tensor(node->input(0));
-  const Affine affine = format.vector_len == 1 ? affine_of(tensor(node->input(1))) : Affine();
+  Affine affine = affine_of(tensor(node->input(1)));
+  if (const int bits = fitted_bits(format, options_); affine.bits == 0 && bits > 0)
+    affine = fitted(*node, bits);
   const std::string name = writer_.unique(base);
   const std::string out = affine.bits > 0 ? write_affine(name, indices, affine, format, *node,
                                                          transposed, rows, written)
@@ -146,13 +101,31 @@ Tensor Exporter::decoded(const Node& node) const {
   return out;
 }
 
+// By how often each number of its entries occurs, the squares of the scales before it included.
+Affine Exporter::fitted(const Node& node, int bits) const {
+  const Shape& shape = node.types()[0].shape;
+  const CodebookFormat& format = *node.types()[0].encoding.codebook_format();
+  const Tensor& entries = tensor(node.input(1));
+  const CodebookLayout layout(format, shape, entries.shape()[1].value());
+  const auto* plane = reinterpret_cast<const std::uint8_t*>(tensor(node.input(0)).data());
+  std::vector<double> counts(static_cast<std::size_t>(entries.numel()));
+  for (std::int64_t i = 0; i < shape.numel(); ++i) {
+    const double scale =
+        layout.has_scale()
+            ? tensor(node.input(2)).span<float>()[static_cast<std::size_t>(layout.scale(i))]
+            : 1;
+    counts[static_cast<std::size_t>(layout.entry(i, layout.index(plane, i)))] += scale * scale;
+  }
+  return nearest_affine(entries, counts, bits);
+}
+
 std::string Exporter::write_affine(const std::string& name, const Tensor& indices,
                                    const Affine& affine, const CodebookFormat& format,
                                    const Node& node, bool transposed, const Ints& rows,
                                    const Ints& written) {
   const Shape& shape = node.types()[0].shape;
   const std::int64_t n = shape[0].value(), length = shape.numel() / n;
-  const std::int64_t k = tensor(node.input(1)).shape()[1].value();
+  const std::int64_t k = tensor(node.input(1)).shape()[1].value(), d = format.vector_len;
   const auto* plane = reinterpret_cast<const std::uint8_t*>(indices.data());
   const Tensor* scale = node.input(2) ? &tensor(node.input(2)) : nullptr;
   const auto group = [&](std::int64_t row) {
@@ -165,8 +138,9 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
   for (std::int64_t r = 0; r < n; ++r) {
     const std::int64_t own = source_row(rows, r);
     for (std::int64_t c = 0; c < length; ++c) {
-      const std::int64_t index = index_at(plane, format.bits, own * length + c);
-      const int level = affine.level[static_cast<std::size_t>(group(own) * k + index)];
+      const std::int64_t index = index_at(plane, format.bits, (own * length + c) / d);
+      const int level =
+          affine.level[static_cast<std::size_t>((group(own) * k + index) * d + c % d)];
       levels.put(transposed ? c * n + r : r * length + c, static_cast<std::uint32_t>(level));
     }
   }
@@ -176,18 +150,22 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
   // Of a block, a row or all; blocks of a filter are blocks along its last axis only where they
   // divide it, so it is written as a matrix then.
   std::vector<float> scales;
-  const auto step_of = [&](std::int64_t row, std::int64_t block) {
-    const float own = affine.step[static_cast<std::size_t>(group(row))];
-    return scale ? own * scale->span<float>()[static_cast<std::size_t>(row * blocks + block)] : own;
+  std::vector<int> zero_points;
+  const auto put_scale = [&](std::int64_t row, std::int64_t block) {
+    const auto of = static_cast<std::size_t>(group(row));
+    const float step = affine.step[of];
+    scales.push_back(
+        scale ? step * scale->span<float>()[static_cast<std::size_t>(row * blocks + block)] : step);
+    zero_points.push_back(affine.zero[of]);
   };
   if (one) {
-    scales.push_back(affine.step[0]);
+    put_scale(0, 0);
   } else if (transposed) {
     for (std::int64_t b = 0; b < blocks; ++b)
-      for (std::int64_t r = 0; r < n; ++r) scales.push_back(step_of(source_row(rows, r), b));
+      for (std::int64_t r = 0; r < n; ++r) put_scale(source_row(rows, r), b);
   } else {
     for (std::int64_t r = 0; r < n; ++r)
-      for (std::int64_t b = 0; b < blocks; ++b) scales.push_back(step_of(source_row(rows, r), b));
+      for (std::int64_t b = 0; b < blocks; ++b) put_scale(source_row(rows, r), b);
   }
   const Ints matrix = transposed ? Ints{length, n} : Ints{n, length};
   const bool as_matrix = by_block && written != matrix;
@@ -210,7 +188,7 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
   const std::string zero_name = writer_.unique(name + ".zero");
   BitWriter zeros(std::ssize(scales), bits);
   for (std::int64_t i = 0; i < std::ssize(scales); ++i)
-    zeros.put(i, static_cast<std::uint32_t>(affine.zero));
+    zeros.put(i, static_cast<std::uint32_t>(zero_points[static_cast<std::size_t>(i)]));
   writer_.tensor(zero_name, type, scale_shape, zeros.bytes());
   std::string out = writer_.node("DequantizeLinear", {name, scale_name, zero_name}, attributes);
   if (as_matrix) out = writer_.node("Reshape", {out, writer_.ints(written)});
@@ -219,8 +197,8 @@ std::string Exporter::write_affine(const std::string& name, const Tensor& indice
        cat(onnx::name(type), by_block ? cat(" in blocks of ", format.block_length(shape))
                              : one    ? ""
                                       : ", a scale per row"),
-       static_cast<std::int64_t>(levels.bytes().size() + zeros.bytes().size() +
-                                 scales.size() * 4)});
+       static_cast<std::int64_t>(levels.bytes().size() + zeros.bytes().size() + scales.size() * 4),
+       affine.error});
   return out;
 }
 

@@ -39,8 +39,9 @@ std::int64_t opset_for(const Model& model, const ExportOptions& options) {
   if (options.dense) return out;
   for (const Node& node : model.graph.nodes()) {
     if (&node.op() != &kCodebook) continue;
-    const Affine affine = affine_of(model.state.get(node.input(1).node->name()));
-    out = std::max(out, affine.bits == 2 ? kTwoBitOpset : kPackedOpset);
+    int bits = affine_of(model.state.get(node.input(1).node->name())).bits;
+    if (bits == 0) bits = fitted_bits(*node.types()[0].encoding.codebook_format(), options);
+    out = std::max(out, bits == 2 ? kTwoBitOpset : kPackedOpset);
   }
   return out;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,7 @@ class Exporter {
   std::string write_affine(const std::string& name, const Tensor& indices, const Affine& affine,
                            const CodebookFormat& format, const Node& node, bool transposed,
                            const Ints& rows, const Ints& written);
+  Affine fitted(const Node& codebook, int bits) const;
   std::string write_looked_up(const std::string& name, const Node& node, bool transposed,
                               const Ints& rows, const Ints& written);
 
@@ -83,14 +85,21 @@ AttributeWriter conv_attributes(const Node& node);  // of a convolution, or its 
 void write_lstm(Exporter& e, const Node& node);     // lstm.cpp
 void skip_product(Exporter& e, const Node& scan);   // what it makes itself
 
-// A codebook as ONNX has it, or not (codebooks.cpp).
+// A codebook as ONNX has it, or not (affine.cpp).
 struct Affine {
   int bits = 0;             // 2, 4 or 8; 0: the entries are no multiples of one step
   std::vector<float> step;  // of each group
-  std::int64_t zero = 0;
-  std::vector<int> level;  // [groups][k], of each entry: what is stored
+  std::vector<int> zero;    // of each group
+  std::vector<int> level;   // [groups][k * length], of each number of an entry: what is stored
+  double error = 0;         // ||w - written|| / ||w||
 };
+// Of entries [groups, k] or [groups, k, length] that are multiples of a step.
 Affine affine_of(const Tensor& entries);
+// The nearest steps and zero points with integers of `bits`, by how often each number of an entry
+// occurs ([groups][k * length]).
+Affine nearest_affine(const Tensor& entries, std::span<const double> counts, int bits);
+// Bits of the integers that a codebook without steps is fitted with; 0: it is not.
+int fitted_bits(const CodebookFormat& format, const ExportOptions& options);
 ElementType unsigned_of(int bits);
 
 }  // namespace tessera::onnx

@@ -257,9 +257,17 @@ Value Context::weight_part(std::size_t i, const std::string& suffix, const std::
     own += "." + (form.empty() ? "plain" : form);
     note(cat("weight ", quote(name), " is read in two ways, which are two weights here"));
   }
-  const Tensor data =
-      stored(item.kind == Item::Kind::quantized ? item.quantized->decoded() : item.tensor);
+  const bool quantized = item.kind == Item::Kind::quantized;
+  const Tensor data = stored(quantized ? item.quantized->decoded() : item.tensor);
   importer_.charge(data.bytes());
+  if (quantized && !importer_.options_.dense) {
+    importer_.charge(data.bytes() * 3);  // on the way
+    if (auto packed = packed_weight(*item.quantized, stored)) {
+      importer_.packed_.emplace(own, std::move(*packed));
+    } else if (data.shape().rank() > 1) {
+      note(cat("weight ", quote(name), " is f32 here: no codebook has its integers and scales"));
+    }
+  }
   const Value out = importer_.out_.model.graph.param(own, {DType::f32, data.shape(), {}});
   importer_.out_.model.state.set(own, data);
   importer_.leaves_.emplace(own, out);

@@ -302,6 +302,7 @@ Imported Importer::run() {
   if (!problems_.empty()) fail_problems();
   write_outputs();
   out_.notes.assign(notes_.begin(), notes_.end());
+  pack_weights(out_.model, packed_);
   // Initializers that nothing reads any more stay behind.
   Graph live = clone(out_.model.graph);
   State kept;

@@ -9,6 +9,7 @@
 
 #include "onnx/import.h"
 #include "onnx/import/context.h"
+#include "onnx/import/packed_weights.h"
 #include "ops/op_list.h"
 
 namespace tessera::onnx {
@@ -46,6 +47,7 @@ class Importer {
   std::map<std::string_view, Item> items_;
   std::map<std::string, Value> leaves_;  // of initializers, in the form that was asked for first
   std::map<std::string, std::string> forms_;
+  std::map<std::string, PackedWeight> packed_;  // of leaves
   Problems problems_;
   std::set<std::string> notes_;
   std::optional<std::string_view> batch_;

@@ -215,6 +215,80 @@ TEST(OnnxSemantics, SizesAndTypesOutOfRangeAreRefused) {
   EXPECT_NE(type.refusal().find("quantized to"), std::string::npos);
 }
 
+// As quantization tools write them: int8 with a scale and a zero point per channel, of filters and
+// of a matrix [in, out].
+TEST(OnnxSemantics, IntegersWithScalesAreCodebooks) {
+  const auto integers = [](std::int64_t n, int modulus) {
+    std::vector<std::int8_t> out;
+    for (std::int64_t i = 0; i < n; ++i)
+      out.push_back(static_cast<std::int8_t>((i * i / 3 + i) % modulus - 3));
+    return out;
+  };
+  const auto product = [&](const Shape64& scales, int modulus, std::int64_t axis,
+                           std::int64_t block, bool dense) {
+    std::int64_t n = 1;
+    for (const std::int64_t d : scales) n *= d;
+    std::vector<float> scale;
+    std::vector<std::int8_t> zero;
+    for (std::int64_t i = 0; i < n; ++i)
+      scale.push_back(0.25f + 0.125f * static_cast<float>(i)),
+          zero.push_back(static_cast<std::int8_t>(i % 2));
+    File file(21);
+    file.input("x", {1, 6}).initializer("w", 3, {6, 4}, integers(24, modulus));
+    file.floats("s", scales, scale).initializer("z", 3, scales, zero);
+    std::vector<Attribute> attributes = {{"axis", {axis}}};
+    if (block > 0) attributes.push_back({"block_size", {block}});
+    file.node({"DequantizeLinear", {"w", "s", "z"}, {"d"}, attributes});
+    file.node({"MatMul", {"x", "d"}, {"y"}});
+    ImportOptions options;
+    options.dense = dense;
+    return file.import("y", options);
+  };
+  struct Case {
+    Shape64 scales;
+    int modulus;
+    std::int64_t axis, block;
+    std::string packed;  // of the weight, "" where it stays f32
+  };
+  const Tensor x = Tensor::from(counted(6), {1, 6});
+  for (const Case& c : std::vector<Case>{{{}, 4, 0, 0, "cb2"},
+                                         {{4}, 4, 1, 0, "cb3/srow"},
+                                         {{2, 4}, 11, 0, 3, "cb4/s3"},
+                                         {{6}, 4, 0, 0, ""}}) {
+    SCOPED_TRACE(cat(c.packed, " ", c.block));
+    const Imported packed = product(c.scales, c.modulus, c.axis, c.block, false);
+    const Imported dense = product(c.scales, c.modulus, c.axis, c.block, true);
+    EXPECT_EQ(run(packed, x), run(dense, x));
+    EXPECT_NE(run(packed, x).back(), 0);
+    EXPECT_EQ(dense.model.state.get("w").shape(), Shape({4, 6}));
+    std::string encoding;
+    for (const Node& node : packed.model.graph.nodes())
+      if (node.types()[0].encoding.is_codebook()) encoding = node.types()[0].encoding.text();
+    EXPECT_EQ(encoding, c.packed);
+    EXPECT_EQ(packed.notes.empty(), !c.packed.empty());
+  }
+  // What is added as well as multiplied by stays f32.
+  File both(21);
+  both.input("x", {1, 4}).initializer("w", 3, {4, 4}, integers(16, 5)).floats("s", {}, {0.5f});
+  both.node({"DequantizeLinear", {"w", "s"}, {"d"}}).node({"MatMul", {"x", "d"}, {"m"}});
+  both.node({"Add", {"d", "m"}, {"y"}});
+  EXPECT_EQ(run(both.import(), Tensor::from(counted(4), {1, 4})).size(), 16u);
+  const auto filtered = [&](const ImportOptions& options) {
+    File file(21);
+    file.input("x", {1, 2, 4, 4}).initializer("w", 3, {3, 2, 2, 2}, integers(24, 11));
+    file.floats("s", {3}, {0.5f, 1, 2});
+    file.node({"DequantizeLinear", {"w", "s"}, {"d"}, {{"axis", {0}}}});
+    file.node({"Conv", {"x", "d"}, {"y"}});
+    return file.import("y", options);
+  };
+  const Tensor image = Tensor::from(counted(32), {1, 2, 4, 4});
+  ImportOptions dense;
+  dense.dense = true;
+  const Imported conv = filtered({});
+  EXPECT_EQ(conv.model.state.get("w.scale").shape(), Shape({3, 1}));
+  EXPECT_EQ(run(conv, image), run(filtered(dense), image));
+}
+
 // A list that every node copies: a small file that asks for any amount.
 TEST(OnnxSemantics, WhatAGraphIsMadeIntoIsBounded) {
   File file(17);
