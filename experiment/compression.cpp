@@ -14,6 +14,7 @@
 #include "quant/calibrate/activations.h"
 #include "quant/calibrate/batch_norm.h"
 #include "quant/calibrate/calibration.h"
+#include "quant/calibrate/layers.h"
 #include "quant/method/compress.h"
 #include "quant/method/lc.h"
 #include "quant/pack/entries.h"
@@ -77,9 +78,11 @@ quant::CompressionPlan plan_for(const nn::Trainer& trainer, const State& weights
             std::any_of(states.begin(), states.end(),
                         [](const auto& s) { return s.name.ends_with(".running_mean"); }),
         "--bn-reestimate: the network has no batch norm");
-  return quant::plan_compression(
-      trainer.parameters(), weights,
-      recipe.policy(variant.codebook, variant.group_rows, variant.sparse));
+  quant::CompressionPlan plan =
+      quant::plan_compression(trainer.parameters(), weights,
+                              recipe.policy(variant.codebook, variant.group_rows, variant.sparse));
+  quant::note_readers(nn::inference_graph(trainer), plan);
+  return plan;
 }
 
 // Batch norms of the hardened model estimated anew, if the recipe asks for that. How many.

@@ -213,7 +213,7 @@ void batch_norm(Context& c) {
   const Value x = c.real(0);
   check(c.inputs() == 5, "expected 5 operands, got ", c.inputs());
   check(c.integer("training_mode", 0) == 0 && c.integer("spatial", 1) == 1 && !c.wants(1),
-        "batch normalization in training mode");
+        "batch normalization in training mode (PyTorch: model.eval() before the export)");
   check(x.shape().rank() >= 2, "expected an image, got ", x.shape());
   const Shape channels{x.shape()[1]};
   const Value of[] = {c.weight(1), c.weight(2), c.statistics(3), c.statistics(4)};

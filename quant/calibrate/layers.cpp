@@ -53,6 +53,27 @@ std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::stri
   return layers;
 }
 
+void note_readers(const Graph& inference, CompressionPlan& plan) {
+  const std::vector<bool> live = live_nodes(inference);
+  for (const Node& node : inference.nodes()) {
+    if (!live[static_cast<std::size_t>(node.id())]) continue;
+    for (std::size_t i = 0; i < node.inputs().size(); ++i) {
+      if (!node.inputs()[i] || (i == 1 && multiplies_rows(node))) continue;
+      for (TensorPlan& item : plan.tensors)
+        if (inference.find_leaf(item.name) == node.inputs()[i].node) item.reader = node.op().name;
+    }
+  }
+}
+
+void require_layers(const CompressionPlan& plan, const std::string& method) {
+  std::vector<std::string> others;
+  for (const TensorPlan& item : plan.tensors)
+    if (item.choice && !item.reader.empty())
+      others.push_back(cat("'", item.name, "' is read by '", item.reader, "'"));
+  check(others.empty(), method, " works on convolutions and linear layers; ", listed(others),
+        ": keep them dense by a policy, or take a method that fits weights alone");
+}
+
 void for_activations(Value value, const State& state, const CalibrationSet& samples,
                      const std::function<void(const Tensor&)>& fn) {
   Graph graph(value.graph().ops());

@@ -8,6 +8,7 @@
 #include "core/graph.h"
 #include "core/state.h"
 #include "quant/calibrate/calibration.h"
+#include "quant/plan/policy.h"
 
 namespace tessera::quant {
 
@@ -24,6 +25,11 @@ struct Layer {
 // The layers of these weights in the order of the graph, in which they begin to run. Throws Error
 // naming a weight that is read by something else or by none.
 std::vector<Layer> layers_of(const Graph& inference, const std::vector<std::string>& weights);
+
+// Notes in the plan which weights are read by something else (TensorPlan::reader).
+void note_readers(const Graph& inference, CompressionPlan& plan);
+// Throws Error naming `method` and the weights that a plan compresses and something else reads.
+void require_layers(const CompressionPlan& plan, const std::string& method);
 
 // Calls fn with a value of an inference graph for some samples after others, in order: f32
 // [samples at once, ...], or several rows a sample. Only what it needs is run.

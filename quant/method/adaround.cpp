@@ -8,6 +8,7 @@
 #include "core/interrupt.h"
 #include "core/rng.h"
 #include "ops/build.h"
+#include "quant/calibrate/layers.h"
 #include "quant/method/method_list.h"
 
 namespace tessera::quant {
@@ -264,6 +265,7 @@ constexpr const char* kName = "adaround";
 
 void require_roundable(const CompressionPlan& plan) {
   plan.require_plain(kName);
+  require_layers(plan, kName);
   for (const auto& item : plan.tensors) {
     check(!item.choice || item.choice->spec.scale_block() == 0, kName, ": '", item.name,
           "' is to have a scale per block; dc, fisher, idc and lc fit those");

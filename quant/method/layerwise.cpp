@@ -83,8 +83,10 @@ PostTraining layerwise(std::string name, LayerwiseOptions options,
                        const CalibrationSet* samples) {
     return fit_layers(options, network, plan, *samples, layers);
   };
-  return {name, options.samples, run,
-          [name](const CompressionPlan& plan) { require_entries_of_weights(plan, name); }};
+  return {name, options.samples, run, [name](const CompressionPlan& plan) {
+            require_entries_of_weights(plan, name);
+            require_layers(plan, name);
+          }};
 }
 
 MethodRow gptq_row() {

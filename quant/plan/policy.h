@@ -74,6 +74,9 @@ struct TensorPlan {
   // Of tensors with a common codebook: the first of them, under whose name the entries stand.
   std::string shares = {};
   Source source = Source::none;
+  // The operator that reads it where that is none of the layers of quant/calibrate/layers.h, when
+  // somebody looked (note_readers()).
+  std::string reader = {};
 };
 
 // Rows of a depthwise weight that share a codebook of k entries: as few as hold two weights an

@@ -212,6 +212,12 @@ TEST_F(Ptb, SaysWhatIsWrongWithATextOrAFlag) {
             std::string::npos);
   EXPECT_NE(refused({"train", "--unit", "letter"}).find("--unit must be word or character"),
             std::string::npos);
+  // Before any training, and in a plan.
+  for (const char* method : {"lnq", "adaround"}) {
+    const std::string why = refused({"compress", "--plan", "--method", method});
+    EXPECT_NE(why.find("'embedding.weight' is read by 'embedding', "), std::string::npos) << why;
+    EXPECT_EQ(why.find("softmax.weight"), std::string::npos) << why;
+  }
 }
 
 // Rates count tokens, 35 of a window and one of a step, and the work of both is that of one token
