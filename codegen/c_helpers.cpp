@@ -120,6 +120,30 @@ static void tessera_matmul_rows(const float *a, long a_row, long a_column, const
   }
 }
 )"},
+    {"batched_matmul", {}, R"(/* y[...,m,n] = a[...,m,k] b[...,k,n]: `axes` leading axes of size[i],
+   in which a and b have steps of their own. */
+static void tessera_batched_matmul(const float *a, long a_row, long a_column, const float *b,
+                                   long b_row, long b_column, float *y, long m, long n, long k,
+                                   int axes, const long *size, const long *step_a,
+                                   const long *step_b) {
+  if (axes > 0) {
+    for (long i = 0; i < size[0]; ++i) {
+      long rest = m * n;
+      for (int d = 1; d < axes; ++d) rest *= size[d];
+      tessera_batched_matmul(a + i * step_a[0], a_row, a_column, b + i * step_b[0], b_row, b_column,
+                             y + i * rest, m, n, k, axes - 1, size + 1, step_a + 1, step_b + 1);
+    }
+    return;
+  }
+  for (long i = 0; i < m * n; ++i) y[i] = 0;
+  for (long i = 0; i < m; ++i) {
+    for (long p = 0; p < k; ++p) {
+      const float v = a[i * a_row + p * a_column];
+      for (long j = 0; j < n; ++j) y[i * n + j] += v * b[p * b_row + j * b_column];
+    }
+  }
+}
+)"},
     {"tap",
      {},
      R"(/* A convolution of n images: channels c x h x w to out x oh x ow, filters kh x kw. */

@@ -21,7 +21,7 @@ namespace tessera {
 
 namespace {
 
-std::string listed_numbers(std::initializer_list<std::int64_t> numbers) {
+std::string listed_numbers(const std::vector<std::int64_t>& numbers) {
   std::string out;
   for (const auto n : numbers) out += cat(out.empty() ? "" : ", ", n);
   return out;
@@ -95,6 +95,31 @@ void matmul(CWriter& c, const Node& node) {
              c.weights(node.input(1), tb ? n : k), ", ", y, ", ", listed_numbers({m, n, k}), ", ",
              c.buffer(tb ? k : n)));
   epilogue(c, node, 2);
+}
+
+void batched_matmul(CWriter& c, const Node& node) {
+  const Shape &a = node.input(0).shape(), &b = node.input(1).shape(), &y = node.types()[0].shape;
+  const bool ta = node.attrs().boolean("transpose_a"), tb = node.attrs().boolean("transpose_b");
+  const std::int64_t m = y[-2].value(), n = y[-1].value(), k = a[ta ? -2 : -1].value();
+  // One axis at least, so that C has no empty array.
+  std::vector<std::int64_t> size = {1}, step_a = {0}, step_b = {0};
+  const auto step = [&](const Shape& x, int axis) -> std::int64_t {
+    const int own = axis - (y.rank() - x.rank());
+    return own < 0 || x[own].is_one() ? 0 : strides(x)[static_cast<std::size_t>(own)];
+  };
+  for (int axis = 0; axis < y.rank() - 2; ++axis) {
+    size.push_back(y[axis].value());
+    step_a.push_back(step(a, axis));
+    step_b.push_back(step(b, axis));
+  }
+  const auto list = [](const std::vector<std::int64_t>& numbers) {
+    return cat("(const long[]){", listed_numbers(numbers), "}");
+  };
+  c.call("batched_matmul",
+         cat(c.pointer(node.input(0)), ", ", listed_numbers({ta ? 1 : k, ta ? m : 1}), ", ",
+             c.pointer(node.input(1)), ", ", listed_numbers({tb ? 1 : n, tb ? k : 1}), ", ",
+             c.pointer(node.output()), ", ", listed_numbers({m, n, k}), ", ", size.size(), ", ",
+             list(size), ", ", list(step_a), ", ", list(step_b)));
 }
 
 std::string conv_shape(const Node& node, const Shape& w) {
@@ -333,6 +358,7 @@ const Row kRows[] = {
     {&kCast, cast, refuses_cast},
     {&kOneHot, one_hot},
     {&kMatmul, matmul},
+    {&kBatchedMatmul, batched_matmul},
     {&kConv2d, conv2d},
     {&kSparseMatmul, sparse_matmul},
     {&kSparseConv2d, sparse_conv2d},

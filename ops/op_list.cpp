@@ -37,6 +37,7 @@ constexpr const OpDef* kOps[] = {
     &kConcat,
     &kPlace,
     &kMatmul,
+    &kBatchedMatmul,
     &kConv2d,
     &kConv2dGradInput,
     &kConv2dGradWeight,

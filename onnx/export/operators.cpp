@@ -180,6 +180,17 @@ std::string matmul(Exporter& e, const Node& n) {
   return e.out().node("Gemm", {e.in(n, 0), e.in(n, 1)},
                       attributes().integer("transA", ta).integer("transB", tb));
 }
+std::string batched_matmul(Exporter& e, const Node& n) {
+  const auto operand = [&](int i, const char* flag) {
+    if (!n.attrs().boolean(flag)) return e.in(n, i);
+    Ints perm;
+    for (int axis = 0; axis < n.input(i).shape().rank(); ++axis) perm.push_back(axis);
+    std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
+    return e.out().node("Transpose", {e.in(n, i)}, attributes().list("perm", perm));
+  };
+  const std::string a = operand(0, "transpose_a"), b = operand(1, "transpose_b");
+  return e.out().node("MatMul", {a, b});
+}
 std::string conv(Exporter& e, const Node& n) {
   return e.out().node("Conv", {e.in(n, 0), e.in(n, 1)}, conv_attributes(n));
 }
@@ -276,6 +287,7 @@ constexpr Row kRows[] = {
     {&kConcat, concat},
     {&kPlace, place},
     {&kMatmul, matmul},
+    {&kBatchedMatmul, batched_matmul},
     {&kConv2d, conv},
     {&kConv2dGradInput, conv_transpose},
     {&kMaxPool2d, max_pool},

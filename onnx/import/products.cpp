@@ -22,12 +22,7 @@ Value product(Value a, Value b) {
     y = ops::matmul(flat, b);
     if (ra != 2) y = ops::reshape(y, shape);
   } else {
-    // [..., m, k, 1] * [..., 1, k, n], summed over k.
-    Shape left = a.shape(), right = b.shape();
-    left.push_back(1);
-    std::vector<Dim> dims = right.dims();
-    dims.insert(dims.end() - 2, Dim(1));
-    y = ops::sum(ops::reshape(a, left) * ops::reshape(b, Shape(dims)), {-2});
+    y = ops::batched_matmul(a, b);
   }
   std::vector<Dim> dims = y.shape().dims();
   if (column) dims.pop_back();

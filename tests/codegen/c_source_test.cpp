@@ -130,10 +130,11 @@ TEST(CSource, EveryOperatorAgreesWithItsReference) {
   }
   // What inference is made of has a form, whatever the sample.
   for (const char* op :
-       {"sum",        "max",        "argmax",        "transpose",     "slice",       "place",
-        "one_hot",    "upsample2d", "broadcast_to",  "sum_to",        "log_softmax", "matmul",
-        "conv2d",     "lstm_scan",  "embedding",     "softmax",       "concat",      "fused",
-        "max_pool2d", "avg_pool2d", "sparse_matmul", "sparse_conv2d", "tanh",        "erf"}) {
+       {"sum",           "max",           "argmax",     "transpose",    "slice",
+        "place",         "one_hot",       "upsample2d", "broadcast_to", "sum_to",
+        "log_softmax",   "matmul",        "conv2d",     "lstm_scan",    "embedding",
+        "softmax",       "concat",        "fused",      "max_pool2d",   "avg_pool2d",
+        "sparse_matmul", "sparse_conv2d", "tanh",       "erf",          "batched_matmul"}) {
     EXPECT_GE(written[op], 2) << op;
     if (std::string_view(op) != "lstm_scan") {  // those with masks are for training
       EXPECT_EQ(refused[op], "") << op;

@@ -14,6 +14,9 @@
 #include "nn/evaluator.h"
 #include "nn/language_model.h"
 #include "onnx/import.h"
+#include "ops/build.h"
+#include "ops/matmul/matmul.h"
+#include "ops/op_list.h"
 #include "quant/pack/harden.h"
 #include "tests/datasets/temp_dir.h"
 
@@ -73,6 +76,21 @@ Model detector_model() {
   Model model =
       nn::initial_model(models::Detector(options), nn::Detection(options.sample, options.kinds, 4));
   stir(model);
+  return model;
+}
+
+Model attention_model() {
+  Model model{Graph(ops::standard_ops()), {}, {}, {}};
+  const Value x = model.graph.input("x", {DType::f32, {tessera::kBatch, 5, 6}, {}});
+  const Value w = model.graph.param("w", f32({2, 5, 7}));
+  Rng rng(3, 3);
+  Tensor weight(DType::f32, {2, 5, 7});
+  for (float& v : weight.span<float>()) v = static_cast<float>(rng.uniform(-1, 1));
+  model.state.set("w", weight);
+  const Value heads = ops::transpose(ops::reshape(x, {tessera::kBatch, 5, 2, 3}), {0, 2, 1, 3});
+  const Value shares = ops::softmax(ops::batched_matmul(heads, heads, false, true));
+  const Value seen = ops::batched_matmul(shares, heads);
+  model.graph.set_output("y", ops::batched_matmul(seen, w, true));
   return model;
 }
 

@@ -23,6 +23,7 @@ std::vector<std::string> zoo_names(Weight weight);
 Model zoo_model(const std::string& name);
 Model language_model();
 Model detector_model();
+Model attention_model();  // products of two activations, each way round, one broadcast
 // Every parameter of rank 2 and more as this codebook ("uniform:4@32").
 Model packed(const Model& model, const std::string& codebook);
 

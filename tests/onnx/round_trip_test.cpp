@@ -40,6 +40,10 @@ TEST(OnnxRoundTrip, Detector) {
   expect_same("detector", detector_model());
 }
 
+TEST(OnnxRoundTrip, Attention) {
+  expect_same("attention", attention_model());
+}
+
 TEST(OnnxRoundTrip, PackedWeights) {
   const Model lstm = language_model();
   for (const char* codebook : {"uniform:2", "uniform:4", "uniform:8", "uniform:4@32",

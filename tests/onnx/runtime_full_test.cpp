@@ -90,11 +90,12 @@ TEST(OnnxRuntime, AgreesWithDenseNetworks) {
   const fs::path module = runtime();
   std::vector<std::string> names = zoo_names(Weight::light);
   for (const std::string& name : zoo_names(Weight::heavy)) names.push_back(name);
-  if (module.empty()) GTEST_SKIP() << names.size() + 2 << " networks: no onnxruntime-node";
+  if (module.empty()) GTEST_SKIP() << names.size() + 3 << " networks: no onnxruntime-node";
   Batch batch;
   for (const std::string& name : names) batch.add(name, zoo_model(name));
   batch.add("lstm", language_model());
   batch.add("detector", detector_model());
+  batch.add("attention", attention_model());
   batch.expect_same(module);
 }
 

@@ -4,6 +4,7 @@
 
 #include "core/compile.h"
 #include "core/files/atomic_file.h"
+#include "core/op_def.h"
 #include "onnx/import.h"
 #include "onnx/wire.h"
 #include "tests/datasets/temp_dir.h"
@@ -171,6 +172,20 @@ TEST(OnnxSemantics, ATransposeThatMovesNothingIsNone) {
   file.node({"Transpose", {"w"}, {"t"}, {{"perm", {0, 1}, true}}});
   file.node({"MatMul", {"x", "t"}, {"y"}});
   EXPECT_EQ(run(file.import(), x), (std::vector<float>{31, 42}));
+}
+
+TEST(OnnxSemantics, AProductOfTwoActivationsIsOneOperator) {
+  const Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8}, {2, 2, 2});
+  File file(17);
+  file.input("x", {2, 2, 2});
+  file.node({"Transpose", {"x"}, {"t"}, {{"perm", {0, 2, 1}, true}}});
+  file.node({"MatMul", {"x", "t"}, {"y"}});
+  const Imported imported = file.import();
+  int products = 0;
+  for (const Node& node : imported.model.graph.nodes())
+    products += node.op().name == "batched_matmul";
+  EXPECT_EQ(products, 1);
+  EXPECT_EQ(run(imported, x), (std::vector<float>{5, 11, 11, 25, 61, 83, 83, 113}));
 }
 
 TEST(OnnxSemantics, OneSlopeIsTrained) {

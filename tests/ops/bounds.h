@@ -41,6 +41,7 @@ inline constexpr Bound kBounds[] = {
     {"cross_entropy", 2e-6, 1e-6},
     {"cross_entropy_grad", 5e-7, 2e-6},
     {"matmul", 2e-5, 2e-5},
+    {"batched_matmul", 2e-5, 2e-5},
     // Sums of up to 500 products of values in [-1, 1]; Winograd multiplies some by 8 and takes them
     // back.
     {"sparse_matmul", 2e-5, 2e-5},
