@@ -1,5 +1,6 @@
 #include "quant/method/distill.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "ops/build.h"
@@ -84,7 +85,9 @@ void Distiller::attach(nn::Trainer& trainer, std::int64_t samples) const {
 void Distiller::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
   if (!active()) return;  // another's alpha
   const double epoch = std::floor(progress * static_cast<double>(epochs) + 0.5);
-  trainer.set(kAlpha, options_.alpha * (epoch + 1) / static_cast<double>(epochs));
+  const bool own = options_.kind != DistillOptions::Kind::reference;
+  const double all = std::max(static_cast<double>(epochs), own ? options_.full_epochs : 1);
+  trainer.set(kAlpha, options_.alpha * (epoch + 1) / all);
 }
 
 void Distiller::finish_epoch(nn::Trainer& trainer) const {
@@ -114,11 +117,16 @@ std::vector<Setting> distill_settings() {
                           "of the epoch before, or from the one at the start",
                           "mocq.distill", DistillOptions::kinds()),
           Setting::number("distill-alpha", usual.alpha, "their share at the end",
-                          "mocq.distill_alpha", 0, 1)};
+                          "mocq.distill_alpha", 0, 1),
+          Setting::number("distill-epochs", 30,
+                          "MOCQ: epochs in which it grows so far where the network learns from "
+                          "itself; fewer end below (1: never below)",
+                          "mocq.distill_epochs", 1, 1e6)};
 }
 
 DistillOptions distill_options(const Settings& s) {
-  return {DistillOptions::kinds().parse(s.text("distill")), s.number("distill-alpha")};
+  return {DistillOptions::kinds().parse(s.text("distill")), s.number("distill-alpha"),
+          s.number("distill-epochs")};
 }
 
 }  // namespace tessera::quant

@@ -21,8 +21,11 @@ struct DistillOptions {
     reference,  // the same with the network as it was at the start, not quantized
   };
   Kind kind = Kind::memory;
-  double alpha =
-      0.8;  // weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs
+  // Weight of the predictions at the end; it grows linearly, (epoch + 1) / epochs. Of the network's
+  // own earlier predictions (memory, teacher), which in short trainings are still bad, no faster
+  // than in `full_epochs`.
+  double alpha = 0.8;
+  double full_epochs = 1;
 
   static const Names<Kind>& kinds();
 };
@@ -68,7 +71,7 @@ class Distiller {
   DistillOptions options_;
 };
 
-// By the settings "distill" and "distill-alpha" of the methods' list.
+// By the settings "distill", "distill-alpha" and "distill-epochs" of the methods' list.
 std::vector<Setting> distill_settings();
 DistillOptions distill_options(const Settings& settings);
 

@@ -151,12 +151,15 @@ void LearningCompression::choose(const nn::Trainer& trainer, const BatchSource& 
                             item.shares.empty());
   });
   if (options_.finish == 0 || !can) return;
-  const double share = std::max(options_.finish / (updates + options_.finish), kLeastFinish);
+  const double share = std::clamp(options_.finish / updates, kLeastFinish, 1.0);
   quantized_ = std::llround((1 - share) * a.steps);
   // Whoever gives mu or its growth sees what it does: two L steps, where there are so many.
   if (options_.mu > 0 || options_.mu_growth > 0)
     quantized_ = std::max<std::int64_t>(quantized_, std::min(2, a.steps - 1));
-  held_ = std::max<std::int64_t>(quantized_ + 1, std::llround(kHeldFrom * a.steps));
+  gain_ = short_training_gain(options_.full_updates, updates);
+  // In a short training weights have no updates to spare for that.
+  if (updates >= options_.finish)
+    held_ = std::max<std::int64_t>(quantized_ + 1, std::llround(kHeldFrom * a.steps));
   chosen_ += cat(", on the codebooks from step ", quantized_, " on (the last ",
                  fixed(share * updates, 0), " updates)");
 }
@@ -175,7 +178,8 @@ double LearningCompression::learning_rate(double epoch) const {
 void LearningCompression::enter(nn::Trainer& trainer, std::int64_t step) const {
   const bool quantized = step >= quantized_;
   trainer.set(nn::coefficient_input("lc"), quantized ? 0 : mu(step));
-  if (quantized_ != kNever) RepresentativeForward::set(trainer, quantized, step < held_);
+  if (quantized_ != kNever)
+    RepresentativeForward::set(trainer, quantized, step < held_, quantized ? gain_ : 1);
 }
 
 // target = Delta(Theta) + lambda / mu
@@ -217,22 +221,13 @@ void LearningCompression::before_epoch(nn::Trainer& trainer, double epoch) {
   enter(trainer, options_.alternation.complete(epoch));
 }
 
-// Once the weights are held their entries are what was trained, and the codes those nearest.
+// Entries are what was trained, and the codes those nearest: fitting them to the weights would undo
+// what the loss made of them.
 CStepReport LearningCompression::quantized_step(nn::Trainer& trainer, std::int64_t step) const {
   State& state = trainer.state();
   const Codebooks before = codebooks(trainer);
-  CStepReport report;
-  Codebooks now;
-  if (step < held_) {
-    now = fit_all(
-        plan(), [&](const std::string& name) { return weights_of(state, name); }, before, report,
-        trainer.ranks());
-    now = with_all_entries(plan(), std::move(now));
-    set_representatives(plan(), state, now);
-  } else {
-    now = assign_representatives(plan(), state);
-    report = measured(state, now, before);
-  }
+  const Codebooks now = assign_representatives(plan(), state);
+  CStepReport report = measured(state, now, before);
   store_codebooks(state, now);
   report.step = step;
   return report;
@@ -326,11 +321,12 @@ std::vector<Setting> lc_settings() {
                                 "first)",
                                 "mu_growth", 0, 1e3));
   out.push_back(Setting::number("lc-finish", 2000,
-                                "LC: of U updates the last U N / (U + N) run on the codebooks, at "
-                                "least a fifth (0: none)",
+                                "LC: so many of the last updates, at least a fifth of all, run on "
+                                "the codebooks (0: none)",
                                 "lc_finish", 0, 1e9));
   out.push_back(Setting::on_off("lr-clip", usual.clip_rate, "LC: keep the learning rate below 1/mu",
                                 "lr_clip"));
+  out.push_back(full_updates_setting());
   return out;
 }
 
@@ -378,6 +374,7 @@ LcOptions lc_options(const Settings& s) {
           .mu = s.number("mu"),
           .mu_growth = s.number("mu-growth"),
           .finish = s.number("lc-finish"),
+          .full_updates = s.number(kFullUpdates),
           .least_updates = s.given("lc-steps") ? 0 : 10,
           .clip_rate = s.on("lr-clip")};
 }

@@ -54,14 +54,15 @@ struct LcOptions {
   Alternation alternation;
   double mu = 0;         // of the first L step; 0: kFirstPull / T, more where the rate has fallen
   double mu_growth = 0;  // per step; 0: to kLastPull / kFirstPull in all
-  // Of U updates the last U finish / (U + finish), at least a fifth of them, run on the codebooks,
-  // where representatives (representatives.h) can: gradients go straight through to the weights,
-  // each update takes the nearest entries, C steps fit them to the weights, and in the last tenth
-  // of all epochs the entries are trained and the weights are held. 0: there is no such part.
+  // So many of the last updates, at least a fifth of all, run on the codebooks, where
+  // representatives (representatives.h) can: gradients go straight through to the weights and to
+  // the entries, each update takes the nearest entries. In the last tenth of all epochs the weights
+  // are held, unless there are fewer updates than this. 0: there is no such part.
   double finish = 0;
-  int least_updates = 0;  // of a step: with fewer there are fewer steps
-  bool augmented = true;  // false: quadratic penalty, no multipliers
-  bool clip_rate = true;  // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
+  double full_updates = 0;  // of short_training_gain, there
+  int least_updates = 0;    // of a step: with fewer there are fewer steps
+  bool augmented = true;    // false: quadratic penalty, no multipliers
+  bool clip_rate = true;    // lr <= 1 / mu: gradient descent on the penalty needs lr < 2 / mu
 };
 
 // LC: minimise L(w) + mu/2 ||w - Delta(Theta) - lambda/mu||^2 over w by SGD (L step), then over
@@ -97,6 +98,7 @@ class LearningCompression final : public Method {
   // The first step on the codebooks, and of those the first that holds the weights.
   std::int64_t quantized_ = kNever, held_ = kNever;
   static constexpr std::int64_t kNever = std::int64_t{1} << 40;
+  double gain_ = 1;  // of gradients to weights on the codebooks
   std::string chosen_;
 };
 

@@ -110,7 +110,7 @@ void Mocq::set_scalars(nn::Trainer& trainer, double progress) {
   const bool finishing = options_.forward.finishing(progress);
   trainer.set(nn::coefficient_input("mocq"), finishing ? 0 : coefficient(progress));
   trainer.set(nn::constant_input("mocq"), finishing ? 0 : constant(progress));
-  options_.forward.set_scalars(trainer, progress, schedule().epochs);
+  options_.forward.set_scalars(trainer, progress, schedule().epochs, updates());
   Distiller(options_.distill).set_scalars(trainer, progress, schedule().epochs);
 }
 

@@ -132,7 +132,7 @@ void Qar::set_scalars(nn::Trainer& trainer, double progress) {
   const double end = options_.end();
   const double c = options_.ramp_begin * std::pow(end / options_.ramp_begin, share);
   trainer.set(nn::coefficient_input("qar"), options_.forward.finishing(progress) ? 0 : c);
-  options_.forward.set_scalars(trainer, progress, schedule().epochs);
+  options_.forward.set_scalars(trainer, progress, schedule().epochs, updates());
 }
 
 void Qar::finish_epoch(nn::Trainer& trainer, std::int64_t epoch) {

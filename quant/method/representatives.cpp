@@ -13,7 +13,8 @@ namespace {
 constexpr const char* kRepresentatives = ".representatives";
 constexpr const char* kHard = "forward.hard";
 constexpr const char* kLive = "forward.live";
-constexpr double kWarmUp = 0.1;     // of the epochs of the quantized pass
+constexpr double kWarmUp = 0.1;  // of the epochs of the quantized pass
+constexpr double kMostGain = 4;
 constexpr double kRounding = 1e-9;  // of epochs that are shares of others
 
 bool is_scaled(const TensorChoice& choice) {
@@ -125,9 +126,20 @@ Value RepresentativeForward::apply(nn::Scope& scope, const std::string& name, Va
   return fixed + live * (w - fixed) + hard * (entry - fixed);
 }
 
-void RepresentativeForward::set(nn::Trainer& trainer, bool hard, bool live) {
+void RepresentativeForward::set(nn::Trainer& trainer, bool hard, bool live, double gain) {
   trainer.set(kHard, hard ? 1 : 0);
-  trainer.set(kLive, live ? 1 : 0);
+  trainer.set(kLive, live ? gain : 0);
+}
+
+double short_training_gain(double full, double updates) {
+  return std::clamp(std::sqrt(full / std::max(updates, 1.0)), 1.0, kMostGain);
+}
+
+Setting full_updates_setting() {
+  return Setting::number(kFullUpdates, 2000,
+                         "LC, MOCQ and QAR: in fewer updates coded weights take gradients times "
+                         "sqrt(this / updates), at most 4 (0: never)",
+                         "forward.full_updates", 0, 1e9);
 }
 
 bool ForwardStages::hard(double progress, std::int64_t epochs) const {
@@ -140,8 +152,11 @@ void ForwardStages::require(const std::string& method) const {
         " of the epochs on, before the forward pass is quantized at ", hard_from);
 }
 
-void ForwardStages::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const {
-  RepresentativeForward::set(trainer, hard(progress, epochs), !finishing(progress));
+void ForwardStages::set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs,
+                                double updates) const {
+  const bool quantized = hard(progress, epochs);
+  RepresentativeForward::set(trainer, quantized, !finishing(progress),
+                             quantized ? short_training_gain(full_updates, updates) : 1);
 }
 
 double ForwardStages::warm_up(double epoch, std::int64_t epochs) const {
@@ -159,7 +174,8 @@ void ForwardStages::start_epoch(nn::Trainer& trainer, std::int64_t epoch,
 
 std::vector<Setting> forward_settings() {
   const ForwardStages usual;
-  return {Setting::number("hard-from", usual.hard_from,
+  return {full_updates_setting(),
+          Setting::number("hard-from", usual.hard_from,
                           "MOCQ and QAR: share of the epochs from which the forward pass is "
                           "quantized (1: never)",
                           "forward.hard_from", 0, 1),
@@ -178,7 +194,7 @@ std::vector<Setting> forward_settings() {
 
 ForwardStages forward_stages(const Settings& s) {
   return {s.number("hard-from"), s.number("finish-from"),
-          nn::coefficient_kinds().parse(s.text(kCoefficient))};
+          nn::coefficient_kinds().parse(s.text(kCoefficient)), s.number(kFullUpdates)};
 }
 
 void describe_forward(const Settings& settings, Config& config) {

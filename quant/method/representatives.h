@@ -35,11 +35,21 @@ class RepresentativeForward final : public nn::WeightTransform {
  public:
   explicit RepresentativeForward(const CompressionPlan& plan) : plan_(plan) {}
   Value apply(nn::Scope& scope, const std::string& name, Value weight) const override;
-  static void set(nn::Trainer& trainer, bool hard, bool live);
+  // `gain` is what gradients that reach w are multiplied with.
+  static void set(nn::Trainer& trainer, bool hard, bool live, double gain = 1);
 
  private:
   CompressionPlan plan_;
 };
+
+// What gradients to coded weights are multiplied with in a training of so many updates:
+// sqrt(full / updates), at most 4, at least 1. A weight changes its code once it has crossed half a
+// cell, and the rates at which a reference is trained do not get it there in some hundred updates.
+// 0 for `full`: 1.
+double short_training_gain(double full, double updates);
+// The setting "full-updates" of those that train on representatives.
+inline constexpr const char* kFullUpdates = "full-updates";
+Setting full_updates_setting();
 
 // When the forward pass is quantized, as shares of the epochs.
 struct ForwardStages {
@@ -47,6 +57,8 @@ struct ForwardStages {
   double finish_from = 0.9;  // from here only representatives, biases and scales are trained
   // What weighs the objective that pulls weights to their representatives.
   nn::Coefficient::Kind coefficient = nn::Coefficient::Kind::dynamic;
+
+  double full_updates = 0;  // of short_training_gain
 
   // `progress` is the share of the epochs that is behind: 0, 1/epochs, ...
   bool hard(double progress, std::int64_t epochs) const;
@@ -56,7 +68,8 @@ struct ForwardStages {
   double warm_up(double epoch, std::int64_t epochs) const;
   // Throws Error where weights would be held before they have seen the quantized pass.
   void require(const std::string& method) const;
-  void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs) const;
+  void set_scalars(nn::Trainer& trainer, double progress, std::int64_t epochs,
+                   double updates) const;
   // Called before every epoch: the last stage holds the weights, so what they had of momentum goes.
   void start_epoch(nn::Trainer& trainer, std::int64_t epoch, std::int64_t epochs) const;
 };

@@ -20,6 +20,7 @@ double TrainingSchedule::rate(double epoch) const {
 
 CStepReport TrainedMethod::start(nn::Trainer& trainer, const BatchSource& data, bool resuming) {
   samples_ = data.samples();
+  updates_ = static_cast<double>(trainer.steps_per_epoch(data)) * schedule_.epochs;
   CStepReport report;
   if (!resuming) {
     State& state = trainer.state();

@@ -56,12 +56,14 @@ class TrainedMethod : public Method {
 
   const TrainingSchedule& schedule() const { return schedule_; }
   std::int64_t samples() const { return samples_; }  // of the training data
+  double updates() const { return updates_; }        // of the whole training
   // The choice of a planned weight; null for others.
   const TensorChoice* choice(const std::string& name) const;
 
  private:
   TrainingSchedule schedule_;
   std::int64_t samples_ = 0;
+  double updates_ = 0;
 };
 
 // A planned weight on the nearest of `entries` (of entries_type, in any order; they are sorted here

@@ -6,6 +6,7 @@
 #include "nn/schedule.h"
 #include "quant/method/compress.h"
 #include "quant/method/lc.h"
+#include "quant/method/representatives.h"
 #include "tests/accuracy.h"
 #include "tests/quant/scores.h"
 
@@ -206,8 +207,8 @@ TEST(Lc, TooShortStepsBecomeFewer) {
   EXPECT_EQ(lc.epochs(), 6);
 }
 
-// At the end the forward pass takes the nearest entries, which C steps fit to the weights; in the
-// last tenth weights are held and entries move.
+// At the end the forward pass takes the nearest entries, which are trained and which C steps keep;
+// in the last tenth weights are held.
 TEST(Lc, EndsOnTheCodebooks) {
   nn::Trainer t = reference(10);
   const Scores data;
@@ -215,7 +216,7 @@ TEST(Lc, EndsOnTheCodebooks) {
   LcOptions options;
   options.alternation = {.steps = 10, .epochs = 1, .first_epochs = 1, .lr = 0.05};
   const double updates = static_cast<double>(t.steps_per_epoch(data)) * 10;
-  options.finish = updates;  // one half
+  options.finish = updates / 2;
   LearningCompression lc(options);
   lc.begin(t, plan, data);
   EXPECT_NE(lc.chosen().find("on the codebooks from step 5"), std::string::npos) << lc.chosen();
@@ -245,16 +246,55 @@ TEST(Lc, EndsOnTheCodebooks) {
     if (epoch < 5) continue;
     const CodebookTensor c = lc.codebooks(t).at("fc1.weight");
     const auto w = weights();
-    std::vector<double> sum(2), count(2);
-    for (std::size_t i = 0; i < w.size(); ++i) {
-      sum[c.indices[i]] += w[i];
-      ++count[c.indices[i]];
+    for (std::size_t i = 0; i < w.size(); ++i)
       EXPECT_EQ(c.indices[i], std::fabs(w[i] - c.entries[1]) < std::fabs(w[i] - c.entries[0]));
-    }
-    EXPECT_EQ(entries(), c.entries);
-    for (std::size_t k = 0; epoch < 8 && k < 2; ++k)
-      EXPECT_NEAR(c.entries[k], sum[k] / count[k], 1e-5) << epoch;
+    EXPECT_EQ(trained, c.entries);
+    EXPECT_EQ(entries(), trained);
   }
+}
+
+// A training shorter than the part on the codebooks is that part alone, and weights move to its
+// end, the more the shorter it is.
+TEST(Lc, ShortTrainingsHoldNoWeights) {
+  const Scores data;
+  std::vector<double> moved;
+  for (const double full : {0.0, 9.0}) {
+    nn::Trainer t = reference(10);
+    const auto plan = plan_compression(t.parameters(), t.state(), policy(2));
+    const auto weights = [&] {
+      return std::as_const(t.state()).get("fc1.weight").to_vector<float>();
+    };
+    const double updates = static_cast<double>(t.steps_per_epoch(data)) * 10;
+    LcOptions options;
+    options.alternation = {.steps = 10, .epochs = 1, .first_epochs = 1, .lr = 0.01};
+    options.finish = 1.5 * updates;
+    options.full_updates = full * updates;
+    LearningCompression lc(options);
+    lc.begin(t, plan, data);
+    EXPECT_NE(lc.chosen().find("on the codebooks from step 0"), std::string::npos) << lc.chosen();
+    nn::Position position;
+    for (int epoch = 0; epoch < 10; ++epoch) {
+      lc.before_epoch(t, epoch);
+      const auto before = weights();
+      t.train_epoch(data, position, [&](double e) { return lc.learning_rate(e); });
+      ASSERT_TRUE(lc.after_update(t, epoch + 0.9, epoch + 1));
+      const auto after = weights();
+      EXPECT_NE(after, before) << epoch;
+      if (epoch > 0) continue;
+      double squares = 0;
+      for (std::size_t i = 0; i < after.size(); ++i)
+        squares += std::pow(static_cast<double>(after[i]) - before[i], 2);
+      moved.push_back(std::sqrt(squares));
+    }
+  }
+  EXPECT_GT(moved[1], 2 * moved[0]);
+}
+
+TEST(ForwardStages, GainsOfShortTrainings) {
+  EXPECT_DOUBLE_EQ(short_training_gain(2000, 500), 2);
+  EXPECT_DOUBLE_EQ(short_training_gain(2000, 20), 4);
+  EXPECT_DOUBLE_EQ(short_training_gain(2000, 6000), 1);
+  EXPECT_DOUBLE_EQ(short_training_gain(0, 6000), 1);
 }
 
 TEST(Lc, AGivenMuHasSteps) {
