@@ -383,6 +383,35 @@ TEST(SelfDistillation, LossByHand) {
   }
 }
 
+// The network's own predictions count less where there are few epochs, those of the network at the
+// start do not.
+TEST(SelfDistillation, FewEpochsListenLess) {
+  using Kind = DistillOptions::Kind;
+  for (const auto kind : {Kind::memory, Kind::teacher, Kind::reference}) {
+    SCOPED_TRACE(static_cast<int>(kind));
+    const Scores data;
+    double losses[2];
+    for (const bool short_training : {true, false}) {
+      nn::Trainer trainer = reference(10);
+      // 0.8 (5 + 1) / 30 in the middle of 10 epochs of 30, or a third of it in 10 of 10.
+      const bool own = kind != Kind::reference;
+      const Distiller distiller(
+          {kind, short_training || !own ? 0.8 : 0.8 / 3, short_training ? 30.0 : 1.0});
+      distiller.prepare(trainer, data.samples());
+      distiller.attach(trainer, data.samples());
+      distiller.set_scalars(trainer, 0.5, 10);
+      trainer.reset_optimizer();
+      if (kind == Kind::memory) {
+        Tensor memory(DType::bf16, {data.samples(), 4});
+        for (std::int64_t i = 0; i < memory.numel(); ++i) set_element(memory, i, 0.25);
+        trainer.state().set("distill.memory", memory);
+      }
+      losses[short_training] = epoch_of(trainer, 0);
+    }
+    EXPECT_NEAR(losses[0], losses[1], 1e-6);
+  }
+}
+
 // A method whose options ask for soft labels trains on them.
 TEST(SelfDistillation, IsPartOfBothFormsOfMocq) {
   MocqOptions ours;
