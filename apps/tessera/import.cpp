@@ -135,6 +135,11 @@ int import_command(const std::vector<std::string>& args) {
   for (const auto& [op, n] : imported.ops)
     kinds += cat(kinds.empty() ? "" : ", ", n, " ", printable(op));
   std::cout << file.string() << ": " << kinds << "\n";
+  if (sizes_of.weights() > 0) {
+    imported.notes.push_back(
+        "weights of integers and scales are codebooks; --dense makes them f32, to train or "
+        "compress them anew");
+  }
   for (const std::string& note : imported.notes) std::cout << "  " << note << "\n";
   std::cout << saved.json.string() << ": " << saved.json_bytes << " bytes, "
             << saved.weights.filename().string() << ": " << saved.weights_bytes << " bytes\n"
