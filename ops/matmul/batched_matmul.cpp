@@ -70,6 +70,8 @@ Dims dims_of(const Node& node) {
   d.m = y[-2].value();
   d.n = y[-1].value();
   d.k = a[d.ta ? -2 : -1].value();
+  // Products of nothing have no places: a file may ask for billions of them.
+  if (d.m * d.n == 0) return d;
   const int lead = y.rank() - 2;
   const auto starts = [&](const Shape& x, std::int64_t matrix) {
     std::vector<std::int64_t> out = {0};

@@ -29,6 +29,7 @@ TEST(BatchedMatmul, SizesAndThreads) {
       {{2, 256, 65}, {2, 256, 65}, true, false},
       {{0, 3, 4}, {4, 5}, false, false},
       {{3, 0, 4}, {3, 4, 5}, false, false},
+      {{std::int64_t{1} << 30, 0, 4}, {4, 5}, false, false},
       {{3, 2, 0}, {3, 0, 5}, false, false}};
   const int before = num_threads();
   for (const Problem& p : problems) {
