@@ -3,7 +3,7 @@
 set -euo pipefail
 packages=(g++ cmake ninja-build libdnnl-dev libopenblas-openmp-dev liblapacke-dev libxbyak-dev
   libboost-iostreams-dev libboost-program-options-dev libjpeg62-turbo-dev nlohmann-json3-dev libgtest-dev libgmock-dev libbenchmark-dev
-  libopenmpi-dev openmpi-bin libonnx-testdata)
+  libopenmpi-dev openmpi-bin libonnx-testdata python3)
 
 command -v dpkg-query >/dev/null || { echo "deps.sh knows Debian only; needed are: ${packages[*]}" >&2; exit 1; }
 missing=()
