@@ -96,8 +96,7 @@ int import_command(const std::vector<std::string>& args) {
       "and logits, which mnist, cifar10 and imagenet expect, and a softmax at the end is left out");
   add("dense", on_flag(import.dense),
       "weights of integers and scales as f32, to train or compress them anew; otherwise they "
-      "become "
-      "codebooks");
+      "become codebooks");
   add("overwrite", on_flag(overwrite), kOverwriteHelp);
   const auto files = parse_flags(
       args,

@@ -301,8 +301,10 @@ Imported Importer::run() {
   }
   if (!problems_.empty()) fail_problems();
   write_outputs();
+  for (const std::string& name : pack_weights(out_.model, packed_))
+    notes_.insert(
+        cat("weight ", quote(name), " is f32 here: an operator that reads it needs that"));
   out_.notes.assign(notes_.begin(), notes_.end());
-  pack_weights(out_.model, packed_);
   // Initializers that nothing reads any more stay behind.
   Graph live = clone(out_.model.graph);
   State kept;

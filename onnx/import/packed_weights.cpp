@@ -89,7 +89,8 @@ std::optional<PackedWeight> packed_weight(const Quantized& q, const Context::Sto
   return out;
 }
 
-void pack_weights(Model& model, const std::map<std::string, PackedWeight>& packed) {
+std::vector<std::string> pack_weights(Model& model,
+                                      const std::map<std::string, PackedWeight>& packed) {
   std::set<std::string> dense;
   const auto need = [&](Value v) {
     if (&v.node->op() == &kParam) dense.insert(v.node->name());
@@ -116,6 +117,10 @@ void pack_weights(Model& model, const std::map<std::string, PackedWeight>& packe
     const Value scale = weight.scale.defined() ? plane(".scale", weight.scale) : Value();
     return std::vector<Value>{ops::codebook(indices, entries, scale, weight.format, weight.shape)};
   });
+  std::vector<std::string> left;
+  for (const auto& [name, weight] : packed)
+    if (dense.contains(name)) left.push_back(name);
+  return left;
 }
 
 }  // namespace tessera::onnx

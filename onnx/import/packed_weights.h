@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/model.h"
 #include "onnx/import/context.h"
@@ -24,7 +25,8 @@ struct PackedWeight {
 std::optional<PackedWeight> packed_weight(const Quantized& q, const Context::Stored& stored);
 
 // The graph with codebooks for these params, whose planes go to the state; a param that an operator
-// reads as f32 only stays dense.
-void pack_weights(Model& model, const std::map<std::string, PackedWeight>& packed);
+// reads as f32 only stays dense. Names of those.
+std::vector<std::string> pack_weights(Model& model,
+                                      const std::map<std::string, PackedWeight>& packed);
 
 }  // namespace tessera::onnx

@@ -59,8 +59,10 @@ void note_readers(const Graph& inference, CompressionPlan& plan) {
     if (!live[static_cast<std::size_t>(node.id())]) continue;
     for (std::size_t i = 0; i < node.inputs().size(); ++i) {
       if (!node.inputs()[i] || (i == 1 && multiplies_rows(node))) continue;
+      const Node& leaf = *node.inputs()[i].node;
+      if (!leaf.op().has(kLeaf)) continue;
       for (TensorPlan& item : plan.tensors)
-        if (inference.find_leaf(item.name) == node.inputs()[i].node) item.reader = node.op().name;
+        if (item.name == leaf.name()) item.reader = node.op().name;
     }
   }
 }

@@ -2,6 +2,8 @@
 // a number, shape arithmetic of mixed types, sizes that are out of range.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/compile.h"
 #include "core/files/atomic_file.h"
 #include "core/op_def.h"
@@ -287,7 +289,11 @@ TEST(OnnxSemantics, IntegersWithScalesAreCodebooks) {
   both.input("x", {1, 4}).initializer("w", 3, {4, 4}, integers(16, 5)).floats("s", {}, {0.5f});
   both.node({"DequantizeLinear", {"w", "s"}, {"d"}}).node({"MatMul", {"x", "d"}, {"m"}});
   both.node({"Add", {"d", "m"}, {"y"}});
-  EXPECT_EQ(run(both.import(), Tensor::from(counted(4), {1, 4})).size(), 16u);
+  const Imported read_twice = both.import();
+  EXPECT_EQ(run(read_twice, Tensor::from(counted(4), {1, 4})).size(), 16u);
+  EXPECT_TRUE(std::ranges::any_of(read_twice.notes, [](const std::string& note) {
+    return note.find("is f32 here: an operator that reads it") != note.npos;
+  }));
   const auto filtered = [&](const ImportOptions& options) {
     File file(21);
     file.input("x", {1, 2, 4, 4}).initializer("w", 3, {3, 2, 2, 2}, integers(24, 11));
